@@ -1,0 +1,42 @@
+# Every target creates what it needs on first use. VENV=dir chooses the environment, PYTHON=exe the interpreter.
+VENV ?= .venv
+WORKERS ?= 2
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+RUN_STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(RUN_STAMP) ## make a small world, seal it, expand it, check it
+	@$(BIN)/arrivals demo
+
+test: $(DEV_STAMP) ## the tests, without the slow ones
+	@$(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(PYTEST_ARGS)
+
+test-slow: $(DEV_STAMP) ## the slow tests
+	@$(BIN)/python -m pytest -n $(WORKERS) -m slow $(PYTEST_ARGS)
+
+lint: $(DEV_STAMP) ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+bench: $(DEV_STAMP) ## measure this machine
+	@$(BIN)/python -m bench
+
+clean: ## remove the environment and every cache
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+$(RUN_STAMP): pyproject.toml constraints.txt scripts/venv.sh
+	@scripts/venv.sh "$(VENV)"
+	@touch $@
+
+$(DEV_STAMP): pyproject.toml constraints.txt scripts/venv.sh
+	@scripts/venv.sh "$(VENV)" test,lint
+	@touch $@ $(RUN_STAMP)

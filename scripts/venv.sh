@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Creates the virtual environment VENV and installs this project into it, editable, with the pinned versions.
+#   scripts/venv.sh VENV [EXTRAS]      EXTRAS: comma-separated, e.g. test,lint
+# PYTHON chooses the interpreter; otherwise the first one on the path that is new enough is taken.
+set -euo pipefail
+
+venv=$1
+extras=${2:-}
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+fail() {
+    printf '\n  %s\n' "$@" >&2
+    printf '\n' >&2
+    exit 1
+}
+
+new_enough() {
+    # numba 0.64 has no wheels beyond 3.14.
+    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' >/dev/null 2>&1
+}
+
+can_make_venv() {
+    "$1" -c 'import ensurepip, venv' >/dev/null 2>&1
+}
+
+find_python() {
+    local candidate without_venv=""
+    for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
+        new_enough "$candidate" || continue
+        if can_make_venv "$candidate"; then
+            echo "$candidate"
+            return
+        fi
+        without_venv=$candidate
+    done
+    if [ -n "$without_venv" ]; then
+        fail "$("$without_venv" --version) was found, but it cannot create virtual environments (no ensurepip)." \
+            "On Debian or Ubuntu: apt install python3-venv"
+    fi
+    fail "Arrival Engine needs Python 3.11 to 3.14, and ${PYTHON:-none of python3, python3.14 ... python3.11} is one." \
+        "Install one, or name it: make PYTHON=/path/to/python3.12 <target>"
+}
+
+install() {
+    if ! "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+        --constraint "$root/constraints.txt" "$@"; then
+        fail "Installing into $venv failed; pip's reason stands above." \
+            "Without a reachable package index, point pip to one: PIP_INDEX_URL=... make <target>" \
+            "To start afresh: make clean"
+    fi
+}
+
+if ! { [ -x "$venv/bin/python" ] && new_enough "$venv/bin/python"; }; then
+    python=$(find_python)
+    echo "Creating $venv with $("$python" --version)" >&2
+    "$python" -m venv --clear "$venv" || fail "$python could not create $venv."
+fi
+echo "Installing Arrival Engine${extras:+ with $extras} into $venv (the first time takes a minute)" >&2
+# The build backend comes first, pinned like the rest: an isolated build would fetch whatever is newest.
+install hatchling editables
+install --no-build-isolation --editable "$root${extras:+[$extras]}"
