@@ -1,0 +1,50 @@
+"""Contracts of the arrival engine: error codes, identity, dataset dictionary, schemas, table checks, JSON forms.
+
+Importing this package loads neither pyarrow nor jsonschema; the names that need them load them on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from contracts.dictionary import Dataset, dataset, datasets
+from contracts.errors import ArrivalError, Code, Notice
+from contracts.forms import compact_json, indented_json, receipt_json
+from contracts.identity import Identity, check_token
+
+if TYPE_CHECKING:
+    from contracts.schemas import check_document, json_schema
+    from contracts.tables import arrow_schema, conform
+
+__all__ = [
+    "ArrivalError",
+    "Code",
+    "Dataset",
+    "Identity",
+    "Notice",
+    "arrow_schema",
+    "check_document",
+    "check_token",
+    "compact_json",
+    "conform",
+    "dataset",
+    "datasets",
+    "indented_json",
+    "json_schema",
+    "receipt_json",
+]
+
+_LATE = {
+    "arrow_schema": "contracts.tables",
+    "conform": "contracts.tables",
+    "check_document": "contracts.schemas",
+    "json_schema": "contracts.schemas",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _LATE:
+        import importlib
+
+        return getattr(importlib.import_module(_LATE[name]), name)
+    raise AttributeError(f"module 'contracts' has no attribute {name!r}")

@@ -1,0 +1,170 @@
+"""The dataset dictionary: where each dataset lives, how it is keyed and ordered, and which code names its defects.
+
+All facts are in `dictionary.yaml`; nothing else states a path or a partition.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from contracts.errors import ArrivalError, Code
+from contracts.identity import check_token
+
+Format = Literal["parquet", "json", "jsonl", "binary", "text", "yaml", "folder"]
+_FORMATS = ("parquet", "json", "jsonl", "binary", "text", "yaml", "folder")
+_ROLES = ("dataset", "document", "log", "member", "policy", "validation_bundle", "validation_flag")
+_TOKEN = re.compile(r"\{([a-z_]+)\}")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One dictionary entry; `path` keeps its `{tokens}`, and a directory's path ends in `/`."""
+
+    id: str
+    path: str
+    partitions: tuple[str, ...]
+    format: Format
+    kind: Literal["file", "directory"]
+    part_name: str
+    primary_key: tuple[str, ...]
+    order: tuple[str, ...]
+    schema: str
+    schema_ref: str
+    manifest_key: str
+    owner_layer: str
+    owner_segment: str
+    owner_team: str
+    role: str
+    status: Literal["REQUIRED", "OPTIONAL"]
+    read_scope: Literal["ROW_LEVEL", "METADATA_ONLY"]
+    sealed: bool
+    on_invalid: Code
+
+    def relative(self, tokens: Mapping[str, str]) -> str:
+        """The path below the run root, with every token of the template checked and filled in."""
+
+        def fill(match: re.Match[str]) -> str:
+            name = match.group(1)
+            if name not in tokens:
+                raise ArrivalError(
+                    Code.PARTITION_OR_PK_VIOLATION,
+                    f"path of {self.id} needs the token {name}, which was not given",
+                    hint=f"pass {name} along with the run identity's tokens",
+                    dataset=self.id,
+                    token=name,
+                )
+            return check_token(name, tokens[name])
+
+        return _TOKEN.sub(fill, self.path)
+
+    def locate(self, run_root: Path, tokens: Mapping[str, str]) -> Path:
+        """The dataset's file, or its directory; raises PARTITION_OR_PK_VIOLATION for a missing or unsafe token."""
+        return Path(run_root) / self.relative(tokens)
+
+    def part(self, run_root: Path, tokens: Mapping[str, str], index: int) -> Path:
+        """The path of part file `index` (from 0) of a directory dataset that has numbered parts."""
+        if not self.part_name:
+            raise ArrivalError(
+                Code.UNEXPECTED_INTERNAL_ERROR,
+                f"{self.id} has no numbered part files",
+                hint="use Dataset.locate for single-file datasets",
+                dataset=self.id,
+            )
+        return self.locate(run_root, tokens) / self.part_name.format(index=index)
+
+    def files(self, run_root: Path, tokens: Mapping[str, str]) -> list[Path]:
+        """The dataset's existing files, sorted by path; empty when there are none.
+
+        Parquet: every `*.parquet` in the partition directory, for single-file datasets too. Other directories: all files
+        below, by relative path. Raises IO_READ_FAILED when a directory cannot be listed.
+        """
+        target = self.locate(run_root, tokens)
+        try:
+            if self.format == "parquet":
+                folder = target if self.kind == "directory" else target.parent
+                return sorted((path for path in folder.glob("*.parquet") if path.is_file()), key=lambda path: path.name)
+            if self.kind == "directory":
+                found = [path for path in target.rglob("*") if path.is_file()]
+                return sorted(found, key=lambda path: path.relative_to(target).as_posix())
+            return [target] if target.is_file() else []
+        except OSError as error:
+            raise ArrivalError(
+                Code.IO_READ_FAILED,
+                f"cannot list the files of {self.id} at {target}: {error.strerror or error}",
+                hint="check that the directory exists and may be read",
+                dataset=self.id,
+                path=target,
+            ) from error
+
+
+def dataset(dataset_id: str) -> Dataset:
+    """The entry with this id; raises UNEXPECTED_INTERNAL_ERROR for an id that the dictionary does not have."""
+    try:
+        return _entries()[dataset_id]
+    except KeyError:
+        raise ArrivalError(
+            Code.UNEXPECTED_INTERNAL_ERROR,
+            f"the dataset dictionary has no entry {dataset_id!r}",
+            hint="contracts/dictionary.yaml lists every dataset and policy",
+            dataset=dataset_id,
+        ) from None
+
+
+def datasets() -> tuple[Dataset, ...]:
+    """All entries, in dictionary order."""
+    return tuple(_entries().values())
+
+
+@cache
+def _entries() -> dict[str, Dataset]:
+    import yaml
+
+    text = files("contracts").joinpath("dictionary.yaml").read_text(encoding="utf-8")
+    # The C parser is about ten times faster and not part of every PyYAML build.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    document = yaml.load(text, Loader=loader)  # noqa: S506 - both are safe loaders
+    entries: dict[str, Dataset] = {}
+    for group in document["groups"]:
+        for own in group["entries"]:
+            entry = _entry({**group["common"], **own})
+            if entry.id in entries:
+                raise _broken(entry.id, "is listed twice")
+            entries[entry.id] = entry
+    return entries
+
+
+_OPTIONAL_FIELDS: dict[str, Any] = {"part_name": "", "primary_key": [], "order": [], "schema": ""}
+
+
+def _entry(raw: Mapping[str, Any]) -> Dataset:
+    identifier = str(raw.get("id", "?"))
+    values: dict[str, Any] = {**_OPTIONAL_FIELDS, **raw}
+    values["kind"] = "directory" if str(values.get("path", "")).endswith("/") else "file"
+    names = {item.name for item in fields(Dataset)}
+    if values.keys() != names:
+        raise _broken(identifier, f"has wrong fields {sorted(values.keys() ^ names)}")
+    for name in ("partitions", "primary_key", "order"):
+        values[name] = tuple(values[name])
+    if values["format"] not in _FORMATS or values["role"] not in _ROLES:
+        raise _broken(identifier, "has an unknown format or role")
+    if values["status"] not in ("REQUIRED", "OPTIONAL") or values["read_scope"] not in ("ROW_LEVEL", "METADATA_ONLY"):
+        raise _broken(identifier, "has an unknown status or read scope")
+    if tuple(_TOKEN.findall(values["path"])) != values["partitions"]:
+        raise _broken(identifier, "has partitions that differ from the tokens of its path")
+    values["on_invalid"] = Code[values["on_invalid"]]
+    return Dataset(**cast("dict[str, Any]", values))
+
+
+def _broken(identifier: str, what: str) -> ArrivalError:
+    return ArrivalError(
+        Code.UNEXPECTED_INTERNAL_ERROR,
+        f"dictionary entry {identifier} {what}",
+        hint="contracts/dictionary.yaml was changed by mistake; reinstall the package",
+        dataset=identifier,
+    )

@@ -1,0 +1,123 @@
+"""The project's one exception class and the canonical failure codes of 5B.S4 and 5B.S5.
+
+    Exception
+      ArrivalError      every named failure; carries a Code, a message, a hint and the context values
+
+A `Notice` is the milder sibling: something a person must see that does not stop the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """Canonical failure codes: the twenty of 5B.S4, then the twenty-four of 5B.S5 (members `S5_...`)."""
+
+    S0_GATE_MISSING_OR_INVALID = "5B.S4.S0_GATE_MISSING_OR_INVALID"
+    UPSTREAM_HASHGATE_NOT_PASSED = "5B.S4.UPSTREAM_HASHGATE_NOT_PASSED"
+    S1_OR_S3_OUTPUT_MISSING = "5B.S4.S1_OR_S3_OUTPUT_MISSING"
+    TIME_GRID_MISMATCH = "5B.S4.TIME_GRID_MISMATCH"
+    TS_OUTSIDE_BUCKET_WINDOW = "5B.S4.TS_OUTSIDE_BUCKET_WINDOW"
+    DST_MAPPING_FAILED = "5B.S4.DST_MAPPING_FAILED"
+    ROUTING_POLICY_INVALID = "5B.S4.ROUTING_POLICY_INVALID"
+    SITE_RESOLUTION_FAILED = "5B.S4.SITE_RESOLUTION_FAILED"
+    EDGE_RESOLUTION_FAILED = "5B.S4.EDGE_RESOLUTION_FAILED"
+    ROUTING_UNIVERSE_HASH_MISMATCH = "5B.S4.ROUTING_UNIVERSE_HASH_MISMATCH"
+    BUCKET_COUNT_MISMATCH = "5B.S4.BUCKET_COUNT_MISMATCH"
+    SCHEMA_VIOLATION = "5B.S4.SCHEMA_VIOLATION"
+    PARTITION_OR_PK_VIOLATION = "5B.S4.PARTITION_OR_PK_VIOLATION"
+    RERUN_NONDETERMINISTIC = "5B.S4.RERUN_NONDETERMINISTIC"
+    RNG_STREAM_CONFIG_INVALID = "5B.S4.RNG_STREAM_CONFIG_INVALID"
+    RNG_ACCOUNTING_MISMATCH = "5B.S4.RNG_ACCOUNTING_MISMATCH"
+    IO_READ_FAILED = "5B.S4.IO_READ_FAILED"
+    IO_WRITE_FAILED = "5B.S4.IO_WRITE_FAILED"
+    IO_WRITE_CONFLICT = "5B.S4.IO_WRITE_CONFLICT"
+    UNEXPECTED_INTERNAL_ERROR = "5B.S4.UNEXPECTED_INTERNAL_ERROR"
+
+    S5_S0_GATE_MISSING_OR_INVALID = "5B.S5.S0_GATE_MISSING_OR_INVALID"
+    S5_UPSTREAM_HASHGATE_NOT_PASSED = "5B.S5.UPSTREAM_HASHGATE_NOT_PASSED"
+    S5_DOMAIN_DISCOVERY_FAILED = "5B.S5.DOMAIN_DISCOVERY_FAILED"
+    S5_S1_S3_GRID_DOMAIN_MISMATCH = "5B.S5.S1_S3_GRID_DOMAIN_MISMATCH"
+    S5_S0_SEALED_INPUTS_INCONSISTENT = "5B.S5.S0_SEALED_INPUTS_INCONSISTENT"
+    S5_COUNT_MISMATCH_S3_S4 = "5B.S5.COUNT_MISMATCH_S3_S4"
+    S5_TIME_WINDOW_VIOLATION = "5B.S5.TIME_WINDOW_VIOLATION"
+    S5_CIVIL_TIME_MAPPING_FAILED = "5B.S5.CIVIL_TIME_MAPPING_FAILED"
+    S5_PHYSICAL_ROUTING_INVALID = "5B.S5.PHYSICAL_ROUTING_INVALID"
+    S5_VIRTUAL_ROUTING_INVALID = "5B.S5.VIRTUAL_ROUTING_INVALID"
+    S5_SITE_EDGE_FLAG_INCONSISTENT = "5B.S5.SITE_EDGE_FLAG_INCONSISTENT"
+    S5_S4_SCHEMA_VIOLATION = "5B.S5.S4_SCHEMA_VIOLATION"
+    S5_S4_PARTITION_OR_IDENTITY_VIOLATION = "5B.S5.S4_PARTITION_OR_IDENTITY_VIOLATION"
+    S5_S4_PK_VIOLATION = "5B.S5.S4_PK_VIOLATION"
+    S5_RNG_ACCOUNTING_INCOMPLETE = "5B.S5.RNG_ACCOUNTING_INCOMPLETE"
+    S5_RNG_ACCOUNTING_MISMATCH = "5B.S5.RNG_ACCOUNTING_MISMATCH"
+    S5_BUNDLE_INDEX_INVALID = "5B.S5.BUNDLE_INDEX_INVALID"
+    S5_BUNDLE_MEMBER_MISSING_OR_HASH_MISMATCH = "5B.S5.BUNDLE_MEMBER_MISSING_OR_HASH_MISMATCH"
+    S5_BUNDLE_DIGEST_MISMATCH = "5B.S5.BUNDLE_DIGEST_MISMATCH"
+    S5_FLAG_SCHEMA_VIOLATION = "5B.S5.FLAG_SCHEMA_VIOLATION"
+    S5_IO_READ_FAILED = "5B.S5.IO_READ_FAILED"
+    S5_IO_WRITE_FAILED = "5B.S5.IO_WRITE_FAILED"
+    S5_IO_WRITE_CONFLICT = "5B.S5.IO_WRITE_CONFLICT"
+    S5_UNEXPECTED_INTERNAL_ERROR = "5B.S5.UNEXPECTED_INTERNAL_ERROR"
+
+
+def json_safe(value: object) -> object:
+    """`value` with everything JSON cannot express (paths, decimals, sets, tuples, ...) turned into text or lists."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return str(value) if isinstance(value, StrEnum) else value
+    if isinstance(value, float):
+        # NaN and the infinities have no JSON form.
+        return value if value - value == 0.0 else repr(value)
+    if isinstance(value, Mapping):
+        return {str(key): json_safe(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_safe(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(str(item) for item in value)
+    return str(value)
+
+
+class ArrivalError(Exception):
+    """A named failure: a canonical code, what is wrong and where, what to do, and the values involved."""
+
+    def __init__(self, code: Code, message: str, *, hint: str = "", **context: object) -> None:
+        super().__init__(message)
+        self.code = Code(code)
+        self.message = message
+        self.hint = hint
+        self.context: dict[str, object] = dict(context)
+
+    def __str__(self) -> str:
+        return f"{self.code.value}: {self.message}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exception's own pickling calls the class with `args` alone and would lose the code.
+        return _restore, (self.code, self.message, self.hint, self.context)
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON-safe form: `code`, `message`, `hint`, `context`."""
+        return {
+            "code": self.code.value,
+            "message": self.message,
+            "hint": self.hint,
+            "context": json_safe(self.context),
+        }
+
+
+def _restore(code: Code, message: str, hint: str, context: dict[str, object]) -> ArrivalError:
+    return ArrivalError(code, message, hint=hint, **context)
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A warning somebody must see: a short code, a sentence, and the values involved."""
+
+    code: str
+    message: str
+    context: Mapping[str, object] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON-safe form: `code`, `message`, `context`."""
+        return {"code": self.code, "message": self.message, "context": json_safe(self.context)}

@@ -1,0 +1,100 @@
+"""Run identity and the partition tokens that may appear in a path."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from dataclasses import dataclass
+
+from contracts.errors import ArrivalError, Code
+
+U64_MAX = 2**64 - 1
+_HEX64 = re.compile(r"[a-f0-9]{64}")
+_HEX32 = re.compile(r"[a-f0-9]{32}")
+_DECIMAL = re.compile(r"0|[1-9][0-9]{0,19}")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+# A path component holds 255 bytes on the usual file systems; the longest token name and its "=" take 21 of them.
+_TOKEN_BYTES_MAX = 200
+
+
+def _is_day(value: str) -> bool:
+    if not _DAY.fullmatch(value):
+        return False
+    try:
+        datetime.date.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _fault(name: str, value: object) -> str:
+    """What is wrong with `value` as the token `name`; empty when nothing is."""
+    if not isinstance(value, str):
+        return f"is {type(value).__name__}, not text"
+    if value in ("", ".", ".."):
+        return "is empty or a relative path step"
+    if any(ch in "/\\" or ord(ch) < 0x20 or 0x7F <= ord(ch) < 0xA0 for ch in value):
+        return "contains a path separator or a control character"
+    if any(0xD800 <= ord(ch) <= 0xDFFF for ch in value):
+        return "is not valid Unicode text"
+    if len(value.encode("utf-8")) > _TOKEN_BYTES_MAX:
+        return f"is longer than {_TOKEN_BYTES_MAX} bytes"
+    if name in ("manifest_fingerprint", "parameter_hash") and not _HEX64.fullmatch(value):
+        return "is not 64 lower-case hexadecimal digits"
+    if name == "run_id" and not _HEX32.fullmatch(value):
+        return "is not 32 lower-case hexadecimal digits"
+    if name == "seed" and not (_DECIMAL.fullmatch(value) and int(value) <= U64_MAX):
+        return "is not a plain decimal number from 0 to 2^64-1"
+    if name == "utc_day" and not _is_day(value):
+        return "is not a calendar day YYYY-MM-DD"
+    return ""
+
+
+def check_token(name: str, value: str) -> str:
+    """Return `value` if it may stand for the partition token `name` in a path.
+
+    Raises PARTITION_OR_PK_VIOLATION for empty text, `.`, `..`, separators, NUL and other control characters, and where
+    the name says what the value is (hashes, run id, seed, day) for anything of another form.
+    """
+    fault = _fault(name, value)
+    if fault:
+        raise ArrivalError(
+            Code.PARTITION_OR_PK_VIOLATION,
+            f"path token {name}={value!r} {fault}",
+            hint=f"give {name} in the form that the dataset dictionary's partitions expect",
+            token=name,
+            value=value,
+        )
+    return value
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a run is: two 64-digit hashes, an unsigned 64-bit seed, and the 32-digit run id (which never influences data)."""
+
+    manifest_fingerprint: str
+    parameter_hash: str
+    seed: int
+    run_id: str
+
+    def __post_init__(self) -> None:
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+            raise ArrivalError(
+                Code.PARTITION_OR_PK_VIOLATION,
+                f"seed {self.seed!r} is {type(self.seed).__name__}, not an integer",
+                hint="give the seed as a whole number from 0 to 2^64-1",
+                token="seed",
+                value=self.seed,
+            )
+        self.tokens()
+
+    def tokens(self, **extra: str) -> dict[str, str]:
+        """The identity's path tokens as text, with `extra` ones (such as `scenario_id`) added; every value is checked."""
+        tokens = {
+            "manifest_fingerprint": self.manifest_fingerprint,
+            "parameter_hash": self.parameter_hash,
+            "seed": str(self.seed),
+            "run_id": self.run_id,
+            **extra,
+        }
+        return {name: check_token(name, value) for name, value in tokens.items()}
