@@ -1,0 +1,95 @@
+"""Does a time zone cache say what the pinned tzdata package says?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import numpy as np
+
+from contracts.errors import ArrivalError, Code
+from engine.tz.pinned import pinned_zones, release, unknown_tzids
+from engine.tz.zones import Instants, Minutes, ZoneTable
+
+
+class Disagreement(NamedTuple):
+    """From `instant` (Unix seconds) on, the two sources give different minutes east of UTC for `tzid`."""
+
+    tzid: str
+    instant: int
+    cache_minutes: int
+    tzdata_minutes: int
+
+    def __str__(self) -> str:
+        when = datetime.fromtimestamp(self.instant, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return (
+            f"{self.tzid} from {when}: the cache says {self.cache_minutes:+d} min, "
+            f"tzdata {release()} says {self.tzdata_minutes:+d} min"
+        )
+
+
+def _at(steps: tuple[Instants, Minutes], instants: Instants) -> Minutes:
+    return np.asarray(steps[1][np.searchsorted(steps[0], instants, side="right") - 1])
+
+
+def _compare(
+    tzid: str, cached: tuple[Instants, Minutes], exact: tuple[Instants, Minutes], bounds: tuple[int, int]
+) -> list[Disagreement]:
+    # Two step functions agree on an interval if they agree at its start and wherever either of them steps.
+    points = np.concatenate([np.array([bounds[0]], np.int64), cached[0], exact[0]])
+    points = np.unique(points[(points >= bounds[0]) & (points <= bounds[1])])
+    ours, theirs = _at(cached, points), _at(exact, points)
+    # One entry where a stretch of disagreement begins or changes, not one per step inside it.
+    news = ours != theirs
+    news[1:] &= (ours[1:] != ours[:-1]) | (theirs[1:] != theirs[:-1])
+    return [
+        Disagreement(tzid, int(points[at]), int(ours[at]), int(theirs[at])) for at in np.flatnonzero(news)
+    ]
+
+
+def _year(end_s: int) -> int:
+    """The UTC year of a Unix second, at least 1970: as far as exact steps are needed."""
+    try:
+        return max(1970, datetime.fromtimestamp(end_s, UTC).year)
+    except (ValueError, OverflowError, OSError):
+        raise ArrivalError(
+            Code.DST_MAPPING_FAILED,
+            f"Unix second {end_s} is beyond the calendar",
+            hint="check the last bucket of the time grid",
+            end_s=end_s,
+        ) from None
+
+
+def disagreements(cache: ZoneTable, tzids: Iterable[str], start_s: int, end_s: int) -> list[Disagreement]:
+    """Where the cache and the pinned tzdata differ on [start_s, end_s] (Unix seconds, both included).
+
+    Ordered by zone, then instant; each entry starts a stretch of constant disagreement. Raises
+    DST_MAPPING_FAILED, all names at once, for zones that the cache or the package does not know, and for an
+    interval that ends before it starts.
+    """
+    if end_s < start_s:
+        raise ArrivalError(
+            Code.DST_MAPPING_FAILED,
+            f"the interval to check ends ({end_s}) before it starts ({start_s})",
+            hint="check the first and the last bucket of the time grid",
+            start_s=start_s,
+            end_s=end_s,
+        )
+    wanted = sorted(set(tzids))
+    absent = [tzid for tzid in wanted if tzid not in cache.index]
+    if absent:
+        foreign = unknown_tzids(absent)
+        raise ArrivalError(
+            Code.DST_MAPPING_FAILED,
+            f"the time zone cache lacks {', '.join(map(repr, absent))}",
+            hint=f"correct the names that tzdata {release()} does not know either: {', '.join(foreign)}"
+            if foreign
+            else "rebuild it with `arrivals tz build RUN_ROOT --replace`",
+            tzids=absent,
+        )
+    exact = pinned_zones(wanted, until_year=_year(end_s))
+    found: list[Disagreement] = []
+    for tzid in wanted:
+        found += _compare(tzid, cache.steps(tzid), exact.steps(tzid), (start_s, end_s))
+    return found
