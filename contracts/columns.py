@@ -1,0 +1,103 @@
+"""The columns of a table as its JSON Schema declares them, without pyarrow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from contracts.dictionary import dataset
+from contracts.errors import ArrivalError, Code
+from contracts.schemas import deref, json_schema
+
+# Arrow type of a JSON type where neither the property nor its primitive says "x-arrow".
+_DEFAULT_ARROW = {"string": "string", "integer": "int64", "number": "float64", "boolean": "bool"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its Arrow type as text, whether null and absence are allowed, and the bounds on its values."""
+
+    name: str
+    json_type: str
+    arrow: str
+    nullable: bool
+    required: bool
+    minimum: int | float | None = None
+    maximum: int | float | None = None
+    exclusive_minimum: int | float | None = None
+    exclusive_maximum: int | float | None = None
+    choices: tuple[str, ...] = ()
+    pattern: str = ""
+    min_length: int = 0
+
+
+@dataclass(frozen=True)
+class TableShape:
+    """All columns of a table in declared order, and whether undeclared ones are legal."""
+
+    dataset_id: str
+    columns: tuple[Column, ...]
+    extras_allowed: bool
+    on_invalid: Code
+
+    def column(self, name: str) -> Column | None:
+        """The declared column `name`, or None."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+@cache
+def table_shape(dataset_id: str) -> TableShape:
+    """The shape of a dataset whose schema is an array of objects; raises UNEXPECTED_INTERNAL_ERROR for any other."""
+    entry = dataset(dataset_id)
+    schema = json_schema(entry.schema) if entry.schema else {}
+    items = schema.get("items")
+    if schema.get("type") != "array" or not isinstance(items, Mapping):
+        raise ArrivalError(
+            Code.UNEXPECTED_INTERNAL_ERROR,
+            f"{dataset_id} is not a table",
+            hint="only datasets whose schema is an array of objects have columns",
+            dataset=dataset_id,
+        )
+    required = set(items["required"])
+    columns = tuple(
+        _column(name, body, entry.schema, name in required) for name, body in items["properties"].items()
+    )
+    return TableShape(dataset_id, columns, bool(items["additionalProperties"]), entry.on_invalid)
+
+
+def _column(name: str, body: Mapping[str, Any], schema: str, required: bool) -> Column:
+    flat, nullable = _flatten(body, schema)
+    json_type = flat["type"]
+    default = "list<string>" if json_type == "array" else _DEFAULT_ARROW[json_type]
+    choices = [flat["const"]] if "const" in flat else flat.get("enum", [])
+    return Column(
+        name=name,
+        json_type=json_type,
+        arrow=flat.get("x-arrow", default),
+        nullable=nullable,
+        required=required,
+        minimum=flat.get("minimum"),
+        maximum=flat.get("maximum"),
+        exclusive_minimum=flat.get("exclusiveMinimum"),
+        exclusive_maximum=flat.get("exclusiveMaximum"),
+        choices=tuple(choice for choice in choices if choice is not None),
+        pattern=flat.get("pattern", ""),
+        min_length=flat.get("minLength", 0),
+    )
+
+
+def _flatten(body: Mapping[str, Any], schema: str) -> tuple[dict[str, Any], bool]:
+    """The property with references resolved and null taken out, and whether null was allowed."""
+    flat = deref(body, schema)
+    nullable = False
+    if "anyOf" in flat:
+        branches = [deref(branch, schema) for branch in flat.pop("anyOf")]
+        nullable = any(branch.get("type") == "null" for branch in branches)
+        (real,) = (branch for branch in branches if branch.get("type") != "null")
+        flat = {**real, **flat}
+    if isinstance(flat["type"], list):
+        nullable = nullable or "null" in flat["type"]
+        (flat["type"],) = (kind for kind in flat["type"] if kind != "null")
+    return flat, nullable

@@ -1,0 +1,178 @@
+"""JSON Schemas (draft 2020-12) of every table, document and policy, and the check of a document against one."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from contracts.errors import ArrivalError, Code
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
+    from jsonschema.protocols import Validator
+
+_SUFFIX = ".schema.json"
+_VALUE_CHARS_MAX = 120
+
+
+def schema_names() -> tuple[str, ...]:
+    """The names of all packaged schemas, sorted."""
+    folder = files("contracts").joinpath("schemas")
+    return tuple(sorted(item.name[: -len(_SUFFIX)] for item in folder.iterdir() if item.name.endswith(_SUFFIX)))
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """A fresh copy of the packaged schema `name`; raises UNEXPECTED_INTERNAL_ERROR when there is none."""
+    document: dict[str, Any] = json.loads(_text(name))
+    return document
+
+
+def check_document(name: str, document: object, *, code: Code, where: str) -> None:
+    """Check `document` against the schema `name`.
+
+    Numbers may be int, float or Decimal; floats of policies are compared as the decimals that the schema writes.
+    Raises ArrivalError(code) that names `where`, the JSON pointer and the value of the first fault in document order.
+    """
+    faults = sorted(_validator(name).iter_errors(document), key=lambda fault: [str(step) for step in fault.absolute_path])
+    if not faults:
+        return
+    fault = _innermost(faults[0])
+    pointer = _pointer(fault)
+    more = f" (one of {len(faults)} faults)" if len(faults) > 1 else ""
+    raise ArrivalError(
+        code,
+        f"{where}: at {pointer or '/'}: {_describe(fault)}{more}",
+        hint=f"see contracts/schemas/{name}{_SUFFIX} for what is allowed there",
+        schema=name,
+        pointer=pointer,
+        value=shown(fault.instance),
+    )
+
+
+def deref(schema: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """`schema` with its `$ref` (into the schema `name` or a sibling file) replaced by what it points to."""
+    flat = dict(schema)
+    reference = flat.pop("$ref", None)
+    if reference is None:
+        return flat
+    file, _, pointer = str(reference).partition("#")
+    home = file.removesuffix(_SUFFIX) if file else name
+    target: Any = _plain(home)
+    for step in pointer.strip("/").split("/"):
+        target = target[step]
+    return {**deref(target, home), **flat}
+
+
+def shown(value: object) -> str:
+    """`value` as short text for a message."""
+    if isinstance(value, Decimal):
+        text = str(value)
+    elif isinstance(value, (dict, list)):
+        text = f"{type(value).__name__} of {len(value)}"
+    else:
+        text = repr(value)
+    return text if len(text) <= _VALUE_CHARS_MAX else text[: _VALUE_CHARS_MAX - 3] + "..."
+
+
+@cache
+def _text(name: str) -> str:
+    path = files("contracts").joinpath("schemas", name + _SUFFIX)
+    if "/" in name or not path.is_file():
+        raise ArrivalError(
+            Code.UNEXPECTED_INTERNAL_ERROR,
+            f"there is no packaged schema {name!r}",
+            hint="contracts/schemas holds one file for each schema that the dictionary names",
+            schema=name,
+        )
+    return path.read_text(encoding="utf-8")
+
+
+@cache
+def _plain(name: str) -> dict[str, Any]:
+    return json_schema(name)
+
+
+def _exact(name: str) -> dict[str, Any]:
+    # A policy's 0.35 is read as Decimal("0.35"), which equals no binary float: constants must be decimals as well.
+    document: dict[str, Any] = json.loads(_text(name), parse_float=Decimal)
+    return document
+
+
+@cache
+def _validator(name: str) -> Validator:
+    from jsonschema import Draft202012Validator, validators
+    from referencing import Registry, Resource
+
+    primitives = Resource.from_contents(_exact("primitives"))
+    registry: Registry[Any] = Registry().with_resource("primitives" + _SUFFIX, primitives)
+    strict = validators.extend(Draft202012Validator, {"pattern": _pattern})
+    return strict(_exact(name), registry=registry)
+
+
+def _pattern(validator: Validator, pattern: str, instance: object, schema: object) -> Iterator[ValidationError]:
+    # Python's "$" also matches before a final line feed and "\d" any Unicode digit; ECMA-262, which JSON Schema means,
+    # does neither.
+    from jsonschema.exceptions import ValidationError
+
+    if isinstance(instance, str) and not re.search(anchored(pattern), instance, re.ASCII):
+        yield ValidationError(f"does not match {pattern}")
+
+
+def anchored(pattern: str) -> str:
+    """The Python form of a schema pattern: its final `$` means the end of the text and nothing else."""
+    return pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern
+
+
+def _innermost(fault: ValidationError) -> ValidationError:
+    """The fault that a reader can act on: for `X or null` the fault of X, for other choices the deepest one."""
+    while fault.context:
+        real = [inner for inner in fault.context if inner.validator != "type" or inner.validator_value != "null"]
+        if not real:
+            break
+        fault = max(real, key=lambda inner: len(inner.absolute_path))
+    return fault
+
+
+def _pointer(fault: ValidationError) -> str:
+    steps = [str(step).replace("~", "~0").replace("/", "~1") for step in fault.absolute_path]
+    extra = _strangers(fault)
+    if extra:
+        steps.append(extra[0].replace("~", "~0").replace("/", "~1"))
+    return "".join(f"/{step}" for step in steps)
+
+
+def _strangers(fault: ValidationError) -> list[str]:
+    if fault.validator != "additionalProperties" or not isinstance(fault.instance, dict):
+        return []
+    known = fault.schema.get("properties", {}) if isinstance(fault.schema, Mapping) else {}
+    return sorted(str(key) for key in fault.instance if key not in known)
+
+
+def _describe(fault: ValidationError) -> str:
+    wanted: Any = fault.validator_value
+    value = shown(fault.instance)
+    match fault.validator:
+        case "additionalProperties":
+            return f"unknown key {', '.join(repr(key) for key in _strangers(fault))}"
+        case "required":
+            missing = [key for key in wanted if key not in fault.instance] if isinstance(fault.instance, dict) else wanted
+            return f"missing key {', '.join(repr(key) for key in missing)}"
+        case "const":
+            return f"value {value} must be {shown(wanted)}"
+        case "enum":
+            return f"value {value} is none of {', '.join(shown(choice) for choice in wanted)}"
+        case "type":
+            kinds = wanted if isinstance(wanted, str) else " or ".join(wanted)
+            return f"value {value} is not of type {kinds}"
+        case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
+            sign = {"minimum": ">=", "maximum": "<=", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}[fault.validator]
+            return f"value {value} is not {sign} {shown(wanted)}"
+        case "pattern":
+            return f"value {value} does not match {wanted}"
+        case _:
+            return f"value {value} breaks {fault.validator}: {shown(wanted)}"
