@@ -1,0 +1,184 @@
+"""The entry point: finds the command, runs it, and turns every way of ending into an exit code.
+
+0 success, 1 a named failure, 2 bad usage, 130 interrupted, 141 nobody reads the output, 143 terminated.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+import click
+
+from contracts.errors import ArrivalError, Code
+from engine.cli.session import Session, set_flag
+
+__all__ = ["arrivals", "main"]
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
+EXIT_TERMINATED = 128 + signal.SIGTERM
+
+# Order of the help page. Each module has one click command named `command`.
+_COMMANDS = {
+    "demo": "engine.cli.demo",
+    "synth": "engine.cli.synth",
+    "seal": "engine.cli.seal",
+    "run": "engine.cli.run",
+    "tz": "engine.cli.tz",
+    "doctor": "engine.cli.doctor",
+}
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, so that whoever cleans up after Ctrl-C cleans up after it too."""
+
+
+class _LateGroup(click.Group):
+    """Imports a command's module when that command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Every command, in the order of the help page."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The named command, imported now."""
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(_COMMANDS[cmd_name]).command
+        return command
+
+
+def _show_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        from importlib import metadata
+
+        try:
+            version = metadata.version("arrival-engine")
+        except metadata.PackageNotFoundError:
+            version = "(not installed, running from its source folder)"
+        click.echo(f"arrivals {version}")
+        context.exit()
+
+
+@click.group(
+    cls=_LateGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Start with `arrivals demo`. Every command has an example: `arrivals COMMAND --help`.",
+)
+@click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=set_flag,
+    help="Show the traceback of a failure.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
+def arrivals() -> None:
+    """Expand a sealed world of bucket counts into routed, timestamped arrival events."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (default: the process's own) and give its exit code."""
+    session = Session()
+    _open_closed_streams()
+    try:
+        with _sigterm_as_exception():
+            return _run(session, arguments)
+    except BrokenPipeError:
+        # Python flushes standard output once more when it exits; give it somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+
+
+def _run(session: Session, arguments: Sequence[str] | None) -> int:
+    try:
+        outcome = arrivals.main(arguments, prog_name="arrivals", standalone_mode=False, obj=session)
+        sys.stdout.flush()
+        return outcome if isinstance(outcome, int) else 0
+    except click.ClickException as error:
+        return _usage(session, error)
+    except Terminated:
+        return _stopped(session, "terminated", EXIT_TERMINATED)
+    except (KeyboardInterrupt, click.Abort):
+        return _stopped(session, "interrupted", EXIT_INTERRUPTED)
+    except ArrivalError as error:
+        return _failed(session, error)
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the last boundary: everything leaves with a name
+        return _failed(session, _unexpected(error))
+
+
+def _usage(session: Session, error: click.ClickException) -> int:
+    from engine.cli.output import emit_json
+
+    if session.json:
+        emit_json({"status": "FAIL", "code": "USAGE", "message": error.format_message()})
+    error.show()
+    return EXIT_USAGE
+
+
+def _stopped(session: Session, how: str, code: int) -> int:
+    from engine.cli.output import emit_json
+
+    if session.json:
+        emit_json({"status": "FAIL", "code": how.upper(), "message": session.on_interrupt})
+    click.echo(f"{how}: {session.on_interrupt}", err=True)
+    return code
+
+
+def _failed(session: Session, error: ArrivalError) -> int:
+    from engine.cli.output import show_failure
+
+    if session.debug:
+        import traceback
+
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    show_failure(error, session)
+    return EXIT_FAILURE
+
+
+def _unexpected(error: Exception) -> ArrivalError:
+    named = ArrivalError(
+        Code.UNEXPECTED_INTERNAL_ERROR,
+        f"{type(error).__name__}: {error}",
+        hint="run the same command again with --debug and report the traceback",
+    )
+    named.__cause__ = error
+    return named
+
+
+def _open_closed_streams() -> None:
+    # Started with `>&-` there is no stream object at all, and writing to it would fail in a hundred places.
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - lives as long as the process
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+
+
+@contextmanager
+def _sigterm_as_exception() -> Iterator[None]:
+    def terminate(_number: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,110 @@
+"""How results and failures look: tables for people, JSON for machines."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+from contracts.errors import ArrivalError, json_safe
+from engine.cli.session import Session
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+__all__ = ["emit_json", "plain", "results_console", "show_facts", "show_failure", "show_line"]
+
+# A failure fits on one screen: longer values are cut, further context is left out and counted.
+_CONTEXT_CHARACTERS = 300
+_CONTEXT_ENTRIES = 12
+
+
+def plain(value: object) -> object:
+    """A result as JSON-safe data: dataclasses and named tuples become objects."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return {name: plain(item) for name, item in zip(value._fields, value, strict=True)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return json_safe(value)
+
+
+def emit_json(document: Mapping[str, object]) -> None:
+    """Write one JSON object on a line of standard output."""
+    click.echo(json.dumps(document, ensure_ascii=False))
+
+
+def results_console() -> Console:
+    """Standard output for tables; a line longer than the terminal, such as a path, is never cut."""
+    from rich.console import Console
+
+    class ResultsConsole(Console):
+        def on_broken_pipe(self) -> None:
+            # rich would exit with 1, the code of a named failure.
+            raise BrokenPipeError
+
+    return ResultsConsole(file=sys.stdout, highlight=False, soft_wrap=True)
+
+
+def show_line(*parts: str | tuple[str, str]) -> None:
+    """Print one line of results; a part may be (text, style)."""
+    from rich.text import Text
+
+    results_console().print(Text.assemble(*parts))
+
+
+def show_facts(console: Console, rows: Iterable[tuple[str, str | Text]]) -> None:
+    """Print names in a column and values beside them, folded to a terminal's width, uncut elsewhere."""
+    from rich.table import Table
+    from rich.text import Text
+
+    # Text, because a value such as "[0]" would be read as markup.
+    cells = [(name, value if isinstance(value, Text) else Text(value)) for name, value in rows]
+    if not console.is_terminal:
+        width = max((len(name) for name, _ in cells), default=0)
+        for name, value in cells:
+            console.print(Text.assemble(f"{name:<{width}}  ", value), soft_wrap=True)
+        return
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in cells:
+        table.add_row(Text(name), value)
+    console.print(table)
+
+
+def show_failure(error: ArrivalError, session: Session) -> None:
+    """What is wrong, where, and what to do: on standard error, and as JSON on standard output."""
+    if session.json:
+        emit_json({"status": "FAIL", **error.to_dict()})
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, highlight=False)
+    console.print(Text.assemble(("error ", "bold red"), (error.code.value, "red")))
+    rows: list[tuple[str, str]] = [("what", error.message)]
+    rows += _context_rows(error.context)
+    if error.hint:
+        rows.append(("do", error.hint))
+    show_facts(console, ((f"  {name}", value) for name, value in rows))
+
+
+def _context_rows(context: Mapping[str, object]) -> list[tuple[str, str]]:
+    rows = []
+    for index, (name, value) in enumerate(context.items()):
+        if index == _CONTEXT_ENTRIES:
+            rows.append(("...", f"{len(context) - index} more with --json"))
+            break
+        text = value if isinstance(value, str) else json.dumps(json_safe(value), ensure_ascii=False)
+        if len(text) > _CONTEXT_CHARACTERS:
+            text = f"{text[:_CONTEXT_CHARACTERS]}... ({len(text)} characters)"
+        rows.append((name, text))
+    return rows

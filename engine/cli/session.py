@@ -1,0 +1,67 @@
+"""What every command shares: how to speak, how to fail, and the options that decide both."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from engine.progress import Reporter
+
+__all__ = ["Session", "output_options", "session_of", "set_flag"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass
+class Session:
+    """The output options of one invocation; `on_interrupt` says what an interrupted command leaves behind."""
+
+    debug: bool = False
+    json: bool = False
+    quiet: bool = False
+    on_interrupt: str = "nothing half-written was published"
+
+    def reporter(self) -> Reporter:
+        """The reporter these options ask for, speaking on standard error."""
+        from engine import progress
+
+        if self.quiet:
+            return progress.NoticeReporter()
+        if self.json:
+            return progress.JsonReporter()
+        if sys.stderr.isatty():
+            from engine.progress_terminal import TerminalReporter
+
+            return TerminalReporter()
+        return progress.LineReporter()
+
+
+def session_of(context: click.Context) -> Session:
+    """The invocation's session, made by `engine.cli.main`."""
+    session: Session = context.ensure_object(Session)
+    return session
+
+
+def set_flag(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    """Option callback: note a flag in the session as soon as it is read, so that failures honour it."""
+    if value and parameter.name is not None:
+        setattr(session_of(context), parameter.name, True)
+
+
+def output_options(command: Command) -> Command:
+    """Add `--quiet`, `--json` and `--debug` to a command; they go to the session, not to its parameters."""
+    flags = (
+        ("--quiet", "No progress and no summary: warnings and errors only."),
+        ("--json", "One JSON object on standard output; progress as JSON lines on standard error."),
+        ("--debug", "Show the traceback of a failure."),
+    )
+    for name, text in reversed(flags):
+        command = click.option(
+            name, is_flag=True, expose_value=False, is_eager=True, callback=set_flag, help=text
+        )(command)
+    return command

@@ -1,0 +1,120 @@
+"""The summary that each command ends with."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine import human
+from engine.cli.output import emit_json, plain, results_console, show_facts, show_line
+from engine.cli.session import Session
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from engine.demo import DemoResult
+    from engine.doctor import Diagnosis
+    from engine.run import RunResult, ScenarioResult
+
+__all__ = ["show_demo", "show_diagnosis", "show_run", "show_seal", "show_synth", "show_tz_build"]
+
+_PUBLISHED = {
+    "published": "published",
+    "identical": "identical to what was published before, left as it is",
+    "replaced": "published in place of a different one",
+}
+
+
+def _document(result: object, status: str = "PASS") -> dict[str, object]:
+    document = plain(result)
+    return {"status": status, **(document if isinstance(document, dict) else {"result": document})}
+
+
+def _headline(text: str, style: str = "bold green") -> None:
+    show_line((text, style))
+
+
+def _commands(*commands: str) -> None:
+    show_line("\nNext:")
+    for command in commands:
+        show_line("  ", (command, "cyan"))
+
+
+def show_run(result: RunResult, session: Session) -> None:
+    """One block per scenario."""
+    if session.json:
+        emit_json(_document(result))
+    elif not session.quiet:
+        for scenario in result.scenarios:
+            _show_scenario(scenario)
+
+
+def _show_scenario(scenario: ScenarioResult) -> None:
+    _headline(f"{scenario.scenario_id}: {human.count(scenario.arrivals)} arrivals")
+    phases = ", ".join(f"{name} {human.duration(spent)}" for name, spent in scenario.phases.items())
+    fallbacks = ", ".join(f"{name} {human.count(n)}" for name, n in scenario.fallbacks.items() if n)
+    seconds = human.duration(scenario.seconds)
+    rows: list[tuple[str, str | Text]] = [
+        ("routes", f"{human.count(scenario.physical)} physical, {human.count(scenario.virtual)} virtual"),
+        ("files", f"{human.count(scenario.parts)} parts, {human.size(scenario.bytes)}"),
+        ("digest", scenario.digest),
+        ("speed", human.rate(scenario.arrivals_per_second, "arrivals")),
+        ("time", f"{seconds} ({phases})" if phases else seconds),
+        ("memory", f"{human.size(scenario.peak_rss_bytes)} at most"),
+        ("merged", f"{human.count(scenario.merged_rows)} count rows that repeated a key"),
+        ("fallbacks", fallbacks or "none"),
+        ("output", f"{_PUBLISHED.get(scenario.published, scenario.published)}: {scenario.path}"),
+    ]
+    show_facts(results_console(), ((f"  {name}", value) for name, value in rows))
+
+
+def show_demo(result: DemoResult, session: Session) -> None:
+    """The run's summary, the checks, where things are, and three commands to try."""
+    if session.json:
+        emit_json(_document(result, "PASS" if result.passed else "FAIL"))
+        return
+    if session.quiet:
+        return
+    for scenario, checked in zip(result.scenarios, result.checks, strict=True):
+        _show_scenario(scenario)
+        show_line("\nChecked by reading the files again:")
+        same = checked.digest == scenario.digest
+        agreement = ("digest", same, f"{checked.digest} recomputed from the files")
+        for name, holds, detail in (*checked.checks, agreement):
+            mark: tuple[str, str] = ("  ok   ", "green") if holds else ("  FAIL ", "bold red")
+            show_line(mark, f"{name}: {detail}")
+    root = shlex.quote(str(result.run_root))
+    show_line(f"\nThe world and its arrivals are in {result.run_root} ({human.duration(result.seconds)}).")
+    _commands(
+        f"arrivals run {root} --threads 1",
+        f"arrivals synth {root}-7 --seed 7 && arrivals seal {root}-7 && arrivals run {root}-7",
+        "arrivals doctor",
+    )
+
+
+def show_diagnosis(diagnosis: Diagnosis, session: Session) -> None:
+    """One line per fact; what needs attention carries a mark and an advice."""
+    from rich.text import Text
+
+    if session.json:
+        emit_json({"status": "PASS" if diagnosis.healthy else "FAIL", "facts": plain(diagnosis.facts)})
+        return
+    styles = {"ok": "", "note": "yellow", "problem": "bold red"}
+    rows: list[tuple[str, str | Text]] = []
+    for fact in diagnosis.facts:
+        advice = f"  -> {fact.advice}" if fact.advice else ""
+        rows.append((fact.name, Text.assemble((fact.value, styles[fact.state]), (advice, "dim"))))
+    show_facts(results_console(), rows)
+
+
+def show_synth(result: Any, run_root: Path, session: Session) -> None:
+    """What the world holds."""
+
+
+def show_seal(result: Any, run_root: Path, session: Session) -> None:
+    """What was sealed."""
+
+
+def show_tz_build(result: Any, session: Session) -> None:
+    """Where the cache is."""

@@ -1,0 +1,150 @@
+"""What this machine gives the process: cores, memory, CUDA devices or the reason why there are none."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import resource
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["CudaDevice", "CudaState", "available_cores", "cuda_state", "memory_limit_bytes", "peak_rss_bytes"]
+
+_CGROUP_ROOT = Path("/sys/fs/cgroup")
+_CUDA_SUCCESS = 0
+_COMPUTE_MAJOR, _COMPUTE_MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR, cuda.h
+
+
+class CudaDevice(NamedTuple):
+    """One device as the driver describes it."""
+
+    name: str
+    memory_bytes: int
+    compute_capability: tuple[int, int]
+
+
+class CudaState(NamedTuple):
+    """The devices the driver shows, and in words why there are none."""
+
+    devices: tuple[CudaDevice, ...]
+    driver_version: str
+    reason: str
+
+
+def available_cores() -> int:
+    """Cores this process may use: the affinity mask, cut by the control group's quota, at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cgroup_cpu_quota()
+    return max(1, cores if quota is None else min(cores, math.ceil(quota)))
+
+
+def memory_limit_bytes() -> tuple[int, str]:
+    """The memory this process may use, and what sets the limit: 'machine', 'control group' or 'ulimit -v'."""
+    limits = [(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "machine")]
+    if (group := _cgroup_memory_limit()) is not None:
+        limits.append((group, "control group"))
+    address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if address_space != resource.RLIM_INFINITY:
+        limits.append((address_space, "ulimit -v"))
+    return min(limits)
+
+
+def peak_rss_bytes() -> int:
+    """The largest resident memory this process has had so far."""
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    # Linux counts ru_maxrss in KiB; it survives exec, so it can also be an earlier program's peak.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def cuda_state() -> CudaState:
+    """Ask the CUDA driver itself: neither numba-cuda nor CuPy is needed, or loaded, for that."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return CudaState((), "", "no CUDA driver: libcuda.so.1 is not on this machine")
+    if status := driver.cuInit(0):
+        return CudaState((), "", f"the CUDA driver does not start: {_cuda_error(driver, status)}")
+    version = ctypes.c_int()
+    driver.cuDriverGetVersion(ctypes.byref(version))
+    text = f"{version.value // 1000}.{version.value % 1000 // 10}"
+    count = ctypes.c_int()
+    if status := driver.cuDeviceGetCount(ctypes.byref(count)):
+        return CudaState((), text, f"the CUDA driver lists no devices: {_cuda_error(driver, status)}")
+    devices = tuple(_describe(driver, ordinal) for ordinal in range(count.value))
+    reason = "" if devices else "the CUDA driver runs, but shows no device (CUDA_VISIBLE_DEVICES?)"
+    return CudaState(devices, text, reason)
+
+
+def _describe(driver: ctypes.CDLL, ordinal: int) -> CudaDevice:
+    handle = ctypes.c_int()
+    driver.cuDeviceGet(ctypes.byref(handle), ordinal)
+    name = ctypes.create_string_buffer(256)
+    driver.cuDeviceGetName(name, len(name), handle)
+    memory = ctypes.c_size_t()
+    driver.cuDeviceTotalMem_v2(ctypes.byref(memory), handle)
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    driver.cuDeviceGetAttribute(ctypes.byref(major), _COMPUTE_MAJOR, handle)
+    driver.cuDeviceGetAttribute(ctypes.byref(minor), _COMPUTE_MINOR, handle)
+    return CudaDevice(name.value.decode("utf-8", "replace"), memory.value, (major.value, minor.value))
+
+
+def _cuda_error(driver: ctypes.CDLL, status: int) -> str:
+    text = ctypes.c_char_p()
+    if driver.cuGetErrorString(status, ctypes.byref(text)) == _CUDA_SUCCESS and text.value:
+        return f"{text.value.decode('utf-8', 'replace')} (error {status})"
+    return f"error {status}"
+
+
+def _cgroup_directories(controller: str) -> list[Path]:
+    """This process's control group directory and every ancestor: the tightest limit among them holds."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":  # version 2
+            base = _CGROUP_ROOT
+        elif controller in controllers.split(","):
+            base = _CGROUP_ROOT / controller
+        else:
+            continue
+        own = base / path.lstrip("/")
+        return [folder for folder in (own, *own.parents) if folder.is_relative_to(base)]
+    return []
+
+
+def _read_number(path: Path) -> list[int]:
+    """The integers of a control file; empty where it is missing or says 'max'."""
+    try:
+        words = path.read_text(encoding="ascii").split()
+    except OSError:
+        return []
+    return [int(word) for word in words] if all(word.lstrip("-").isdigit() for word in words) else []
+
+
+def _cgroup_memory_limit() -> int | None:
+    limits = []
+    for folder in _cgroup_directories("memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            limits += _read_number(folder / name)
+    # Version 1 writes "no limit" as a number close to 2^63.
+    real = [limit for limit in limits if 0 < limit < 1 << 60]
+    return min(real, default=None)
+
+
+def _cgroup_cpu_quota() -> float | None:
+    quotas = []
+    for folder in _cgroup_directories("cpu"):
+        if len(pair := _read_number(folder / "cpu.max")) == 2:
+            quotas.append(pair[0] / pair[1])
+        quota, period = _read_number(folder / "cpu.cfs_quota_us"), _read_number(folder / "cpu.cfs_period_us")
+        if quota and period and quota[0] > 0:
+            quotas.append(quota[0] / period[0])
+    return min(quotas, default=None)
