@@ -7,7 +7,7 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -65,8 +65,12 @@ class Diagnosis:
 
 def diagnose() -> Diagnosis:
     """Gather every fact; one that cannot be found out becomes a problem with its reason, no exception."""
+    return _examine(_GATHERERS)
+
+
+def _examine(gatherers: Mapping[str, Callable[[], Iterator[Fact]]]) -> Diagnosis:
     facts: list[Fact] = []
-    for name, gather in _GATHERERS.items():
+    for name, gather in gatherers.items():
         try:
             facts += gather()
         except Exception as error:  # noqa: BLE001 - a doctor that falls ill is of no use
@@ -176,13 +180,15 @@ def _compiled(folder: Path) -> tuple[int, int]:
 def _tzdata() -> Iterator[Fact]:
     import tzdata
 
-    text = f"{tzdata.IANA_VERSION} (package {tzdata.__version__})"
-    wanted = _pinned("tzdata")
-    if wanted and wanted != tzdata.__version__:
+    yield _tzdata_fact(tzdata.IANA_VERSION, tzdata.__version__, _pinned("tzdata"))
+
+
+def _tzdata_fact(release: str, package: str, wanted: str | None) -> Fact:
+    text = f"{release} (package {package})"
+    if wanted and wanted != package:
         advice = f"civil times are checked against {wanted}: pip install tzdata=={wanted}"
-        yield Fact("tzdata", text, "problem", advice)
-    else:
-        yield Fact("tzdata", text)
+        return Fact("tzdata", text, "problem", advice)
+    return Fact("tzdata", text)
 
 
 def _pinned(name: str) -> str | None:

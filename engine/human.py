@@ -1,7 +1,8 @@
-"""Figures as people read them: counts, rates, sizes and durations."""
+"""Figures as people read them: counts, amounts, rates, sizes and durations."""
 
 from __future__ import annotations
 
+BYTES = "bytes"
 _STEPS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 _MINUTE = 60.0
 _HOUR = 3600.0
@@ -12,13 +13,32 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
-def rate(per_second: float, unit: str = "") -> str:
-    """8312345.0 -> '8.31 M/s', with the unit where given: '8.31 M arrivals/s'."""
-    name = f" {unit}" if unit else ""
+def amount(value: int, unit: str) -> str:
+    """1234567 of 'arrivals' -> '1,234,567 arrivals'; bytes as a size."""
+    return size(value) if unit == BYTES else f"{count(value)} {unit}"
+
+
+def part(done: int, total: int | None, unit: str) -> str:
+    """'5 of 20 arrivals', or '5 arrivals' where nobody knows the total."""
+    if total is None:
+        return amount(done, unit)
+    return f"{size(done) if unit == BYTES else count(done)} of {amount(total, unit)}"
+
+
+def rate(per_second: float, unit: str) -> str:
+    """8312345.0 of 'arrivals' -> '8.31 M arrivals/s'; bytes as a size: '1.5 GiB/s'."""
+    if unit == BYTES:
+        return f"{size(round(per_second))}/s"
+    name = f" {unit}"
     for step, letter in _STEPS:
         if per_second >= step:
-            return f"{per_second / step:.3g} {letter}{name}/s"
-    return f"{per_second:.3g}{name}/s"
+            return f"{_three_digits(per_second / step)} {letter}{name}/s"
+    return f"{_three_digits(per_second)}{name}/s"
+
+
+def _three_digits(value: float) -> str:
+    # The format ".3g" would write 999.7 as "1e+03".
+    return f"{value:.0f}" if value >= 99.95 else f"{value:.3g}"
 
 
 def size(number_of_bytes: int) -> str:

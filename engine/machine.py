@@ -35,14 +35,14 @@ class CudaState(NamedTuple):
 def available_cores() -> int:
     """Cores this process may use: the affinity mask, cut by the control group's quota, at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup_cpu_quota()
+    quota = _cgroup_cpu_quota(_cgroup_directories("cpu"))
     return max(1, cores if quota is None else min(cores, math.ceil(quota)))
 
 
 def memory_limit_bytes() -> tuple[int, str]:
     """The memory this process may use, and what sets the limit: 'machine', 'control group' or 'ulimit -v'."""
     limits = [(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "machine")]
-    if (group := _cgroup_memory_limit()) is not None:
+    if (group := _cgroup_memory_limit(_cgroup_directories("memory"))) is not None:
         limits.append((group, "control group"))
     address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
     if address_space != resource.RLIM_INFINITY:
@@ -129,9 +129,9 @@ def _read_number(path: Path) -> list[int]:
     return [int(word) for word in words] if all(word.lstrip("-").isdigit() for word in words) else []
 
 
-def _cgroup_memory_limit() -> int | None:
+def _cgroup_memory_limit(folders: list[Path]) -> int | None:
     limits = []
-    for folder in _cgroup_directories("memory"):
+    for folder in folders:
         for name in ("memory.max", "memory.limit_in_bytes"):
             limits += _read_number(folder / name)
     # Version 1 writes "no limit" as a number close to 2^63.
@@ -139,9 +139,9 @@ def _cgroup_memory_limit() -> int | None:
     return min(real, default=None)
 
 
-def _cgroup_cpu_quota() -> float | None:
+def _cgroup_cpu_quota(folders: list[Path]) -> float | None:
     quotas = []
-    for folder in _cgroup_directories("cpu"):
+    for folder in folders:
         if len(pair := _read_number(folder / "cpu.max")) == 2:
             quotas.append(pair[0] / pair[1])
         quota, period = _read_number(folder / "cpu.cfs_quota_us"), _read_number(folder / "cpu.cfs_period_us")

@@ -49,6 +49,12 @@ class _Running(NamedTuple):
     since: float
 
 
+class _Count(NamedTuple):
+    unit: str
+    total: int | None
+    phase: _Running | None
+
+
 class Reporter:
     """Keeps time and count without a word; subclasses speak by overriding the `_on_...` methods.
 
@@ -62,9 +68,8 @@ class Reporter:
         self._last_sign = self._began
         self._running: list[_Running] = []
         self._seconds: dict[str, float] = {}
-        self._unit = ""
+        self._counting = _Count("", None, None)
         self._done = 0
-        self._total: int | None = None
         self._samples: deque[tuple[float, int]] = deque()
         self._notices: list[Notice] = []
 
@@ -85,14 +90,16 @@ class Reporter:
                 seconds = self._sign() - running.since
                 self._running.remove(running)
                 self._seconds[name] += seconds
+                if self._counting.phase is running:
+                    # The next phase must not show the count of this one.
+                    self._begin_count(_Count("", None, None))
             self._on_phase_end(name, seconds, finished)
 
     def expect(self, unit: str, total: int | None) -> None:
-        """Begin to count `unit`s from zero; `total` None where nobody knows it yet."""
+        """Begin to count `unit`s from zero, until the current phase ends; `total` None where it is unknown."""
         with self._lock:
-            self._unit, self._total, self._done = unit, total, 0
-            self._samples.clear()
-            self._samples.append((self._sign(), 0))
+            self._sign()
+            self._begin_count(_Count(unit, total, self._running[-1] if self._running else None))
 
     def advance(self, amount: int = 1) -> None:
         """Count `amount` more of what was expected as done."""
@@ -137,14 +144,15 @@ class Reporter:
             running = self._running[-1] if self._running else _Running("", now)
             per_second = self._recent_rate(now)
             remaining = None
-            if self._total is not None and per_second > 0.0:
-                remaining = max(self._total - self._done, 0) / per_second
+            total = self._counting.total
+            if total is not None and per_second > 0.0:
+                remaining = max(total - self._done, 0) / per_second
             return Status(
                 phase=" > ".join(dict.fromkeys(item.name for item in self._running)),
                 phase_s=now - running.since,
-                unit=self._unit,
+                unit=self._counting.unit,
                 done=self._done,
-                total=self._total,
+                total=total,
                 per_second=per_second,
                 remaining_s=remaining,
                 idle_s=now - self._last_sign,
@@ -165,6 +173,11 @@ class Reporter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _begin_count(self, counting: _Count) -> None:
+        self._counting, self._done = counting, 0
+        self._samples.clear()
+        self._samples.append((self._last_sign, 0))
 
     def _sign(self) -> float:
         self._last_sign = self._clock()
@@ -330,13 +343,10 @@ class JsonReporter(_PulsingReporter):
 
 def counted(status: Status) -> str:
     """Done, total, rate and remaining time as one phrase."""
-    done = human.count(status.done)
-    if status.total is None:
-        text = f"{done} {status.unit}"
-    else:
-        share = 100.0 * status.done / status.total if status.total else 100.0
-        text = f"{done} of {human.count(status.total)} {status.unit} ({share:.1f} %)"
-    text += f", {human.rate(status.per_second)}"
+    text = human.part(status.done, status.total, status.unit)
+    if status.total:
+        text += f" ({100.0 * status.done / status.total:.1f} %)"
+    text += f", {human.rate(status.per_second, status.unit)}"
     if status.remaining_s is not None:
         text += f", {human.duration(status.remaining_s)} left"
     return text
@@ -346,4 +356,5 @@ def waiting(status: Status) -> str:
     """What a silent phase is waiting for, as one phrase."""
     if not status.unit or status.done == 0:
         return "nothing finished yet"
-    return f"no {status.unit} finished for {human.duration(status.idle_s)}, {human.count(status.done)} so far"
+    so_far = human.amount(status.done, status.unit)
+    return f"no {status.unit} finished for {human.duration(status.idle_s)}, {so_far} so far"

@@ -21,6 +21,9 @@ from engine.progress import Reporter, Status, TolerantStream, waiting
 __all__ = ["TerminalReporter"]
 
 
+Cell = Spinner | Text | ProgressBar
+
+
 class TerminalReporter(Reporter):
     """Finished phases as lines; below them a live line: phase, bar, done / total, rate, time left.
 
@@ -61,19 +64,8 @@ class TerminalReporter(Reporter):
     def _line(self, status: Status) -> Table:
         line = Table.grid(padding=(0, 1))
         name = Text(status.phase or "starting", style="bold")
-        cells: list[Spinner | Text | ProgressBar] = [self._spinner, name]
-        counts = status.unit and (status.done or status.total)
-        if counts and status.total:
-            cells.append(ProgressBar(total=status.total, completed=min(status.done, status.total), width=24))
-            cells.append(Text(f"{human.count(status.done)} / {human.count(status.total)} {status.unit}"))
-        elif counts:
-            cells.append(Text(f"{human.count(status.done)} {status.unit}"))
-        if counts and status.per_second > 0.0:
-            cells.append(Text(human.rate(status.per_second), style="cyan"))
-        if counts and status.remaining_s is not None:
-            cells.append(Text(f"{human.duration(status.remaining_s)} left", style="dim"))
-        else:
-            cells.append(Text(human.duration(status.phase_s), style="dim"))
+        cells: list[Cell] = [self._spinner, name]
+        cells += _count_cells(status) if status.unit else [_dim(human.duration(status.phase_s))]
         if status.idle_s >= self._patience:
             cells.append(Text(f"waiting: {waiting(status)}", style="yellow"))
         line.add_row(*cells)
@@ -93,4 +85,20 @@ class TerminalReporter(Reporter):
         self._console.print(Text.assemble((f"warning {notice.code}", "yellow bold"), f" {notice.message}"))
 
     def _on_message(self, text: str) -> None:
-        self._console.print(Text(text, style="dim"))
+        self._console.print(_dim(text))
+
+
+def _count_cells(status: Status) -> list[Cell]:
+    cells: list[Cell] = []
+    if status.total:
+        cells.append(ProgressBar(total=status.total, completed=min(status.done, status.total), width=24))
+    cells.append(Text(human.part(status.done, status.total, status.unit)))
+    if status.per_second > 0.0:
+        cells.append(Text(human.rate(status.per_second, status.unit), style="cyan"))
+    if status.remaining_s is not None:
+        cells.append(_dim(f"{human.duration(status.remaining_s)} left"))
+    return cells
+
+
+def _dim(text: str) -> Text:
+    return Text(text, style="dim")

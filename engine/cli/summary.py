@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from engine.demo import DemoResult
     from engine.doctor import Diagnosis
     from engine.run import RunResult, ScenarioResult
+    from engine.seal import SealResult
+    from engine.tz.build import CacheResult
 
 __all__ = ["show_demo", "show_diagnosis", "show_run", "show_seal", "show_synth", "show_tz_build"]
 
@@ -33,6 +35,10 @@ def _document(result: object, status: str = "PASS") -> dict[str, object]:
 
 def _headline(text: str, style: str = "bold green") -> None:
     show_line((text, style))
+
+
+def _block(*rows: tuple[str, str]) -> None:
+    show_facts(results_console(), ((f"  {name}", value) for name, value in rows))
 
 
 def _commands(*commands: str) -> None:
@@ -55,7 +61,7 @@ def _show_scenario(scenario: ScenarioResult) -> None:
     phases = ", ".join(f"{name} {human.duration(spent)}" for name, spent in scenario.phases.items())
     fallbacks = ", ".join(f"{name} {human.count(n)}" for name, n in scenario.fallbacks.items() if n)
     seconds = human.duration(scenario.seconds)
-    rows: list[tuple[str, str | Text]] = [
+    _block(
         ("routes", f"{human.count(scenario.physical)} physical, {human.count(scenario.virtual)} virtual"),
         ("files", f"{human.count(scenario.parts)} parts, {human.size(scenario.bytes)}"),
         ("digest", scenario.digest),
@@ -64,9 +70,8 @@ def _show_scenario(scenario: ScenarioResult) -> None:
         ("memory", f"{human.size(scenario.peak_rss_bytes)} at most"),
         ("merged", f"{human.count(scenario.merged_rows)} count rows that repeated a key"),
         ("fallbacks", fallbacks or "none"),
-        ("output", f"{_PUBLISHED.get(scenario.published, scenario.published)}: {scenario.path}"),
-    ]
-    show_facts(results_console(), ((f"  {name}", value) for name, value in rows))
+        ("output", f"{_PUBLISHED[scenario.published]}: {scenario.path}"),
+    )
 
 
 def show_demo(result: DemoResult, session: Session) -> None:
@@ -112,9 +117,36 @@ def show_synth(result: Any, run_root: Path, session: Session) -> None:
     """What the world holds."""
 
 
-def show_seal(result: Any, run_root: Path, session: Session) -> None:
-    """What was sealed."""
+def show_seal(result: SealResult, run_root: Path, session: Session) -> None:
+    """What was sealed, or that it was so before."""
+    if session.json:
+        emit_json(_document(result))
+    if session.json or session.quiet:
+        return
+    verb = "sealed" if result.changed else "was sealed already, and nothing has changed since"
+    _headline(f"{run_root} {verb}")
+    passed = sum(status == "PASS" for status in result.upstream.values())
+    _block(
+        ("inputs", f"{human.count(result.row_count)}, digest {result.digest}"),
+        ("scenarios", ", ".join(result.scenario_set)),
+        ("upstream", f"{passed} of {len(result.upstream)} segments passed"),
+        ("sealed at", result.created_utc),
+        ("inventory", str(result.inventory_path)),
+        ("receipt", str(result.gate_path)),
+    )
+    _commands(f"arrivals run {shlex.quote(str(run_root))}")
 
 
-def show_tz_build(result: Any, session: Session) -> None:
-    """Where the cache is."""
+def show_tz_build(result: CacheResult, session: Session) -> None:
+    """Where the cache is, and what it was made from."""
+    if session.json:
+        emit_json(_document(result))
+    if session.json or session.quiet:
+        return
+    verb = "written" if result.changed else "was there already, the same to the byte"
+    _headline(f"tz cache {verb}")
+    _block(
+        ("folder", str(result.folder)),
+        ("zones", f"{human.count(result.zones)}, tzdata {result.release}"),
+        ("sha256", result.sha256),
+    )

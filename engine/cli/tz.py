@@ -16,9 +16,13 @@ def command() -> None:
 
 @command.command(epilog="Example: arrivals tz build runs/small", short_help="Write a correct cache.")
 @click.argument("run_root", type=click.Path(path_type=Path))
+@click.option(
+    "--zone", "zones", multiple=True, metavar="TZID", help="Only this one; may be repeated.  [default: all]"
+)
+@click.option("--replace", is_flag=True, help="Replace a cache that differs.")
 @output_options
 @click.pass_context
-def build(context: click.Context, run_root: Path) -> None:
+def build(context: click.Context, run_root: Path, zones: tuple[str, ...], replace: bool) -> None:
     """Write the cache of the world under RUN_ROOT from the pinned `tzdata` package."""
     session = session_of(context)
     session.on_interrupt = "no cache was written"
@@ -26,6 +30,6 @@ def build(context: click.Context, run_root: Path) -> None:
     from engine.cli.summary import show_tz_build
     from engine.tz.build import build_cache
 
-    with session.reporter() as reporter:
-        result = build_cache(run_root, reporter)
+    with session.reporter() as reporter, reporter.phase("build tz cache"):
+        result = build_cache(run_root, tzids=zones or None, replace=replace)
     show_tz_build(result, session)
