@@ -49,8 +49,8 @@ def resolve_policy(
 ) -> Policy:
     """The first of RUN_ROOT/config/..., each external root's config/..., and the packaged file that exists.
 
-    Numbers with a fraction or exponent are Decimal, exactly as written. Raises ArrivalError: IO_READ_FAILED for a file
-    that cannot be read, else the policy's `on_invalid` code, naming the file and the key.
+    Numbers with a fraction or exponent are Decimal, exactly as written. Raises ArrivalError: IO_READ_FAILED
+    for a file that cannot be read, else the policy's `on_invalid` code, naming the file and the key.
     """
     entry = _entry(policy_id)
     roots: list[tuple[Origin, Path]] = [("external", Path(root)) for root in external_roots]
@@ -82,7 +82,7 @@ def _packaged_parts(entry: Dataset) -> list[str]:
 
 
 def _read(entry: Dataset, path: Path) -> bytes | None:
-    """The file's bytes; None where nothing of that name exists. What exists and is no readable file is an error."""
+    """The file's bytes; None where nothing has that name. What exists and is no readable file is an error."""
     try:
         if not (path.exists() or path.is_symlink()):
             return None
@@ -115,17 +115,18 @@ def _policy(entry: Dataset, data: bytes, path: str, origin: Origin) -> Policy:
 
 
 def _accepted_version(entry: Dataset, document: object, path: str) -> str:
-    """The document's version, if the one that this engine implements is a dotted prefix of it (a leading v aside)."""
+    """The document's version, if the one that is implemented is a dotted prefix of it (a leading v aside)."""
     if not isinstance(document, dict):
         raise _invalid(entry, path, f"holds {type(document).__name__}, not a mapping of keys")
     version = document.get("version")
     match = _VERSION.fullmatch(version) if isinstance(version, str) else None
     if match is None:
-        raise _invalid(entry, path, f"version {version!r} is missing or not of the form v1.2.3", key="version")
+        raise _invalid(entry, path, f"version {version!r} is not of the form v1.2.3", key="version")
     wanted = json_schema(entry.schema)["x-accepts-version"]
     # An empty prefix: the two sealed layer-1 policies must carry a version, whichever it is.
     if wanted and match.group(1).split(".")[: len(wanted.split("."))] != wanted.split("."):
-        raise _invalid(entry, path, f"version {version!r} is not accepted, this engine implements v{wanted}", key="version")
+        what = f"version {version!r} is not accepted, this engine implements v{wanted}"
+        raise _invalid(entry, path, what, key="version")
     return str(version)
 
 

@@ -33,15 +33,16 @@ def _time_grid(document: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _lgcp(document: Mapping[str, Any]) -> Iterator[Fault]:
-    law = document["hyperparam_law"]
-    yield from _ascending("kernel.length_scale_buckets_bounds", document["kernel"]["length_scale_buckets_bounds"])
-    yield from _ascending("hyperparam_law.sigma.sigma_bounds", law["sigma"]["sigma_bounds"])
-    scales = law["length_scale_buckets"]
-    yield from _ascending("hyperparam_law.length_scale_buckets.length_scale_bounds", scales["length_scale_bounds"])
-    sigma_classes, scale_classes = law["sigma"]["class_multipliers"], scales["class_multipliers"]
+    sigma, scale = (document["hyperparam_law"][name] for name in ("sigma", "length_scale_buckets"))
+    kernel = document["kernel"]["length_scale_buckets_bounds"]
+    yield from _ascending("kernel.length_scale_buckets_bounds", kernel)
+    yield from _ascending("hyperparam_law.sigma.sigma_bounds", sigma["sigma_bounds"])
+    where = "hyperparam_law.length_scale_buckets"
+    yield from _ascending(f"{where}.length_scale_bounds", scale["length_scale_bounds"])
+    sigma_classes, scale_classes = sigma["class_multipliers"], scale["class_multipliers"]
     if sigma_classes.keys() != scale_classes.keys():
         odd = sorted(sigma_classes.keys() ^ scale_classes.keys())
-        yield "hyperparam_law.length_scale_buckets.class_multipliers", f"differs from sigma's classes by {odd}"
+        yield f"{where}.class_multipliers", f"differs from sigma's classes by {odd}"
     floor = document["realism_floors"]["require_sigma_distinct_values_min"]
     if len(set(sigma_classes.values())) < floor:
         yield "hyperparam_law.sigma.class_multipliers", f"has fewer than {floor} distinct values"
@@ -52,10 +53,11 @@ def _lgcp(document: Mapping[str, Any]) -> Iterator[Fault]:
 def _count(document: Mapping[str, Any]) -> Iterator[Fault]:
     law, floors = document["nb2"]["kappa_law"], document["realism_floors"]
     yield from _ascending("nb2.kappa_law.kappa_bounds", law["kappa_bounds"])
-    if document["max_count_per_bucket"] < floors["max_count_per_bucket_min"]:
-        yield "max_count_per_bucket", f"is below realism_floors.max_count_per_bucket_min {floors['max_count_per_bucket_min']}"
-    if document["lambda_zero_eps"] > floors["lambda_zero_eps_max"]:
-        yield "lambda_zero_eps", f"is above realism_floors.lambda_zero_eps_max {floors['lambda_zero_eps_max']}"
+    least, most = floors["max_count_per_bucket_min"], floors["lambda_zero_eps_max"]
+    if document["max_count_per_bucket"] < least:
+        yield "max_count_per_bucket", f"is below realism_floors.max_count_per_bucket_min {least}"
+    if document["lambda_zero_eps"] > most:
+        yield "lambda_zero_eps", f"is above realism_floors.lambda_zero_eps_max {most}"
     floor = floors["require_kappa_distinct_values_min"]
     if len(set(law["class_multipliers"].values())) < floor:
         yield "nb2.kappa_law.class_multipliers", f"has fewer than {floor} distinct values"

@@ -1,4 +1,4 @@
-"""Contracts of the arrival engine: error codes, identity, dataset dictionary, schemas, table checks, JSON forms.
+"""Contracts of the arrival engine: error codes, identity, dataset dictionary, schemas, table checks, forms.
 
 Importing this package loads neither pyarrow nor jsonschema; the names that need them load them on first use.
 """

@@ -17,7 +17,7 @@ _DEFAULT_ARROW = {"string": "string", "integer": "int64", "number": "float64", "
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its Arrow type as text, whether null and absence are allowed, and the bounds on its values."""
+    """One column: its Arrow type as text, whether null and absence are allowed, the bounds on its values."""
 
     name: str
     json_type: str
@@ -49,7 +49,7 @@ class TableShape:
 
 @cache
 def table_shape(dataset_id: str) -> TableShape:
-    """The shape of a dataset whose schema is an array of objects; raises UNEXPECTED_INTERNAL_ERROR for any other."""
+    """The shape of a dataset whose schema is an array of objects; UNEXPECTED_INTERNAL_ERROR for any other."""
     entry = dataset(dataset_id)
     schema = json_schema(entry.schema) if entry.schema else {}
     items = schema.get("items")

@@ -1,4 +1,4 @@
-"""The dataset dictionary: where each dataset lives, how it is keyed and ordered, and which code names its defects.
+"""The dataset dictionary: where each dataset lives, how it is keyed and ordered, what its defects are called.
 
 All facts are in `dictionary.yaml`; nothing else states a path or a partition.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from contracts.errors import ArrivalError, Code
 from contracts.identity import check_token
@@ -19,6 +19,8 @@ from contracts.identity import check_token
 Format = Literal["parquet", "json", "jsonl", "binary", "text", "yaml", "folder"]
 _FORMATS = ("parquet", "json", "jsonl", "binary", "text", "yaml", "folder")
 _ROLES = ("dataset", "document", "log", "member", "policy", "validation_bundle", "validation_flag")
+_STATUSES = ("REQUIRED", "OPTIONAL")
+_READ_SCOPES = ("ROW_LEVEL", "METADATA_ONLY")
 _TOKEN = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -64,7 +66,7 @@ class Dataset:
         return _TOKEN.sub(fill, self.path)
 
     def locate(self, run_root: Path, tokens: Mapping[str, str]) -> Path:
-        """The dataset's file, or its directory; raises PARTITION_OR_PK_VIOLATION for a missing or unsafe token."""
+        """The dataset's file or directory; raises PARTITION_OR_PK_VIOLATION for a missing or unsafe token."""
         return Path(run_root) / self.relative(tokens)
 
     def part(self, run_root: Path, tokens: Mapping[str, str], index: int) -> Path:
@@ -81,14 +83,15 @@ class Dataset:
     def files(self, run_root: Path, tokens: Mapping[str, str]) -> list[Path]:
         """The dataset's existing files, sorted by path; empty when there are none.
 
-        Parquet: every `*.parquet` in the partition directory, for single-file datasets too. Other directories: all files
-        below, by relative path. Raises IO_READ_FAILED when a directory cannot be listed.
+        Parquet: every `*.parquet` in the partition directory, for single-file datasets too. Other
+        directories: all files below, by relative path. Raises IO_READ_FAILED when one cannot be listed.
         """
         target = self.locate(run_root, tokens)
         try:
             if self.format == "parquet":
                 folder = target if self.kind == "directory" else target.parent
-                return sorted((path for path in folder.glob("*.parquet") if path.is_file()), key=lambda path: path.name)
+                parts = [path for path in folder.glob("*.parquet") if path.is_file()]
+                return sorted(parts, key=lambda path: path.name)
             if self.kind == "directory":
                 found = [path for path in target.rglob("*") if path.is_file()]
                 return sorted(found, key=lambda path: path.relative_to(target).as_posix())
@@ -104,7 +107,7 @@ class Dataset:
 
 
 def dataset(dataset_id: str) -> Dataset:
-    """The entry with this id; raises UNEXPECTED_INTERNAL_ERROR for an id that the dictionary does not have."""
+    """The entry with this id; raises UNEXPECTED_INTERNAL_ERROR where the dictionary has none."""
     try:
         return _entries()[dataset_id]
     except KeyError:
@@ -153,12 +156,12 @@ def _entry(raw: Mapping[str, Any]) -> Dataset:
         values[name] = tuple(values[name])
     if values["format"] not in _FORMATS or values["role"] not in _ROLES:
         raise _broken(identifier, "has an unknown format or role")
-    if values["status"] not in ("REQUIRED", "OPTIONAL") or values["read_scope"] not in ("ROW_LEVEL", "METADATA_ONLY"):
+    if values["status"] not in _STATUSES or values["read_scope"] not in _READ_SCOPES:
         raise _broken(identifier, "has an unknown status or read scope")
     if tuple(_TOKEN.findall(values["path"])) != values["partitions"]:
         raise _broken(identifier, "has partitions that differ from the tokens of its path")
     values["on_invalid"] = Code[values["on_invalid"]]
-    return Dataset(**cast("dict[str, Any]", values))
+    return Dataset(**values)
 
 
 def _broken(identifier: str, what: str) -> ArrivalError:

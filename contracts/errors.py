@@ -64,7 +64,7 @@ class Code(StrEnum):
 
 
 def json_safe(value: object) -> object:
-    """`value` with everything JSON cannot express (paths, decimals, sets, tuples, ...) turned into text or lists."""
+    """`value` with whatever JSON cannot express (paths, decimals, sets, ...) turned into text or lists."""
     if value is None or isinstance(value, (bool, int, str)):
         return str(value) if isinstance(value, StrEnum) else value
     if isinstance(value, float):

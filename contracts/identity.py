@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ _HEX64 = re.compile(r"[a-f0-9]{64}")
 _HEX32 = re.compile(r"[a-f0-9]{32}")
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,19}")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-# A path component holds 255 bytes on the usual file systems; the longest token name and its "=" take 21 of them.
+# A path component holds 255 bytes on the usual file systems; the longest token name and its "=" take 21.
 _TOKEN_BYTES_MAX = 200
 
 
@@ -21,10 +21,23 @@ def _is_day(value: str) -> bool:
     if not _DAY.fullmatch(value):
         return False
     try:
-        datetime.date.fromisoformat(value)
+        dt.date.fromisoformat(value)
     except ValueError:
         return False
     return True
+
+
+def _form_fault(name: str, value: str) -> str:
+    """What is wrong with the form that the name `name` promises; empty when nothing is."""
+    if name in ("manifest_fingerprint", "parameter_hash") and not _HEX64.fullmatch(value):
+        return "is not 64 lower-case hexadecimal digits"
+    if name == "run_id" and not _HEX32.fullmatch(value):
+        return "is not 32 lower-case hexadecimal digits"
+    if name == "seed" and not (_DECIMAL.fullmatch(value) and int(value) <= U64_MAX):
+        return "is not a plain decimal number from 0 to 2^64-1"
+    if name == "utc_day" and not _is_day(value):
+        return "is not a calendar day YYYY-MM-DD"
+    return ""
 
 
 def _fault(name: str, value: object) -> str:
@@ -39,22 +52,14 @@ def _fault(name: str, value: object) -> str:
         return "is not valid Unicode text"
     if len(value.encode("utf-8")) > _TOKEN_BYTES_MAX:
         return f"is longer than {_TOKEN_BYTES_MAX} bytes"
-    if name in ("manifest_fingerprint", "parameter_hash") and not _HEX64.fullmatch(value):
-        return "is not 64 lower-case hexadecimal digits"
-    if name == "run_id" and not _HEX32.fullmatch(value):
-        return "is not 32 lower-case hexadecimal digits"
-    if name == "seed" and not (_DECIMAL.fullmatch(value) and int(value) <= U64_MAX):
-        return "is not a plain decimal number from 0 to 2^64-1"
-    if name == "utc_day" and not _is_day(value):
-        return "is not a calendar day YYYY-MM-DD"
-    return ""
+    return _form_fault(name, value)
 
 
 def check_token(name: str, value: str) -> str:
     """Return `value` if it may stand for the partition token `name` in a path.
 
-    Raises PARTITION_OR_PK_VIOLATION for empty text, `.`, `..`, separators, NUL and other control characters, and where
-    the name says what the value is (hashes, run id, seed, day) for anything of another form.
+    Raises PARTITION_OR_PK_VIOLATION for empty text, `.`, `..`, separators, NUL and other control characters,
+    and where the name says what the value is (hashes, run id, seed, day) for anything of another form.
     """
     fault = _fault(name, value)
     if fault:
@@ -70,7 +75,10 @@ def check_token(name: str, value: str) -> str:
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a run is: two 64-digit hashes, an unsigned 64-bit seed, and the 32-digit run id (which never influences data)."""
+    """Who a run is: two 64-digit hashes, an unsigned 64-bit seed, and the 32-digit run id.
+
+    Raises PARTITION_OR_PK_VIOLATION when one of them has another form. The run id influences no data.
+    """
 
     manifest_fingerprint: str
     parameter_hash: str
@@ -83,13 +91,12 @@ class Identity:
                 Code.PARTITION_OR_PK_VIOLATION,
                 f"seed {self.seed!r} is {type(self.seed).__name__}, not an integer",
                 hint="give the seed as a whole number from 0 to 2^64-1",
-                token="seed",
                 value=self.seed,
             )
         self.tokens()
 
     def tokens(self, **extra: str) -> dict[str, str]:
-        """The identity's path tokens as text, with `extra` ones (such as `scenario_id`) added; every value is checked."""
+        """The path tokens as text, with `extra` ones (such as `scenario_id`) added; each value is checked."""
         tokens = {
             "manifest_fingerprint": self.manifest_fingerprint,
             "parameter_hash": self.parameter_hash,

@@ -1,4 +1,4 @@
-"""JSON Schemas (draft 2020-12) of every table, document and policy, and the check of a document against one."""
+"""JSON Schemas (draft 2020-12) of every table, document and policy, and the check of a document by one."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from contracts.errors import ArrivalError, Code
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
-    from jsonschema.protocols import Validator
 
 _SUFFIX = ".schema.json"
 _VALUE_CHARS_MAX = 120
+_SIGNS = {"minimum": ">=", "maximum": "<=", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}
 
 
 def schema_names() -> tuple[str, ...]:
     """The names of all packaged schemas, sorted."""
-    folder = files("contracts").joinpath("schemas")
-    return tuple(sorted(item.name[: -len(_SUFFIX)] for item in folder.iterdir() if item.name.endswith(_SUFFIX)))
+    names = (item.name for item in files("contracts").joinpath("schemas").iterdir())
+    return tuple(sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)))
 
 
 def json_schema(name: str) -> dict[str, Any]:
@@ -35,10 +35,10 @@ def json_schema(name: str) -> dict[str, Any]:
 def check_document(name: str, document: object, *, code: Code, where: str) -> None:
     """Check `document` against the schema `name`.
 
-    Numbers may be int, float or Decimal; floats of policies are compared as the decimals that the schema writes.
-    Raises ArrivalError(code) that names `where`, the JSON pointer and the value of the first fault in document order.
+    Numbers may be int, float or Decimal; a Decimal is compared with the decimals that the schema writes.
+    Raises ArrivalError(code) that names `where`, the JSON pointer and the value of the first fault.
     """
-    faults = sorted(_validator(name).iter_errors(document), key=lambda fault: [str(step) for step in fault.absolute_path])
+    faults = sorted(_validator(name).iter_errors(document), key=_pointer)
     if not faults:
         return
     fault = _innermost(faults[0])
@@ -98,25 +98,28 @@ def _plain(name: str) -> dict[str, Any]:
 
 
 def _exact(name: str) -> dict[str, Any]:
-    # A policy's 0.35 is read as Decimal("0.35"), which equals no binary float: constants must be decimals as well.
+    # A policy's 0.35 is read as Decimal("0.35"), which equals no binary float: constants are decimals too.
     document: dict[str, Any] = json.loads(_text(name), parse_float=Decimal)
     return document
 
 
 @cache
-def _validator(name: str) -> Validator:
+def _validator(name: str) -> Any:
     from jsonschema import Draft202012Validator, validators
     from referencing import Registry, Resource
 
     primitives = Resource.from_contents(_exact("primitives"))
     registry: Registry[Any] = Registry().with_resource("primitives" + _SUFFIX, primitives)
-    strict = validators.extend(Draft202012Validator, {"pattern": _pattern})
+    extend: Any = validators.extend
+    strict = extend(Draft202012Validator, {"pattern": _pattern})
     return strict(_exact(name), registry=registry)
 
 
-def _pattern(validator: Validator, pattern: str, instance: object, schema: object) -> Iterator[ValidationError]:
-    # Python's "$" also matches before a final line feed and "\d" any Unicode digit; ECMA-262, which JSON Schema means,
-    # does neither.
+def _pattern(
+    _validator: object, pattern: str, instance: object, _schema: object
+) -> Iterator[ValidationError]:
+    # Python's "$" also matches before a final line feed and "\d" any Unicode digit; ECMA-262, which JSON
+    # Schema means, does neither.
     from jsonschema.exceptions import ValidationError
 
     if isinstance(instance, str) and not re.search(anchored(pattern), instance, re.ASCII):
@@ -129,9 +132,10 @@ def anchored(pattern: str) -> str:
 
 
 def _innermost(fault: ValidationError) -> ValidationError:
-    """The fault that a reader can act on: for `X or null` the fault of X, for other choices the deepest one."""
+    """The fault that a reader can act on: for `X or null` that of X, for other choices the deepest one."""
+    no_null = ("type", "null")
     while fault.context:
-        real = [inner for inner in fault.context if inner.validator != "type" or inner.validator_value != "null"]
+        real = [inner for inner in fault.context if (inner.validator, inner.validator_value) != no_null]
         if not real:
             break
         fault = max(real, key=lambda inner: len(inner.absolute_path))
@@ -160,8 +164,8 @@ def _describe(fault: ValidationError) -> str:
         case "additionalProperties":
             return f"unknown key {', '.join(repr(key) for key in _strangers(fault))}"
         case "required":
-            missing = [key for key in wanted if key not in fault.instance] if isinstance(fault.instance, dict) else wanted
-            return f"missing key {', '.join(repr(key) for key in missing)}"
+            present: Any = fault.instance
+            return f"missing key {', '.join(repr(key) for key in wanted if key not in present)}"
         case "const":
             return f"value {value} must be {shown(wanted)}"
         case "enum":
@@ -170,8 +174,7 @@ def _describe(fault: ValidationError) -> str:
             kinds = wanted if isinstance(wanted, str) else " or ".join(wanted)
             return f"value {value} is not of type {kinds}"
         case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
-            sign = {"minimum": ">=", "maximum": "<=", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}[fault.validator]
-            return f"value {value} is not {sign} {shown(wanted)}"
+            return f"value {value} is not {_SIGNS[fault.validator]} {shown(wanted)}"
         case "pattern":
             return f"value {value} does not match {wanted}"
         case _:

@@ -39,7 +39,7 @@ def arrow_schema(dataset_id: str, timestamp_encoding: TimestampEncoding = "times
     """
     return pa.schema(
         [
-            pa.field(column.name, _target(column, timestamp_encoding), nullable=column.nullable or not column.required)
+            pa.field(column.name, _target(column, timestamp_encoding), nullable=_null_allowed(column))
             for column in table_shape(dataset_id).columns
         ]
     )
@@ -55,11 +55,12 @@ def conform(
 ) -> pa.Table:
     """Check `table` against its contract and return it with the declared types, in declared column order.
 
-    Undeclared columns are dropped where the contract allows them. With `columns` the result has exactly these, in this
-    order; of the declared columns only they are checked, and an optional one that is absent comes back as all null.
-    Text may be string, large_string or dictionary and stays (or becomes) dictionary<int32,string> where it was one.
-    Integers are cast only when every value fits; a float is never an integer.
-    Raises ArrivalError with the dataset's `on_invalid` code, naming `where`, the column, the row (from 0) and the value.
+    Undeclared columns are dropped where the contract allows them. With `columns` the result has exactly
+    these, in this order; no others are looked at, and an optional one that is absent comes back all null.
+    Text may be string, large_string, string_view or a dictionary of these; a dictionary comes back as
+    dictionary<int32,string>. Integers are cast only when every value fits; a float is never an integer.
+    Raises ArrivalError with the dataset's `on_invalid` code, naming `where`, the column, the row (from 0) and
+    the value.
     """
     shape = table_shape(dataset_id)
     wanted = [_declared(shape, name) for name in columns] if columns is not None else None
@@ -75,13 +76,18 @@ def conform(
         else:
             continue
         arrays.append(array)
-        fields.append(pa.field(column.name, array.type, nullable=column.nullable or not column.required))
+        fields.append(pa.field(column.name, array.type, nullable=_null_allowed(column)))
     return pa.table(arrays, schema=pa.schema(fields))
 
 
 def _target(column: Column, encoding: TimestampEncoding) -> pa.DataType:
     kind = _ARROW_TYPES[column.arrow]
     return pa.string() if encoding == "rfc3339" and pa.types.is_timestamp(kind) else kind
+
+
+def _null_allowed(column: Column) -> bool:
+    # Where a column is optional, a null stands for a row that leaves it out.
+    return column.nullable or not column.required
 
 
 def _declared(shape: TableShape, name: str) -> Column:
@@ -113,11 +119,9 @@ def _conform_column(
     shape: TableShape, column: Column, array: pa.ChunkedArray, target: pa.DataType, where: str
 ) -> pa.ChunkedArray:
     array = _plain_nulls(array)
-    # Where a column is optional, a null stands for a row that leaves it out.
-    null_allowed = column.nullable or not column.required
-    if array.null_count and not null_allowed:
+    if array.null_count and not _null_allowed(column):
         _refuse(shape, where, column.name, "is null where a value must be", row=first_null(array))
-    if pa.types.is_null(array.type) and (null_allowed or len(array) == 0):
+    if pa.types.is_null(array.type) and (_null_allowed(column) or len(array) == 0):
         return pa.chunked_array([pa.nulls(len(array), target)], type=target)
     if not _compatible(column, array.type, target):
         _refuse(shape, where, column.name, f"has type {array.type}, expected {target}")
@@ -138,8 +142,7 @@ def _plain_nulls(array: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _compatible(column: Column, found: pa.DataType, target: pa.DataType) -> bool:
     if pa.types.is_string(target) or pa.types.is_dictionary(target):
-        value = found.value_type if pa.types.is_dictionary(found) else found
-        return bool(pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value))
+        return _is_text(found.value_type if pa.types.is_dictionary(found) else found)
     if column.json_type == "integer":
         return bool(pa.types.is_integer(found))
     if column.json_type == "number":
@@ -149,11 +152,12 @@ def _compatible(column: Column, found: pa.DataType, target: pa.DataType) -> bool
             return False
         return bool(found.tz in _UTC_NAMES if target.tz else found.tz is None)
     if pa.types.is_list(target):
-        return bool(
-            (pa.types.is_list(found) or pa.types.is_large_list(found))
-            and (pa.types.is_string(found.value_type) or pa.types.is_large_string(found.value_type))
-        )
+        return bool(pa.types.is_list(found) or pa.types.is_large_list(found)) and _is_text(found.value_type)
     return bool(found == target)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _value_fault(column: Column, array: pa.ChunkedArray, target: pa.DataType) -> Fault | None:

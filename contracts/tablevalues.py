@@ -1,4 +1,4 @@
-"""Value checks of single Arrow columns: bounds, choices, patterns; each finds the first bad row without a row loop."""
+"""Value checks of single Arrow columns (bounds, choices, patterns), each without a loop over rows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def first_null(array: pa.ChunkedArray) -> int:
 
 
 def range_fault(column: Column, array: pa.ChunkedArray, target: pa.DataType) -> Fault | None:
-    """The first number that is not finite, breaks the column's bounds, or does not fit the declared integer type."""
+    """The first number that is not finite, breaks a bound, or does not fit the declared integer type."""
     if pa.types.is_floating(array.type):
         row = _first_true(pc.invert(pc.is_finite(array)))
         if row >= 0:
@@ -58,7 +58,7 @@ def range_fault(column: Column, array: pa.ChunkedArray, target: pa.DataType) -> 
 
 
 def text_fault(column: Column, array: pa.ChunkedArray) -> Fault | None:
-    """The first text that is none of the choices, breaks the pattern, or is too short; each distinct text is tested once."""
+    """The first text that is no choice, breaks the pattern, or is too short; equal texts are tested once."""
     if not (column.choices or column.pattern or column.min_length):
         return None
     values = distinct_texts(array)
