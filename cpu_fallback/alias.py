@@ -1,0 +1,114 @@
+"""Alias tables from weights, by exact integer arithmetic after one quantisation (LAW section 3)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cpu_fallback.jit import njit
+
+WEIGHT_GRID = 2147483648.0  # 2^31: quantisation step of a weight's share
+ALWAYS = np.uint64(1 << 32)  # threshold of a slot that is always taken
+_SHIFT = np.uint64(32)
+
+BAD_WEIGHT = 1
+BAD_TOTAL = 2
+
+
+class AliasTables(NamedTuple):
+    """Alias tables of many weight lists in compressed rows.
+
+    threshold: uint64[K] in [0, 2^32]; alias: uint32[K], an index within the same table; exists: bool[T], false where
+    the weights sum to zero or the list is empty.
+    """
+
+    threshold: NDArray[np.uint64]
+    alias: NDArray[np.uint32]
+    exists: NDArray[np.bool_]
+
+
+class BadWeights(ValueError):
+    """A weight is negative or not finite, or a list's sum overflows; `table` is the offending list's index."""
+
+    def __init__(self, table: int, reason: str) -> None:
+        super().__init__(f"table {table}: {reason}")
+        self.table = table
+        self.reason = reason
+
+
+@njit(nogil=True)
+def _build(weights, starts, threshold, alias, exists, scaled, small, large):  # type: ignore[no-untyped-def]
+    for table in range(starts.size - 1):
+        first = starts[table]
+        size = starts[table + 1] - first
+        total = 0.0
+        for i in range(size):
+            weight = weights[first + i]
+            if not (weight >= 0.0) or weight == np.inf:
+                return table, BAD_WEIGHT
+            total += weight
+        if total == np.inf:
+            return table, BAD_TOTAL
+        exists[table] = total > 0.0
+        if total == 0.0:
+            continue
+        mass = np.uint64(0)
+        for i in range(size):
+            units = np.uint64(np.floor((weights[first + i] / total) * WEIGHT_GRID + 0.5))
+            mass += units
+            scaled[i] = units * np.uint64(size)
+        n_small = 0
+        n_large = 0
+        for i in range(size):
+            if scaled[i] < mass:
+                small[n_small] = i
+                n_small += 1
+            else:
+                large[n_large] = i
+                n_large += 1
+        while n_small > 0 and n_large > 0:
+            n_small -= 1
+            s = small[n_small]
+            giver = large[n_large - 1]
+            threshold[first + s] = (scaled[s] << _SHIFT) // mass
+            alias[first + s] = giver
+            scaled[giver] -= mass - scaled[s]
+            if scaled[giver] < mass:
+                n_large -= 1
+                small[n_small] = giver
+                n_small += 1
+        for k in range(n_small):
+            threshold[first + small[k]] = ALWAYS
+            alias[first + small[k]] = small[k]
+        for k in range(n_large):
+            threshold[first + large[k]] = ALWAYS
+            alias[first + large[k]] = large[k]
+    return -1, 0
+
+
+def build_alias_tables(weights: NDArray[np.float64], starts: NDArray[np.int64]) -> AliasTables:
+    """Build every table of a compressed-row weight array.
+
+    weights: float64[K], in slot order; starts: int64[T+1], ascending. Raises BadWeights.
+    """
+    sizes = np.diff(starts)
+    longest = int(sizes.max(initial=0))
+    tables = AliasTables(
+        np.zeros(weights.size, np.uint64), np.zeros(weights.size, np.uint32), np.zeros(sizes.size, np.bool_)
+    )
+    scratch = (np.empty(longest, np.uint64), np.empty(longest, np.int64), np.empty(longest, np.int64))
+    table, problem = _build(weights, starts, *tables, *scratch)
+    if problem:
+        raise BadWeights(table, "weights sum to infinity" if problem == BAD_TOTAL else "a weight is negative or not finite")
+    return tables
+
+
+def pack(threshold: NDArray[np.uint64], alias: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """One 8-byte word a slot: threshold in the low, alias in the high 32 bits, so a pick costs one load.
+
+    2^32 does not fit, but only a slot that is its own alias has it, and there either outcome is that slot.
+    """
+    low = np.minimum(threshold, ALWAYS - np.uint64(1))
+    return low | (alias.astype(np.uint64) << _SHIFT)

@@ -1,0 +1,113 @@
+"""The one door to numba: compiled functions with an on-disk cache that cannot serve old code.
+
+numba keys a cached kernel by its own source file. A law edited in another file would leave the old machine code in
+use (numba issue 1833), and laws apart from kernels is exactly our layout. So the cache lives in a folder named by a
+hash of every law and kernel source, of the compiler versions and of the numba settings that change generated code.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import platform
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, overload as typing_overload
+
+import llvmlite
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import config as numba_config
+from numba.extending import intrinsic, overload
+
+__all__ = [
+    "cache_directory",
+    "cache_is_usable",
+    "intrinsic",
+    "ir",
+    "kernel_sources",
+    "njit",
+    "overload",
+    "source_fingerprint",
+    "types",
+]
+
+_ROOT = Path(__file__).resolve().parent.parent
+_SOURCE_PATTERNS = ("cpu_fallback/*.py", "gpu_kernels/*.py", "engine/*/kernels.py")
+# Settings that change the code numba generates, but not its cache key.
+_SETTINGS = ("BOUNDSCHECK", "OPT", "DEBUGINFO_DEFAULT", "ENABLE_AVX", "CPU_NAME", "CPU_FEATURES", "LOOP_VECTORIZE")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def kernel_sources() -> tuple[Path, ...]:
+    """Every source file whose text decides compiled code, in path order."""
+    return tuple(sorted(path for pattern in _SOURCE_PATTERNS for path in _ROOT.glob(pattern)))
+
+
+@functools.cache
+def source_fingerprint() -> str:
+    """16 hex digits that change with any law or kernel source, compiler version or code-changing setting."""
+    state = hashlib.sha256()
+    versions = (numba.__version__, llvmlite.__version__, np.__version__, platform.python_version())
+    settings = tuple(f"{name}={getattr(numba_config, name, None)}" for name in _SETTINGS)
+    for text in versions + settings:
+        state.update(text.encode() + b"\0")
+    for path in kernel_sources():
+        state.update(path.relative_to(_ROOT).as_posix().encode() + b"\0")
+        state.update(hashlib.sha256(path.read_bytes()).digest())
+    return state.hexdigest()[:16]
+
+
+def _cache_base() -> Path:
+    for variable in ("ARRIVALS_CACHE_DIR", "NUMBA_CACHE_DIR"):
+        if value := os.environ.get(variable):
+            return Path(value)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "arrival-engine" / "kernels"
+
+
+def cache_directory() -> Path:
+    """The folder that holds compiled kernels of exactly these sources."""
+    return _cache_base() / source_fingerprint()
+
+
+@functools.cache
+def cache_is_usable() -> bool:
+    """Whether the cache folder can be written; where it cannot, kernels are compiled anew in every process."""
+    try:
+        cache_directory().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache_directory()):
+            return True
+    except OSError:
+        return False
+
+
+@typing_overload
+def njit(function: F) -> F: ...
+@typing_overload
+def njit(*, nogil: bool = False) -> Callable[[F], F]: ...
+def njit(function: F | None = None, *, nogil: bool = False) -> F | Callable[[F], F]:
+    """Compile a function in nopython mode, cached under `cache_directory()`.
+
+    Types stay lazy: numba-cuda refuses a CPU dispatcher that was given a signature.
+    """
+    if function is None:
+        return functools.partial(_compile, nogil=nogil)
+    return _compile(function, nogil=nogil)
+
+
+def _compile(function: F, nogil: bool) -> F:
+    # numba reads CACHE_DIR once, while a dispatcher is made. Setting it only here leaves a host program's own
+    # kernels alone; never caching elsewhere keeps numba from falling back to __pycache__, which has no fingerprint.
+    if not cache_is_usable():
+        return numba.njit(nogil=nogil)(function)  # type: ignore[no-any-return]
+    before = numba_config.CACHE_DIR
+    numba_config.CACHE_DIR = str(cache_directory())
+    try:
+        return numba.njit(nogil=nogil, cache=True)(function)  # type: ignore[no-any-return]
+    finally:
+        numba_config.CACHE_DIR = before

@@ -1,0 +1,110 @@
+"""Where one arrival goes and what its clocks show (LAW sections 4.2 to 4.5, 7).
+
+These are plain functions that load from tables and leave every decision to the scalar law. Each backend compiles
+them itself: `numba.njit` here, `numba.cuda.jit(device=True)` on the device. None of them calls another, because a
+plain function compiled twice must not hold a reference to only one of its compiled forms.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cpu_fallback.digest import digest_lanes, word_term
+from cpu_fallback.law import (
+    HYBRID,
+    VIRTUAL_ONLY,
+    alias_choice,
+    alias_slot,
+    coin_is_virtual,
+    counter_word1,
+    whole_seconds,
+)
+from cpu_fallback.philox import philox2x64
+from cpu_fallback.tables import NO_TABLE
+
+
+def find_group_table(merchants, groups, merchant, day):  # type: ignore[no-untyped-def]
+    """Index of the tz group table of (merchant, UTC day), or NO_TABLE; binary search over the merchant's days."""
+    low = merchants.group_start[merchant]
+    high = merchants.group_start[merchant + 1]
+    while low < high:
+        middle = (low + high) // 2
+        if groups.day[middle] < day:
+            low = middle + 1
+        else:
+            high = middle
+    if low < merchants.group_start[merchant + 1] and groups.day[low] == day:
+        return np.int64(low)
+    return np.int64(NO_TABLE)
+
+
+def route_arrival(tables, coin, entity, bucket, group_table, draw):  # type: ignore[no-untyped-def]
+    """Route draw `draw` of (entity, bucket): (is_virtual, place id, primary zone, settlement zone, without_site).
+
+    `group_table` is the merchant-day's tz group table or NO_TABLE. Settlement is -1 on physical arrivals.
+    """
+    merchant = tables.entities.merchant[entity]
+    edge_first = tables.merchants.edge_start[merchant]
+    edge_count = tables.merchants.edge_start[merchant + 1] - edge_first
+    mode = tables.merchants.mode[merchant]
+    if edge_count > 0 and (mode == VIRTUAL_ONLY or mode == HYBRID):
+        word1 = np.uint64(counter_word1(tables.entities.edge_hi[entity], bucket))
+        x0, x1 = philox2x64(np.uint64(draw), word1, tables.entities.edge_key[entity])
+        x0 = np.uint64(x0)
+        if mode == VIRTUAL_ONLY or coin_is_virtual(np.uint64(x1), coin):
+            slot = np.int64(alias_slot(x0, np.uint64(edge_count)))
+            packed = tables.edges.packed[edge_first + slot]
+            chosen = edge_first + np.int64(alias_choice(x0, np.uint64(edge_count), np.uint64(slot), packed))
+            zone = tables.edges.zone[chosen]
+            settlement = tables.merchants.settlement[merchant]
+            if settlement < 0:
+                settlement = zone
+            return True, tables.edges.id[chosen], zone, settlement, False
+
+    word1 = np.uint64(counter_word1(tables.entities.site_hi[entity], bucket))
+    x0, x1 = philox2x64(np.uint64(draw), word1, tables.entities.site_key[entity])
+    x0 = np.uint64(x0)
+    x1 = np.uint64(x1)
+    table = tables.entities.site_table[entity]
+    if group_table >= 0:
+        first = tables.groups.start[group_table]
+        size = np.uint64(tables.groups.start[group_table + 1] - first)
+        slot = np.int64(alias_slot(x0, size))
+        chosen = first + np.int64(alias_choice(x0, size, np.uint64(slot), tables.groups.packed[first + slot]))
+        table = tables.groups.site_table[chosen]
+    without_site = table < 0
+    if without_site:
+        table = tables.merchants.site_table[merchant]
+    first = tables.sites.start[table]
+    size = np.uint64(tables.sites.start[table + 1] - first)
+    slot = np.int64(alias_slot(x1, size))
+    chosen = first + np.int64(alias_choice(x1, size, np.uint64(slot), tables.sites.packed[first + slot]))
+    return False, tables.sites.id[chosen], tables.sites.zone[chosen], np.int32(-1), without_site
+
+
+def local_time(zones, zone, ts_us):  # type: ignore[no-untyped-def]
+    """Wall-clock microseconds of ts under a zone: the last pair at or before floor(ts / 10^6)."""
+    second = np.int64(whole_seconds(np.int64(ts_us)))
+    pair = zones.start[zone + 1] - 1
+    while zones.instant[pair] > second:
+        pair -= 1
+    return np.int64(ts_us + zones.offset_us[pair])
+
+
+def row_digest(tables, entity, bucket, seq, ts_us, routed, local_us, settlement_local_us):  # type: ignore[no-untyped-def]
+    """The two digest lanes of one row; `routed` is what `route_arrival` returned."""
+    is_virtual, place, primary, settlement, _ = routed
+    h = np.uint64(word_term(0, tables.merchants.id[tables.entities.merchant[entity]]))
+    h += np.uint64(word_term(1, tables.zones.text[tables.entities.zone[entity]]))
+    h += np.uint64(word_term(2, tables.channel_text[tables.entities.channel[entity]]))
+    h += np.uint64(word_term(3, np.uint64(bucket)))
+    h += np.uint64(word_term(4, np.uint64(seq)))
+    h += np.uint64(word_term(5, np.uint64(ts_us)))
+    h += np.uint64(word_term(6, np.uint64(is_virtual)))
+    h += np.uint64(word_term(7, place))
+    h += np.uint64(word_term(8, tables.zones.text[primary]))
+    h += np.uint64(word_term(9, np.uint64(local_us)))
+    if is_virtual:
+        h += np.uint64(word_term(10, tables.zones.text[settlement]))
+        h += np.uint64(word_term(11, np.uint64(settlement_local_us)))
+    return digest_lanes(h)

@@ -1,0 +1,115 @@
+"""Who expands batches: the CPU kernel on threads, or CUDA devices. Same bits from either."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from contracts import ArrivalError, Code
+from cpu_fallback.digest import Digest
+from cpu_fallback.expand import expand_segments, kernels_are_cached, load_kernel
+from cpu_fallback.tables import FAILED_NO_GROUP, BatchTotals, Columns, RowTotals
+from engine.planning import Batch, Plan
+from engine.progress import Reporter
+
+BackendName = Literal["auto", "cpu", "cuda"]
+Expander = Callable[[Batch], "BatchResult"]
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """Arrivals of one batch in output order, and the sums over them."""
+
+    batch: Batch
+    columns: Columns
+    row_totals: RowTotals
+    digest: Digest
+    at_start: int
+    at_end: int
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A backend that can be used here; `open(plan, reporter)` gives a thread-safe function from batch to result."""
+
+    name: str
+    reason: str
+    open: Callable[[Plan, Reporter], AbstractContextManager[Expander]]
+
+
+def choose_backend(name: BackendName) -> Backend:
+    """The backend asked for; `auto` takes CUDA where a usable device is there.
+
+    Raises UNEXPECTED_INTERNAL_ERROR with the reason when `cuda` is asked for and no device can be used.
+    """
+    if name not in get_args(BackendName):
+        raise ValueError(f"backend must be one of {', '.join(get_args(BackendName))}, not {name!r}")
+    from gpu_kernels.device import unusable_reason
+
+    if name == "cpu":
+        return Backend("cpu", "asked for", _open_cpu)
+    reason = unusable_reason()
+    if reason and name == "auto":
+        return Backend("cpu", reason, _open_cpu)
+    raise ArrivalError(
+        Code.UNEXPECTED_INTERNAL_ERROR,
+        f"the CUDA backend cannot be used here: {reason}",
+        hint="use --backend cpu (the same arrivals, bit for bit), or see `arrivals doctor`",
+    )
+
+
+@contextmanager
+def _open_cpu(plan: Plan, reporter: Reporter) -> Iterator[Expander]:
+    if not kernels_are_cached():
+        reporter.message("compiling the CPU kernel: once after an installation or an update, a few seconds")
+    with reporter.phase("load kernels"):
+        load_kernel(plan.world.tables, plan.world.rows, plan.switches)
+
+    def expand(batch: Batch) -> BatchResult:
+        world = plan.world
+        return finish_batch(
+            plan, batch, *expand_segments(world.tables, world.rows, plan.segments, batch.segments, plan.switches)
+        )
+
+    yield expand
+
+
+def finish_batch(plan: Plan, batch: Batch, columns: Columns, row_totals: RowTotals, totals: BatchTotals) -> BatchResult:
+    """A backend's arrays as a result; a fallback that the policy forbids is raised here."""
+    if totals.failure[0]:
+        raise _forbidden_fallback(plan, batch, int(totals.failure[0]), int(totals.failure[1]))
+    return BatchResult(
+        batch,
+        columns,
+        row_totals,
+        Digest(batch.arrivals, int(totals.digest[0]), int(totals.digest[1])),
+        int(totals.at_start[0]),
+        int(totals.at_end[0]),
+    )
+
+
+def _forbidden_fallback(plan: Plan, batch: Batch, failure: int, batch_row: int) -> ArrivalError:
+    world = plan.world
+    row = batch.rows[0] + batch_row
+    entity = world.rows.entity[row]
+    entities = world.tables.entities
+    merchant = int(world.tables.merchants.id[entities.merchant[entity]])
+    where = {
+        "merchant_id": merchant,
+        "zone_representation": world.tzids[entities.zone[entity]],
+        "channel_group": world.channels[entities.channel[entity]],
+        "bucket_index": int(world.rows.bucket[row]),
+    }
+    if failure == FAILED_NO_GROUP:
+        day = world.tables.grid.day[world.rows.bucket[row]].astype("datetime64[D]")
+        problem, switch = f"has no tz group weights on {day}", "missing_group_table"
+    else:
+        problem, switch = "drew a tz group in which it has no site", "no_site_in_zone"
+    return ArrivalError(
+        Code.SITE_RESOLUTION_FAILED,
+        f"merchant {merchant} {problem}, and the routing policy forbids the fallback",
+        hint=f"complete the 2B tables, or run without --strict and with fallbacks.{switch} set to its fallback",
+        **where,
+    )

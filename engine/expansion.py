@@ -1,0 +1,30 @@
+"""Arrivals as a stream of Arrow record batches, without files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from engine.assemble import Assembler
+from engine.backend import BackendName, BatchResult, choose_backend
+from engine.pipeline import Cancellation, ordered
+from engine.planning import Plan
+from engine.progress import Reporter
+from engine.machine import available_cores
+
+
+def expand(plan: Plan, *, backend: BackendName = "cpu", threads: int | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield the plan's arrivals in output order, one record batch a plan batch, with the contract's 21 columns.
+
+    Batches are computed a few ahead on `threads` threads (default: the cores this process may use). Closing the
+    iterator stops them. Raises ArrivalError for a fallback that the policy forbids.
+    """
+    assembler = Assembler(plan.world)
+    with choose_backend(backend).open(plan, Reporter()) as expand_batch:
+
+        def compute(batch: object) -> pa.RecordBatch:
+            result: BatchResult = expand_batch(batch)
+            return assembler.assemble(result, 0, result.batch.arrivals)
+
+        yield from ordered(compute, plan.batches, threads or available_cores(), Cancellation())

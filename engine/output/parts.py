@@ -1,0 +1,105 @@
+"""One batch to one part file, Parquet or Arrow IPC."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from contracts import dataset
+from cpu_fallback.digest import Digest
+from engine.settings import OutputOptions
+from engine.staging import writing
+
+FileFormat = Literal["parquet", "arrow"]
+
+DIGEST_KEY = "arrivals.digest"
+
+# Ascending or slowly moving integers shrink best as deltas; all else repeats, so a dictionary serves it.
+_DELTA_COLUMNS = frozenset({"arrival_seq", "ts_utc", "ts_local_primary", "ts_local_settlement", "ts_local_operational"})
+# Statistics cost time per value; readers prune by merchant and by time, and look for one arrival by its sequence.
+_STATISTICS = ("merchant_id", "arrival_seq", "ts_utc", "bucket_index")
+
+
+@dataclass(frozen=True)
+class PartReceipt:
+    """What one part file holds."""
+
+    name: str
+    rows: int
+    bytes: int
+    digest: Digest
+
+
+def part_name(index: int, file_format: FileFormat) -> str:
+    """File name of part `index`; parts in name order are in arrival order."""
+    name = dataset("arrival_events_5B").part_name.format(index=index)
+    return name if file_format == "parquet" else str(Path(name).with_suffix(".arrow"))
+
+
+@dataclass(frozen=True)
+class PartWriter:
+    """Writes part files of one run; `metadata` goes into every file besides the part's own digest."""
+
+    directory: Path
+    schema: pa.Schema
+    options: OutputOptions
+    file_format: FileFormat
+    metadata: Mapping[str, str]
+
+    def write(self, index: int, batches: Iterator[pa.RecordBatch], digest: Digest) -> PartReceipt:
+        """Write record batches, each a row group, as part `index`; on disk when it returns. Raises IO_WRITE_FAILED."""
+        path = self.directory / part_name(index, self.file_format)
+        schema = self.schema.with_metadata({**self.metadata, DIGEST_KEY: str(digest)})
+        with writing("arrivals", path), path.open("wb") as sink:
+            if self.file_format == "parquet":
+                self._write_parquet(sink, schema, batches)
+            else:
+                self._write_arrow(sink, schema, batches)
+            sink.flush()
+            os.fsync(sink.fileno())
+            size = sink.tell()
+        return PartReceipt(path.name, digest.rows, size, digest)
+
+    def _write_parquet(self, sink: object, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
+        deltas = [field.name for field in schema if field.name in _DELTA_COLUMNS and not _is_text(field.type)]
+        plain = [field.name for field in schema if _is_text(field.type)]
+        with pq.ParquetWriter(
+            sink,
+            schema,
+            version="2.6",
+            compression=self.options.compression.upper(),
+            use_dictionary=[name for name in schema.names if name not in (*deltas, *plain)],
+            column_encoding={name: "DELTA_BINARY_PACKED" for name in deltas},
+            write_statistics=[name for name in _STATISTICS if name not in plain],
+        ) as writer:
+            for batch in batches:
+                writer.write_table(
+                    pa.Table.from_batches([batch.cast(schema)]), row_group_size=self.options.row_group_rows
+                )
+
+    def _write_arrow(self, sink: object, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
+        codec = self.options.compression if self.options.compression in ("lz4", "zstd") else None
+        options = pa.ipc.IpcWriteOptions(compression=codec)
+        with pa.ipc.new_file(sink, schema, options=options) as writer:
+            for batch in batches:
+                writer.write_batch(batch.cast(schema))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind)
+
+
+def read_part_digest(path: Path) -> Digest:
+    """The digest that a part file states; raises OSError, pa.ArrowException or ValueError for anything else."""
+    if path.suffix == ".parquet":
+        metadata = pq.read_schema(path).metadata
+    else:
+        with pa.OSFile(str(path)) as source:
+            metadata = pa.ipc.open_file(source).schema.metadata
+    return Digest.parse((metadata or {}).get(DIGEST_KEY.encode(), b"").decode())

@@ -1,0 +1,56 @@
+"""Run a function over items on threads, results in order, a few items ahead, stopping promptly."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Cancelled(Exception):
+    """A worker stopped because the run is ending for another reason."""
+
+
+class Cancellation:
+    """Set once by whoever ends the run, looked at by workers between pieces of work."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        """Ask all workers to stop."""
+        self._event.set()
+
+    def check(self) -> None:
+        """Raise Cancelled if the run is ending."""
+        if self._event.is_set():
+            raise Cancelled
+
+
+def ordered(
+    function: Callable[[T], R], items: Iterable[T], threads: int, cancellation: Cancellation, ahead: int = 0
+) -> Iterator[R]:
+    """Yield function(item) for each item in order, computed on `threads` threads.
+
+    At most threads + ahead results exist unconsumed, so memory stays bounded however slow the consumer is. An error
+    is raised at its item's place, so which of several errors is reported does not depend on timing. Ending early,
+    by an error, a closed generator or Ctrl-C, cancels the workers and waits for them.
+    """
+    pending: deque[Future[R]] = deque()
+    executor = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="arrivals")
+    try:
+        for item in items:
+            pending.append(executor.submit(function, item))
+            if len(pending) >= threads + ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        if pending:
+            cancellation.set()
+        executor.shutdown(wait=True, cancel_futures=True)

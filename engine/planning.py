@@ -1,0 +1,102 @@
+"""The plan: segments in output order, cut into batches that threads can expand on their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from contracts import ArrivalError, Code
+from cpu_fallback.expand import position_bits
+from cpu_fallback.tables import Segments, Switches, owned
+from engine.world.load import World
+
+DEFAULT_BATCH_ARRIVALS = 2_000_000
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Whole segments, expanded together into one part file; spans are half-open."""
+
+    index: int
+    segments: tuple[int, int]
+    rows: tuple[int, int]
+    arrivals: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A world, its segments in (merchant, bucket) order, and its batches in part order."""
+
+    world: World
+    segments: Segments
+    batches: tuple[Batch, ...]
+    switches: Switches
+    batch_arrivals: int
+
+    @property
+    def arrivals(self) -> int:
+        """Exact number of arrivals of the scenario."""
+        return int(self.segments.arrival_start[-1])
+
+
+def plan(world: World, batch_arrivals: int = DEFAULT_BATCH_ARRIVALS) -> Plan:
+    """Cut a world into batches of whole segments of at most `batch_arrivals` arrivals.
+
+    A segment larger than that is a batch of its own. The cut depends on the counts and on `batch_arrivals` alone.
+    Raises S1_OR_S3_OUTPUT_MISSING for a segment too large to be sorted by 64-bit keys.
+    """
+    segments = _segments(world)
+    _check_key_width(world, segments)
+    settings = world.settings
+    switches = Switches(
+        np.uint64(settings.coin),
+        settings.use_group_weights,
+        settings.fallbacks.fail_no_group,
+        settings.fallbacks.fail_no_site,
+    )
+    return Plan(world, segments, _batches(segments, batch_arrivals), switches, batch_arrivals)
+
+
+def _segments(world: World) -> Segments:
+    rows, tables = world.rows, world.tables
+    merchant = tables.entities.merchant[rows.entity]
+    changed = (merchant[1:] != merchant[:-1]) | (rows.bucket[1:] != rows.bucket[:-1])
+    first_row = np.flatnonzero(np.append(rows.entity.size > 0, changed))[: rows.entity.size]
+    row_start = np.append(first_row, rows.entity.size).astype(np.int64)
+    arrivals = np.add.reduceat(rows.count, first_row, dtype=np.int64) if first_row.size else np.empty(0, np.int64)
+    arrival_start = np.append(0, np.cumsum(arrivals)).astype(np.int64)
+    owner = merchant[first_row]
+    first_of_merchant = np.searchsorted(owner, owner)
+    return owned(Segments(row_start, arrival_start[:-1] - arrival_start[first_of_merchant], arrival_start))
+
+
+def _check_key_width(world: World, segments: Segments) -> None:
+    longest = int(np.diff(segments.arrival_start).max(initial=0))
+    bits = (int(world.tables.grid.duration_us.max()) - 1).bit_length() + position_bits(longest)
+    if bits > 64:
+        raise ArrivalError(
+            Code.S1_OR_S3_OUTPUT_MISSING,
+            f"{world.scenario_id}: a merchant has {longest} arrivals in one bucket, more than can be ordered at once",
+            hint="use shorter buckets or smaller counts",
+            largest_segment=longest,
+        )
+
+
+def _batches(segments: Segments, batch_arrivals: int) -> tuple[Batch, ...]:
+    bounds = segments.arrival_start
+    batches: list[Batch] = []
+    first = 0
+    while first < bounds.size - 1:
+        # The last segment end that still fits; at least one segment, however large.
+        last = max(int(np.searchsorted(bounds, bounds[first] + batch_arrivals, side="right")) - 1, first + 1)
+        batches.append(
+            Batch(
+                index=len(batches),
+                segments=(first, last),
+                rows=(int(segments.row_start[first]), int(segments.row_start[last])),
+                arrivals=int(bounds[last] - bounds[first]),
+            )
+        )
+        first = last
+    return tuple(batches)

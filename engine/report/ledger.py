@@ -1,0 +1,108 @@
+"""What came of every count row: the sums behind summary, anomalies, random-number logs and run report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cpu_fallback.digest import Digest
+from cpu_fallback.law import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
+from cpu_fallback.tables import RowTotals, empty_row_totals
+from engine.backend import BatchResult
+from engine.world.load import World
+
+Mask = NDArray[np.bool_]
+
+
+class Ledger:
+    """Adds up batch results, in any order; R count rows."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.row_totals: RowTotals = empty_row_totals(world.rows.count.size)
+        self.digest = Digest()
+        self.at_start = 0
+        self.at_end = 0
+
+    def add(self, result: BatchResult) -> None:
+        """Take in one batch."""
+        rows = slice(*result.batch.rows)
+        for whole, part in zip(self.row_totals, result.row_totals, strict=True):
+            whole[rows] = part
+        self.digest += result.digest
+        self.at_start += result.at_start
+        self.at_end += result.at_end
+
+    @property
+    def virtual(self) -> int:
+        """Virtual arrivals."""
+        return int(self.row_totals.virtual.sum(dtype=np.int64))
+
+    def without_edge_table(self) -> Mask:
+        """Which count rows belong to a virtual merchant that has no edge table."""
+        merchants = self.world.tables.merchants
+        bare = (merchants.mode != NON_VIRTUAL) & (np.diff(merchants.edge_start) == 0)
+        return bare[self._merchant()]
+
+    def fallbacks(self) -> dict[str, int]:
+        """Arrivals that took each fallback of LAW section 4."""
+        counts = self.world.rows.count
+        return {
+            "missing_group_table": int(self.row_totals.without_group.sum(dtype=np.int64)),
+            "no_site_in_zone": int(self.row_totals.without_site.sum(dtype=np.int64)),
+            "missing_edge_table": int(counts[self.without_edge_table()].sum(dtype=np.int64)),
+        }
+
+    def accounting(self) -> dict[str, FamilyAccount]:
+        """Blocks and words per family, by LAW section 6, keyed by substream label."""
+        merchants = self.world.tables.merchants
+        merchant = self._merchant()
+        mode, edges = merchants.mode[merchant], np.diff(merchants.edge_start)[merchant] > 0
+        counts, virtual = (part.astype(np.int64) for part in (self.world.rows.count, self.row_totals.virtual))
+        only_virtual = (mode == VIRTUAL_ONLY) & edges
+        hybrid = (mode == HYBRID) & edges
+        edge_words = np.where(only_virtual, counts, np.where(hybrid, counts + virtual, 0))
+        everyone = np.ones(counts.size, np.bool_)
+        return {
+            "arrival_time_jitter": self._account(everyone, counts, "time_hi"),
+            "arrival_site_pick": self._account(~only_virtual, 2 * (counts - virtual), "site_hi"),
+            "arrival_edge_pick": self._account(only_virtual | hybrid, edge_words, "edge_hi"),
+        }
+
+    def _account(self, touched: Mask, words: NDArray[np.int64], stream: str) -> FamilyAccount:
+        rows = self.world.rows
+        touching = np.flatnonzero(touched)
+        if touching.size == 0:
+            return FamilyAccount(0, 0, 0, (0, 0), (0, 0))
+        hi0 = getattr(self.world.tables.entities, stream)
+
+        def word1(row: int) -> int:
+            return (int(hi0[rows.entity[row]]) + int(rows.bucket[row])) % (1 << 64)
+
+        first, last = int(touching[0]), int(touching[-1])
+        return FamilyAccount(
+            events=int(touching.size),
+            blocks=int(rows.count[touched].sum(dtype=np.int64)),
+            words=int(words[touched].sum(dtype=np.int64)),
+            before=(0, word1(first)),
+            after=(int(rows.count[last]), word1(last)),
+        )
+
+    def _merchant(self) -> NDArray[np.int32]:
+        return self.world.tables.entities.merchant[self.world.rows.entity]
+
+
+@dataclass(frozen=True)
+class FamilyAccount:
+    """Use of one family: count rows that touch it, blocks reserved, words drawn.
+
+    before, after: counter (word 0, word 1) ahead of the first and behind the last count row, in dataset order.
+    """
+
+    events: int
+    blocks: int
+    words: int
+    before: tuple[int, int]
+    after: tuple[int, int]

@@ -1,0 +1,27 @@
+"""Which engine this is: its version and a digest of the code that decides output bits."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as distribution_version
+
+LAW_VERSION = 2
+
+
+def version() -> str:
+    """The distribution's version; `source` when run from a tree that was never installed."""
+    try:
+        return distribution_version("arrival-engine")
+    except PackageNotFoundError:
+        return "source"
+
+
+def code_digest() -> str:
+    """SHA-256 over every law and kernel source."""
+    from cpu_fallback.jit import kernel_sources
+
+    state = hashlib.sha256()
+    for path in kernel_sources():
+        state.update(hashlib.sha256(path.read_bytes()).digest())
+    return state.hexdigest()

@@ -1,0 +1,54 @@
+"""Codes for merchants and zones, and compressed-row helpers shared by the catalogue loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from contracts import ArrivalError, Code
+from cpu_fallback.alias import AliasTables, BadWeights, build_alias_tables
+
+
+def only_merchants(table: pa.Table, merchant_ids: NDArray[np.uint64]) -> tuple[pa.Table, NDArray[np.int64]]:
+    """The rows whose merchant_id is among the sorted ids, and the index of each row's merchant."""
+    column = table["merchant_id"].to_numpy()
+    if merchant_ids.size == 0:
+        return table.slice(0, 0), np.empty(0, np.int64)
+    at = np.minimum(np.searchsorted(merchant_ids, column), merchant_ids.size - 1)
+    kept = merchant_ids[at] == column
+    return table.filter(pa.array(kept)), at[kept].astype(np.int64)
+
+
+def texts_of(column: pa.ChunkedArray) -> NDArray[np.object_]:
+    """A string column, plain or dictionary, as an object array."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(pa.string())
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=object)
+
+
+def codes_in(texts: NDArray[np.object_], vocabulary: Iterable[str]) -> NDArray[np.int64]:
+    """Index of each text in a vocabulary that contains them all."""
+    index = {text: code for code, text in enumerate(vocabulary)}
+    distinct, inverse = np.unique(texts.astype(str), return_inverse=True)
+    return np.array([index[text] for text in distinct.tolist()], np.int64)[inverse]
+
+
+def starts_of(owner: NDArray[np.int64], owners: int) -> NDArray[np.int64]:
+    """Compressed-row bounds of a sorted owner column: int64[owners + 1]."""
+    return np.searchsorted(owner, np.arange(owners + 1)).astype(np.int64)
+
+
+def alias_tables(weights: NDArray[np.float64], starts: NDArray[np.int64], code: Code, what: Any) -> AliasTables:
+    """Alias tables of compressed-row weights; `what(table)` names a table whose weights are bad."""
+    try:
+        return build_alias_tables(np.ascontiguousarray(weights), starts)
+    except BadWeights as bad:
+        raise ArrivalError(
+            code,
+            f"weights of {what(bad.table)}: {bad.reason}",
+            hint="weights must be finite and not negative; correct them and seal again",
+        ) from bad

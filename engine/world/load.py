@@ -1,0 +1,242 @@
+"""A scenario of a run directory, read and checked, as the tables that both backends expand from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts import ArrivalError, Code, Notice, dataset
+from cpu_fallback.identifiers import text_word
+from cpu_fallback.law import VIRTUAL_ONLY
+from cpu_fallback.streams import FAMILIES, StreamFamily, domain, entity_stream
+from cpu_fallback.tables import Entities, Grid, Merchants, Rows, Tables, owned
+from engine.receipt import Receipt, read_receipt
+from engine.seal import Seal, verify_seal
+from engine.settings import Settings, load_settings
+from engine.world.counts import CountRows, load_counts
+from engine.world.grid import load_grid
+from engine.world.groups import build_group_tables, load_group_weights
+from engine.world.sites import SiteTables, build_site_tables, load_sites
+from engine.world.virtual import (
+    EdgeList,
+    VirtualMerchants,
+    build_edges,
+    load_edges,
+    load_virtual_merchants,
+    verified_universe_hash,
+    verify_site_alias_blob,
+)
+from engine.world.zones import check_against_tzdata, cut_zones, load_zone_table
+
+
+@dataclass(frozen=True)
+class World:
+    """One scenario, ready to plan: count rows in law order, lookup tables, and the texts behind their codes.
+
+    rows: count rows with N > 0 (R of them); tzids, channels: texts of zone and channel codes, in byte order, the
+    null channel being ""; universe_hash: 3B's, verified; input_rows, zero_rows, merged_rows: what became of the
+    count rows as read.
+    """
+
+    receipt: Receipt
+    seal: Seal
+    scenario_id: str
+    settings: Settings
+    universe_hash: str
+    tzids: tuple[str, ...]
+    channels: tuple[str, ...]
+    tables: Tables
+    rows: Rows
+    input_rows: int
+    zero_rows: int
+    merged_rows: int
+    notices: tuple[Notice, ...]
+
+    @property
+    def arrivals(self) -> int:
+        """Exact number of arrivals."""
+        return int(self.rows.count.sum(dtype=np.int64))
+
+
+def scenario_ids(receipt: Receipt) -> tuple[str, ...]:
+    """Scenarios that have counts for the run's seed and fingerprint, in byte order."""
+    pattern = dataset("s3_bucket_counts_5B").locate(receipt.run_root, receipt.identity.tokens(scenario_id="any"))
+    folders = pattern.parent.parent.glob("scenario_id=*")
+    return tuple(sorted(folder.name.partition("=")[2] for folder in folders if folder.is_dir()))
+
+
+def load_world(
+    run_root: Path | str,
+    scenario_id: str | None = None,
+    *,
+    seal: Seal | None = None,
+    strict: bool = False,
+    accept_tz_cache: bool = False,
+) -> World:
+    """Read one scenario of a run directory.
+
+    `scenario_id` may be left out where the run has only one. `strict` makes every fallback an error;
+    `accept_tz_cache` turns a disagreement of the tz cache with tzdata into a notice. Every sealed input is hashed and
+    compared first, unless `seal` says that it has just been done. Raises ArrivalError with the code of what is
+    missing or wrong.
+    """
+    receipt = read_receipt(Path(run_root))
+    seal = seal or verify_seal(receipt)
+    scenario = _chosen_scenario(receipt, scenario_id)
+    settings = load_settings(receipt)
+    settings = settings.strict() if strict else settings
+    universe_hash = verified_universe_hash(receipt)
+    verify_site_alias_blob(receipt)
+    grid = load_grid(receipt, scenario, settings.max_bucket_seconds)
+    counts = load_counts(receipt, scenario, grid.start_us.size, settings.max_count)
+    return _assemble(_Source(receipt, seal, scenario, settings, universe_hash), grid, counts, accept_tz_cache)
+
+
+def _chosen_scenario(receipt: Receipt, scenario_id: str | None) -> str:
+    known = scenario_ids(receipt)
+    if scenario_id in known:
+        return str(scenario_id)
+    if scenario_id is None and len(known) == 1:
+        return known[0]
+    listed = ", ".join(known) or "none"
+    problem = f"scenario {scenario_id!r} has no counts" if scenario_id else "the run has several scenarios"
+    raise ArrivalError(
+        Code.S1_OR_S3_OUTPUT_MISSING,
+        f"{problem if known else 'the run has no bucket counts'}; found: {listed}",
+        hint="name one of the scenarios found, and check the seed and manifest_fingerprint of run_receipt.json",
+        scenarios=list(known),
+    )
+
+
+@dataclass(frozen=True)
+class _Source:
+    receipt: Receipt
+    seal: Seal
+    scenario_id: str
+    settings: Settings
+    universe_hash: str
+
+
+def _assemble(source: _Source, grid: Grid, counts: CountRows, accept_tz_cache: bool) -> World:
+    receipt = source.receipt
+    merchant_ids = counts.merchant_ids
+    sites = load_sites(receipt, merchant_ids)
+    weights = load_group_weights(receipt, merchant_ids, grid)
+    virtual = load_virtual_merchants(receipt, merchant_ids)
+    edges = load_edges(receipt, merchant_ids, virtual.mode)
+    tzids = _all_tzids(counts.zones, sites.tzids, weights.tzids, virtual.settlement, edges.tzids)
+    cache = load_zone_table(receipt)
+    site_tables = build_site_tables(sites, tzids, merchant_ids)
+    groups, group_start = build_group_tables(weights, tzids, merchant_ids, site_tables)
+    zone_code = {tzid: code for code, tzid in enumerate(tzids)}
+    merchants = Merchants(
+        id=merchant_ids,
+        mode=virtual.mode,
+        site_table=site_tables.of_merchant,
+        edge_start=edges.start,
+        settlement=np.array([zone_code.get(tzid, -1) for tzid in virtual.settlement.tolist()], np.int32),
+        group_start=group_start,
+    )
+    _check_merchants(merchants, virtual, edges, source.settings)
+    tables = Tables(
+        grid=grid,
+        entities=_entities(receipt, source.scenario_id, counts, zone_code, site_tables),
+        merchants=merchants,
+        groups=groups,
+        sites=site_tables.tables,
+        edges=build_edges(edges, tzids),
+        zones=cut_zones(cache, tzids, grid),
+        channel_text=np.array([text_word(text) for text in counts.channels], np.uint64),
+    )
+    return World(
+        **vars(source),
+        tzids=tzids,
+        channels=counts.channels,
+        tables=owned(tables),
+        rows=owned(counts.rows),
+        input_rows=counts.input_rows,
+        zero_rows=counts.zero_rows,
+        merged_rows=counts.merged_rows,
+        notices=check_against_tzdata(cache, tzids, grid, accept_tz_cache),
+    )
+
+
+def _all_tzids(count_zones: tuple[str, ...], *columns: NDArray[np.object_]) -> tuple[str, ...]:
+    found: set[str] = set(count_zones)
+    for column in columns:
+        found.update(tzid for tzid in set(column.tolist()) if tzid is not None)
+    return tuple(sorted(found, key=str.encode))
+
+
+def _check_merchants(
+    merchants: Merchants, virtual: VirtualMerchants, edges: EdgeList, settings: Settings
+) -> None:
+    """Facts that would fail some arrival for certain, said before the first one is drawn."""
+    without_edges = np.diff(edges.start) == 0
+    if settings.fallbacks.fail_no_edge_table:
+        _refuse(
+            merchants,
+            (virtual.mode != 0) & without_edges,
+            Code.EDGE_RESOLUTION_FAILED,
+            "is virtual but has no edge table",
+            "give it edges and an alias slice, or set fallbacks.missing_edge_table to physical",
+        )
+    may_be_physical = (virtual.mode != VIRTUAL_ONLY) | without_edges
+    _refuse(
+        merchants,
+        may_be_physical & (merchants.site_table < 0),
+        Code.SITE_RESOLUTION_FAILED,
+        "can have physical arrivals but has no site with a positive weight",
+        "add its sites to s1_site_weights and site_timezones; a site is never invented",
+    )
+
+
+def _refuse(merchants: Merchants, bad: NDArray[np.bool_], code: Code, problem: str, hint: str) -> None:
+    if bad.any():
+        merchant = int(merchants.id[int(np.argmax(bad))])
+        raise ArrivalError(
+            code,
+            f"merchant {merchant} {problem} ({int(bad.sum())} such merchants)",
+            hint=hint,
+            merchant_id=merchant,
+            merchants=int(bad.sum()),
+        )
+
+
+def _entities(
+    receipt: Receipt, scenario_id: str, counts: CountRows, zone_code: dict[str, int], sites: SiteTables
+) -> Entities:
+    zone = np.array([zone_code[tzid] for tzid in counts.zones], np.int64)[counts.entity_zone]
+    merchant = counts.entity_merchant.astype(np.int64)
+    streams = _streams(receipt, scenario_id, counts)
+    return Entities(
+        counts.entity_merchant,
+        zone.astype(np.int32),
+        counts.entity_channel,
+        sites.of_pair(merchant, zone),
+        *streams,
+    )
+
+
+def _streams(receipt: Receipt, scenario_id: str, counts: CountRows) -> list[NDArray[np.uint64]]:
+    """key and hi0 of every entity, for the time, site and edge family in turn: six uint64[E]."""
+    identity = receipt.identity
+    merchant = counts.merchant_ids[counts.entity_merchant].tolist()
+    domains = [
+        domain(merchant_id, counts.zones[zone], counts.channels[channel])
+        for merchant_id, zone, channel in zip(
+            merchant, counts.entity_zone.tolist(), counts.entity_channel.tolist(), strict=True
+        )
+    ]
+    columns: list[NDArray[Any]] = []
+    for family in FAMILIES:
+        prefix = StreamFamily(
+            family, identity.manifest_fingerprint, identity.parameter_hash, identity.seed, scenario_id
+        ).prefix()
+        pairs = np.array([entity_stream(prefix, text) for text in domains], np.uint64).reshape(-1, 2)
+        columns += [np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1])]
+    return columns

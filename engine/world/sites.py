@@ -1,0 +1,124 @@
+"""Physical sites: the join of weights and zones, and the alias tables over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from contracts import ArrivalError, Code
+from cpu_fallback.alias import pack
+from cpu_fallback.identifiers import site_id
+from cpu_fallback.tables import NO_TABLE, Sites
+from engine.receipt import Receipt
+from engine.world.codes import alias_tables, codes_in, only_merchants, starts_of, texts_of
+from engine.world.tables_io import read_table
+
+_KEY = ("merchant_id", "legal_country_iso", "site_order")
+
+
+@dataclass(frozen=True)
+class SiteList:
+    """Sites of the world's merchants, ordered by (merchant, legal_country_iso, site_order); K of them.
+
+    merchant: int64[K] index; tzids: object[K]; ids: uint64[K]; weights: float64[K].
+    """
+
+    merchant: NDArray[np.int64]
+    tzids: NDArray[np.object_]
+    ids: NDArray[np.uint64]
+    weights: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SiteTables:
+    """Alias tables over sites, and where to find the one of a merchant or of a (merchant, zone)."""
+
+    tables: Sites
+    of_merchant: NDArray[np.int32]  # [M]
+    _pair_keys: NDArray[np.int64]
+    _pair_tables: NDArray[np.int32]
+    _zones: int
+
+    def of_pair(self, merchant: NDArray[np.int64], zone: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Table of the merchant's sites in a zone, NO_TABLE where it has none (or only weightless ones)."""
+        if self._pair_keys.size == 0:
+            return np.full(merchant.size, NO_TABLE, np.int32)
+        key = merchant * self._zones + zone
+        at = np.minimum(np.searchsorted(self._pair_keys, key), self._pair_keys.size - 1)
+        return np.where(self._pair_keys[at] == key, self._pair_tables[at], np.int32(NO_TABLE)).astype(np.int32)
+
+
+def load_sites(receipt: Receipt, merchant_ids: NDArray[np.uint64]) -> SiteList:
+    """Sites with weight and zone of the given merchants. Raises SITE_RESOLUTION_FAILED."""
+    weights, _ = only_merchants(_keyed(receipt, "s1_site_weights", "p_weight"), merchant_ids)
+    zones, _ = only_merchants(_keyed(receipt, "site_timezones", "tzid"), merchant_ids)
+    joined = weights.join(zones, keys=list(_KEY), join_type="left outer").sort_by([(name, "ascending") for name in _KEY])
+    missing = pc.is_null(joined["tzid"])
+    if pc.any(missing).as_py():
+        row = joined.filter(missing).slice(0, 1).to_pylist()[0]
+        raise ArrivalError(
+            Code.SITE_RESOLUTION_FAILED,
+            f"site {row['legal_country_iso']}:{row['site_order']} of merchant {row['merchant_id']} has a weight but no row "
+            "in site_timezones",
+            hint="site_timezones must cover every site of s1_site_weights",
+            **row,
+        )
+    keys = zip(*(joined[name].to_pylist() for name in _KEY), strict=True)
+    _, merchant = only_merchants(joined, merchant_ids)
+    return SiteList(
+        merchant=merchant,
+        tzids=texts_of(joined["tzid"]),
+        ids=np.array([site_id(*key) for key in keys], np.uint64),
+        weights=joined["p_weight"].to_numpy(),
+    )
+
+
+def _keyed(receipt: Receipt, dataset_id: str, value: str) -> pa.Table:
+    """A site table with plain strings, its key proved unique."""
+    table = read_table(receipt, dataset_id, (*_KEY, value))
+    texts = {name: pa.array(texts_of(table[name]), pa.string()) for name in table.column_names if _is_text(table, name)}
+    for name, values in texts.items():
+        table = table.set_column(table.column_names.index(name), name, values)
+    table = table.set_column(2, "site_order", table["site_order"].cast(pa.int64()))
+    groups = table.group_by(list(_KEY)).aggregate([([], "count_all")])
+    repeated = groups.filter(pc.greater(groups["count_all"], 1))
+    if repeated.num_rows:
+        row = repeated.slice(0, 1).to_pylist()[0]
+        raise ArrivalError(
+            Code.SITE_RESOLUTION_FAILED,
+            f"{dataset_id} has {row['count_all']} rows for site {row['legal_country_iso']}:{row['site_order']} of merchant "
+            f"{row['merchant_id']}",
+            hint="the key (merchant_id, legal_country_iso, site_order) must be unique",
+            dataset=dataset_id,
+        )
+    return table
+
+
+def _is_text(table: pa.Table, name: str) -> bool:
+    kind = table.schema.field(name).type
+    return pa.types.is_dictionary(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def build_site_tables(sites: SiteList, tzids: Sequence[str], merchant_ids: NDArray[np.uint64]) -> SiteTables:
+    """One alias table a (merchant, zone) and one a merchant, slots by (legal_country_iso, site_order): LAW section 3."""
+    zone = codes_in(sites.tzids, tzids)
+    merchants = merchant_ids.size
+    pair = sites.merchant * len(tzids) + zone
+    by_pair = np.argsort(pair, kind="stable")
+    pair_keys, pair_first = np.unique(pair[by_pair], return_index=True)
+    starts = np.concatenate([pair_first, pair.size + starts_of(sites.merchant, merchants)]).astype(np.int64)
+    order = np.concatenate([by_pair, np.arange(pair.size)])
+
+    def name(table: int) -> str:
+        owner = sites.merchant[order[starts[table]]]
+        return f"the sites of merchant {merchant_ids[owner]}"
+
+    built = alias_tables(sites.weights[order], starts, Code.SITE_RESOLUTION_FAILED, name)
+    numbers = np.where(built.exists, np.arange(built.exists.size), NO_TABLE).astype(np.int32)
+    tables = Sites(starts, pack(built.threshold, built.alias), sites.ids[order], zone[order].astype(np.int32))
+    return SiteTables(tables, numbers[pair_keys.size :], pair_keys, numbers[: pair_keys.size], len(tzids))

@@ -1,0 +1,216 @@
+"""Virtual merchants: modes, settlement zones, edges and the 3B alias blob."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from contracts import ArrivalError, Code, arrow_schema, check_document, dataset
+from cpu_fallback.alias import pack
+from cpu_fallback.law import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
+from cpu_fallback.tables import Edges
+from engine.documents import read_json
+from engine.receipt import Receipt
+from engine.world.alias_blob import AliasSlices, decode_2b, decode_3b
+from engine.world.codes import codes_in, only_merchants, starts_of, texts_of
+from engine.world.tables_io import locate_files, read_bytes, read_table
+
+MODES = {"NON_VIRTUAL": NON_VIRTUAL, "VIRTUAL_ONLY": VIRTUAL_ONLY, "HYBRID": HYBRID}
+
+
+@dataclass(frozen=True)
+class VirtualMerchants:
+    """mode: int8[M]; settlement: object[M], tzid or None."""
+
+    mode: NDArray[np.int8]
+    settlement: NDArray[np.object_]
+
+
+@dataclass(frozen=True)
+class EdgeList:
+    """Alias slots of the world's virtual merchants, ordered by (merchant, edge_id); bounds int64[M + 1]."""
+
+    start: NDArray[np.int64]
+    packed: NDArray[np.uint64]
+    ids: NDArray[np.uint64]
+    tzids: NDArray[np.object_]
+
+
+def load_virtual_merchants(receipt: Receipt, merchant_ids: NDArray[np.uint64]) -> VirtualMerchants:
+    """Mode and settlement zone of each merchant. Raises ROUTING_POLICY_INVALID, EDGE_RESOLUTION_FAILED."""
+    table = read_table(receipt, "virtual_classification_3B", ("merchant_id", "is_virtual", "virtual_mode"))
+    table, merchant = only_merchants(table, merchant_ids)
+    _refuse_repeats("virtual_classification_3B", merchant, merchant_ids, Code.ROUTING_POLICY_INVALID)
+    if merchant.size < merchant_ids.size:
+        absent = merchant_ids[np.setdiff1d(np.arange(merchant_ids.size), merchant)[0]]
+        raise ArrivalError(
+            Code.ROUTING_POLICY_INVALID,
+            f"merchant {absent} has arrivals but no row in virtual_classification_3B",
+            hint="classify every merchant that has counts; a mode is never guessed",
+            merchant_id=int(absent),
+        )
+    modes = texts_of(table["virtual_mode"])
+    codes = codes_in(modes, MODES)
+    contradiction = table["is_virtual"].to_numpy(zero_copy_only=False) != (codes != NON_VIRTUAL)
+    contradiction &= codes != HYBRID
+    if contradiction.any():
+        row = int(np.argmax(contradiction))
+        raise ArrivalError(
+            Code.ROUTING_POLICY_INVALID,
+            f"virtual_classification_3B: is_virtual contradicts virtual_mode {modes[row]} of merchant "
+            f"{merchant_ids[merchant[row]]}",
+            hint="is_virtual must be true exactly for virtual modes",
+        )
+    mode = np.empty(merchant_ids.size, np.int8)
+    mode[merchant] = codes
+    return VirtualMerchants(mode, _load_settlement(receipt, merchant_ids))
+
+
+def _load_settlement(receipt: Receipt, merchant_ids: NDArray[np.uint64]) -> NDArray[np.object_]:
+    table = read_table(receipt, "virtual_settlement_3B", ("merchant_id", "tzid_settlement"))
+    table, merchant = only_merchants(table, merchant_ids)
+    _refuse_repeats("virtual_settlement_3B", merchant, merchant_ids, Code.EDGE_RESOLUTION_FAILED)
+    settlement = np.full(merchant_ids.size, None, dtype=object)
+    settlement[merchant] = texts_of(table["tzid_settlement"])
+    return settlement
+
+
+def _refuse_repeats(
+    dataset_id: str, merchant: NDArray[np.int64], merchant_ids: NDArray[np.uint64], code: Code
+) -> None:
+    distinct, counts = np.unique(merchant, return_counts=True)
+    if (counts > 1).any():
+        repeated = merchant_ids[distinct[counts > 1][0]]
+        raise ArrivalError(
+            code,
+            f"{dataset_id} has several rows for merchant {repeated}",
+            hint="merchant_id must be unique there",
+            dataset=dataset_id,
+            merchant_id=int(repeated),
+        )
+
+
+def load_edges(receipt: Receipt, merchant_ids: NDArray[np.uint64], mode: NDArray[np.int8]) -> EdgeList:
+    """Edges and their alias slots, blob and index verified first. Raises EDGE_RESOLUTION_FAILED."""
+    index = read_table(receipt, "edge_alias_index_3B", arrow_schema("edge_alias_index_3B").names)
+    (blob_path,) = locate_files(receipt, "edge_alias_blob_3B")
+    slices = decode_3b(read_bytes(blob_path), index, str(blob_path))
+    table = read_table(receipt, "edge_catalogue_3B", ("merchant_id", "edge_id", "tzid_operational"))
+    table, merchant = only_merchants(table, merchant_ids)
+    virtual = mode[merchant] != NON_VIRTUAL
+    table, merchant = table.filter(pa.array(virtual)), merchant[virtual]
+    names = texts_of(table["edge_id"]).astype("S16")
+    order = np.lexsort((names, merchant))
+    merchant, names = merchant[order], names[order]
+    same = (merchant[1:] == merchant[:-1]) & (names[1:] == names[:-1])
+    if same.any():
+        row = int(np.argmax(same))
+        raise _edge_error(merchant_ids[merchant[row]], f"edge {names[row].decode()} stands twice in the catalogue")
+    start = starts_of(merchant, merchant_ids.size)
+    kept, packed = _alias_slots(slices, merchant_ids, mode, start)
+    ids = np.frombuffer(bytes.fromhex(b"".join(names.tolist()).decode()), ">u8").astype(np.uint64)
+    sizes = np.diff(start) * kept
+    row_kept = np.repeat(kept, np.diff(start))
+    return EdgeList(
+        start=np.append(0, np.cumsum(sizes)).astype(np.int64),
+        packed=packed,
+        ids=ids[row_kept],
+        tzids=texts_of(table["tzid_operational"])[order][row_kept],
+    )
+
+
+def _alias_slots(
+    slices: AliasSlices, merchant_ids: NDArray[np.uint64], mode: NDArray[np.int8], start: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], NDArray[np.uint64]]:
+    """Which merchants have an edge table, and the packed slots of those, in merchant order."""
+    kept = np.zeros(merchant_ids.size, np.bool_)
+    parts = [np.empty(0, np.uint64)]
+    position = {int(merchant): at for at, merchant in enumerate(slices.merchant.tolist())}
+    for index in np.flatnonzero(mode != NON_VIRTUAL):
+        at = position.get(int(merchant_ids[index]))
+        edges = int(start[index + 1] - start[index])
+        if at is None:
+            continue
+        span = slice(int(slices.start[at]), int(slices.start[at + 1]))
+        if span.stop - span.start != edges:
+            raise _edge_error(
+                merchant_ids[index], f"its alias slice has {span.stop - span.start} slots, the catalogue {edges} edges"
+            )
+        kept[index] = edges > 0
+        shift = np.uint64(32 - int(slices.qbits[at]))
+        parts.append(pack(slices.prob_q[span].astype(np.uint64) << shift, slices.alias[span]))
+    return kept, np.concatenate(parts)
+
+
+def _edge_error(merchant: Any, problem: str) -> ArrivalError:
+    return ArrivalError(
+        Code.EDGE_RESOLUTION_FAILED,
+        f"edges of merchant {merchant}: {problem}",
+        hint="edge catalogue, alias blob and alias index must come from one 3B run",
+        merchant_id=int(merchant),
+    )
+
+
+def build_edges(edges: EdgeList, tzids: Sequence[str]) -> Edges:
+    """The edge tables with coded zones."""
+    return Edges(edges.packed, edges.ids, codes_in(edges.tzids, tzids).astype(np.int32))
+
+
+def verify_site_alias_blob(receipt: Receipt) -> None:
+    """Check the 2B blob against its index; the law uses it for nothing else."""
+    (index_path,) = locate_files(receipt, "s2_alias_index")
+    (blob_path,) = locate_files(receipt, "s2_alias_blob")
+    document = read_document(receipt, "s2_alias_index")
+    decode_2b(read_bytes(blob_path), document, f"{blob_path} by {index_path.name}")
+
+
+def read_document(receipt: Receipt, dataset_id: str) -> dict[str, Any]:
+    """A JSON document of the run, checked against its schema."""
+    entry = dataset(dataset_id)
+    (path,) = locate_files(receipt, dataset_id)
+    document = read_json(path, what=dataset_id, code=entry.on_invalid, hint="restore the file and seal again")
+    check_document(entry.schema, document, code=entry.on_invalid, where=str(path))
+    return dict(document)
+
+
+def verified_universe_hash(receipt: Receipt) -> str:
+    """3B's universe hash, recomputed from its components and compared with the routing policy (contract facts 4.1).
+
+    Raises ROUTING_UNIVERSE_HASH_MISMATCH, ROUTING_POLICY_INVALID.
+    """
+    stated = read_document(receipt, "edge_universe_hash_3B")
+    for component, dataset_id in (
+        ("edge_alias_index_digest", "edge_alias_index_3B"),
+        ("edge_catalogue_index_digest", "edge_catalogue_index_3B"),
+    ):
+        found = hashlib.sha256(b"".join(read_bytes(path) for path in locate_files(receipt, dataset_id))).hexdigest()
+        if found != stated[component]:
+            raise _universe_mismatch(f"{component} is {stated[component]}, but {dataset_id} hashes to {found}")
+    parts = ("cdn_weights_digest", "edge_alias_index_digest", "edge_catalogue_index_digest", "virtual_rules_digest")
+    computed = hashlib.sha256(b"".join(bytes.fromhex(stated[part]) for part in parts)).hexdigest()
+    if computed != stated["universe_hash"]:
+        raise _universe_mismatch(f"its components hash to {computed}, but it states {stated['universe_hash']}")
+    policy = read_document(receipt, "virtual_routing_policy_3B")
+    if policy["edge_universe_hash"] != computed:
+        raise _universe_mismatch(f"virtual_routing_policy_3B expects {policy['edge_universe_hash']}, found {computed}")
+    if policy.get("overrides"):
+        raise ArrivalError(
+            Code.ROUTING_POLICY_INVALID,
+            "virtual_routing_policy_3B has overrides; the law takes a merchant's mode from virtual_classification_3B alone",
+            hint="apply the overrides in the classification and leave the list empty",
+        )
+    return computed
+
+
+def _universe_mismatch(problem: str) -> ArrivalError:
+    return ArrivalError(
+        Code.ROUTING_UNIVERSE_HASH_MISMATCH,
+        f"edge_universe_hash_3B: {problem}",
+        hint="edge files and universe hash must come from one 3B run",
+    )

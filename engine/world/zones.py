@@ -1,0 +1,84 @@
+"""Civil time for a run: the sealed tz cache, checked, cut to the horizon and to the zones in use."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from contracts import ArrivalError, Code, Notice
+from cpu_fallback.identifiers import text_word
+from cpu_fallback.tables import Grid, Zones
+from engine.receipt import Receipt
+from engine.tz.agreement import disagreements
+from engine.tz.tzc1 import decode
+from engine.tz.zones import ZoneTable
+from engine.world.tables_io import locate_files, read_bytes
+from engine.world.virtual import read_document
+
+_US_PER_MINUTE = 60_000_000
+_SHOWN = 5
+
+
+def load_zone_table(receipt: Receipt) -> ZoneTable:
+    """The run's TZC1 cache, its size and hash compared with its manifest. Raises DST_MAPPING_FAILED."""
+    manifest = read_document(receipt, "tz_timetable_cache_manifest")
+    (path,) = locate_files(receipt, "tz_timetable_cache_bin")
+    data = read_bytes(path)
+    found = hashlib.sha256(data).hexdigest()
+    if (len(data), found) != (manifest["rle_cache_bytes"], manifest["tz_index_digest"]):
+        raise ArrivalError(
+            Code.DST_MAPPING_FAILED,
+            f"{path} has {len(data)} bytes and SHA-256 {found}; its manifest states {manifest['rle_cache_bytes']} and "
+            f"{manifest['tz_index_digest']}",
+            hint="restore the cache, or write a new one with `arrivals tz build`",
+        )
+    return decode(data, str(path))
+
+
+def cut_zones(cache: ZoneTable, tzids: Sequence[str], grid: Grid) -> Zones:
+    """The pairs of the given zones that can hold within the grid; the first of each zone holds from -2^63.
+
+    Raises DST_MAPPING_FAILED for a zone that the cache lacks.
+    """
+    first_second = int(grid.start_us[0]) // 1_000_000
+    last_second = (int(grid.start_us[-1]) + int(grid.duration_us[-1]) - 1) // 1_000_000
+    starts, instants, offsets = [0], [], []
+    for tzid in tzids:
+        instant, minutes = cache.steps(tzid)
+        first = int(np.searchsorted(instant, first_second, side="right")) - 1
+        last = int(np.searchsorted(instant, last_second, side="right"))
+        kept = instant[first:last].copy()
+        kept[0] = np.iinfo(np.int64).min
+        instants.append(kept)
+        offsets.append(minutes[first:last].astype(np.int64) * _US_PER_MINUTE)
+        starts.append(starts[-1] + kept.size)
+    return Zones(
+        start=np.array(starts, np.int32),
+        instant=np.concatenate([np.empty(0, np.int64), *instants]),
+        offset_us=np.concatenate([np.empty(0, np.int64), *offsets]),
+        text=np.array([text_word(tzid) for tzid in tzids], np.uint64),
+    )
+
+
+def check_against_tzdata(cache: ZoneTable, tzids: Sequence[str], grid: Grid, accept: bool) -> tuple[Notice, ...]:
+    """Compare the cache with the pinned tzdata over the horizon; a Notice instead of an error if accepted."""
+    start = int(grid.start_us[0]) // 1_000_000
+    end = -((-int(grid.start_us[-1]) - int(grid.duration_us[-1])) // 1_000_000)
+    found = disagreements(cache, tzids, start, end)
+    if not found:
+        return ()
+    zones = len({difference.tzid for difference in found})
+    message = f"the tz cache disagrees with tzdata in {zones} zone(s): " + "; ".join(
+        str(difference) for difference in found[:_SHOWN]
+    )
+    if accept:
+        return (Notice("TZ_CACHE_DISAGREES", message, {"zones": zones, "differences": len(found)}),)
+    raise ArrivalError(
+        Code.DST_MAPPING_FAILED,
+        message,
+        hint="write a correct cache with `arrivals tz build` and seal again, or pass --accept-tz-cache to use it as it is",
+        zones=zones,
+        differences=len(found),
+    )
