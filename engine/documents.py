@@ -1,0 +1,62 @@
+"""Reads JSON documents strictly: of bounded size, without repeated keys, without NaN."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from contracts import ArrivalError, Code
+
+# The largest document read here, an inventory of a few dozen rows, takes some 40 KB.
+SIZE_LIMIT = 16 * 2**20
+
+
+@contextmanager
+def reading(what: str, path: Path) -> Iterator[None]:
+    """Turn what the operating system says against reading `path` into IO_READ_FAILED."""
+    try:
+        yield
+    except OSError as error:
+        raise ArrivalError(
+            Code.IO_READ_FAILED,
+            f"cannot read {what} {path}: {error.strerror or error}",
+            hint="check that the file exists and may be read",
+            path=path,
+        ) from error
+
+
+def _single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"key {', '.join(map(repr, twice))} appears twice")
+    return document
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
+
+
+def parse_json(data: bytes) -> Any:
+    """The value of a UTF-8 JSON text; raises ValueError for anything else, repeated keys and NaN included."""
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=_single, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def read_json(path: Path, *, what: str, code: Code, hint: str) -> Any:
+    """The value in a JSON file; raises `code` for text that is no strict JSON, IO_READ_FAILED for no text."""
+    with reading(what, path), path.open("rb") as file:
+        data = file.read(SIZE_LIMIT + 1)
+    fault = f"larger than {SIZE_LIMIT} bytes" if len(data) > SIZE_LIMIT else ""
+    if not fault:
+        try:
+            return parse_json(data)
+        except ValueError as error:
+            fault = str(error)
+    raise ArrivalError(code, f"{what} {path} is no valid JSON: {fault}", hint=hint, path=path)

@@ -1,0 +1,108 @@
+"""Writes below RUN_ROOT/tmp and publishes by rename, so that nothing half-written is ever seen in place."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from contracts import ArrivalError, Code
+
+FOLDER = "tmp"
+
+
+@contextmanager
+def writing(what: str, path: Path) -> Iterator[None]:
+    """Turn what the operating system says against writing `path` into IO_WRITE_FAILED."""
+    try:
+        yield
+    except OSError as error:
+        raise ArrivalError(
+            Code.IO_WRITE_FAILED,
+            f"cannot write {what} at {path}: {error.strerror or error}",
+            hint="check that the run directory may be written and that its disk has room",
+            path=path,
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def staging(run_root: Path, name: str) -> Iterator[Path]:
+    """A fresh directory below RUN_ROOT/tmp, removed at the end with whatever was not published from it."""
+    parent = run_root / FOLDER
+    with writing("a staging directory", parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def exclusive(run_root: Path, name: str) -> Iterator[None]:
+    """Hold the run directory's lock `name`: of several processes or threads, one at a time gets past here."""
+    path = run_root / FOLDER / f"{name}.lock"
+    with ExitStack() as stack:
+        with writing("a lock file", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = stack.enter_context(path.open("ab"))
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def write_file(path: Path, data: bytes) -> Path:
+    """Write `data` to a new file and see it to the disk."""
+    with writing("a file", path), path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return path
+
+
+def publish_files(moves: Sequence[tuple[Path, Path]]) -> None:
+    """Rename each (staged, final) pair into place, in order; on failure remove those already in place.
+
+    For final paths that are free, or hold leftovers that may go. Raises IO_WRITE_FAILED.
+    """
+    with ExitStack() as undo:
+        for staged, final in moves:
+            with writing("a file", final):
+                final.parent.mkdir(parents=True, exist_ok=True)
+                staged.replace(final)
+                undo.callback(_remove, final)
+                _sync_folder(final.parent)
+        undo.pop_all()
+
+
+def _remove(path: Path) -> None:
+    # Reported is the failure that made this necessary.
+    with suppress(OSError):
+        path.unlink()
+
+
+def publish_folder(staged: Path, final: Path, retired: Path) -> None:
+    """Rename a staged directory into place; one there already goes to `retired`, and comes back on failure.
+
+    Raises IO_WRITE_FAILED.
+    """
+    with writing("a directory", final), ExitStack() as undo:
+        _sync_folder(staged)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        if final.exists():
+            final.rename(retired)
+            undo.callback(retired.rename, final)
+        staged.rename(final)
+        undo.pop_all()
+        _sync_folder(final.parent)

@@ -1,0 +1,115 @@
+"""Writes a run's time zone cache from the pinned tzdata package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+from contracts import ArrivalError, Code, dataset, receipt_json
+from engine.documents import reading
+from engine.progress import Reporter
+from engine.receipt import Receipt, read_receipt
+from engine.staging import exclusive, publish_folder, staging, write_file, writing
+from engine.tz.pinned import LAST_YEAR, archive_sha256, pinned_zones, release
+from engine.tz.tzc1 import encode
+
+
+@dataclass(frozen=True)
+class CacheResult:
+    """The cache of a run; `changed` is False where the same one was there, and no file was touched."""
+
+    changed: bool
+    folder: Path
+    zones: int
+    sha256: str
+    release: str
+
+
+def _utc_micros(text: str) -> str:
+    """An RFC 3339 time with any offset as UTC with six fraction digits."""
+    moment = datetime.fromisoformat(text).astimezone(UTC)
+    return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+
+
+def _manifest(receipt: Receipt, data: bytes) -> bytes:
+    return receipt_json(
+        {
+            "manifest_fingerprint": receipt.identity.manifest_fingerprint,
+            "tzdb_release_tag": release(),
+            "tzdb_archive_sha256": archive_sha256(),
+            "tz_index_digest": sha256(data).hexdigest(),
+            "rle_cache_bytes": len(data),
+            # The run's own time, so that the same run gives the same bytes whenever it is built.
+            "created_utc": _utc_micros(receipt.created_utc),
+        }
+    )
+
+
+def _existing(folder: Path) -> dict[str, bytes] | None:
+    """The files in the cache's folder, None where there is no folder."""
+    with reading("directory", folder):
+        if not folder.exists():
+            return None
+        return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def _conflict(folder: Path, present: dict[str, bytes], wanted: dict[str, bytes]) -> ArrivalError:
+    return ArrivalError(
+        Code.IO_WRITE_CONFLICT,
+        f"{folder} holds another time zone cache than the one built from tzdata {release()}",
+        hint="keep it, or give --replace; a run that was sealed with it must then be sealed anew",
+        path=folder,
+        found={name: sha256(content).hexdigest() for name, content in sorted(present.items())},
+        built={name: sha256(content).hexdigest() for name, content in sorted(wanted.items())},
+    )
+
+
+def _publish(run_root: Path, folder: Path, wanted: dict[str, bytes]) -> None:
+    with staging(run_root, "tz") as work:
+        staged = work / "new"
+        with writing("a directory", staged):
+            staged.mkdir()
+        for name, content in wanted.items():
+            write_file(staged / name, content)
+        publish_folder(staged, folder, work / "old")
+
+
+def build_cache(
+    run_root: Path,
+    reporter: Reporter | None = None,
+    *,
+    tzids: Sequence[str] | None = None,
+    until_year: int = LAST_YEAR,
+    replace: bool = False,
+) -> CacheResult:
+    """Write `tz_cache_v1.bin` and `tz_timetable_cache.json` for the run's manifest_fingerprint, or neither.
+
+    All zones of the package by default, exact through the end of `until_year`. `tzdb_archive_sha256` in the
+    manifest is `archive_sha256()`: the package's TZif files, bytes one after the other, by ascending name.
+    Raises IO_WRITE_CONFLICT where another cache is there and `replace` is False, DST_MAPPING_FAILED for
+    unknown zones, IO_WRITE_FAILED.
+    """
+    reporter = reporter if reporter is not None else Reporter()
+    receipt = read_receipt(Path(run_root))
+    tokens = receipt.identity.tokens()
+    folder = dataset("tz_timetable_cache").locate(receipt.run_root, tokens)
+    with reporter.phase("read tzdata"):
+        table = pinned_zones(tzids, until_year)
+        data = encode(table)
+    wanted = {
+        dataset("tz_timetable_cache_bin").locate(receipt.run_root, tokens).name: data,
+        dataset("tz_timetable_cache_manifest").locate(receipt.run_root, tokens).name: _manifest(
+            receipt, data
+        ),
+    }
+    with reporter.phase("write cache"), exclusive(receipt.run_root, "tz"):
+        present = _existing(folder)
+        changed = present != wanted
+        if present and changed and not replace:
+            raise _conflict(folder, present, wanted)
+        if changed:
+            _publish(receipt.run_root, folder, wanted)
+    return CacheResult(changed, folder, len(table.tzids), sha256(data).hexdigest(), release())
