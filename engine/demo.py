@@ -14,7 +14,7 @@ from engine.progress import Reporter
 
 if TYPE_CHECKING:
     from engine.check import CheckResult
-    from engine.run import ScenarioResult
+    from engine.job import ScenarioResult
 
 __all__ = ["DemoResult", "demo"]
 
@@ -49,7 +49,7 @@ def demo(directory: Path | None = None, reporter: Reporter | None = None) -> Dem
     Raises IO_WRITE_CONFLICT for a directory that holds something else, and whatever its steps raise.
     """
     from engine.check import check_published
-    from engine.run import RunOptions, run
+    from engine.job import RunOptions, run
     from engine.seal import seal
 
     reporter = reporter or Reporter()

@@ -24,8 +24,8 @@ can_make_venv() {
 }
 
 find_python() {
-    local candidate without_venv=""
-    for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
+    local candidate without_venv="" candidates=${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}
+    for candidate in $candidates; do
         new_enough "$candidate" || continue
         if can_make_venv "$candidate"; then
             echo "$candidate"
@@ -37,7 +37,7 @@ find_python() {
         fail "$("$without_venv" --version) was found, but it cannot create virtual environments (no ensurepip)." \
             "On Debian or Ubuntu: apt install python3-venv"
     fi
-    fail "Arrival Engine needs Python 3.11 to 3.14, and ${PYTHON:-none of python3, python3.14 ... python3.11} is one." \
+    fail "Arrival Engine needs Python 3.11 to 3.14; looked for: $candidates" \
         "Install one, or name it: make PYTHON=/path/to/python3.12 <target>"
 }
 

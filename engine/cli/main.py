@@ -58,13 +58,9 @@ class _LateGroup(click.Group):
 
 def _show_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value:
-        from importlib import metadata
+        from engine.version import version
 
-        try:
-            version = metadata.version("arrival-engine")
-        except metadata.PackageNotFoundError:
-            version = "(not installed, running from its source folder)"
-        click.echo(f"arrivals {version}")
+        click.echo(f"arrivals {version()}")
         context.exit()
 
 

@@ -40,7 +40,7 @@ def command(context: click.Context, /, run_root: Path, file_format: str | None, 
     session = session_of(context)
 
     from engine.cli.summary import show_run
-    from engine.run import RunOptions, run
+    from engine.job import RunOptions, run
 
     # RunOptions owns the defaults; only what was said on the command line is passed on.
     given["format"] = file_format

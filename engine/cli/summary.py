@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from engine.demo import DemoResult
     from engine.doctor import Diagnosis
-    from engine.run import RunResult, ScenarioResult
+    from engine.job import RunResult, ScenarioResult
     from engine.seal import SealResult
     from engine.tz.build import CacheResult
 
