@@ -122,12 +122,7 @@ def test_arbitrary_bytes_are_refused_by_name(data):
 
 def record(name: bytes, steps: list[tuple[int, int]], count: int | None = None) -> bytes:
     packed = b"".join(struct.pack("<qi", *step) for step in steps)
-    return (
-        struct.pack("<H", len(name))
-        + name
-        + struct.pack("<I", len(steps) if count is None else count)
-        + packed
-    )
+    return struct.pack("<H", len(name)) + name + struct.pack("<I", len(steps) if count is None else count) + packed
 
 
 def cache_bytes(*records: bytes, zones: int | None = None, magic: bytes = b"TZC1", version: int = 1) -> bytes:
@@ -196,9 +191,7 @@ def test_a_table_that_breaks_the_form_is_not_written():
 
 def test_every_zone_of_the_package_is_there_and_encodes(exact):
     assert len(exact.tzids) == len(known_tzids()) >= 590
-    assert {"Europe/Berlin", "America/New_York", "Etc/UTC", "Asia/Kathmandu", "US/Eastern"} <= set(
-        exact.tzids
-    )
+    assert {"Europe/Berlin", "America/New_York", "Etc/UTC", "Asia/Kathmandu", "US/Eastern"} <= set(exact.tzids)
     assert decode(encode(exact), "all").same_as(exact)
 
 
@@ -211,15 +204,11 @@ def test_pinned_tables_equal_zoneinfo_everywhere(exact):
         instants, offsets = exact.steps(tzid)
         explicit = PurePythonZoneInfo.from_file(BytesIO(data))._trans_utc
         near = [edge + step for edge in {*instants[1:].tolist(), *explicit} for step in (-1, 0, 1)]
-        points = np.array(
-            [t for t in near if low <= t <= high] + [draw.randint(low, high) for _ in range(200)]
-        )
+        points = np.array([t for t in near if low <= t <= high] + [draw.randint(low, high) for _ in range(200)])
         ours = offsets[np.searchsorted(instants, points, side="right") - 1]
         theirs = np.array([offset_seconds(zone, t) for t in points.tolist()])
         wrong = np.flatnonzero(ours != np.rint(theirs / 60))
-        assert wrong.size == 0, (
-            f"{tzid} at {points[wrong[0]]}: {ours[wrong[0]]} min, zoneinfo {theirs[wrong[0]]} s"
-        )
+        assert wrong.size == 0, f"{tzid} at {points[wrong[0]]}: {ours[wrong[0]]} min, zoneinfo {theirs[wrong[0]]} s"
 
 
 def test_steps_really_change_the_offset(exact):
@@ -425,9 +414,7 @@ def test_a_built_cache_is_exact_and_described(run_root):
     assert (result.changed, result.folder, result.zones) == (True, folder, len(known_tzids()))
     assert sorted(path.name for path in folder.iterdir()) == ["tz_cache_v1.bin", "tz_timetable_cache.json"]
     data = (folder / "tz_cache_v1.bin").read_bytes()
-    assert (
-        disagreements(decode(data, "built"), known_tzids(), seconds(1900, 1, 1), seconds(2037, 12, 31)) == []
-    )
+    assert disagreements(decode(data, "built"), known_tzids(), seconds(1900, 1, 1), seconds(2037, 12, 31)) == []
     text = (folder / "tz_timetable_cache.json").read_text(encoding="ascii")
     assert json.loads(text) == {
         "manifest_fingerprint": "a" * 64,
@@ -446,9 +433,7 @@ def test_building_again_changes_nothing(run_root):
     build_cache(run_root, tzids=["Etc/UTC"])
     before = {path: (path.stat().st_ino, path.read_bytes()) for path in cache_folder(run_root).iterdir()}
     assert build_cache(run_root, tzids=["Etc/UTC"]).changed is False
-    assert before == {
-        path: (path.stat().st_ino, path.read_bytes()) for path in cache_folder(run_root).iterdir()
-    }
+    assert before == {path: (path.stat().st_ino, path.read_bytes()) for path in cache_folder(run_root).iterdir()}
 
 
 def test_another_cache_is_replaced_only_on_demand(run_root):

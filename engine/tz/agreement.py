@@ -43,9 +43,7 @@ def _compare(
     # One entry where a stretch of disagreement begins or changes, not one per step inside it.
     news = ours != theirs
     news[1:] &= (ours[1:] != ours[:-1]) | (theirs[1:] != theirs[:-1])
-    return [
-        Disagreement(tzid, int(points[at]), int(ours[at]), int(theirs[at])) for at in np.flatnonzero(news)
-    ]
+    return [Disagreement(tzid, int(points[at]), int(ours[at]), int(theirs[at])) for at in np.flatnonzero(news)]
 
 
 def _year(end_s: int) -> int:

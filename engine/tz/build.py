@@ -101,9 +101,7 @@ def build_cache(
         data = encode(table)
     wanted = {
         dataset("tz_timetable_cache_bin").locate(receipt.run_root, tokens).name: data,
-        dataset("tz_timetable_cache_manifest").locate(receipt.run_root, tokens).name: _manifest(
-            receipt, data
-        ),
+        dataset("tz_timetable_cache_manifest").locate(receipt.run_root, tokens).name: _manifest(receipt, data),
     }
     with reporter.phase("write cache"), exclusive(receipt.run_root, "tz"):
         present = _existing(folder)

@@ -1,0 +1,8 @@
+"""The seal: what the inputs of a run were when it was sealed, and whether they still are."""
+
+from __future__ import annotations
+
+from engine.seal.gate import SealResult, seal
+from engine.seal.verify import Seal, verify_seal
+
+__all__ = ["Seal", "SealResult", "seal", "verify_seal"]
