@@ -29,7 +29,7 @@ class AliasTables(NamedTuple):
     exists: NDArray[np.bool_]
 
 
-class BadWeights(ValueError):
+class BadWeightsError(ValueError):
     """A weight is negative or not finite, or a list's sum overflows; `table` is the offending list's index."""
 
     def __init__(self, table: int, reason: str) -> None:
@@ -38,70 +38,96 @@ class BadWeights(ValueError):
         self.reason = reason
 
 
+class _Scratch(NamedTuple):
+    scaled: NDArray[np.uint64]
+    small: NDArray[np.int64]
+    large: NDArray[np.int64]
+
+
+@njit
+def _total(weights: NDArray[np.float64]) -> float:
+    """The plain left-to-right sum; -1 for a weight that is negative or not finite."""
+    total = 0.0
+    for weight in weights:
+        if not (weight >= 0.0) or weight == np.inf:
+            return -1.0
+        total += weight
+    return total
+
+
+@njit
+def _pair(
+    weights: NDArray[np.float64],
+    total: float,
+    threshold: NDArray[np.uint64],
+    alias: NDArray[np.uint32],
+    scratch: _Scratch,
+) -> None:
+    """One table by Vose's two stacks, in integers after the one quantisation."""
+    scaled, small, large = scratch
+    mass = np.uint64(0)
+    for i in range(weights.size):
+        units = np.uint64(np.floor((weights[i] / total) * WEIGHT_GRID + 0.5))
+        mass += units
+        scaled[i] = units * np.uint64(weights.size)
+    n_small = 0
+    n_large = 0
+    for i in range(weights.size):
+        threshold[i] = ALWAYS
+        alias[i] = i
+        if scaled[i] < mass:
+            small[n_small] = i
+            n_small += 1
+        else:
+            large[n_large] = i
+            n_large += 1
+    while n_small > 0 and n_large > 0:
+        n_small -= 1
+        taker = small[n_small]
+        giver = large[n_large - 1]
+        threshold[taker] = (scaled[taker] << _SHIFT) // mass
+        alias[taker] = giver
+        scaled[giver] -= mass - scaled[taker]
+        if scaled[giver] < mass:
+            n_large -= 1
+            small[n_small] = giver
+            n_small += 1
+
+
 @njit(nogil=True)
-def _build(weights, starts, threshold, alias, exists, scaled, small, large):  # type: ignore[no-untyped-def]
+def _build(
+    weights: NDArray[np.float64], starts: NDArray[np.int64], tables: AliasTables, scratch: _Scratch
+) -> tuple[int, int]:
     for table in range(starts.size - 1):
         first = starts[table]
-        size = starts[table + 1] - first
-        total = 0.0
-        for i in range(size):
-            weight = weights[first + i]
-            if not (weight >= 0.0) or weight == np.inf:
-                return table, BAD_WEIGHT
-            total += weight
+        last = starts[table + 1]
+        total = _total(weights[first:last])
+        if total < 0.0:
+            return table, BAD_WEIGHT
         if total == np.inf:
             return table, BAD_TOTAL
-        exists[table] = total > 0.0
-        if total == 0.0:
-            continue
-        mass = np.uint64(0)
-        for i in range(size):
-            units = np.uint64(np.floor((weights[first + i] / total) * WEIGHT_GRID + 0.5))
-            mass += units
-            scaled[i] = units * np.uint64(size)
-        n_small = 0
-        n_large = 0
-        for i in range(size):
-            if scaled[i] < mass:
-                small[n_small] = i
-                n_small += 1
-            else:
-                large[n_large] = i
-                n_large += 1
-        while n_small > 0 and n_large > 0:
-            n_small -= 1
-            s = small[n_small]
-            giver = large[n_large - 1]
-            threshold[first + s] = (scaled[s] << _SHIFT) // mass
-            alias[first + s] = giver
-            scaled[giver] -= mass - scaled[s]
-            if scaled[giver] < mass:
-                n_large -= 1
-                small[n_small] = giver
-                n_small += 1
-        for k in range(n_small):
-            threshold[first + small[k]] = ALWAYS
-            alias[first + small[k]] = small[k]
-        for k in range(n_large):
-            threshold[first + large[k]] = ALWAYS
-            alias[first + large[k]] = large[k]
+        tables.exists[table] = total > 0.0
+        if total > 0.0:
+            _pair(weights[first:last], total, tables.threshold[first:last], tables.alias[first:last], scratch)
     return -1, 0
 
 
 def build_alias_tables(weights: NDArray[np.float64], starts: NDArray[np.int64]) -> AliasTables:
     """Build every table of a compressed-row weight array.
 
-    weights: float64[K], in slot order; starts: int64[T+1], ascending. Raises BadWeights.
+    weights: float64[K], in slot order; starts: int64[T+1], ascending. Raises BadWeightsError.
     """
     sizes = np.diff(starts)
     longest = int(sizes.max(initial=0))
     tables = AliasTables(
         np.zeros(weights.size, np.uint64), np.zeros(weights.size, np.uint32), np.zeros(sizes.size, np.bool_)
     )
-    scratch = (np.empty(longest, np.uint64), np.empty(longest, np.int64), np.empty(longest, np.int64))
-    table, problem = _build(weights, starts, *tables, *scratch)
+    scratch = _Scratch(np.empty(longest, np.uint64), np.empty(longest, np.int64), np.empty(longest, np.int64))
+    table, problem = _build(weights, starts, tables, scratch)
     if problem:
-        raise BadWeights(table, "weights sum to infinity" if problem == BAD_TOTAL else "a weight is negative or not finite")
+        raise BadWeightsError(
+            table, "weights sum to infinity" if problem == BAD_TOTAL else "a weight is negative or not finite"
+        )
     return tables
 
 
@@ -111,4 +137,5 @@ def pack(threshold: NDArray[np.uint64], alias: NDArray[np.uint32]) -> NDArray[np
     2^32 does not fit, but only a slot that is its own alias has it, and there either outcome is that slot.
     """
     low = np.minimum(threshold, ALWAYS - np.uint64(1))
-    return low | (alias.astype(np.uint64) << _SHIFT)
+    packed: NDArray[np.uint64] = low | (alias.astype(np.uint64) << _SHIFT)
+    return packed

@@ -36,7 +36,7 @@ _S31 = np.uint64(31)
 
 
 @njit
-def mix64(value):  # type: ignore[no-untyped-def]
+def mix64(value: np.uint64) -> np.uint64:
     """splitmix64's finaliser on a uint64."""
     value = np.uint64(value)
     value = (value ^ (value >> _S30)) * _MIX1
@@ -45,13 +45,13 @@ def mix64(value):  # type: ignore[no-untyped-def]
 
 
 @njit
-def word_term(position, word):  # type: ignore[no-untyped-def]
-    """word * K_position mod 2^64, position from 0 to 11; signed words count modulo 2^64."""
+def word_term(position: int, word: np.uint64) -> np.uint64:
+    """Word * K_position mod 2^64, position from 0 to 11; signed words count modulo 2^64."""
     return np.uint64(word) * MULTIPLIERS[position]
 
 
 @njit
-def digest_lanes(row_hash):  # type: ignore[no-untyped-def]
+def digest_lanes(row_hash: np.uint64) -> tuple[np.uint64, np.uint64]:
     """What one row adds to the sums A and B."""
     row_hash = np.uint64(row_hash)
     return mix64(row_hash), mix64(row_hash ^ SECOND_LANE)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from cpu_fallback import route
 from cpu_fallback.jit import cache_directory, cache_is_usable, njit
 from cpu_fallback.law import counter_word1, draw_offset
 from cpu_fallback.philox import philox2x64
+from cpu_fallback.route import Clocks, Routed
 from cpu_fallback.tables import (
-    FAILED_NO_GROUP,
-    FAILED_NO_SITE,
+    I64,
     NO_TABLE,
+    U64,
     BatchTotals,
     Columns,
     Rows,
@@ -29,14 +33,40 @@ _find_group_table = njit(route.find_group_table)
 _route_arrival = njit(route.route_arrival)
 _local_time = njit(route.local_time)
 _row_digest = njit(route.row_digest)
+_forbidden_fallback = njit(route.forbidden_fallback)
+
+
+class Scratch(NamedTuple):
+    """Working space for the largest segment of a batch, n arrivals in m count rows."""
+
+    keys: U64  # [n]
+    scattered: U64  # [n]
+    bins: NDArray[np.uint32]  # [n]
+    fill: I64  # [n + 1]
+    owner: I64  # [n]
+    row_first: I64  # [m]
+
+
+def _scratch(arrivals: int, rows: int) -> Scratch:
+    return Scratch(
+        np.empty(arrivals, np.uint64),
+        np.empty(arrivals, np.uint64),
+        np.empty(arrivals, np.uint32),
+        np.empty(arrivals + 1, np.int64),
+        np.empty(arrivals, np.int64),
+        np.empty(rows, np.int64),
+    )
 
 
 @njit
-def _draw_keys(tables, rows, first_row, last_row, shift, keys, bins, owner, row_first):  # type: ignore[no-untyped-def]
+def _draw_keys(
+    tables: Tables, rows: Rows, first_row: np.int64, last_row: np.int64, shift: np.uint64, scratch: Scratch
+) -> np.int64:
     """Sort keys of a segment in (row, draw) order: offset above, position below `shift` bits."""
+    keys, bins, owner, row_first = scratch.keys, scratch.bins, scratch.owner, scratch.row_first
     total = np.int64(0)
     for row in range(first_row, last_row):
-        total += rows.count[row]
+        total += rows.arrivals[row]
     size = np.uint64(total)
     bucket = rows.bucket[first_row]
     duration = tables.grid.duration_us[bucket]
@@ -46,7 +76,7 @@ def _draw_keys(tables, rows, first_row, last_row, shift, keys, bins, owner, row_
         key = tables.entities.time_key[entity]
         word1 = counter_word1(tables.entities.time_hi[entity], bucket)
         row_first[row - first_row] = position
-        for draw in range(rows.count[row]):
+        for draw in range(rows.arrivals[row]):
             x0, _ = philox2x64(np.uint64(draw), word1, key)
             keys[position] = (draw_offset(x0, duration) << shift) | np.uint64(position)
             bins[position] = mul_hi(x0, size)
@@ -56,12 +86,13 @@ def _draw_keys(tables, rows, first_row, last_row, shift, keys, bins, owner, row_
 
 
 @njit
-def _sort_keys(keys, bins, fill, scattered, size):  # type: ignore[no-untyped-def]
-    """Ascending keys into `scattered`: n equal bins of the time word, then insertion.
+def _sort_keys(scratch: Scratch, size: np.int64) -> None:
+    """Ascending keys into `scratch.scattered`: n equal bins of the time word, then insertion.
 
     Offsets are uniform, so a bin holds about one key and the insertion pass moves almost nothing. The bin is monotone
     in the offset; keys of equal offset may start in neighbouring bins, which the insertion pass puts right.
     """
+    keys, bins, fill, scattered = scratch.keys, scratch.bins, scratch.fill, scratch.scattered
     fill[: size + 1] = 0
     for i in range(size):
         fill[bins[i] + 1] += 1
@@ -80,101 +111,117 @@ def _sort_keys(keys, bins, fill, scattered, size):  # type: ignore[no-untyped-de
         scattered[at] = key
 
 
-@njit(nogil=True)
-def _expand(tables, rows, segments, first, last, longest, shift, switches, columns, row_totals, totals):  # type: ignore[no-untyped-def]
-    keys = np.empty(longest, np.uint64)
-    scattered = np.empty(longest, np.uint64)
-    bins = np.empty(longest, np.uint32)
-    fill = np.empty(longest + 1, np.int64)
-    owner = np.empty(longest, np.int64)
-    most_rows = np.int64(0)
-    for segment in range(first, last):
-        most_rows = max(most_rows, segments.row_start[segment + 1] - segments.row_start[segment])
-    row_first = np.empty(most_rows, np.int64)
+class Work(NamedTuple):
+    """What a batch is expanded from."""
+
+    tables: Tables
+    rows: Rows
+    segments: Segments
+    switches: Switches
+
+
+class Results(NamedTuple):
+    """What a batch is expanded to."""
+
+    columns: Columns
+    row_totals: RowTotals
+    totals: BatchTotals
+
+
+@njit
+def _store(
+    columns: Columns, out: np.int64, row: np.int64, seq: np.int64, ts_us: np.int64, routed: Routed, clocks: Clocks
+) -> None:
+    is_virtual, place, primary, settlement, _ = routed
+    columns.row[out] = row
+    columns.arrival_seq[out] = seq
+    columns.ts_us[out] = ts_us
+    columns.place[out] = place
+    columns.primary[out] = primary
+    columns.local_us[out] = clocks[0]
+    columns.settlement[out] = settlement
+    columns.settlement_local_us[out] = clocks[1]
+    columns.is_virtual[out] = is_virtual
+
+
+@njit
+def _expand_segment(work: Work, segment: int, shift: np.uint64, scratch: Scratch, results: Results) -> bool:
+    """One segment, its keys sorted in `scratch`, to its place in the columns; False at a forbidden fallback."""
+    tables, rows, segments, switches = work
+    first_row = segments.row_start[segment]
+    # Rows and arrivals are counted from the batch's first, which the columns start with.
+    batch_row = results.totals.origin[0]
+    out = segments.arrival_start[segment] - results.totals.origin[1]
+    bucket = rows.bucket[first_row]
+    start_us = tables.grid.start_us[bucket]
+    last_offset = np.int64(tables.grid.duration_us[bucket]) - 1
+    group_table = np.int64(NO_TABLE)
+    if switches.use_group_weights:
+        merchant = tables.entities.merchant[rows.entity[first_row]]
+        group_table = _find_group_table(tables.merchants, tables.groups, merchant, tables.grid.day[bucket])
+    without_group = switches.use_group_weights and group_table < 0
     low_bits = (np.uint64(1) << shift) - np.uint64(1)
-    batch_row = segments.row_start[first]
-    sum_a = np.uint64(0)
-    sum_b = np.uint64(0)
-    out = np.int64(0)
-    for segment in range(first, last):
-        first_row = segments.row_start[segment]
+    seq = segments.arrivals_before[segment]
+    for i in range(segments.arrival_start[segment + 1] - segments.arrival_start[segment]):
+        position = np.int64(scratch.scattered[i] & low_bits)
+        offset = np.int64(scratch.scattered[i] >> shift)
+        row = scratch.owner[position]
+        entity = rows.entity[row]
+        draw = position - scratch.row_first[row - first_row]
+        routed = _route_arrival(tables, switches.coin, entity, bucket, group_table, draw)
+        is_virtual, _, primary, settlement, without_site = routed
+        failure = _forbidden_fallback(switches, without_group and not is_virtual, without_site)
+        if failure != 0:
+            results.totals.failure[0] = failure
+            results.totals.failure[1] = row - batch_row
+            return False
+        seq += 1
+        ts_us = start_us + offset
+        settlement_local_us = np.int64(0)
+        if is_virtual:
+            settlement_local_us = _local_time(tables.zones, settlement, ts_us)
+        clocks = (_local_time(tables.zones, primary, ts_us), settlement_local_us)
+        a, b = _row_digest(tables, entity, bucket, seq, ts_us, routed, clocks)
+        results.totals.digest[0] += a
+        results.totals.digest[1] += b
+        results.totals.at_start[0] += offset == 0
+        results.totals.at_end[0] += offset == last_offset
+        results.row_totals.virtual[row - batch_row] += is_virtual
+        results.row_totals.without_group[row - batch_row] += without_group and not is_virtual
+        results.row_totals.without_site[row - batch_row] += without_site
+        _store(results.columns, out, row - batch_row, seq, ts_us, routed, clocks)
+        out += 1
+    return True
+
+
+@njit(nogil=True)
+def _expand(work: Work, span: tuple[int, int], shift: np.uint64, scratch: Scratch, results: Results) -> None:
+    rows, segments = work.rows, work.segments
+    results.totals.origin[0] = segments.row_start[span[0]]
+    results.totals.origin[1] = segments.arrival_start[span[0]]
+    for segment in range(span[0], span[1]):
         size = _draw_keys(
-            tables, rows, first_row, segments.row_start[segment + 1], shift, keys, bins, owner, row_first
+            work.tables, rows, segments.row_start[segment], segments.row_start[segment + 1], shift, scratch
         )
-        _sort_keys(keys, bins, fill, scattered, size)
-        bucket = rows.bucket[first_row]
-        start_us = tables.grid.start_us[bucket]
-        last_offset = np.int64(tables.grid.duration_us[bucket]) - 1
-        group_table = np.int64(NO_TABLE)
-        if switches.use_group_weights:
-            merchant = tables.entities.merchant[rows.entity[first_row]]
-            group_table = _find_group_table(tables.merchants, tables.groups, merchant, tables.grid.day[bucket])
-        seq = segments.arrivals_before[segment]
-        for i in range(size):
-            position = np.int64(scattered[i] & low_bits)
-            offset = np.int64(scattered[i] >> shift)
-            row = owner[position]
-            entity = rows.entity[row]
-            draw = position - row_first[row - first_row]
-            routed = _route_arrival(tables, switches.coin, entity, bucket, group_table, draw)
-            is_virtual, place, primary, settlement, without_site = routed
-            if switches.use_group_weights and group_table < 0 and not is_virtual:
-                if switches.fail_no_group:
-                    totals.failure[0] = FAILED_NO_GROUP
-                    totals.failure[1] = row - batch_row
-                    return
-                row_totals.without_group[row - batch_row] += 1
-            if without_site:
-                if switches.fail_no_site:
-                    totals.failure[0] = FAILED_NO_SITE
-                    totals.failure[1] = row - batch_row
-                    return
-                row_totals.without_site[row - batch_row] += 1
-            seq += 1
-            ts_us = start_us + offset
-            local_us = _local_time(tables.zones, primary, ts_us)
-            settlement_local_us = np.int64(0)
-            if is_virtual:
-                row_totals.virtual[row - batch_row] += 1
-                settlement_local_us = _local_time(tables.zones, settlement, ts_us)
-            a, b = _row_digest(tables, entity, bucket, seq, ts_us, routed, local_us, settlement_local_us)
-            sum_a += a
-            sum_b += b
-            if offset == 0:
-                totals.at_start[0] += 1
-            if offset == last_offset:
-                totals.at_end[0] += 1
-            columns.row[out] = row - batch_row
-            columns.arrival_seq[out] = seq
-            columns.ts_us[out] = ts_us
-            columns.place[out] = place
-            columns.primary[out] = primary
-            columns.local_us[out] = local_us
-            columns.settlement[out] = settlement
-            columns.settlement_local_us[out] = settlement_local_us
-            columns.is_virtual[out] = is_virtual
-            out += 1
-    totals.digest[0] = sum_a
-    totals.digest[1] = sum_b
+        _sort_keys(scratch, size)
+        if not _expand_segment(work, segment, shift, scratch, results):
+            return
 
 
-def expand_segments(
-    tables: Tables, rows: Rows, segments: Segments, span: tuple[int, int], switches: Switches
-) -> tuple[Columns, RowTotals, BatchTotals]:
+def expand_segments(work: Work, span: tuple[int, int]) -> Results:
     """Expand segments span[0] to span[1] to their arrivals in output order (LAW sections 4, 5, 7).
 
-    Releases the GIL. When `failure[0]` of the totals is not 0, the columns are incomplete.
+    Releases the GIL. When `totals.failure[0]` is not 0, the columns are incomplete.
     """
     first, last = span
+    segments = work.segments
     sizes = np.diff(segments.arrival_start[first : last + 1])
+    row_counts = np.diff(segments.row_start[first : last + 1])
+    results = Results(empty_columns(int(sizes.sum())), empty_row_totals(int(row_counts.sum())), empty_batch_totals())
     longest = int(sizes.max(initial=0))
-    columns = empty_columns(int(sizes.sum()))
-    row_totals = empty_row_totals(int(segments.row_start[last] - segments.row_start[first]))
-    totals = empty_batch_totals()
-    if longest:
-        shift = np.uint64(position_bits(longest))
-        _expand(tables, rows, segments, first, last, longest, shift, switches, columns, row_totals, totals)
-    return columns, row_totals, totals
+    scratch = _scratch(longest, int(row_counts.max(initial=0)))
+    _expand(work, span, np.uint64(position_bits(longest)), scratch, results)
+    return results
 
 
 def kernels_are_cached() -> bool:
@@ -182,11 +229,10 @@ def kernels_are_cached() -> bool:
     return cache_is_usable() and any(cache_directory().rglob("expand._expand-*.nbi"))
 
 
-def load_kernel(tables: Tables, rows: Rows, switches: Switches) -> None:
+def load_kernel(work: Work) -> None:
     """Compile the kernel for these argument types, or load it from the cache, by expanding no segment at all."""
     nothing = Segments(np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(1, np.int64))
-    columns, row_totals, totals = empty_columns(0), empty_row_totals(0), empty_batch_totals()
-    _expand(tables, rows, nothing, 0, 0, 0, np.uint64(0), switches, columns, row_totals, totals)
+    expand_segments(work._replace(segments=nothing), (0, 0))
 
 
 def position_bits(longest_segment: int) -> int:

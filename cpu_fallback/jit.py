@@ -14,7 +14,8 @@ import platform
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, overload as typing_overload
+from typing import Any, TypeVar
+from typing import overload as typing_overload
 
 import llvmlite
 import numba
@@ -39,7 +40,15 @@ __all__ = [
 _ROOT = Path(__file__).resolve().parent.parent
 _SOURCE_PATTERNS = ("cpu_fallback/*.py", "gpu_kernels/*.py", "engine/*/kernels.py")
 # Settings that change the code numba generates, but not its cache key.
-_SETTINGS = ("BOUNDSCHECK", "OPT", "DEBUGINFO_DEFAULT", "ENABLE_AVX", "CPU_NAME", "CPU_FEATURES", "LOOP_VECTORIZE")
+_SETTINGS = (
+    "BOUNDSCHECK",
+    "OPT",
+    "DEBUGINFO_DEFAULT",
+    "ENABLE_AVX",
+    "CPU_NAME",
+    "CPU_FEATURES",
+    "LOOP_VECTORIZE",
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -11,6 +11,8 @@ import numpy as np
 from cpu_fallback.jit import njit
 from cpu_fallback.wide import mul_hi
 
+Word = np.uint64 | np.int64 | np.int32 | int
+
 _ONE = np.uint64(1)
 _HALF_WORD = np.uint64(32)
 _LOW_HALF = np.uint64(0xFFFFFFFF)
@@ -22,13 +24,13 @@ HYBRID = 2
 
 
 @njit
-def counter_word1(hi0, bucket):  # type: ignore[no-untyped-def]
+def counter_word1(hi0: np.uint64, bucket: Word) -> np.uint64:
     """Counter word 1 of an entity's stream in a bucket: (hi0 + b) mod 2^64."""
     return np.uint64(hi0) + np.uint64(bucket)
 
 
 @njit
-def draw_offset(x0, duration):  # type: ignore[no-untyped-def]
+def draw_offset(x0: np.uint64, duration: np.uint64) -> np.uint64:
     """Offset in microseconds within a bucket of `duration` microseconds, in [0, duration): LAW 4.1.
 
     floor((x0 * D + floor(D / 2)) / 2^64) on 128 bits.
@@ -42,13 +44,13 @@ def draw_offset(x0, duration):  # type: ignore[no-untyped-def]
 
 
 @njit
-def alias_slot(x, size):  # type: ignore[no-untyped-def]
+def alias_slot(x: np.uint64, size: np.uint64) -> np.uint64:
     """Slot of a table of `size` slots that the word x falls in: floor(x * n / 2^64)."""
     return mul_hi(np.uint64(x), np.uint64(size))
 
 
 @njit
-def alias_choice(x, size, slot, packed):  # type: ignore[no-untyped-def]
+def alias_choice(x: np.uint64, size: np.uint64, slot: np.uint64, packed: np.uint64) -> np.uint64:
     """The index taken: the slot itself, or its alias, by the 32 bits of x below the slot (LAW section 3, pick).
 
     `packed` holds the threshold in the low and the alias in the high 32 bits (`cpu_fallback.alias.pack`).
@@ -61,12 +63,12 @@ def alias_choice(x, size, slot, packed):  # type: ignore[no-untyped-def]
 
 
 @njit
-def coin_is_virtual(x1, threshold):  # type: ignore[no-untyped-def]
+def coin_is_virtual(x1: np.uint64, threshold: np.uint64) -> bool:
     """The HYBRID coin: virtual iff x1 < floor(p * 2^64) (LAW 4.2)."""
-    return np.uint64(x1) < np.uint64(threshold)
+    return bool(np.uint64(x1) < np.uint64(threshold))
 
 
 @njit
-def whole_seconds(ts_us):  # type: ignore[no-untyped-def]
+def whole_seconds(ts_us: np.int64) -> np.int64:
     """floor(ts / 10^6), also before 1970 (LAW 4.5)."""
     return np.int64(ts_us) // np.int64(1_000_000)

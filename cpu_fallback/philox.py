@@ -16,7 +16,7 @@ KEY_STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
 @njit
-def philox2x64(word0, word1, key):  # type: ignore[no-untyped-def]
+def philox2x64(word0: np.uint64, word1: np.uint64, key: np.uint64) -> tuple[np.uint64, np.uint64]:
     """One block: counter words and key (uint64) to two uint64 words (x0, x1)."""
     word0 = np.uint64(word0)
     word1 = np.uint64(word1)

@@ -20,10 +20,13 @@ from cpu_fallback.law import (
     whole_seconds,
 )
 from cpu_fallback.philox import philox2x64
-from cpu_fallback.tables import NO_TABLE
+from cpu_fallback.tables import FAILED_NO_GROUP, FAILED_NO_SITE, NO_TABLE, Groups, Merchants, Switches, Tables, Zones
+
+Routed = tuple[bool, np.uint64, np.int32, np.int32, bool]
+Clocks = tuple[np.int64, np.int64]
 
 
-def find_group_table(merchants, groups, merchant, day):  # type: ignore[no-untyped-def]
+def find_group_table(merchants: Merchants, groups: Groups, merchant: np.int32, day: np.int32) -> np.int64:
     """Index of the tz group table of (merchant, UTC day), or NO_TABLE; binary search over the merchant's days."""
     low = merchants.group_start[merchant]
     high = merchants.group_start[merchant + 1]
@@ -38,7 +41,9 @@ def find_group_table(merchants, groups, merchant, day):  # type: ignore[no-untyp
     return np.int64(NO_TABLE)
 
 
-def route_arrival(tables, coin, entity, bucket, group_table, draw):  # type: ignore[no-untyped-def]
+def route_arrival(
+    tables: Tables, coin: np.uint64, entity: np.int32, bucket: np.int32, group_table: np.int64, draw: np.int64
+) -> Routed:
     """Route draw `draw` of (entity, bucket): (is_virtual, place id, primary zone, settlement zone, without_site).
 
     `group_table` is the merchant-day's tz group table or NO_TABLE. Settlement is -1 on physical arrivals.
@@ -47,7 +52,7 @@ def route_arrival(tables, coin, entity, bucket, group_table, draw):  # type: ign
     edge_first = tables.merchants.edge_start[merchant]
     edge_count = tables.merchants.edge_start[merchant + 1] - edge_first
     mode = tables.merchants.mode[merchant]
-    if edge_count > 0 and (mode == VIRTUAL_ONLY or mode == HYBRID):
+    if edge_count > 0 and mode in (VIRTUAL_ONLY, HYBRID):
         word1 = np.uint64(counter_word1(tables.entities.edge_hi[entity], bucket))
         x0, x1 = philox2x64(np.uint64(draw), word1, tables.entities.edge_key[entity])
         x0 = np.uint64(x0)
@@ -82,7 +87,16 @@ def route_arrival(tables, coin, entity, bucket, group_table, draw):  # type: ign
     return False, tables.sites.id[chosen], tables.sites.zone[chosen], np.int32(-1), without_site
 
 
-def local_time(zones, zone, ts_us):  # type: ignore[no-untyped-def]
+def forbidden_fallback(switches: Switches, without_group: bool | np.bool_, without_site: bool | np.bool_) -> int:
+    """The failure that an arrival's fallbacks amount to under the policy: 0, FAILED_NO_GROUP or FAILED_NO_SITE."""
+    if without_group and switches.fail_no_group:
+        return FAILED_NO_GROUP
+    if without_site and switches.fail_no_site:
+        return FAILED_NO_SITE
+    return 0
+
+
+def local_time(zones: Zones, zone: np.int32, ts_us: np.int64) -> np.int64:
     """Wall-clock microseconds of ts under a zone: the last pair at or before floor(ts / 10^6)."""
     second = np.int64(whole_seconds(np.int64(ts_us)))
     pair = zones.start[zone + 1] - 1
@@ -91,8 +105,17 @@ def local_time(zones, zone, ts_us):  # type: ignore[no-untyped-def]
     return np.int64(ts_us + zones.offset_us[pair])
 
 
-def row_digest(tables, entity, bucket, seq, ts_us, routed, local_us, settlement_local_us):  # type: ignore[no-untyped-def]
-    """The two digest lanes of one row; `routed` is what `route_arrival` returned."""
+def row_digest(
+    tables: Tables,
+    entity: np.int32,
+    bucket: np.int32,
+    seq: np.int64,
+    ts_us: np.int64,
+    routed: Routed,
+    clocks: Clocks,
+) -> tuple[np.uint64, np.uint64]:
+    """The two digest lanes of one row: `routed` by `route_arrival`, `clocks` its primary and settlement local time."""
+    local_us, settlement_local_us = clocks
     is_virtual, place, primary, settlement, _ = routed
     h = np.uint64(word_term(0, tables.merchants.id[tables.entities.merchant[entity]]))
     h += np.uint64(word_term(1, tables.zones.text[tables.entities.zone[entity]]))

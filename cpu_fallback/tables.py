@@ -111,7 +111,7 @@ class Rows(NamedTuple):
 
     entity: I32
     bucket: I32
-    count: I32
+    arrivals: I32
 
 
 class Segments(NamedTuple):
@@ -159,6 +159,7 @@ class BatchTotals(NamedTuple):
     digest: U64  # [2] sums A and B
     at_start: I64  # [1] arrivals at the first microsecond of their bucket
     at_end: I64  # [1] arrivals at the last microsecond of their bucket
+    origin: I64  # [2] the batch's first count row and first arrival within the scenario
     failure: I64  # [2] what stopped the batch (0 nothing, FAILED_NO_GROUP, FAILED_NO_SITE) and its row in the batch
 
 
@@ -179,7 +180,13 @@ def empty_columns(size: int) -> Columns:
 
 def empty_batch_totals() -> BatchTotals:
     """Zeroed totals."""
-    return BatchTotals(np.zeros(2, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(2, np.int64))
+    return BatchTotals(
+        digest=np.zeros(2, np.uint64),
+        at_start=np.zeros(1, np.int64),
+        at_end=np.zeros(1, np.int64),
+        origin=np.zeros(2, np.int64),
+        failure=np.zeros(2, np.int64),
+    )
 
 
 def empty_row_totals(rows: int) -> RowTotals:
@@ -193,4 +200,6 @@ def owned(group: Group) -> Group:
     Compiled kernels are typed by layout and by mutability: a stray read-only view (Arrow hands those out) would
     compile the kernel a second time.
     """
-    return type(group)(*(owned(part) if isinstance(part, tuple) else np.require(part, requirements="CWO") for part in group))
+    return type(group)(
+        *(owned(part) if isinstance(part, tuple) else np.require(part, requirements=["C", "W", "O"]) for part in group)
+    )

@@ -5,7 +5,7 @@
     for batch in expand(plan(load_world("my-run"))):
         ...                                   # pyarrow.RecordBatch, the contract's 21 columns
 
-`run` does the whole job and publishes files; `seal` and `synthesise` prepare a run directory. Everything raises
+`run` does the whole job and publishes files; `synthesise` and `engine.seal.seal` prepare a run directory. Everything raises
 `ArrivalError`. Names load on first use, so importing the package is cheap.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from engine.job import RunOptions, RunResult, ScenarioResult, run
     from engine.planning import Plan, plan
     from engine.progress import Reporter
-    from engine.seal import Seal, seal_world, verify_seal
+    from engine.seal import Seal, verify_seal
     from engine.synth import synthesise
     from engine.world.load import World, load_world
 
@@ -45,7 +45,6 @@ __all__ = [
     "load_world",
     "plan",
     "run",
-    "seal_world",
     "synthesise",
     "verify_seal",
 ]
@@ -57,7 +56,7 @@ _HOMES = {
     "engine.job": ("RunOptions", "RunResult", "ScenarioResult", "run"),
     "engine.planning": ("Plan", "plan"),
     "engine.progress": ("Reporter",),
-    "engine.seal": ("Seal", "seal_world", "verify_seal"),
+    "engine.seal": ("Seal", "verify_seal"),
     "engine.synth": ("synthesise",),
     "engine.world.load": ("World", "load_world"),
 }

@@ -20,9 +20,7 @@ class Assembler:
     def __init__(self, world: World) -> None:
         self._world = world
         self._options = world.settings.output
-        self.schema: pa.Schema = arrow_schema(
-            "arrival_events_5B", timestamp_encoding=self._options.timestamp_encoding
-        )
+        self.schema: pa.Schema = arrow_schema("arrival_events_5B", timestamp_encoding=self._options.timestamp_encoding)
         self._tzids = pa.array(world.tzids, pa.string())
         # The null channel is the empty text, which sorts first; on disk it is a null again.
         self._has_null_channel = world.channels[:1] == ("",)

@@ -9,8 +9,8 @@ from typing import Literal, get_args
 
 from contracts import ArrivalError, Code
 from cpu_fallback.digest import Digest
-from cpu_fallback.expand import expand_segments, kernels_are_cached, load_kernel
-from cpu_fallback.tables import FAILED_NO_GROUP, BatchTotals, Columns, RowTotals
+from cpu_fallback.expand import Results, Work, expand_segments, kernels_are_cached, load_kernel
+from cpu_fallback.tables import FAILED_NO_GROUP, Columns, RowTotals
 from engine.planning import Batch, Plan
 from engine.progress import Reporter
 
@@ -62,22 +62,21 @@ def choose_backend(name: BackendName) -> Backend:
 
 @contextmanager
 def _open_cpu(plan: Plan, reporter: Reporter) -> Iterator[Expander]:
+    work = Work(plan.world.tables, plan.world.rows, plan.segments, plan.switches)
     if not kernels_are_cached():
         reporter.message("compiling the CPU kernel: once after an installation or an update, a few seconds")
     with reporter.phase("load kernels"):
-        load_kernel(plan.world.tables, plan.world.rows, plan.switches)
+        load_kernel(work)
 
     def expand(batch: Batch) -> BatchResult:
-        world = plan.world
-        return finish_batch(
-            plan, batch, *expand_segments(world.tables, world.rows, plan.segments, batch.segments, plan.switches)
-        )
+        return finish_batch(plan, batch, expand_segments(work, batch.segments))
 
     yield expand
 
 
-def finish_batch(plan: Plan, batch: Batch, columns: Columns, row_totals: RowTotals, totals: BatchTotals) -> BatchResult:
+def finish_batch(plan: Plan, batch: Batch, results: Results) -> BatchResult:
     """A backend's arrays as a result; a fallback that the policy forbids is raised here."""
+    columns, row_totals, totals = results
     if totals.failure[0]:
         raise _forbidden_fallback(plan, batch, int(totals.failure[0]), int(totals.failure[1]))
     return BatchResult(

@@ -17,11 +17,15 @@ def check_batch(plan: Plan, result: BatchResult) -> None:
     """
     world, columns = plan.world, result.columns
     rows = slice(*result.batch.rows)
-    expected = world.rows.count[rows]
+    expected = world.rows.arrivals[rows]
     found = np.bincount(columns.row, minlength=expected.size)
     if not np.array_equal(found, expected):
         row = int(np.argmax(found != expected)) if found.size == expected.size else expected.size
-        raise _defect(result, Code.BUCKET_COUNT_MISMATCH, f"count row {row} of the batch has the wrong number of arrivals")
+        raise _defect(
+            result,
+            Code.BUCKET_COUNT_MISMATCH,
+            f"count row {row} of the batch has the wrong number of arrivals",
+        )
     grid, bucket = world.tables.grid, world.rows.bucket[rows]
     offset = columns.ts_us - grid.start_us[bucket][columns.row]
     if offset.size and (offset.min() < 0 or (offset >= grid.duration_us[bucket].astype(np.int64)[columns.row]).any()):

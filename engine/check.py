@@ -73,7 +73,11 @@ def check_published(run_root: Path | str, scenario_id: str) -> CheckResult:
         f"{sums.rows}-{sums.a:016x}{sums.b:016x}",
         (
             Check("counts", wrong == 0, f"{wrong} of the count rows differ from the arrivals found for them"),
-            Check("order", sums.disorder == 0, f"{sums.disorder} arrivals out of (merchant, time) order or sequence"),
+            Check(
+                "order",
+                sums.disorder == 0,
+                f"{sums.disorder} arrivals out of (merchant, time) order or sequence",
+            ),
             Check("routing", sums.ambiguous == 0, f"{sums.ambiguous} arrivals without exactly one site or edge"),
         ),
     )
@@ -85,7 +89,10 @@ def _published(receipt: Receipt, scenario_id: str) -> Iterator[pa.Table]:
     parts = sorted(directory.glob("part-*"))
     if not parts:
         raise ArrivalError(
-            Code.IO_READ_FAILED, f"no arrivals at {directory}", hint="run `arrivals run` first", path=str(directory)
+            Code.IO_READ_FAILED,
+            f"no arrivals at {directory}",
+            hint="run `arrivals run` first",
+            path=str(directory),
         )
     for path in parts:
         if path.suffix == ".parquet":
@@ -106,7 +113,7 @@ def _count_differences(receipt: Receipt, scenario_id: str, pieces: list[pa.Table
     found = pa.concat_tables(pieces).group_by(list(_KEY)).aggregate([("count_all", "sum")])
     both = expected.join(found, keys=list(_KEY), join_type="full outer")
     same = pc.equal(both["count_N_sum"], both["count_all_sum"])
-    return both.num_rows - (pc.sum(pc.fill_null(same, False)).as_py() or 0)
+    return int(both.num_rows - (pc.sum(pc.fill_null(same, False)).as_py() or 0))
 
 
 def _texts(table: pa.Table) -> pa.Table:
@@ -118,7 +125,11 @@ def _texts(table: pa.Table) -> pa.Table:
 
 
 def _check_order(sums: _Sums, table: pa.Table) -> None:
-    merchant, ts_us, seq = _words(table, "merchant_id"), _instants(table, "ts_utc"), _words(table, "arrival_seq")
+    merchant, ts_us, seq = (
+        _words(table, "merchant_id"),
+        _instants(table, "ts_utc"),
+        _words(table, "arrival_seq"),
+    )
     before = sums.last
     merchants = np.append(np.uint64(before[0]), merchant)
     times, sequence = np.append(before[1], ts_us), np.append(np.uint64(before[2]), seq)
@@ -169,7 +180,8 @@ def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _words(table: pa.Table, name: str) -> NDArray[np.uint64]:
-    return table[name].to_numpy().astype(np.uint64)
+    words: NDArray[np.uint64] = table[name].to_numpy().astype(np.uint64)
+    return words
 
 
 def _instants(table: pa.Table, name: str) -> NDArray[np.int64]:
@@ -183,4 +195,5 @@ def _instants(table: pa.Table, name: str) -> NDArray[np.int64]:
 def _text_words(table: pa.Table, name: str) -> NDArray[np.uint64]:
     column = pc.fill_null(table[name].cast(pa.string()), "").combine_chunks().dictionary_encode()
     words = [hashlib.sha256(text.encode()).digest()[:8] for text in column.dictionary.to_pylist()]
-    return np.array([int.from_bytes(word, "little") for word in words], np.uint64)[column.indices.to_numpy()]
+    coded: NDArray[np.uint64] = np.array([int.from_bytes(word, "little") for word in words], np.uint64)
+    return coded[column.indices.to_numpy()]

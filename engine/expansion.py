@@ -8,10 +8,10 @@ import pyarrow as pa
 
 from engine.assemble import Assembler
 from engine.backend import BackendName, BatchResult, choose_backend
-from engine.pipeline import Cancellation, ordered
-from engine.planning import Plan
-from engine.progress import Reporter
 from engine.machine import available_cores
+from engine.pipeline import Cancellation, ordered
+from engine.planning import Batch, Plan
+from engine.progress import Reporter
 
 
 def expand(plan: Plan, *, backend: BackendName = "cpu", threads: int | None = None) -> Iterator[pa.RecordBatch]:
@@ -23,7 +23,7 @@ def expand(plan: Plan, *, backend: BackendName = "cpu", threads: int | None = No
     assembler = Assembler(plan.world)
     with choose_backend(backend).open(plan, Reporter()) as expand_batch:
 
-        def compute(batch: object) -> pa.RecordBatch:
+        def compute(batch: Batch) -> pa.RecordBatch:
             result: BatchResult = expand_batch(batch)
             return assembler.assemble(result, 0, result.batch.arrivals)
 

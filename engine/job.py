@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -98,7 +98,7 @@ class _Job:
 class _WorkSeconds:
     """Thread time by kind of work; threads overlap, so the sum can exceed the wall time."""
 
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
@@ -233,9 +233,18 @@ def _run_scenario(job: _Job, scenario_id: str) -> ScenarioResult:
         "thread_seconds": dict(work),
     }
     # verify_staged has read the parts back and found them whole, or nothing would be published.
-    checks = {"status": "PASS", "error_code": None, "error_message": None, "schema_ok": True, "partition_ok": True}
+    checks = {
+        "status": "PASS",
+        "error_code": None,
+        "error_message": None,
+        "schema_ok": True,
+        "partition_ok": True,
+    }
     facts = scenario_facts(ledger, accounts)
-    append_line(job.receipt, {**report_head(job.receipt.identity, scenario_id, started), **checks, **facts, **performance})
+    append_line(
+        job.receipt,
+        {**report_head(job.receipt.identity, scenario_id, started), **checks, **facts, **performance},
+    )
     return result
 
 
@@ -246,7 +255,11 @@ def _expand_and_write(
     assembler, ledger, work = Assembler(batches.world), Ledger(batches.world), _WorkSeconds()
     directory.mkdir()
     writer = PartWriter(
-        directory, assembler.schema, batches.world.settings.output, job.options.format, file_metadata(batches.world)
+        directory,
+        assembler.schema,
+        batches.world.settings.output,
+        job.options.format,
+        file_metadata(batches.world),
     )
     cancellation = Cancellation()
 
@@ -262,9 +275,7 @@ def _expand_and_write(
     parts: list[PartReceipt] = []
     with job.backend.open(batches, job.reporter) as expander, job.reporter.phase("expand and write"):
         job.reporter.expect("arrivals", batches.arrivals)
-        for result, part in ordered(
-            lambda batch: produce(expander, batch), batches.batches, job.threads, cancellation
-        ):
+        for result, part in ordered(lambda batch: produce(expander, batch), batches.batches, job.threads, cancellation):
             ledger.add(result)
             parts.append(part)
         if not parts:

@@ -12,7 +12,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Cancelled(Exception):
+class CancelledError(Exception):
     """A worker stopped because the run is ending for another reason."""
 
 
@@ -27,9 +27,9 @@ class Cancellation:
         self._event.set()
 
     def check(self) -> None:
-        """Raise Cancelled if the run is ending."""
+        """Raise CancelledError if the run is ending."""
         if self._event.is_set():
-            raise Cancelled
+            raise CancelledError
 
 
 def ordered(

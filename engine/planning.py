@@ -64,7 +64,7 @@ def _segments(world: World) -> Segments:
     changed = (merchant[1:] != merchant[:-1]) | (rows.bucket[1:] != rows.bucket[:-1])
     first_row = np.flatnonzero(np.append(rows.entity.size > 0, changed))[: rows.entity.size]
     row_start = np.append(first_row, rows.entity.size).astype(np.int64)
-    arrivals = np.add.reduceat(rows.count, first_row, dtype=np.int64) if first_row.size else np.empty(0, np.int64)
+    arrivals = np.add.reduceat(rows.arrivals, first_row, dtype=np.int64) if first_row.size else np.empty(0, np.int64)
     arrival_start = np.append(0, np.cumsum(arrivals)).astype(np.int64)
     owner = merchant[first_row]
     first_of_merchant = np.searchsorted(owner, owner)

@@ -105,7 +105,7 @@ def _coin_threshold(routing: Mapping[str, object]) -> int:
     if not low <= p <= high:
         raise ArrivalError(
             Code.ROUTING_POLICY_INVALID,
-            f"arrival_routing_policy_5B: p_virtual_hybrid {float(p)} is outside its bounds {float(low)} to {float(high)}",
+            f"arrival_routing_policy_5B: p_virtual_hybrid {float(p)} is outside {float(low)} to {float(high)}",
             hint="change p_virtual_hybrid or realism_floors.hybrid_p_virtual_bounds",
         )
     return int(p * (1 << 64))

@@ -1,0 +1,1 @@
+"""Part files, and their publication."""

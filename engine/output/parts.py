@@ -75,7 +75,7 @@ class PartWriter:
             version="2.6",
             compression=self.options.compression.upper(),
             use_dictionary=[name for name in schema.names if name not in (*deltas, *plain)],
-            column_encoding={name: "DELTA_BINARY_PACKED" for name in deltas},
+            column_encoding=dict.fromkeys(deltas, "DELTA_BINARY_PACKED"),
             write_statistics=[name for name in _STATISTICS if name not in plain],
         ) as writer:
             for batch in batches:
@@ -92,7 +92,7 @@ class PartWriter:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind)
+    return bool(pa.types.is_string(kind))
 
 
 def read_part_digest(path: Path) -> Digest:

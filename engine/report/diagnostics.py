@@ -30,7 +30,7 @@ def write_summary(ledger: Ledger, path: Path) -> None:
 
 
 def _summary_groups(ledger: Ledger, order: NDArray[np.int64], schema: pa.Schema) -> Iterator[pa.Table]:
-    world, counts = ledger.world, ledger.world.rows.count
+    world, counts = ledger.world, ledger.world.rows.arrivals
     entities = world.tables.entities
     for first in range(0, order.size, _GROUP_ROWS):
         row = order[first : first + _GROUP_ROWS]
@@ -81,7 +81,7 @@ def _anomalies(ledger: Ledger) -> Iterator[tuple[int, str, str, str]]:
     taken = {
         "MISSING_GROUP_TABLE": ledger.row_totals.without_group,
         "NO_SITE_IN_ZONE": ledger.row_totals.without_site,
-        "MISSING_EDGE_TABLE": np.where(ledger.without_edge_table(), rows.count, 0),
+        "MISSING_EDGE_TABLE": np.where(ledger.without_edge_table(), rows.arrivals, 0),
     }
     for code, arrivals in taken.items():
         hit = np.flatnonzero(arrivals)

@@ -21,7 +21,7 @@ class Ledger:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.row_totals: RowTotals = empty_row_totals(world.rows.count.size)
+        self.row_totals: RowTotals = empty_row_totals(world.rows.arrivals.size)
         self.digest = Digest()
         self.at_start = 0
         self.at_end = 0
@@ -44,11 +44,12 @@ class Ledger:
         """Which count rows belong to a virtual merchant that has no edge table."""
         merchants = self.world.tables.merchants
         bare = (merchants.mode != NON_VIRTUAL) & (np.diff(merchants.edge_start) == 0)
-        return bare[self._merchant()]
+        of_rows: Mask = bare[self._merchant()]
+        return of_rows
 
     def fallbacks(self) -> dict[str, int]:
         """Arrivals that took each fallback of LAW section 4."""
-        counts = self.world.rows.count
+        counts = self.world.rows.arrivals
         return {
             "missing_group_table": int(self.row_totals.without_group.sum(dtype=np.int64)),
             "no_site_in_zone": int(self.row_totals.without_site.sum(dtype=np.int64)),
@@ -60,7 +61,7 @@ class Ledger:
         merchants = self.world.tables.merchants
         merchant = self._merchant()
         mode, edges = merchants.mode[merchant], np.diff(merchants.edge_start)[merchant] > 0
-        counts, virtual = (part.astype(np.int64) for part in (self.world.rows.count, self.row_totals.virtual))
+        counts, virtual = (part.astype(np.int64) for part in (self.world.rows.arrivals, self.row_totals.virtual))
         only_virtual = (mode == VIRTUAL_ONLY) & edges
         hybrid = (mode == HYBRID) & edges
         edge_words = np.where(only_virtual, counts, np.where(hybrid, counts + virtual, 0))
@@ -84,10 +85,10 @@ class Ledger:
         first, last = int(touching[0]), int(touching[-1])
         return FamilyAccount(
             events=int(touching.size),
-            blocks=int(rows.count[touched].sum(dtype=np.int64)),
+            blocks=int(rows.arrivals[touched].sum(dtype=np.int64)),
             words=int(words[touched].sum(dtype=np.int64)),
             before=(0, word1(first)),
-            after=(int(rows.count[last]), word1(last)),
+            after=(int(rows.arrivals[last]), word1(last)),
         )
 
     def _merchant(self) -> NDArray[np.int32]:

@@ -19,9 +19,7 @@ from engine.world.load import World
 MODULE = "5B.S4"
 
 
-def update_rng_logs(
-    world: World, accounts: Mapping[str, FamilyAccount], moment: str, staged: Path
-) -> None:
+def update_rng_logs(world: World, accounts: Mapping[str, FamilyAccount], moment: str, staged: Path) -> None:
     """Record this scenario in both logs of the run; a repeated run of the same scenario leaves them as they are.
 
     The audit log has one record a run identity. The trace log has one record a family and scenario, totals cumulative

@@ -66,7 +66,7 @@ def scenario_facts(ledger: Ledger, accounts: Mapping[str, FamilyAccount]) -> dic
         "count_rows_read": world.input_rows,
         "count_rows_zero": world.zero_rows,
         "count_rows_merged": world.merged_rows,
-        "count_rows_drawn": int(rows.count.size),
+        "count_rows_drawn": int(rows.arrivals.size),
         "entities": int(world.tables.entities.merchant.size),
         "merchants": int(world.tables.merchants.id.size),
         "fallbacks": ledger.fallbacks(),

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from contracts import ArrivalError, Code
-from cpu_fallback.alias import AliasTables, BadWeights, build_alias_tables
+from cpu_fallback.alias import AliasTables, BadWeightsError, build_alias_tables
 
 
 def only_merchants(table: pa.Table, merchant_ids: NDArray[np.uint64]) -> tuple[pa.Table, NDArray[np.int64]]:
@@ -46,7 +46,7 @@ def alias_tables(weights: NDArray[np.float64], starts: NDArray[np.int64], code: 
     """Alias tables of compressed-row weights; `what(table)` names a table whose weights are bad."""
     try:
         return build_alias_tables(np.ascontiguousarray(weights), starts)
-    except BadWeights as bad:
+    except BadWeightsError as bad:
         raise ArrivalError(
             code,
             f"weights of {what(bad.table)}: {bad.reason}",

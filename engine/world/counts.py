@@ -53,9 +53,12 @@ class _Texts:
         if isinstance(array, pa.ChunkedArray):
             array = array.unify_dictionaries().combine_chunks()
         null = self._codes.setdefault("", len(self._codes)) if array.null_count else 0
-        codes = np.array([self._codes.setdefault(text or "", len(self._codes)) for text in array.dictionary.to_pylist()])
+        codes = np.array(
+            [self._codes.setdefault(text or "", len(self._codes)) for text in array.dictionary.to_pylist()]
+        )
         indices = array.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        return np.append(codes, null)[indices].astype(np.int64)
+        known: NDArray[np.int64] = np.append(codes, null).astype(np.int64)
+        return known[indices]
 
     def ranked(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:
         """The texts in byte order, and the rank of each code."""
@@ -97,8 +100,18 @@ def load_counts(receipt: Receipt, scenario_id: str, buckets: int, max_count: int
 
 def _check_rows(table: pa.Table, scenario_id: str, buckets: int, max_count: int) -> None:
     for column, limit, code, problem in (
-        ("bucket_index", buckets, Code.TIME_GRID_MISMATCH, f"has no row in the time grid of {buckets} buckets"),
-        ("count_N", max_count + 1, Code.S1_OR_S3_OUTPUT_MISSING, f"is above max_arrivals_per_bucket = {max_count}"),
+        (
+            "bucket_index",
+            buckets,
+            Code.TIME_GRID_MISMATCH,
+            f"has no row in the time grid of {buckets} buckets",
+        ),
+        (
+            "count_N",
+            max_count + 1,
+            Code.S1_OR_S3_OUTPUT_MISSING,
+            f"is above max_arrivals_per_bucket = {max_count}",
+        ),
     ):
         highest = pc.max(table[column]).as_py()
         if highest is not None and highest >= limit:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from contracts import ArrivalError, Code
 from cpu_fallback.tables import Grid
@@ -41,11 +42,12 @@ def load_grid(receipt: Receipt, scenario_id: str, max_duration_seconds: int) -> 
     return Grid(start, duration.astype(np.uint64), np.floor_divide(start, _US_PER_DAY).astype(np.int32))
 
 
-def _microseconds(column: pa.ChunkedArray) -> np.ndarray:
+def _microseconds(column: pa.ChunkedArray) -> NDArray[np.int64]:
     if pa.types.is_dictionary(column.type):
         column = column.cast(pa.string())
     instants = pc.cast(column, pa.timestamp("us", "UTC"))
-    return instants.combine_chunks().cast(pa.int64()).to_numpy(zero_copy_only=False)
+    micros: NDArray[np.int64] = instants.combine_chunks().cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return micros
 
 
 def _mismatch(scenario_id: str, bucket: int, problem: str) -> ArrivalError:

@@ -54,7 +54,7 @@ def build_group_tables(
         row = int(np.argmax(repeated))
         raise ArrivalError(
             Code.SITE_RESOLUTION_FAILED,
-            f"s4_group_weights has two rows for merchant {merchant_ids[merchant[row]]}, {_day(day[row])}, {tzids[zone[row]]}",
+            f"s4_group_weights repeats merchant {merchant_ids[merchant[row]]}, {_day(day[row])}, {tzids[zone[row]]}",
             hint="the key (merchant_id, utc_day, tz_group_id) must be unique",
         )
     first = np.flatnonzero(new_table)

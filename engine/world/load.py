@@ -59,7 +59,7 @@ class World:
     @property
     def arrivals(self) -> int:
         """Exact number of arrivals."""
-        return int(self.rows.count.sum(dtype=np.int64))
+        return int(self.rows.arrivals.sum(dtype=np.int64))
 
 
 def scenario_ids(receipt: Receipt) -> tuple[str, ...]:
@@ -172,9 +172,7 @@ def _all_tzids(count_zones: tuple[str, ...], *columns: NDArray[np.object_]) -> t
     return tuple(sorted(found, key=str.encode))
 
 
-def _check_merchants(
-    merchants: Merchants, virtual: VirtualMerchants, edges: EdgeList, settings: Settings
-) -> None:
+def _check_merchants(merchants: Merchants, virtual: VirtualMerchants, edges: EdgeList, settings: Settings) -> None:
     """Facts that would fail some arrival for certain, said before the first one is drawn."""
     without_edges = np.diff(edges.start) == 0
     if settings.fallbacks.fail_no_edge_table:
@@ -223,7 +221,7 @@ def _entities(
 
 
 def _streams(receipt: Receipt, scenario_id: str, counts: CountRows) -> list[NDArray[np.uint64]]:
-    """key and hi0 of every entity, for the time, site and edge family in turn: six uint64[E]."""
+    """Key and hi0 of every entity, for the time, site and edge family in turn: six uint64[E]."""
     identity = receipt.identity
     merchant = counts.merchant_ids[counts.entity_merchant].tolist()
     domains = [

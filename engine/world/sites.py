@@ -57,14 +57,16 @@ def load_sites(receipt: Receipt, merchant_ids: NDArray[np.uint64]) -> SiteList:
     """Sites with weight and zone of the given merchants. Raises SITE_RESOLUTION_FAILED."""
     weights, _ = only_merchants(_keyed(receipt, "s1_site_weights", "p_weight"), merchant_ids)
     zones, _ = only_merchants(_keyed(receipt, "site_timezones", "tzid"), merchant_ids)
-    joined = weights.join(zones, keys=list(_KEY), join_type="left outer").sort_by([(name, "ascending") for name in _KEY])
+    joined = weights.join(zones, keys=list(_KEY), join_type="left outer").sort_by(
+        [(name, "ascending") for name in _KEY]
+    )
     missing = pc.is_null(joined["tzid"])
     if pc.any(missing).as_py():
         row = joined.filter(missing).slice(0, 1).to_pylist()[0]
         raise ArrivalError(
             Code.SITE_RESOLUTION_FAILED,
-            f"site {row['legal_country_iso']}:{row['site_order']} of merchant {row['merchant_id']} has a weight but no row "
-            "in site_timezones",
+            f"site {row['legal_country_iso']}:{row['site_order']} of merchant {row['merchant_id']} has a weight, but no "
+            "row in site_timezones",
             hint="site_timezones must cover every site of s1_site_weights",
             **row,
         )
@@ -91,8 +93,8 @@ def _keyed(receipt: Receipt, dataset_id: str, value: str) -> pa.Table:
         row = repeated.slice(0, 1).to_pylist()[0]
         raise ArrivalError(
             Code.SITE_RESOLUTION_FAILED,
-            f"{dataset_id} has {row['count_all']} rows for site {row['legal_country_iso']}:{row['site_order']} of merchant "
-            f"{row['merchant_id']}",
+            f"{dataset_id} has {row['count_all']} rows for site {row['legal_country_iso']}:{row['site_order']} of "
+            f"merchant {row['merchant_id']}",
             hint="the key (merchant_id, legal_country_iso, site_order) must be unique",
             dataset=dataset_id,
         )
@@ -101,11 +103,11 @@ def _keyed(receipt: Receipt, dataset_id: str, value: str) -> pa.Table:
 
 def _is_text(table: pa.Table, name: str) -> bool:
     kind = table.schema.field(name).type
-    return pa.types.is_dictionary(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return bool(pa.types.is_dictionary(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def build_site_tables(sites: SiteList, tzids: Sequence[str], merchant_ids: NDArray[np.uint64]) -> SiteTables:
-    """One alias table a (merchant, zone) and one a merchant, slots by (legal_country_iso, site_order): LAW section 3."""
+    """One alias table a (merchant, zone) and one a merchant, slots by (legal_country_iso, site_order): LAW 3."""
     zone = codes_in(sites.tzids, tzids)
     merchants = merchant_ids.size
     pair = sites.merchant * len(tzids) + zone

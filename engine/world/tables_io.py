@@ -78,7 +78,7 @@ def _read_file(
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def identity_values(receipt: Receipt, tokens: Mapping[str, str]) -> dict[str, object]:
@@ -92,9 +92,7 @@ def identity_values(receipt: Receipt, tokens: Mapping[str, str]) -> dict[str, ob
     }
 
 
-def _check_identity(
-    receipt: Receipt, entry: Dataset, table: pa.Table, path: Path, tokens: Mapping[str, str]
-) -> None:
+def _check_identity(receipt: Receipt, entry: Dataset, table: pa.Table, path: Path, tokens: Mapping[str, str]) -> None:
     for name, expected in identity_values(receipt, tokens).items():
         if name not in table.column_names:
             continue

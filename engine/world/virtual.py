@@ -81,9 +81,7 @@ def _load_settlement(receipt: Receipt, merchant_ids: NDArray[np.uint64]) -> NDAr
     return settlement
 
 
-def _refuse_repeats(
-    dataset_id: str, merchant: NDArray[np.int64], merchant_ids: NDArray[np.uint64], code: Code
-) -> None:
+def _refuse_repeats(dataset_id: str, merchant: NDArray[np.int64], merchant_ids: NDArray[np.uint64], code: Code) -> None:
     distinct, counts = np.unique(merchant, return_counts=True)
     if (counts > 1).any():
         repeated = merchant_ids[distinct[counts > 1][0]]
@@ -140,7 +138,8 @@ def _alias_slots(
         span = slice(int(slices.start[at]), int(slices.start[at + 1]))
         if span.stop - span.start != edges:
             raise _edge_error(
-                merchant_ids[index], f"its alias slice has {span.stop - span.start} slots, the catalogue {edges} edges"
+                merchant_ids[index],
+                f"its alias slice has {span.stop - span.start} slots, the catalogue {edges} edges",
             )
         kept[index] = edges > 0
         shift = np.uint64(32 - int(slices.qbits[at]))
@@ -192,7 +191,12 @@ def verified_universe_hash(receipt: Receipt) -> str:
         found = hashlib.sha256(b"".join(read_bytes(path) for path in locate_files(receipt, dataset_id))).hexdigest()
         if found != stated[component]:
             raise _universe_mismatch(f"{component} is {stated[component]}, but {dataset_id} hashes to {found}")
-    parts = ("cdn_weights_digest", "edge_alias_index_digest", "edge_catalogue_index_digest", "virtual_rules_digest")
+    parts = (
+        "cdn_weights_digest",
+        "edge_alias_index_digest",
+        "edge_catalogue_index_digest",
+        "virtual_rules_digest",
+    )
     computed = hashlib.sha256(b"".join(bytes.fromhex(stated[part]) for part in parts)).hexdigest()
     if computed != stated["universe_hash"]:
         raise _universe_mismatch(f"its components hash to {computed}, but it states {stated['universe_hash']}")
@@ -202,7 +206,7 @@ def verified_universe_hash(receipt: Receipt) -> str:
     if policy.get("overrides"):
         raise ArrivalError(
             Code.ROUTING_POLICY_INVALID,
-            "virtual_routing_policy_3B has overrides; the law takes a merchant's mode from virtual_classification_3B alone",
+            "virtual_routing_policy_3B has overrides; a merchant's mode comes from virtual_classification_3B alone",
             hint="apply the overrides in the classification and leave the list empty",
         )
     return computed

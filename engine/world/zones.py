@@ -78,7 +78,7 @@ def check_against_tzdata(cache: ZoneTable, tzids: Sequence[str], grid: Grid, acc
     raise ArrivalError(
         Code.DST_MAPPING_FAILED,
         message,
-        hint="write a correct cache with `arrivals tz build` and seal again, or pass --accept-tz-cache to use it as it is",
+        hint="write a correct cache with `arrivals tz build` and seal again, or pass --accept-tz-cache to use this one",
         zones=zones,
         differences=len(found),
     )

@@ -1,0 +1,1 @@
+"""A run directory's inputs, read and checked."""
