@@ -44,9 +44,7 @@ def packaged_bytes(policy_id: str) -> bytes:
     return files("config").joinpath(*_packaged_parts(_entry(policy_id))).read_bytes()
 
 
-def resolve_policy(
-    policy_id: str, *, run_root: Path | None = None, external_roots: Sequence[Path] = ()
-) -> Policy:
+def resolve_policy(policy_id: str, *, run_root: Path | None = None, external_roots: Sequence[Path] = ()) -> Policy:
     """The first of RUN_ROOT/config/..., each external root's config/..., and the packaged file that exists.
 
     Numbers with a fraction or exponent are Decimal, exactly as written. Raises ArrivalError: IO_READ_FAILED

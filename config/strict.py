@@ -20,7 +20,8 @@ NUMBER_CHARS_MAX = 64
 EXPONENT_MAX = 400
 
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_FRACTION = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?")
+_POWER = re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+")
 _WORDS: dict[str, object] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
@@ -100,7 +101,7 @@ def _scalar(text: str) -> object:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
         return _integer(text)
-    if _FLOAT.fullmatch(text):
+    if _FRACTION.fullmatch(text) or _POWER.fullmatch(text):
         return _decimal(text)
     return text
 

@@ -61,9 +61,7 @@ def table_shape(dataset_id: str) -> TableShape:
             dataset=dataset_id,
         )
     required = set(items["required"])
-    columns = tuple(
-        _column(name, body, entry.schema, name in required) for name, body in items["properties"].items()
-    )
+    columns = tuple(_column(name, body, entry.schema, name in required) for name, body in items["properties"].items())
     return TableShape(dataset_id, columns, bool(items["additionalProperties"]), entry.on_invalid)
 
 

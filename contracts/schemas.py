@@ -115,9 +115,7 @@ def _validator(name: str) -> Any:
     return strict(_exact(name), registry=registry)
 
 
-def _pattern(
-    _validator: object, pattern: str, instance: object, _schema: object
-) -> Iterator[ValidationError]:
+def _pattern(_validator: object, pattern: str, instance: object, _schema: object) -> Iterator[ValidationError]:
     # Python's "$" also matches before a final line feed and "\d" any Unicode digit; ECMA-262, which JSON
     # Schema means, does neither.
     from jsonschema.exceptions import ValidationError
