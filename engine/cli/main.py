@@ -93,25 +93,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (default: the process's own) and give its exit code."""
     session = Session()
     _open_closed_streams()
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with _sigterm_as_exception():
-            return _run(session, arguments)
+            return _run(session, words)
     except BrokenPipeError:
-        # Python flushes standard output once more when it exits; give it somewhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
+    finally:
+        _settle_stdout()
 
 
-def _run(session: Session, arguments: Sequence[str] | None) -> int:
+def _run(session: Session, words: list[str]) -> int:
     try:
-        outcome = arrivals.main(arguments, prog_name="arrivals", standalone_mode=False, obj=session)
-        sys.stdout.flush()
-        return outcome if isinstance(outcome, int) else 0
+        return _invoke(session, words)
     except click.ClickException as error:
         return _usage(session, error)
     except Terminated:
         return _stopped(session, "terminated", EXIT_TERMINATED)
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         return _stopped(session, "interrupted", EXIT_INTERRUPTED)
     except ArrivalError as error:
         return _failed(session, error)
@@ -121,12 +120,25 @@ def _run(session: Session, arguments: Sequence[str] | None) -> int:
         return _failed(session, _unexpected(error))
 
 
+def _invoke(session: Session, words: list[str]) -> int:
+    # Not click's own main(): it has answers to Ctrl-C and a broken pipe that cannot be switched off.
+    code = 0
+    try:
+        with arrivals.make_context("arrivals", words, obj=session) as context:
+            arrivals.invoke(context)
+    except click.exceptions.Exit as early:
+        code = early.exit_code
+    sys.stdout.flush()
+    return code
+
+
 def _usage(session: Session, error: click.ClickException) -> int:
     from engine.cli.output import emit_json
 
     if session.json:
         emit_json({"status": "FAIL", "code": "USAGE", "message": error.format_message()})
-    error.show()
+    else:
+        error.show()
     return EXIT_USAGE
 
 
@@ -135,7 +147,8 @@ def _stopped(session: Session, how: str, code: int) -> int:
 
     if session.json:
         emit_json({"status": "FAIL", "code": how.upper(), "message": session.on_interrupt})
-    click.echo(f"{how}: {session.on_interrupt}", err=True)
+    else:
+        click.echo(f"{how}: {session.on_interrupt}", err=True)
     return code
 
 
@@ -166,6 +179,14 @@ def _open_closed_streams() -> None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - lives as long as the process
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+
+
+def _settle_stdout() -> None:
+    # Python flushes standard output once more when it exits, and would complain a second time.
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

@@ -82,9 +82,10 @@ def show_facts(console: Console, rows: Iterable[tuple[str, str | Text]]) -> None
 
 
 def show_failure(error: ArrivalError, session: Session) -> None:
-    """What is wrong, where, and what to do: on standard error, and as JSON on standard output."""
+    """What is wrong, where, and what to do: for people on standard error, for machines on standard output."""
     if session.json:
         emit_json({"status": "FAIL", **error.to_dict()})
+        return
     from rich.console import Console
     from rich.text import Text
 
@@ -103,7 +104,8 @@ def _context_rows(context: Mapping[str, object]) -> list[tuple[str, str]]:
         if index == _CONTEXT_ENTRIES:
             rows.append(("...", f"{len(context) - index} more with --json"))
             break
-        text = value if isinstance(value, str) else json.dumps(json_safe(value), ensure_ascii=False)
+        safe = json_safe(value)
+        text = safe if isinstance(safe, str) else json.dumps(safe, ensure_ascii=False)
         if len(text) > _CONTEXT_CHARACTERS:
             text = f"{text[:_CONTEXT_CHARACTERS]}... ({len(text)} characters)"
         rows.append((name, text))

@@ -26,9 +26,7 @@ from engine.cli.session import output_options, session_of
 @click.option("--strict", is_flag=True, help="Fail where a policy would fall back.")
 @click.option("--replace", is_flag=True, help="Replace a published output that differs.")
 @click.option("--format", "file_format", type=click.Choice(["parquet", "arrow"]), help="[default: parquet]")
-@click.option(
-    "--accept-tz-cache", is_flag=True, help="Only warn where the tz cache and the pinned tzdata disagree."
-)
+@click.option("--accept-tz-cache", is_flag=True, help="Only warn where the tz cache and the pinned tzdata disagree.")
 @output_options
 @click.pass_context
 def command(context: click.Context, /, run_root: Path, file_format: str | None, **given: Any) -> None:

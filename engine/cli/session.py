@@ -61,7 +61,7 @@ def output_options(command: Command) -> Command:
         ("--debug", "Show the traceback of a failure."),
     )
     for name, text in reversed(flags):
-        command = click.option(
-            name, is_flag=True, expose_value=False, is_eager=True, callback=set_flag, help=text
-        )(command)
+        command = click.option(name, is_flag=True, expose_value=False, is_eager=True, callback=set_flag, help=text)(
+            command
+        )
     return command

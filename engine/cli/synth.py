@@ -15,9 +15,7 @@ from engine.cli.session import output_options, session_of
 )
 @click.argument("run_root", type=click.Path(path_type=Path))
 @click.option("--preset", type=click.Choice(["demo", "reference"]), default="demo", show_default=True)
-@click.option(
-    "--seed", type=click.IntRange(0, 2**64 - 1), default=42, show_default=True, help="Fixes the world."
-)
+@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=42, show_default=True, help="Fixes the world.")
 @click.option(
     "--scale",
     type=click.FloatRange(0.0, min_open=True),
