@@ -5,8 +5,8 @@
     for batch in expand(plan(load_world("my-run"))):
         ...                                   # pyarrow.RecordBatch, the contract's 21 columns
 
-`run` does the whole job and publishes files; `synthesise` and `engine.seal.seal` prepare a run directory. Everything raises
-`ArrivalError`. Names load on first use, so importing the package is cheap.
+`run` does the whole job and publishes files; `synthesise` and `engine.seal.seal` prepare a run directory.
+Everything raises `ArrivalError`. Names load on first use, so importing the package is cheap.
 """
 
 from __future__ import annotations

@@ -196,4 +196,5 @@ def _text_words(table: pa.Table, name: str) -> NDArray[np.uint64]:
     column = pc.fill_null(table[name].cast(pa.string()), "").combine_chunks().dictionary_encode()
     words = [hashlib.sha256(text.encode()).digest()[:8] for text in column.dictionary.to_pylist()]
     coded: NDArray[np.uint64] = np.array([int.from_bytes(word, "little") for word in words], np.uint64)
-    return coded[column.indices.to_numpy()]
+    of_rows: NDArray[np.uint64] = coded[column.indices.to_numpy()]
+    return of_rows

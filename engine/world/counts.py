@@ -58,7 +58,8 @@ class _Texts:
         )
         indices = array.indices.fill_null(-1).to_numpy(zero_copy_only=False)
         known: NDArray[np.int64] = np.append(codes, null).astype(np.int64)
-        return known[indices]
+        codes_of_rows: NDArray[np.int64] = known[indices]
+        return codes_of_rows
 
     def ranked(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:
         """The texts in byte order, and the rank of each code."""

@@ -65,8 +65,8 @@ def load_sites(receipt: Receipt, merchant_ids: NDArray[np.uint64]) -> SiteList:
         row = joined.filter(missing).slice(0, 1).to_pylist()[0]
         raise ArrivalError(
             Code.SITE_RESOLUTION_FAILED,
-            f"site {row['legal_country_iso']}:{row['site_order']} of merchant {row['merchant_id']} has a weight, but no "
-            "row in site_timezones",
+            f"site {row['legal_country_iso']}:{row['site_order']} of merchant {row['merchant_id']} has a weight, but "
+            "no row in site_timezones",
             hint="site_timezones must cover every site of s1_site_weights",
             **row,
         )
