@@ -90,11 +90,9 @@ class Dataset:
         try:
             if self.format == "parquet":
                 folder = target if self.kind == "directory" else target.parent
-                parts = [path for path in folder.glob("*.parquet") if path.is_file()]
-                return sorted(parts, key=lambda path: path.name)
+                return [path for path in _listing(folder) if path.suffix == ".parquet" and path.is_file()]
             if self.kind == "directory":
-                found = [path for path in target.rglob("*") if path.is_file()]
-                return sorted(found, key=lambda path: path.relative_to(target).as_posix())
+                return _files_below(target)
             return [target] if target.is_file() else []
         except OSError as error:
             raise ArrivalError(
@@ -122,6 +120,19 @@ def dataset(dataset_id: str) -> Dataset:
 def datasets() -> tuple[Dataset, ...]:
     """All entries, in dictionary order."""
     return tuple(_entries().values())
+
+
+def _listing(folder: Path) -> list[Path]:
+    # Path.glob would take a directory that may not be read for an empty one.
+    return sorted(folder.iterdir(), key=lambda path: path.name) if folder.is_dir() else []
+
+
+def _files_below(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    for entry in _listing(folder):
+        # A linked directory counts as a file, so that whoever reads it fails instead of going round in circles.
+        found += _files_below(entry) if entry.is_dir() and not entry.is_symlink() else [entry]
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
 @cache
