@@ -56,7 +56,7 @@ def conform(
     """Check `table` against its contract and return it with the declared types, in declared column order.
 
     Undeclared columns are dropped where the contract allows them. With `columns` the result has exactly
-    these, in this order; no others are looked at, and an optional one that is absent comes back all null.
+    these, in this order; the values of no others are looked at, and an absent optional one comes back all null.
     Text may be string, large_string, string_view or a dictionary of these; a dictionary comes back as
     dictionary<int32,string>. Integers are cast only when every value fits; a float is never an integer.
     Raises ArrivalError with the dataset's `on_invalid` code, naming `where`, the column, the row (from 0) and
