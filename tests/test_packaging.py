@@ -197,3 +197,25 @@ def test_tzdata_is_pinned_exactly_and_to_the_same_release():
     (asked,) = [text for text in PROJECT["project"]["dependencies"] if text.startswith("tzdata")]
     assert re.fullmatch(r"tzdata==\d+\.\d+", asked)
     assert asked in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+
+
+def test_without_a_suitable_python_make_says_what_to_do(tmp_path):
+    venv = tmp_path / "venv"
+    done = subprocess.run(
+        ["make", "-C", ROOT, f"VENV={venv}", "demo"],
+        env={**os.environ, "PYTHON": "no-such-python"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "Arrival Engine needs Python 3.11 to 3.14; looked for: no-such-python" in done.stderr
+    assert "make PYTHON=" in done.stderr
+    assert not venv.exists()
+
+
+def test_every_make_target_is_explained():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[1].split()
+    listed = subprocess.check_output(["make", "-C", ROOT, "--no-print-directory", "help"], text=True)
+    assert [line.split()[1] for line in listed.splitlines()] == targets
