@@ -195,6 +195,7 @@ HASH = "e" * 64
 
 def _table(rows, times="timestamp") -> pa.Table:
     data = {name: [getattr(row, name, None) for row in rows] for name in COLUMNS}
+    data["channel_group"] = [text or None for text in data["channel_group"]]
     data["routing_universe_hash"], data["s4_spec_version"] = [HASH] * len(rows), ["1.0.0"] * len(rows)
     columns = {}
     for name, values in data.items():
