@@ -239,12 +239,8 @@ class Explanation:
             lines.append(f"{family}: key {stream.key:016x} hi0 {stream.hi0:016x} -> {x0:016x} {x1:016x}")
         lines.append(f"offset {self.offset_us} us -> ts_utc {row.ts_utc}")
         if self.route.coin is not None:
-            lines.append(
-                f"coin {self.route.coin[0]:016x} < {self.route.coin[1]:016x}: {self.route.is_virtual}"
-            )
+            lines.append(f"coin {self.route.coin[0]:016x} < {self.route.coin[1]:016x}: {self.route.is_virtual}")
         lines += [f"{p.table}: {p.word:016x} -> {p.labels[p.chosen]} of {p.labels}" for p in self.route.picks]
         lines += [f"fallback: {name}" for name in self.route.fallbacks]
-        lines.append(
-            f"{'edge' if row.is_virtual else 'site'} {self.route.target_id:016x} in {self.route.tzid}"
-        )
+        lines.append(f"{'edge' if row.is_virtual else 'site'} {self.route.target_id:016x} in {self.route.tzid}")
         return "\n".join(lines)

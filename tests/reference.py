@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from tests.law import (
     MASK64,
-    TWO32,
     AliasTable,
     Fault,
     LawError,
@@ -65,7 +64,7 @@ def edge_alias(table: EdgeTable, whose: str = "table") -> AliasTable:
     if not 1 <= qbits <= 32 or n == 0 or ids != sorted(set(ids)):
         raise LawError(Fault.BAD_TABLE, f"{whose}: {n} edges, prob_qbits {qbits}, ids must ascend")
     for edge in table.edges:
-        if not (0 <= edge.prob_q < min(TWO32, (1 << qbits) + 1) and 0 <= edge.alias < n):
+        if not (0 <= edge.prob_q < 1 << qbits and 0 <= edge.alias < n):
             slot = f"{edge.prob_q}, {edge.alias}"
             raise LawError(Fault.BAD_TABLE, f"{whose}: edge {edge.edge_id} has slot {slot}")
     return AliasTable(
@@ -177,9 +176,7 @@ class _Router:
         self.world, self.tables = world, tables
         self.threshold = coin_threshold(world.policy.p_virtual_hybrid)
 
-    def route(
-        self, entity: Entity, bucket: int, site_block: tuple[int, int], edge_block: tuple[int, int]
-    ) -> Route:
+    def route(self, entity: Entity, bucket: int, site_block: tuple[int, int], edge_block: tuple[int, int]) -> Route:
         fallbacks: list[str] = []
         mode, coin, virtual = self.world.modes[entity.merchant_id], None, False
         if mode != NON_VIRTUAL and entity.merchant_id not in self.tables.edges:

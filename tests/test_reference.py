@@ -224,9 +224,7 @@ def test_every_count_becomes_arrivals(world, expansion):
     wanted = Counter()
     for row in world.counts:
         wanted[row.merchant_id, row.zone, row.channel or "", row.bucket] += row.n
-    got = Counter(
-        (r.merchant_id, r.zone_representation, r.channel_group, r.bucket_index) for r in expansion.rows
-    )
+    got = Counter((r.merchant_id, r.zone_representation, r.channel_group, r.bucket_index) for r in expansion.rows)
     assert got == +wanted
     assert expansion.merged_rows == len(world.counts) - len(wanted) == 2
 
@@ -263,9 +261,7 @@ def test_every_feature_occurs(world, expansion):
     assert all(expansion.fallbacks[name] > 0 for name in FALLBACKS)
     assert {row.is_virtual for row in expansion.rows if row.merchant_id == worlds.HALF} == {True, False}
     only_operational = [row for row in expansion.rows if row.merchant_id == worlds.ALONE_ONLINE]
-    assert {(row.tzid_settlement, row.tzid_operational) for row in only_operational} == {
-        (worlds.KATHMANDU,) * 2
-    }
+    assert {(row.tzid_settlement, row.tzid_operational) for row in only_operational} == {(worlds.KATHMANDU,) * 2}
     ids = {site_id(site.merchant_id, site.country, site.site_order) for site in world.sites}
     edges = {int(edge.edge_id, 16) for table in world.edges.values() for edge in table.edges}
     assert {row.site_id for row in expansion.rows if not row.is_virtual} <= ids

@@ -71,9 +71,7 @@ REFUSALS = {
     ),
     "group weight that is no number": (
         Fault.BAD_WEIGHT,
-        lambda w: replace(
-            w, group_weights=(replace(w.group_weights[0], weight=float("nan")), *w.group_weights[1:])
-        ),
+        lambda w: replace(w, group_weights=(replace(w.group_weights[0], weight=float("nan")), *w.group_weights[1:])),
     ),
     "site given twice": (Fault.BAD_TABLE, lambda w: replace(w, sites=(*w.sites, w.sites[0]))),
     "alias beyond the table": (
@@ -124,10 +122,7 @@ def test_fallback_that_is_refused_but_never_needed_does_no_harm(world):
     """A refusal stops a world only when an arrival needs the fallback."""
     counts = tuple(row for row in world.counts if row.merchant_id == worlds.TWO_ZONES)
     strict = Policy(missing_group_table="fail", no_site_in_zone="fail", missing_edge_table="fail")
-    assert (
-        expand(replace(world, counts=counts, policy=strict)).rows
-        == expand(replace(world, counts=counts)).rows
-    )
+    assert expand(replace(world, counts=counts, policy=strict)).rows == expand(replace(world, counts=counts)).rows
 
 
 def test_weights_of_another_merchant_are_checked_too(world):

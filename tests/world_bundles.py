@@ -19,9 +19,7 @@ def write_bundles(run_root: Path, manifest_fingerprint: str) -> dict[str, str]:
 def _write(segment: str, run_root: Path, manifest_fingerprint: str) -> str:
     tokens = {"manifest_fingerprint": manifest_fingerprint}
     bundle = dataset(f"validation_bundle_{segment}").locate(run_root, tokens)
-    members = {
-        name: f'{{"report":"{name}","segment":"{segment}"}}'.encode() for name in ("a.json", "b/c.json")
-    }
+    members = {name: f'{{"report":"{name}","segment":"{segment}"}}'.encode() for name in ("a.json", "b/c.json")}
     for name, data in members.items():
         path = bundle / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -187,9 +187,7 @@ def _sites(disk: Disk) -> None:
             "site_order": site.site_order,
         }
         locations.append({**key, "lon_deg": 13.4, "lat_deg": 52.5})
-        zones.append(
-            {**disk.identity, **key, "tzid": site.tzid, "tzid_source": "polygon", "created_utc": CREATED}
-        )
+        zones.append({**disk.identity, **key, "tzid": site.tzid, "tzid_source": "polygon", "created_utc": CREATED})
         weights.append(
             {
                 **key,

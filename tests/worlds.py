@@ -102,9 +102,7 @@ def zone_table(tzid: str, start_s: int, end_s: int) -> tuple[tuple[int, int], ..
     return tuple(pairs)
 
 
-def zones_for(
-    tzids: Sequence[str], grid: Sequence[tuple[int, int]]
-) -> Mapping[str, tuple[tuple[int, int], ...]]:
+def zones_for(tzids: Sequence[str], grid: Sequence[tuple[int, int]]) -> Mapping[str, tuple[tuple[int, int], ...]]:
     """A cache for these zones that is right from two days before the grid to two days after it."""
     first, last = grid[0][0] // MICROS - 2 * 86_400, grid[-1][1] // MICROS + 2 * 86_400
     return {tzid: zone_table(tzid, first, last) for tzid in sorted(set(tzids))}
@@ -113,9 +111,7 @@ def zones_for(
 # --- Edges -----------------------------------------------------------------------------------------
 
 
-def edge_table(
-    merchant_id: int, weights: Sequence[float], tzids: Sequence[str], prob_qbits: int = 32
-) -> EdgeTable:
+def edge_table(merchant_id: int, weights: Sequence[float], tzids: Sequence[str], prob_qbits: int = 32) -> EdgeTable:
     """As many edges as weights, the zones dealt out in turn, slots filled by 3B's law in edge_id order."""
     ids = sorted(f"{edge_id(merchant_id, sequence):016x}" for sequence in range(len(weights)))
     dealt = itertools.cycle(tzids)
