@@ -44,7 +44,7 @@ class _Scratch(NamedTuple):
     large: NDArray[np.int64]
 
 
-@njit
+@njit(allocates=False)
 def _total(weights: NDArray[np.float64]) -> float:
     """The plain left-to-right sum; -1 for a weight that is negative or not finite."""
     total = 0.0
@@ -55,7 +55,7 @@ def _total(weights: NDArray[np.float64]) -> float:
     return total
 
 
-@njit
+@njit(allocates=False)
 def _pair(
     weights: NDArray[np.float64],
     total: float,
@@ -94,7 +94,7 @@ def _pair(
             n_small += 1
 
 
-@njit(nogil=True)
+@njit(nogil=True, allocates=False)
 def _build(
     weights: NDArray[np.float64], starts: NDArray[np.int64], tables: AliasTables, scratch: _Scratch
 ) -> tuple[int, int]:

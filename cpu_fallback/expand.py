@@ -29,11 +29,12 @@ from cpu_fallback.tables import (
 )
 from cpu_fallback.wide import mul_hi
 
-_find_group_table = njit(route.find_group_table)
-_route_arrival = njit(route.route_arrival)
-_local_time = njit(route.local_time)
-_row_digest = njit(route.row_digest)
-_forbidden_fallback = njit(route.forbidden_fallback)
+_part = njit(allocates=False)
+_find_group_table = _part(route.find_group_table)
+_route_arrival = _part(route.route_arrival)
+_local_time = _part(route.local_time)
+_row_digest = _part(route.row_digest)
+_forbidden_fallback = _part(route.forbidden_fallback)
 
 
 class Scratch(NamedTuple):
@@ -58,7 +59,7 @@ def _scratch(arrivals: int, rows: int) -> Scratch:
     )
 
 
-@njit
+@_part
 def _draw_keys(
     tables: Tables, rows: Rows, first_row: np.int64, last_row: np.int64, shift: np.uint64, scratch: Scratch
 ) -> np.int64:
@@ -85,7 +86,7 @@ def _draw_keys(
     return total
 
 
-@njit
+@_part
 def _sort_keys(scratch: Scratch, size: np.int64) -> None:
     """Ascending keys into `scratch.scattered`: n equal bins of the time word, then insertion.
 
@@ -128,7 +129,7 @@ class Results(NamedTuple):
     totals: BatchTotals
 
 
-@njit
+@_part
 def _store(
     columns: Columns, out: np.int64, row: np.int64, seq: np.int64, ts_us: np.int64, routed: Routed, clocks: Clocks
 ) -> None:
@@ -144,7 +145,7 @@ def _store(
     columns.is_virtual[out] = is_virtual
 
 
-@njit
+@_part
 def _expand_segment(work: Work, segment: int, shift: np.uint64, scratch: Scratch, results: Results) -> bool:
     """One segment, its keys sorted in `scratch`, to its place in the columns; False at a forbidden fallback."""
     tables, rows, segments, switches = work
@@ -194,7 +195,7 @@ def _expand_segment(work: Work, segment: int, shift: np.uint64, scratch: Scratch
     return True
 
 
-@njit(nogil=True)
+@njit(nogil=True, allocates=False)
 def _expand(work: Work, span: tuple[int, int], shift: np.uint64, scratch: Scratch, results: Results) -> None:
     rows, segments = work.rows, work.segments
     results.totals.origin[0] = segments.row_start[span[0]]

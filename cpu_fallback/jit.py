@@ -12,7 +12,7 @@ import hashlib
 import os
 import platform
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 from typing import overload as typing_overload
@@ -98,25 +98,30 @@ def cache_is_usable() -> bool:
 @typing_overload
 def njit(function: F) -> F: ...
 @typing_overload
-def njit(*, nogil: bool = False) -> Callable[[F], F]: ...
-def njit(function: F | None = None, *, nogil: bool = False) -> F | Callable[[F], F]:
+def njit(*, nogil: bool = False, allocates: bool = True) -> Callable[[F], F]: ...
+def njit(function: F | None = None, *, nogil: bool = False, allocates: bool = True) -> F | Callable[[F], F]:
     """Compile a function in nopython mode, cached under `cache_directory()`.
 
+    With `nogil` it is an entry point that threads run side by side. Without, it is a part of one and always inlined:
+    a call would copy the table groups that it passes on, some 2 KB of array descriptors an arrival.
+    A function that creates no array says `allocates=False`; then none of its arrays is reference-counted, which made
+    expansion ten times faster: each look-up in a table group had counted every array of the group.
     Types stay lazy: numba-cuda refuses a CPU dispatcher that was given a signature.
     """
+    options = {"nogil": nogil, "forceinline": not nogil, "_nrt": allocates}
     if function is None:
-        return functools.partial(_compile, nogil=nogil)
-    return _compile(function, nogil=nogil)
+        return functools.partial(_compile, options=options)
+    return _compile(function, options)
 
 
-def _compile(function: F, nogil: bool) -> F:
+def _compile(function: F, options: Mapping[str, bool]) -> F:
     # numba reads CACHE_DIR once, while a dispatcher is made. Setting it only here leaves a host program's own
     # kernels alone; never caching elsewhere keeps numba from falling back to __pycache__, which has no fingerprint.
     if not cache_is_usable():
-        return numba.njit(nogil=nogil)(function)  # type: ignore[no-any-return]
+        return numba.njit(**options)(function)  # type: ignore[no-any-return]
     before = numba_config.CACHE_DIR
     numba_config.CACHE_DIR = str(cache_directory())
     try:
-        return numba.njit(nogil=nogil, cache=True)(function)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
     finally:
         numba_config.CACHE_DIR = before
