@@ -26,12 +26,22 @@ def check_batch(plan: Plan, result: BatchResult) -> None:
             Code.BUCKET_COUNT_MISMATCH,
             f"count row {row} of the batch has the wrong number of arrivals",
         )
-    grid, bucket = world.tables.grid, world.rows.bucket[rows]
-    offset = columns.ts_us - grid.start_us[bucket][columns.row]
-    if offset.size and (offset.min() < 0 or (offset >= grid.duration_us[bucket].astype(np.int64)[columns.row]).any()):
-        raise _defect(result, Code.TS_OUTSIDE_BUCKET_WINDOW, "an arrival lies outside its bucket")
+    _check_windows(plan, result)
     if np.count_nonzero(columns.is_virtual) != result.row_totals.virtual.sum(dtype=np.int64):
         raise _defect(result, Code.RNG_ACCOUNTING_MISMATCH, "virtual arrivals differ from the count rows' totals")
+
+
+def _check_windows(plan: Plan, result: BatchResult) -> None:
+    """Every segment within its bucket: arrivals are in segment order, so its extremes tell."""
+    rows, grid = plan.world.rows, plan.world.tables.grid
+    first, last = result.batch.segments
+    starts = plan.segments.arrival_start[first:last] - plan.segments.arrival_start[first]
+    bucket = rows.bucket[plan.segments.row_start[first:last]]
+    earliest = np.minimum.reduceat(result.columns.ts_us, starts)
+    latest = np.maximum.reduceat(result.columns.ts_us, starts)
+    start = grid.start_us[bucket]
+    if (earliest < start).any() or (latest - start >= grid.duration_us[bucket].astype(np.int64)).any():
+        raise _defect(result, Code.TS_OUTSIDE_BUCKET_WINDOW, "an arrival lies outside its bucket")
 
 
 def _defect(result: BatchResult, code: Code, problem: str) -> ArrivalError:

@@ -22,6 +22,8 @@ DIGEST_KEY = "arrivals.digest"
 
 # Ascending or slowly moving integers shrink best as deltas; all else repeats, so a dictionary serves it.
 _DELTA_COLUMNS = frozenset({"arrival_seq", "ts_utc", "ts_local_primary", "ts_local_settlement", "ts_local_operational"})
+# Long runs of one value: plain pages cost half a dictionary's time, and any codec folds the runs away.
+_RUN_COLUMNS = frozenset({"seed", "merchant_id", "bucket_index"})
 # Statistics cost time per value; readers prune by merchant and by time, and look for one arrival by its sequence.
 _STATISTICS = ("merchant_id", "arrival_seq", "ts_utc", "bucket_index")
 
@@ -67,16 +69,17 @@ class PartWriter:
         return PartReceipt(path.name, digest.rows, size, digest)
 
     def _write_parquet(self, sink: object, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
-        deltas = [field.name for field in schema if field.name in _DELTA_COLUMNS and not _is_text(field.type)]
-        plain = [field.name for field in schema if _is_text(field.type)]
+        texts = {field.name for field in schema if _is_text(field.type)}
+        deltas = _DELTA_COLUMNS - texts
+        plain = texts if self.options.compression == "none" else texts | _RUN_COLUMNS
         with pq.ParquetWriter(
             sink,
             schema,
             version="2.6",
             compression=self.options.compression.upper(),
-            use_dictionary=[name for name in schema.names if name not in (*deltas, *plain)],
-            column_encoding=dict.fromkeys(deltas, "DELTA_BINARY_PACKED"),
-            write_statistics=[name for name in _STATISTICS if name not in plain],
+            use_dictionary=[name for name in schema.names if name not in deltas | plain],
+            column_encoding=dict.fromkeys(sorted(deltas), "DELTA_BINARY_PACKED"),
+            write_statistics=[name for name in _STATISTICS if name not in texts],
         ) as writer:
             for batch in batches:
                 writer.write_table(

@@ -63,18 +63,20 @@ def _read_file(
         wanted = [*columns, *(name for name in identity if name not in columns)]
         texts = [name for name in wanted if _is_text(schema.field(name).type)]
         with pq.ParquetFile(path, read_dictionary=texts) as file:
-            produced = False
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=wanted):
-                table = conform(entry.id, pa.Table.from_batches([batch]), where=str(path), columns=wanted)
+            for piece in _pieces(file, wanted):
+                table = conform(entry.id, piece, where=str(path), columns=wanted)
                 _check_identity(receipt, entry, table, path, tokens)
-                produced = True
                 yield table.select(list(columns))
-            if not produced:
-                yield conform(entry.id, schema.empty_table().select(wanted), where=str(path), columns=wanted).select(
-                    list(columns)
-                )
     except (pa.ArrowException, OSError) as failure:
         raise _unreadable(path, failure) from failure
+
+
+def _pieces(file: pq.ParquetFile, columns: Sequence[str]) -> Iterator[pa.Table]:
+    if file.metadata.num_rows == 0:
+        # No batch would come of it, but it stands for a table with no rows.
+        yield file.read(columns=columns)
+    for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
+        yield pa.Table.from_batches([batch])
 
 
 def _is_text(kind: pa.DataType) -> bool:
