@@ -107,9 +107,7 @@ def decode_2b(blob: bytes | memoryview, index_document: Mapping[str, Any], where
     _check_whole(reader, index_document["blob_size_bytes"], index_document["blob_sha256"])
     merchants = index_document["merchants"]
     if index_document["merchants_count"] != len(merchants):
-        reader.fail(
-            f"the index counts {index_document['merchants_count']} merchants and lists {len(merchants)}", 0
-        )
+        reader.fail(f"the index counts {index_document['merchants_count']} merchants and lists {len(merchants)}", 0)
     bits = index_document["quantised_bits"]
     for row in merchants:
         if row["quantised_bits"] != bits:
@@ -142,15 +140,11 @@ def decode_3b(
     whole = [row for row in columns if row["scope"] == "GLOBAL"]
     if len(whole) != 1:
         reader.fail(f"the index has {len(whole)} GLOBAL rows, not one", 0)
-    _check_whole(
-        reader, _given(reader, whole[0], "blob_length_bytes"), _given(reader, whole[0], "blob_sha256_hex")
-    )
+    _check_whole(reader, _given(reader, whole[0], "blob_length_bytes"), _given(reader, whole[0], "blob_sha256_hex"))
     rows = [_merchant_row(reader, row, layout) for row in columns if row["scope"] == "MERCHANT"]
     edges = sum(row.entries for row in rows)
     if _given(reader, whole[0], "edge_count_total") != edges:
-        reader.fail(
-            f"the GLOBAL row counts {whole[0]['edge_count_total']} edges, the merchants' rows {edges}", 0
-        )
+        reader.fail(f"the GLOBAL row counts {whole[0]['edge_count_total']} edges, the merchants' rows {edges}", 0)
     return _decode(reader, rows)
 
 
@@ -170,9 +164,7 @@ def _merchant_row(reader: _Reader, row: Mapping[str, Any], layout: AliasLayout) 
     )
     result = IndexRow(*(_given(reader, row, name) for name in names))
     if _given(reader, row, "alias_table_length") != result.entries:
-        what = (
-            f"alias_table_length {row['alias_table_length']} differs from edge_count_total {result.entries}"
-        )
+        what = f"alias_table_length {row['alias_table_length']} differs from edge_count_total {result.entries}"
         reader.fail(what, result.offset, result.merchant_id)
     if row["alias_layout_version"] not in (None, layout.layout_version):
         what = f"layout {row['alias_layout_version']!r} is not {layout.layout_version!r}"
@@ -182,9 +174,7 @@ def _merchant_row(reader: _Reader, row: Mapping[str, Any], layout: AliasLayout) 
 
 def _check_whole(reader: _Reader, size: int, sha256: str) -> None:
     if len(reader.data) != size:
-        reader.fail(
-            f"the blob has {len(reader.data)} bytes, its index says {size}", min(len(reader.data), size)
-        )
+        reader.fail(f"the blob has {len(reader.data)} bytes, its index says {size}", min(len(reader.data), size))
     digest = hashlib.sha256(reader.data).hexdigest()
     if digest != sha256:
         reader.fail(f"the blob's SHA-256 is {digest}, its index says {sha256}", 0)
@@ -192,9 +182,7 @@ def _check_whole(reader: _Reader, size: int, sha256: str) -> None:
 
 def _decode(reader: _Reader, rows: Sequence[IndexRow]) -> AliasSlices:
     header = struct.Struct(reader.order + "4I")
-    qbits = [
-        _check_slice(reader, row, after, header) for row, after in zip(rows, [None, *rows], strict=False)
-    ]
+    qbits = [_check_slice(reader, row, after, header) for row, after in zip(rows, [None, *rows], strict=False)]
     end = rows[-1].offset + rows[-1].length if rows else 0
     if len(reader.data) > _aligned(end, reader.alignment) or _not_zero(reader.data[end:]):
         reader.fail(

@@ -79,9 +79,7 @@ def _slice(weight: npt.NDArray[np.float64], merchant_id: int, layout: AliasLayou
     total = float(np.add.accumulate(weight)[-1])
     if not 0.0 < total < np.inf:
         _refuse(code, merchant_id, f"has weights that sum to {total}")
-    thresholds, aliases = _pair(
-        _masses(weight / total, 1 << layout.quantised_bits), 1 << layout.quantised_bits
-    )
+    thresholds, aliases = _pair(_masses(weight / total, 1 << layout.quantised_bits), 1 << layout.quantised_bits)
     words = np.empty((2 + len(thresholds), 2), np.dtype(f"{WORD_ORDER[layout.endianness]}u4"))
     words[0] = len(thresholds), layout.prob_qbits
     words[1] = 0

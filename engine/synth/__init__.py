@@ -1,0 +1,41 @@
+"""Synthetic worlds: everything the arrival job reads, made from a seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.progress import Reporter
+    from engine.synth.world import SynthResult
+
+__all__ = ["SynthResult", "synthesise"]
+
+
+def synthesise(
+    run_root: Path,
+    *,
+    preset: str,
+    seed: int,
+    scale: float = 1.0,
+    reporter: Reporter | None = None,
+) -> SynthResult:
+    """Write a whole synthetic world in the contract layout under `run_root`.
+
+    `demo` has about a million arrivals, `reference` the reference run's scale; `scale` multiplies merchants, and
+    with them rows and arrivals. The same arguments give the same bytes. A directory that holds exactly this
+    world is left as it is. Raises IO_WRITE_CONFLICT for any other directory that is not empty,
+    PARTITION_OR_PK_VIOLATION for a seed outside uint64, UNEXPECTED_INTERNAL_ERROR for an unknown preset or an
+    impossible scale, ROUTING_POLICY_INVALID where day effects do not cover the horizon, IO_WRITE_FAILED.
+    """
+    from engine.synth.world import make_world
+
+    return make_world(run_root, preset=preset, seed=seed, scale=scale, reporter=reporter)
+
+
+def __getattr__(name: str) -> object:
+    if name == "SynthResult":
+        from engine.synth.world import SynthResult
+
+        return SynthResult
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,147 @@
+"""Site tables of 1B and 2A, the zone allocation of 3A, and the time zone cache."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from contracts import indented_json, receipt_json
+from engine.synth.draws import Draws
+from engine.synth.intensity import Scene
+from engine.synth.presets import CREATED_UTC, GENERATOR_VERSION
+from engine.synth.tables import Shelf, absent, coded, constant
+from engine.tz.pinned import archive_sha256, release
+from engine.tz.tzc1 import encode
+from engine.tz.zones import ZoneTable
+
+# Places scatter over about 150 km around a zone's principal one.
+_SCATTER = 1_500_000
+_NOTE = f"synthetic world, generator {GENERATOR_VERSION}"
+
+
+def scattered(draws: Draws, purpose: str, centre: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.float64]:
+    """float64: degrees near each centre (in 1e-6 degrees), kept within +-limit degrees."""
+    shift = draws.below(purpose, np.full(len(centre), 2 * _SCATTER + 1, np.int64)) - _SCATTER
+    bound = limit * 1_000_000
+    degrees: npt.NDArray[np.float64] = np.clip(centre + shift, -bound, bound) / 1e6
+    return degrees
+
+
+def site_keys(scene: Scene) -> dict[str, pa.Array]:
+    """The three key columns of every site table, in their order."""
+    placement = scene.placement
+    return {
+        "merchant_id": pa.array(scene.population.merchant[placement.site_merchant]),
+        "legal_country_iso": coded(placement.pair_country[placement.site_pair], scene.geography.countries),
+        "site_order": pa.array(placement.site_order),
+    }
+
+
+def write_sites(scene: Scene, shelf: Shelf, draws: Draws) -> None:
+    """`site_locations` (1B) and `site_timezones` (2A)."""
+    zone = scene.placement.site_zone
+    rows = len(zone)
+    keys = site_keys(scene)
+    keys["site_order"] = keys["site_order"].cast(pa.int32())
+    shelf.table(
+        "site_locations",
+        {
+            **keys,
+            "lon_deg": pa.array(scattered(draws, "site longitude", scene.geography.lon[zone], 180)),
+            "lat_deg": pa.array(scattered(draws, "site latitude", scene.geography.lat[zone], 90)),
+        },
+    )
+    shelf.table(
+        "site_timezones",
+        {
+            **shelf.common(rows, "seed", "manifest_fingerprint"),
+            **keys,
+            "tzid": coded(zone, scene.geography.tzids),
+            "tzid_source": constant("polygon", rows),
+            "override_scope": absent(rows),
+            "nudge_lat_deg": absent(rows, pa.float64()),
+            "nudge_lon_deg": absent(rows, pa.float64()),
+            **shelf.common(rows, "created_utc"),
+        },
+    )
+
+
+def write_zone_allocation(scene: Scene, shelf: Shelf) -> None:
+    """`zone_alloc` (3A) and its universe hash: the digests as hex text in order, the table's taken with zeros."""
+    digests = {
+        "zone_alpha_digest": _stand_in("country_zone_alphas"),
+        "theta_digest": _stand_in("zone_mixture_policy"),
+        "zone_floor_digest": _stand_in("zone_floor_policy"),
+        "day_effect_digest": scene.policies.sha256("day_effect_policy_v1"),
+    }
+    path = shelf.table("zone_alloc", _allocation(scene, shelf, "0" * 64))
+    digests["zone_alloc_parquet_digest"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    universe = hashlib.sha256("".join(digests.values()).encode("ascii")).hexdigest()
+    shelf.table("zone_alloc", _allocation(scene, shelf, universe))
+    document = {
+        "manifest_fingerprint": shelf.identity.manifest_fingerprint,
+        "parameter_hash": shelf.identity.parameter_hash,
+        **digests,
+        "routing_universe_hash": universe,
+        "version": "1.0.0",
+        "created_at_utc": CREATED_UTC,
+        "notes": _NOTE,
+    }
+    shelf.document("zone_alloc_universe_hash", document, indented_json(document))
+
+
+def _stand_in(name: str) -> str:
+    """The digest of an upstream policy that no reader of this world opens."""
+    return hashlib.sha256(f"arrival-engine.synth|{GENERATOR_VERSION}|{name}".encode()).hexdigest()
+
+
+def _allocation(scene: Scene, shelf: Shelf, universe: str) -> dict[str, pa.Array]:
+    placement, geography = scene.placement, scene.geography
+    pair = placement.entity_pair
+    rows = len(pair)
+    country_sites = pa.array(placement.pair_sites[pair])
+    policies = {
+        "prior_pack": ("country_zone_alphas", "1.0.0"),
+        "floor_policy": ("zone_floor_policy", "1.0.0"),
+        "mixture_policy": ("zone_mixture_policy", "1.0.0"),
+        "day_effect_policy": (
+            "day_effect_policy_v1",
+            scene.policies.by_id["day_effect_policy_v1"].version,
+        ),
+    }
+    versions = {
+        f"{name}_{part}": constant(text, rows)
+        for name, texts in policies.items()
+        for part, text in zip(("id", "version"), texts, strict=True)
+    }
+    return {
+        **shelf.common(rows, "seed", "manifest_fingerprint"),
+        "merchant_id": pa.array(scene.population.merchant[placement.entity_merchant]),
+        "legal_country_iso": coded(placement.pair_country[pair], geography.countries),
+        "tzid": coded(placement.entity_zone, geography.tzids),
+        "zone_site_count": pa.array(placement.entity_sites),
+        "zone_site_count_sum": country_sites,
+        "site_count": country_sites,
+        **versions,
+        "routing_universe_hash": constant(universe, rows),
+        "alpha_sum_country": absent(rows, pa.float64()),
+        "notes": absent(rows),
+    }
+
+
+def write_zone_cache(zones: ZoneTable, shelf: Shelf) -> None:
+    """`tz_cache_v1.bin` and its manifest (2A)."""
+    data = encode(zones)
+    document = {
+        "manifest_fingerprint": shelf.identity.manifest_fingerprint,
+        "tzdb_release_tag": release(),
+        "tzdb_archive_sha256": archive_sha256(),
+        "tz_index_digest": hashlib.sha256(data).hexdigest(),
+        "rle_cache_bytes": len(data),
+        "created_utc": CREATED_UTC,
+    }
+    shelf.binary("tz_timetable_cache_bin", data)
+    shelf.document("tz_timetable_cache_manifest", document, receipt_json(document))

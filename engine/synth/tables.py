@@ -1,0 +1,78 @@
+"""Writing a world's files: each table conforms to its contract, each path comes from the dictionary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from contracts import Identity, check_document, conform, dataset
+from engine.synth.presets import CREATED_UTC, SCENARIO_ID
+
+COMPRESSION = "zstd"
+
+
+def coded(codes: npt.NDArray[Any], texts: Sequence[str]) -> pa.DictionaryArray:
+    """Text column from int codes into `texts`."""
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(texts, pa.string()))
+
+
+def constant(value: str, rows: int) -> pa.DictionaryArray:
+    """Text column of one value."""
+    return coded(np.zeros(rows, np.int32), [value])
+
+
+def absent(rows: int, kind: pa.DataType | None = None) -> pa.Array:
+    """Column of nulls, text unless `kind` says otherwise."""
+    return pa.nulls(rows, kind or pa.string())
+
+
+class Shelf:
+    """Writes datasets below a staging root under one identity."""
+
+    def __init__(self, root: Path, identity: Identity) -> None:
+        self.root = root
+        self.identity = identity
+        self.tokens = identity.tokens(scenario_id=SCENARIO_ID)
+
+    def path(self, dataset_id: str) -> Path:
+        """Where the dataset's file, or first part, is to be; its directory is made."""
+        entry = dataset(dataset_id)
+        path = entry.part(self.root, self.tokens, 0) if entry.part_name else entry.locate(self.root, self.tokens)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def relative(self, dataset_id: str) -> str:
+        """The dataset's path below the run root."""
+        return dataset(dataset_id).relative(self.tokens)
+
+    def common(self, rows: int, *names: str) -> dict[str, pa.Array]:
+        """Identity columns: any of manifest_fingerprint, parameter_hash, scenario_id, seed, created_utc."""
+        texts = {**self.tokens, "created_utc": CREATED_UTC}
+        seed = pa.array(np.full(rows, self.identity.seed, np.uint64))
+        return {name: seed if name == "seed" else constant(texts[name], rows) for name in names}
+
+    def table(self, dataset_id: str, columns: Mapping[str, pa.Array] | pa.Table) -> Path:
+        """Check and write a whole table as one file."""
+        path = self.path(dataset_id)
+        table = columns if isinstance(columns, pa.Table) else pa.table(dict(columns))
+        checked = conform(dataset_id, table, where=path.name)
+        pq.write_table(checked, path, compression=COMPRESSION)
+        return path
+
+    def document(self, dataset_id: str, document: object, data: bytes) -> Path:
+        """Check a JSON document and write `data`, its serialised form."""
+        entry = dataset(dataset_id)
+        check_document(entry.schema, document, code=entry.on_invalid, where=dataset_id)
+        return self.binary(dataset_id, data)
+
+    def binary(self, dataset_id: str, data: bytes) -> Path:
+        """Write bytes."""
+        path = self.path(dataset_id)
+        path.write_bytes(data)
+        return path

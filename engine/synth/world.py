@@ -1,0 +1,178 @@
+"""Puts a synthetic world together.
+
+Same (preset, seed, scale) and generator version: same bytes, on any machine and with any number of threads.
+Whatever decides a value is integer arithmetic or the portable functions of `kernels`. What remains outside: the
+release of pyarrow, which Parquet files name and whose encoders they follow, and that of the pinned tzdata.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contracts import Code, Identity
+from contracts.errors import ArrivalError
+from engine.progress import Reporter
+from engine.staging import exclusive, staging
+from engine.synth import publish
+from engine.synth.bundles import write_bundles
+from engine.synth.counts import CountTotals, write_counts, write_grouping, write_time_grid
+from engine.synth.draws import Draws
+from engine.synth.geography import load_geography
+from engine.synth.intensity import Scene, intensity
+from engine.synth.placement import place
+from engine.synth.policies import load_policies, policy_copies
+from engine.synth.population import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY, populate
+from engine.synth.presets import WorldSpec, world_identity, world_spec
+from engine.synth.publish import WorldReport
+from engine.synth.sites import write_sites, write_zone_allocation, write_zone_cache
+from engine.synth.tables import Shelf
+from engine.synth.virtual import write_virtual
+from engine.synth.weights import merchant_groups, write_group_tables, write_site_weights
+from engine.tz.pinned import pinned_zones
+
+
+@dataclass(frozen=True)
+class SynthResult:
+    """A synthetic world in `run_root`; `reused` where exactly this one was there already.
+
+    `merchants` have counts; `expected_arrivals` is the sum of intensities, `arrivals` that of counts;
+    `virtual_share` of arrivals is expected, coin included; `seconds` is this call's time.
+    """
+
+    run_root: Path
+    identity: Identity
+    count_rows: int
+    entities: int
+    merchants: int
+    sites: int
+    tzids: int
+    expected_arrivals: float
+    arrivals: int
+    zero_share: float
+    virtual_share: float
+    bytes: int
+    seconds: float
+    reused: bool
+
+
+def make_world(run_root: Path, *, preset: str, seed: int, scale: float, reporter: Reporter | None) -> SynthResult:
+    """See `engine.synth.synthesise`."""
+    reporter = reporter or Reporter()
+    began = reporter.elapsed_s
+    spec = world_spec(preset, seed, scale)
+    identity = world_identity(spec)
+    run_root = Path(run_root)
+    report = _look(run_root, identity, reporter)
+    reused = report is not None
+    if report is None:
+        with exclusive(run_root, publish.STAGE):
+            publish.clear_leftovers(run_root)
+            # Somebody else may have come first while this call waited.
+            report = _look(run_root, identity, reporter)
+            reused = report is not None
+            if report is None:
+                with staging(run_root, publish.STAGE) as stage:
+                    report = _write(stage, spec, identity, reporter)
+                    publish.publish(stage, run_root, identity)
+    if reused:
+        reporter.message(f"{run_root} holds exactly this world already; nothing was written")
+    return SynthResult(
+        run_root=run_root,
+        identity=identity,
+        bytes=report.bytes,
+        seconds=reporter.elapsed_s - began,
+        reused=reused,
+        **report.statistics,
+    )
+
+
+def _look(run_root: Path, identity: Identity, reporter: Reporter) -> WorldReport | None:
+    try:
+        with reporter.phase("look for an existing world"):
+            return publish.existing_world(run_root, identity)
+    except OSError as error:
+        raise ArrivalError(
+            Code.IO_READ_FAILED,
+            f"cannot look into {run_root}: {error.strerror or error}",
+            hint="give a directory that may be read and written",
+            directory=run_root,
+        ) from error
+
+
+def _write(stage: Path, spec: WorldSpec, identity: Identity, reporter: Reporter) -> WorldReport:
+    try:
+        return _write_all(stage, spec, identity, reporter)
+    except OSError as error:
+        raise ArrivalError(
+            Code.IO_WRITE_FAILED,
+            f"cannot write the synthetic world in {stage.parent.parent}: {error.strerror or error}",
+            hint="check that the run directory may be written and that its disk has room",
+            directory=stage.parent.parent,
+        ) from error
+
+
+def _write_all(stage: Path, spec: WorldSpec, identity: Identity, reporter: Reporter) -> WorldReport:
+    shelf = Shelf(stage, identity)
+    draws = Draws(identity.manifest_fingerprint)
+    with reporter.phase("population"):
+        policies = load_policies(spec)
+        geography = load_geography(spec.preset.zones_per_country)
+        population = populate(spec, draws, policies.hybrid_probability)
+        placement = place(spec, geography, population, draws)
+        scene = Scene(spec, identity, geography, population, placement, policies)
+    with reporter.phase("time zones"):
+        zones = pinned_zones()
+        write_zone_cache(zones, shelf)
+    with reporter.phase("sites and routing"):
+        write_sites(scene, shelf, draws)
+        write_zone_allocation(scene, shelf)
+        weight = write_site_weights(scene, shelf)
+        write_group_tables(scene, shelf, merchant_groups(scene, weight), draws)
+        edges = write_virtual(scene, shelf, draws)
+    with reporter.phase("intensity"):
+        model = intensity(scene, zones, draws)
+        write_time_grid(scene, shelf)
+        write_grouping(scene, model, shelf)
+    with reporter.phase("counts"):
+        totals = write_counts(scene, model, shelf, reporter)
+    with reporter.phase("bundles and report"):
+        write_bundles(shelf)
+        for policy_id, data in policy_copies().items():
+            shelf.binary(policy_id, data)
+        return publish.write_report(stage, spec, _statistics(scene, totals), _features(scene, totals, edges))
+
+
+def _statistics(scene: Scene, totals: CountTotals) -> dict[str, Any]:
+    placement = scene.placement
+    return {
+        "count_rows": totals.rows,
+        "entities": len(placement.entity_pair),
+        "merchants": scene.spec.merchants,
+        "sites": len(placement.site_pair),
+        "tzids": len({*placement.site_zone.tolist(), *placement.entity_zone.tolist()}),
+        "expected_arrivals": totals.expected,
+        "arrivals": totals.arrivals,
+        "zero_share": totals.zero_rows / totals.rows,
+        "virtual_share": totals.virtual / totals.arrivals if totals.arrivals else 0.0,
+    }
+
+
+def _features(scene: Scene, totals: CountTotals, edges: int) -> dict[str, Any]:
+    population, placement = scene.population, scene.placement
+    keys = set(zip(placement.entity_merchant.tolist(), placement.entity_zone.tolist(), strict=True))
+    counted = population.counted
+    return {
+        "merchants_without_counts": int((~counted).sum()),
+        "non_virtual_merchants": int((population.mode[counted] == NON_VIRTUAL).sum()),
+        "hybrid_merchants": int((population.mode == HYBRID).sum()),
+        "virtual_only_merchants": int((population.mode == VIRTUAL_ONLY).sum()),
+        "virtual_merchants_without_edges": int(((population.mode != NON_VIRTUAL) & (population.edges == 0)).sum()),
+        "edges": edges,
+        "merchants_never_with_group_weights": len(placement.never),
+        "merchants_sometimes_without_group_weights": len(placement.sometimes),
+        "repeated_entities": len(placement.entity_pair) - len(keys),
+        "merchant_ids_above_2_63": int((population.merchant >= 2**63).sum()),
+        "capped_rows": totals.capped_rows,
+    }
