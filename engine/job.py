@@ -177,6 +177,7 @@ def _run_scenario(job: _Job, scenario_id: str) -> ScenarioResult:
                 seal=job.seal,
                 strict=options.strict,
                 accept_tz_cache=options.accept_tz_cache,
+                threads=job.threads,
             )
         for notice in world.notices:
             reporter.notice(notice)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from contracts.errors import ArrivalError, Code
-from engine.tz.pinned import pinned_zones, release, unknown_tzids
+from engine.tz.pinned import FIRST_YEAR, pinned_zones, release, unknown_tzids
 from engine.tz.zones import Instants, Minutes, ZoneTable
 
 
@@ -86,7 +86,7 @@ def disagreements(cache: ZoneTable, tzids: Iterable[str], start_s: int, end_s: i
             else "rebuild it with `arrivals tz build RUN_ROOT --replace`",
             tzids=absent,
         )
-    exact = pinned_zones(wanted, until_year=_year(end_s))
+    exact = pinned_zones(wanted, until_year=_year(end_s), from_year=_year(start_s) if start_s >= 0 else FIRST_YEAR)
     found: list[Disagreement] = []
     for tzid in wanted:
         found += _compare(tzid, cache.steps(tzid), exact.steps(tzid), (start_s, end_s))

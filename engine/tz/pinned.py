@@ -24,6 +24,7 @@ from contracts.errors import ArrivalError, Code
 from engine.tz.zones import SENTINEL, Instants, Minutes, ZoneTable, stack
 
 LAST_YEAR = 2037
+FIRST_YEAR = 1900  # before the first zone had rules
 _YEARS = range(1970, 9999)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Shorter than any interval between two changes of a POSIX rule in the database.
@@ -154,7 +155,7 @@ def _seconds_of_year(year: int) -> int:
 
 
 @cache
-def _zone(tzid: str, until_year: int) -> tuple[Instants, Minutes]:
+def _zone(tzid: str, until_year: int, from_year: int) -> tuple[Instants, Minutes]:
     data = _tzif(tzid)
     explicit = _explicit(tzid, data)
     end = _seconds_of_year(until_year + 1)
@@ -162,8 +163,14 @@ def _zone(tzid: str, until_year: int) -> tuple[Instants, Minutes]:
     offsets = [explicit.first_offset, *explicit.offsets.tolist()]
     # A rule without a comma names one constant offset.
     if "," in explicit.rule:
-        last = instants[-1] if len(instants) > 1 else _seconds_of_year(1900)
-        for instant, offset in _ruled(ZoneInfo.from_file(BytesIO(data), key=tzid), last, end):
+        zone = ZoneInfo.from_file(BytesIO(data), key=tzid)
+        last = instants[-1] if len(instants) > 1 else _seconds_of_year(FIRST_YEAR)
+        start = max(last, _seconds_of_year(from_year))
+        if start > last:
+            # Stands in for the changes that were skipped.
+            instants.append(start)
+            offsets.append(_offset(zone, start))
+        for instant, offset in _ruled(zone, start, end):
             instants.append(instant)
             offsets.append(offset)
     minutes = np.rint(np.array(offsets, np.float64) / 60.0).astype(np.int32)
@@ -172,8 +179,12 @@ def _zone(tzid: str, until_year: int) -> tuple[Instants, Minutes]:
     return np.array(instants, np.int64)[keep], minutes[keep]
 
 
-def pinned_zones(tzids: Sequence[str] | None = None, until_year: int = LAST_YEAR) -> ZoneTable:
+def pinned_zones(
+    tzids: Sequence[str] | None = None, until_year: int = LAST_YEAR, from_year: int = FIRST_YEAR
+) -> ZoneTable:
     """The steps of the named zones (all of them by default), complete through the end of `until_year`.
+
+    Offsets are exact from the start of `from_year` on; a late one spares the search for changes before it.
 
     The sentinel carries the zone's first offset, normally local mean time. Offsets that are no whole minute
     go to the nearest one, ties to even; neighbours that then agree are merged. Raises DST_MAPPING_FAILED
@@ -196,4 +207,4 @@ def pinned_zones(tzids: Sequence[str] | None = None, until_year: int = LAST_YEAR
             tzids=unknown,
             release=release(),
         )
-    return stack(wanted, [_zone(tzid, until_year) for tzid in wanted])
+    return stack(wanted, [_zone(tzid, until_year, from_year) for tzid in wanted])

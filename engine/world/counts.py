@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from contracts import ArrivalError, Code
 from cpu_fallback.tables import Rows
+from engine.pipeline import Cancellation, ordered
 from engine.receipt import Receipt
-from engine.world.tables_io import iterate_table
+from engine.world.tables_io import TablePiece, table_pieces
 
 _COLUMNS = ("merchant_id", "zone_representation", "channel_group", "bucket_index", "count_N")
 
@@ -79,18 +80,23 @@ class _Gathered:
     input_rows: int = 0
 
 
-def load_counts(receipt: Receipt, scenario_id: str, buckets: int, max_count: int) -> CountRows:
-    """Read, check and merge the counts of a scenario.
+def load_counts(receipt: Receipt, scenario_id: str, buckets: int, max_count: int, threads: int) -> CountRows:
+    """Read, check and merge the counts of a scenario; row groups are read on `threads` threads.
 
     Accepts any row order, several files, repeated keys, zeros, null channels, plain or dictionary strings.
     Raises S1_OR_S3_OUTPUT_MISSING for rows the schema or the guardrail forbids, TIME_GRID_MISMATCH for a bucket
     without a grid row.
     """
     gathered, zones, channels = _Gathered(), _Texts(), _Texts()
-    for table in iterate_table(receipt, "s3_bucket_counts_5B", _COLUMNS, scenario_id=scenario_id):
-        gathered.input_rows += table.num_rows
+
+    def read(piece: TablePiece) -> tuple[int, pa.Table]:
+        table = piece.read()
         _check_rows(table, scenario_id, buckets, max_count)
-        drawn = table.filter(pc.greater(table["count_N"], 0))
+        return table.num_rows, table.filter(pc.greater(table["count_N"], 0))
+
+    pieces = table_pieces(receipt, "s3_bucket_counts_5B", _COLUMNS, scenario_id=scenario_id)
+    for rows, drawn in ordered(read, pieces, threads, Cancellation()):
+        gathered.input_rows += rows
         gathered.merchant.append(drawn["merchant_id"].to_numpy())
         gathered.zone.append(zones.encode(drawn["zone_representation"]))
         gathered.channel.append(channels.encode(drawn["channel_group"]))

@@ -14,6 +14,7 @@ from cpu_fallback.identifiers import text_word
 from cpu_fallback.law import VIRTUAL_ONLY
 from cpu_fallback.streams import FAMILIES, StreamFamily, domain, entity_stream
 from cpu_fallback.tables import Entities, Grid, Merchants, Rows, Tables, owned
+from engine.machine import available_cores
 from engine.receipt import Receipt, read_receipt
 from engine.seal import Seal, verify_seal
 from engine.settings import Settings, load_settings
@@ -76,6 +77,7 @@ def load_world(
     seal: Seal | None = None,
     strict: bool = False,
     accept_tz_cache: bool = False,
+    threads: int | None = None,
 ) -> World:
     """Read one scenario of a run directory.
 
@@ -92,7 +94,7 @@ def load_world(
     universe_hash = verified_universe_hash(receipt)
     verify_site_alias_blob(receipt)
     grid = load_grid(receipt, scenario, settings.max_bucket_seconds)
-    counts = load_counts(receipt, scenario, grid.start_us.size, settings.max_count)
+    counts = load_counts(receipt, scenario, grid.start_us.size, settings.max_count, threads or available_cores())
     return _assemble(_Source(receipt, seal, scenario, settings, universe_hash), grid, counts, accept_tz_cache)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,8 +14,6 @@ import pyarrow.parquet as pq
 from contracts import ArrivalError, Code, Dataset, dataset
 from contracts.tables import conform
 from engine.receipt import Receipt
-
-BATCH_ROWS = 1 << 20
 
 
 def locate_files(receipt: Receipt, dataset_id: str, **tokens: str) -> tuple[Path, ...]:
@@ -33,50 +33,61 @@ def locate_files(receipt: Receipt, dataset_id: str, **tokens: str) -> tuple[Path
 
 def read_bytes(path: Path) -> bytes:
     """A whole file; OS failures become IO_READ_FAILED."""
-    try:
+    with _readable(path):
         return path.read_bytes()
-    except OSError as failure:
-        raise _unreadable(path, failure) from failure
+
+
+@dataclass(frozen=True)
+class TablePiece:
+    """One row group of a file of a dataset, to be read by whoever has time; an empty file is one piece too."""
+
+    receipt: Receipt
+    dataset_id: str
+    path: Path
+    row_group: int
+    columns: tuple[str, ...]
+    tokens: Mapping[str, str]
+
+    def read(self) -> pa.Table:
+        """The columns asked for, with the declared types, checked against schema and identity."""
+        entry = dataset(self.dataset_id)
+        with _readable(self.path):
+            schema = pq.read_schema(self.path)
+            identity = [name for name in identity_values(self.receipt, self.tokens) if name in schema.names]
+            wanted = [*self.columns, *(name for name in identity if name not in self.columns)]
+            texts = [name for name in wanted if _is_text(schema.field(name).type)]
+            with pq.ParquetFile(self.path, read_dictionary=texts) as file:
+                groups = [self.row_group] if file.num_row_groups else []
+                table = file.read_row_groups(groups, columns=wanted, use_threads=False)
+        table = conform(entry.id, table, where=str(self.path), columns=wanted)
+        _check_identity(self.receipt, entry, table, self.path, self.tokens)
+        return table.select(list(self.columns))
+
+
+def table_pieces(receipt: Receipt, dataset_id: str, columns: Sequence[str], **tokens: str) -> list[TablePiece]:
+    """The pieces of a dataset in file and row order; every file's schema as a whole is judged here, once."""
+    pieces = []
+    for path in locate_files(receipt, dataset_id, **tokens):
+        with _readable(path):
+            conform(dataset_id, pq.read_schema(path).empty_table(), where=str(path))
+            groups = pq.read_metadata(path).num_row_groups
+        pieces += [
+            TablePiece(receipt, dataset_id, path, group, tuple(columns), tokens) for group in range(max(groups, 1))
+        ]
+    return pieces
 
 
 def read_table(receipt: Receipt, dataset_id: str, columns: Sequence[str], **tokens: str) -> pa.Table:
     """Selected columns of all files of a dataset, as one table with the declared Arrow types."""
-    files = locate_files(receipt, dataset_id, **tokens)
-    batches = [table for path in files for table in _read_file(receipt, dataset(dataset_id), path, columns, tokens)]
-    return pa.concat_tables(batches)
+    return pa.concat_tables([piece.read() for piece in table_pieces(receipt, dataset_id, columns, **tokens)])
 
 
-def iterate_table(receipt: Receipt, dataset_id: str, columns: Sequence[str], **tokens: str) -> Iterator[pa.Table]:
-    """Like `read_table`, but a piece of at most BATCH_ROWS rows at a time."""
-    for path in locate_files(receipt, dataset_id, **tokens):
-        yield from _read_file(receipt, dataset(dataset_id), path, columns, tokens)
-
-
-def _read_file(
-    receipt: Receipt, entry: Dataset, path: Path, columns: Sequence[str], tokens: Mapping[str, str]
-) -> Iterator[pa.Table]:
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        schema = pq.read_schema(path)
-        # The schema as a whole is judged once a file; only the wanted columns are then read.
-        conform(entry.id, schema.empty_table(), where=str(path))
-        identity = [name for name in identity_values(receipt, tokens) if name in schema.names]
-        wanted = [*columns, *(name for name in identity if name not in columns)]
-        texts = [name for name in wanted if _is_text(schema.field(name).type)]
-        with pq.ParquetFile(path, read_dictionary=texts) as file:
-            for piece in _pieces(file, wanted):
-                table = conform(entry.id, piece, where=str(path), columns=wanted)
-                _check_identity(receipt, entry, table, path, tokens)
-                yield table.select(list(columns))
+        yield
     except (pa.ArrowException, OSError) as failure:
         raise _unreadable(path, failure) from failure
-
-
-def _pieces(file: pq.ParquetFile, columns: Sequence[str]) -> Iterator[pa.Table]:
-    if file.metadata.num_rows == 0:
-        # No batch would come of it, but it stands for a table with no rows.
-        yield file.read(columns=columns)
-    for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
-        yield pa.Table.from_batches([batch])
 
 
 def _is_text(kind: pa.DataType) -> bool:
