@@ -17,18 +17,20 @@ _US_PER_DAY = 86_400_000_000
 
 
 def load_grid(receipt: Receipt, scenario_id: str, max_duration_seconds: int) -> Grid:
-    """Buckets of a scenario, checked: indices contiguous from 0, positive, ascending, disjoint, durations as stated.
+    """Buckets of a scenario, checked: indices 0, 1, 2, ..., each starting where the last ended, durations as stated.
 
     Raises TIME_GRID_MISMATCH.
     """
     table = read_table(receipt, "s1_time_grid_5B", _COLUMNS, scenario_id=scenario_id)
     table = table.sort_by("bucket_index")
     index = table["bucket_index"].to_numpy()
-    if index.size == 0 or not np.array_equal(index, np.arange(index.size)):
-        wrong = int(np.argmax(index != np.arange(index.size))) if index.size else 0
+    if index.size == 0:
+        raise _mismatch(scenario_id, 0, "the grid has no rows")
+    if not np.array_equal(index, np.arange(index.size)):
+        wrong = int(np.argmax(index != np.arange(index.size)))
         raise _mismatch(scenario_id, wrong, "bucket_index must count 0, 1, 2, ... without gap or repetition")
-    start = _microseconds(table["bucket_start_utc"])
-    end = _microseconds(table["bucket_end_utc"])
+    start = _microseconds(scenario_id, table, "bucket_start_utc")
+    end = _microseconds(scenario_id, table, "bucket_end_utc")
     stated = table["bucket_duration_seconds"].to_numpy()
     duration = end - start
     for bad, problem in (
@@ -36,24 +38,37 @@ def load_grid(receipt: Receipt, scenario_id: str, max_duration_seconds: int) -> 
         (duration != stated * 1_000_000, "end - start differs from bucket_duration_seconds"),
         (stated > max_duration_seconds, f"longer than max_bucket_duration_seconds = {max_duration_seconds}"),
         (np.append(False, start[1:] < end[:-1]), "the bucket starts before the one before it ends"),
+        (np.append(False, start[1:] > end[:-1]), "the bucket starts after the one before it ends"),
     ):
         if bad.any():
             raise _mismatch(scenario_id, int(np.argmax(bad)), problem)
     return Grid(start, duration.astype(np.uint64), np.floor_divide(start, _US_PER_DAY).astype(np.int32))
 
 
-def _microseconds(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(pa.string())
-    instants = pc.cast(column, pa.timestamp("us", "UTC"))
+def _microseconds(scenario_id: str, table: pa.Table, name: str) -> NDArray[np.int64]:
+    texts = table[name].cast(pa.string())
+    try:
+        instants = pc.cast(texts, pa.timestamp("us", "UTC"))
+    except pa.ArrowInvalid:
+        # The schema fixes the form; that there is such a day and such an hour shows only here.
+        bucket, text = next((at, text) for at, text in enumerate(texts.to_pylist()) if not _is_instant(text))
+        raise _mismatch(scenario_id, bucket, f"{name} {text} is no instant") from None
     micros: NDArray[np.int64] = instants.combine_chunks().cast(pa.int64()).to_numpy(zero_copy_only=False)
     return micros
+
+
+def _is_instant(text: str) -> bool:
+    try:
+        pc.cast(pa.scalar(text), pa.timestamp("us", "UTC"))
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _mismatch(scenario_id: str, bucket: int, problem: str) -> ArrivalError:
     return ArrivalError(
         Code.TIME_GRID_MISMATCH,
-        f"time grid of {scenario_id}, bucket {bucket}: {problem}",
+        f"s1_time_grid_5B of {scenario_id}, bucket {bucket}: {problem}",
         hint="correct s1_time_grid_5B and seal again",
         scenario_id=scenario_id,
         bucket_index=bucket,

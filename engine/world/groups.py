@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from contracts import ArrivalError, Code
@@ -31,7 +32,7 @@ def load_group_weights(receipt: Receipt, merchant_ids: NDArray[np.uint64], grid:
     """Group weights of the given merchants on the UTC days of the grid."""
     columns = ("merchant_id", "utc_day", "tz_group_id", "p_group")
     table, merchant = only_merchants(read_table(receipt, "s4_group_weights", columns), merchant_ids)
-    days = texts_of(table["utc_day"]).astype("datetime64[D]").astype(np.int64)
+    days = _days(table["utc_day"], merchant_ids[merchant])
     kept = (days >= int(grid.day[0])) & (days <= int(grid.day[-1]))
     return GroupWeights(
         merchant[kept], days[kept], texts_of(table["tz_group_id"])[kept], table["p_group"].to_numpy()[kept]
@@ -75,6 +76,24 @@ def build_group_tables(
         site_table=sites.of_pair(merchant, zone)[kept_slots],
     )
     return groups, starts_of(merchant[first][built.exists], merchant_ids.size)
+
+
+def _days(column: pa.ChunkedArray, merchant_of_row: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Days since 1970; the few distinct texts are read once each."""
+    texts, row = np.unique(texts_of(column).astype(str), return_inverse=True)
+    days = np.empty(texts.size, np.int64)
+    for at, text in enumerate(texts.tolist()):
+        try:
+            days[at] = np.datetime64(text, "D").astype(np.int64)
+        except ValueError as failure:
+            raise ArrivalError(
+                Code.SITE_RESOLUTION_FAILED,
+                f"s4_group_weights: utc_day {text} of merchant {merchant_of_row[np.argmax(row == at)]} is no calendar day",
+                hint="correct the day and seal again",
+                dataset="s4_group_weights",
+                utc_day=text,
+            ) from failure
+    return days[row]
 
 
 def _day(day: int) -> str:
