@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from engine.seal.gate import SealResult, seal
-from engine.seal.verify import Seal, verify_seal
+from engine.seal.verify import Seal, read_seal, verify_seal
 
-__all__ = ["Seal", "SealResult", "seal", "verify_seal"]
+__all__ = ["Seal", "SealResult", "read_seal", "seal", "verify_seal"]

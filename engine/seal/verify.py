@@ -225,6 +225,19 @@ def verify_seal(receipt: Receipt, reporter: Reporter | None = None) -> Seal:
     notices = (_structural_notice(review),) if stored.structural else ()
     for notice in notices:
         reporter.notice(notice)
+    return _seal(stored, scenarios, notices)
+
+
+def read_seal(receipt: Receipt) -> Seal:
+    """The run's seal as it was written, for readers who look at single arrivals; no input is hashed.
+
+    Raises S0_GATE_MISSING_OR_INVALID for a missing, damaged or foreign seal, UPSTREAM_HASHGATE_NOT_PASSED.
+    """
+    stored = _require(receipt)
+    return _seal(stored, _check_scenarios(stored, receipt), ())
+
+
+def _seal(stored: Stored, scenarios: tuple[str, ...], notices: tuple[Notice, ...]) -> Seal:
     return Seal(
         digest=stored.gate["sealed_inputs_digest"],
         row_count=len(stored.rows),
