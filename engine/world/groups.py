@@ -86,9 +86,10 @@ def _days(column: pa.ChunkedArray, merchant_of_row: NDArray[np.uint64]) -> NDArr
         try:
             days[at] = np.datetime64(text, "D").astype(np.int64)
         except ValueError as failure:
+            merchant = merchant_of_row[np.argmax(row == at)]
             raise ArrivalError(
                 Code.SITE_RESOLUTION_FAILED,
-                f"s4_group_weights: utc_day {text} of merchant {merchant_of_row[np.argmax(row == at)]} is no calendar day",
+                f"s4_group_weights: utc_day {text} of merchant {merchant} is no calendar day",
                 hint="correct the day and seal again",
                 dataset="s4_group_weights",
                 utc_day=text,

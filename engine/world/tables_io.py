@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import pyarrow as pa
@@ -39,12 +40,16 @@ def read_bytes(path: Path) -> bytes:
 
 @dataclass(frozen=True)
 class TablePiece:
-    """One row group of a file of a dataset, to be read by whoever has time; an empty file is one piece too."""
+    """One row group of a file of a dataset, to be read by whoever has time; an empty file is one piece too.
+
+    first_row: how many rows of the file lie before it.
+    """
 
     receipt: Receipt
     dataset_id: str
     path: Path
     row_group: int
+    first_row: int
     columns: tuple[str, ...]
     tokens: Mapping[str, str]
 
@@ -55,13 +60,31 @@ class TablePiece:
             schema = pq.read_schema(self.path)
             identity = [name for name in identity_values(self.receipt, self.tokens) if name in schema.names]
             wanted = [*self.columns, *(name for name in identity if name not in self.columns)]
-            texts = [name for name in wanted if _is_text(schema.field(name).type)]
+            # A column that the schema lets a file leave out comes back all null.
+            present = [name for name in wanted if name in schema.names]
+            texts = [name for name in present if _is_text(schema.field(name).type)]
             with pq.ParquetFile(self.path, read_dictionary=texts) as file:
                 groups = [self.row_group] if file.num_row_groups else []
-                table = file.read_row_groups(groups, columns=wanted, use_threads=False)
-        table = conform(entry.id, table, where=str(self.path), columns=wanted)
+                table = file.read_row_groups(groups, columns=present, use_threads=False)
+            # Damaged pages may decode to texts that are no text; Parquet itself does not look.
+            table.validate(full=True)
+        where = f"{self.path} from row {self.first_row}" if self.first_row else str(self.path)
+        table = conform(entry.id, table, where=where, columns=wanted)
         _check_identity(self.receipt, entry, table, self.path, self.tokens)
         return table.select(list(self.columns))
+
+    def may_hold(self, column: str, values: Collection[int]) -> bool:
+        """Whether the row group's statistics leave room for any of the values; true where it has none."""
+        with _readable(self.path):
+            metadata = pq.read_metadata(self.path)
+        if not metadata.num_row_groups:
+            return True
+        group = metadata.row_group(self.row_group)
+        names = [group.column(index).path_in_schema for index in range(group.num_columns)]
+        statistics = group.column(names.index(column)).statistics
+        if statistics is None or not statistics.has_min_max:
+            return True
+        return any(statistics.min <= value <= statistics.max for value in values)
 
 
 def table_pieces(receipt: Receipt, dataset_id: str, columns: Sequence[str], **tokens: str) -> list[TablePiece]:
@@ -70,9 +93,12 @@ def table_pieces(receipt: Receipt, dataset_id: str, columns: Sequence[str], **to
     for path in locate_files(receipt, dataset_id, **tokens):
         with _readable(path):
             conform(dataset_id, pq.read_schema(path).empty_table(), where=str(path))
-            groups = pq.read_metadata(path).num_row_groups
+            metadata = pq.read_metadata(path)
+            sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        first_rows = accumulate(sizes[:-1], initial=0)
         pieces += [
-            TablePiece(receipt, dataset_id, path, group, tuple(columns), tokens) for group in range(max(groups, 1))
+            TablePiece(receipt, dataset_id, path, group, first_row, tuple(columns), tokens)
+            for group, first_row in enumerate(first_rows)
         ]
     return pieces
 
@@ -111,14 +137,25 @@ def _check_identity(receipt: Receipt, entry: Dataset, table: pa.Table, path: Pat
             continue
         for found in pc.unique(table.column(name)).to_pylist():
             if found != expected:
-                raise ArrivalError(
-                    Code.PARTITION_OR_PK_VIOLATION,
-                    f"{path.name}: column {name} holds {found!r}, but the run and its path say {expected!r}",
-                    hint="the file belongs to another run; restore the right one or correct the receipt",
-                    dataset=entry.id,
-                    path=str(path),
-                    column=name,
-                )
+                raise _of_another_run(entry, path, name, found, expected)
+
+
+def check_document_identity(receipt: Receipt, entry: Dataset, document: Mapping[str, object], path: Path) -> None:
+    """The same for the identity fields of a JSON document. Raises PARTITION_OR_PK_VIOLATION."""
+    for name, expected in identity_values(receipt, {}).items():
+        if document.get(name, expected) != expected:
+            raise _of_another_run(entry, path, name, document[name], expected)
+
+
+def _of_another_run(entry: Dataset, path: Path, name: str, found: object, expected: object) -> ArrivalError:
+    return ArrivalError(
+        Code.PARTITION_OR_PK_VIOLATION,
+        f"{path}: {name} is {found!r}, but the run and the path say {expected!r}",
+        hint="the file belongs to another run; restore the right one or correct the receipt",
+        dataset=entry.id,
+        path=str(path),
+        column=name,
+    )
 
 
 def _unreadable(path: Path, failure: Exception) -> ArrivalError:

@@ -17,9 +17,9 @@ from cpu_fallback.law import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
 from cpu_fallback.tables import Edges
 from engine.documents import read_json
 from engine.receipt import Receipt
-from engine.world.alias_blob import AliasSlices, decode_2b, decode_3b
+from engine.world.alias_blob import LAYOUT, AliasSlices, decode_2b, decode_3b
 from engine.world.codes import codes_in, only_merchants, starts_of, texts_of
-from engine.world.tables_io import locate_files, read_bytes, read_table
+from engine.world.tables_io import check_document_identity, locate_files, read_bytes, read_table
 
 MODES = {"NON_VIRTUAL": NON_VIRTUAL, "VIRTUAL_ONLY": VIRTUAL_ONLY, "HYBRID": HYBRID}
 
@@ -99,7 +99,8 @@ def load_edges(receipt: Receipt, merchant_ids: NDArray[np.uint64], mode: NDArray
     index = read_table(receipt, "edge_alias_index_3B", arrow_schema("edge_alias_index_3B").names)
     (blob_path,) = locate_files(receipt, "edge_alias_blob_3B")
     slices = decode_3b(read_bytes(blob_path), index, str(blob_path))
-    table = read_table(receipt, "edge_catalogue_3B", ("merchant_id", "edge_id", "tzid_operational"))
+    # The weights have become the blob's slots; they are read so that an impossible one is not passed over.
+    table = read_table(receipt, "edge_catalogue_3B", ("merchant_id", "edge_id", "tzid_operational", "edge_weight"))
     table, merchant = only_merchants(table, merchant_ids)
     virtual = mode[merchant] != NON_VIRTUAL
     table, merchant = table.filter(pa.array(virtual)), merchant[virtual]
@@ -109,48 +110,42 @@ def load_edges(receipt: Receipt, merchant_ids: NDArray[np.uint64], mode: NDArray
     same = (merchant[1:] == merchant[:-1]) & (names[1:] == names[:-1])
     if same.any():
         row = int(np.argmax(same))
-        raise _edge_error(merchant_ids[merchant[row]], f"edge {names[row].decode()} stands twice in the catalogue")
+        raise _edge_error(merchant_ids[merchant[row]], f"edge {names[row].decode()} stands there twice")
     start = starts_of(merchant, merchant_ids.size)
-    kept, packed = _alias_slots(slices, merchant_ids, mode, start)
     ids = np.frombuffer(bytes.fromhex(b"".join(names.tolist()).decode()), ">u8").astype(np.uint64)
-    sizes = np.diff(start) * kept
-    row_kept = np.repeat(kept, np.diff(start))
+    if not ids.all():
+        raise _edge_error(merchant_ids[merchant[np.argmin(ids)]], "edge 0000000000000000: zero is no id")
     return EdgeList(
-        start=np.append(0, np.cumsum(sizes)).astype(np.int64),
-        packed=packed,
-        ids=ids[row_kept],
-        tzids=texts_of(table["tzid_operational"])[order][row_kept],
+        start=start,
+        packed=_alias_slots(slices, merchant_ids, mode, start),
+        ids=ids,
+        tzids=texts_of(table["tzid_operational"])[order],
     )
 
 
 def _alias_slots(
     slices: AliasSlices, merchant_ids: NDArray[np.uint64], mode: NDArray[np.int8], start: NDArray[np.int64]
-) -> tuple[NDArray[np.bool_], NDArray[np.uint64]]:
-    """Which merchants have an edge table, and the packed slots of those, in merchant order."""
-    kept = np.zeros(merchant_ids.size, np.bool_)
+) -> NDArray[np.uint64]:
+    """The packed slots of the virtual merchants, in merchant order; as many as each has edges, which may be none."""
     parts = [np.empty(0, np.uint64)]
     position = {int(merchant): at for at, merchant in enumerate(slices.merchant.tolist())}
     for index in np.flatnonzero(mode != NON_VIRTUAL):
         at = position.get(int(merchant_ids[index]))
         edges = int(start[index + 1] - start[index])
-        if at is None:
-            continue
-        span = slice(int(slices.start[at]), int(slices.start[at + 1]))
+        span = slice(0, 0) if at is None else slice(int(slices.start[at]), int(slices.start[at + 1]))
         if span.stop - span.start != edges:
-            raise _edge_error(
-                merchant_ids[index],
-                f"its alias slice has {span.stop - span.start} slots, the catalogue {edges} edges",
-            )
-        kept[index] = edges > 0
-        shift = np.uint64(32 - int(slices.qbits[at]))
-        parts.append(pack(slices.prob_q[span].astype(np.uint64) << shift, slices.alias[span]))
-    return kept, np.concatenate(parts)
+            problem = f"the alias index has {span.stop - span.start} slots, the catalogue {edges} edges"
+            raise _edge_error(merchant_ids[index], problem)
+        if at is not None:
+            shift = np.uint64(32 - int(slices.qbits[at]))
+            parts.append(pack(slices.prob_q[span].astype(np.uint64) << shift, slices.alias[span]))
+    return np.concatenate(parts)
 
 
 def _edge_error(merchant: Any, problem: str) -> ArrivalError:
     return ArrivalError(
         Code.EDGE_RESOLUTION_FAILED,
-        f"edges of merchant {merchant}: {problem}",
+        f"edge_catalogue_3B, merchant {merchant}: {problem}",
         hint="edge catalogue, alias blob and alias index must come from one 3B run",
         merchant_id=int(merchant),
     )
@@ -170,18 +165,19 @@ def verify_site_alias_blob(receipt: Receipt) -> None:
 
 
 def read_document(receipt: Receipt, dataset_id: str) -> dict[str, Any]:
-    """A JSON document of the run, checked against its schema."""
+    """A JSON document of the run, checked against its schema and against the run's identity."""
     entry = dataset(dataset_id)
     (path,) = locate_files(receipt, dataset_id)
     document = read_json(path, what=dataset_id, code=entry.on_invalid, hint="restore the file and seal again")
     check_document(entry.schema, document, code=entry.on_invalid, where=str(path))
+    check_document_identity(receipt, entry, document, path)
     return dict(document)
 
 
 def verified_universe_hash(receipt: Receipt) -> str:
     """3B's universe hash, recomputed from its components and compared with the routing policy (contract facts 4.1).
 
-    Raises ROUTING_UNIVERSE_HASH_MISMATCH, ROUTING_POLICY_INVALID.
+    Raises ROUTING_UNIVERSE_HASH_MISMATCH, ROUTING_POLICY_INVALID where that policy asks for what the law does not do.
     """
     stated = read_document(receipt, "edge_universe_hash_3B")
     for component, dataset_id in (
@@ -201,6 +197,13 @@ def verified_universe_hash(receipt: Receipt) -> str:
     if computed != stated["universe_hash"]:
         raise _universe_mismatch(f"its components hash to {computed}, but it states {stated['universe_hash']}")
     policy = read_document(receipt, "virtual_routing_policy_3B")
+    layout = policy["alias_layout_version"]
+    if layout != LAYOUT.layout_version:
+        raise ArrivalError(
+            Code.ROUTING_POLICY_INVALID,
+            f"virtual_routing_policy_3B is for alias layout {layout!r}, not {LAYOUT.layout_version!r}",
+            hint="routing policy and alias blob must come from one 3B run",
+        )
     if policy["edge_universe_hash"] != computed:
         raise _universe_mismatch(f"virtual_routing_policy_3B expects {policy['edge_universe_hash']}, found {computed}")
     if policy.get("overrides"):
