@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -41,68 +41,78 @@ class CountRows:
     merged_rows: int
 
 
-class _Texts:
-    """Codes of the distinct texts of a column, in order of first sight."""
-
-    def __init__(self) -> None:
-        self._codes: dict[str, int] = {}
-
-    def encode(self, column: pa.ChunkedArray) -> NDArray[np.int64]:
-        array = column.combine_chunks()
-        if not pa.types.is_dictionary(array.type):
-            array = array.dictionary_encode()
-        if isinstance(array, pa.ChunkedArray):
-            array = array.unify_dictionaries().combine_chunks()
-        null = self._codes.setdefault("", len(self._codes)) if array.null_count else 0
-        codes = np.array(
-            [self._codes.setdefault(text or "", len(self._codes)) for text in array.dictionary.to_pylist()]
-        )
-        indices = array.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        known: NDArray[np.int64] = np.append(codes, null).astype(np.int64)
-        codes_of_rows: NDArray[np.int64] = known[indices]
-        return codes_of_rows
-
-    def ranked(self) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-        """The texts in byte order, and the rank of each code."""
-        ordered = sorted(self._codes, key=str.encode)
-        ranks = np.empty(len(ordered), np.int64)
-        ranks[[self._codes[text] for text in ordered]] = np.arange(len(ordered))
-        return tuple(ordered), ranks
+Entity = tuple[int, str, str]  # merchant id, tzid, channel; a null channel is ""
 
 
-@dataclass
-class _Gathered:
-    merchant: list[NDArray[np.uint64]] = field(default_factory=list)
-    zone: list[NDArray[np.int64]] = field(default_factory=list)
-    channel: list[NDArray[np.int64]] = field(default_factory=list)
-    bucket: list[NDArray[np.int64]] = field(default_factory=list)
-    count: list[NDArray[np.int64]] = field(default_factory=list)
-    input_rows: int = 0
+class _Drawn(NamedTuple):
+    """The rows with N > 0 of one piece; `entity` counts into the piece's own `entities`."""
+
+    entities: list[Entity]
+    entity: NDArray[np.int32]
+    bucket: NDArray[np.int32]
+    arrivals: NDArray[np.int32]
+    input_rows: int
 
 
-def load_counts(receipt: Receipt, scenario_id: str, buckets: int, max_count: int, threads: int) -> CountRows:
-    """Read, check and merge the counts of a scenario; row groups are read on `threads` threads.
+def load_counts(
+    receipt: Receipt,
+    scenario_id: str,
+    buckets: int,
+    max_count: int,
+    threads: int,
+    merchant_ids: Collection[int] | None = None,
+) -> CountRows:
+    """Read, check and merge the counts of a scenario, or of some merchants; row groups are read on `threads` threads.
 
     Accepts any row order, several files, repeated keys, zeros, null channels, plain or dictionary strings.
     Raises S1_OR_S3_OUTPUT_MISSING for rows the schema or the guardrail forbids, TIME_GRID_MISMATCH for a bucket
     without a grid row.
     """
-    gathered, zones, channels = _Gathered(), _Texts(), _Texts()
 
-    def read(piece: TablePiece) -> tuple[int, pa.Table]:
+    def read(piece: TablePiece) -> _Drawn:
         table = piece.read()
         _check_rows(table, scenario_id, buckets, max_count)
-        return table.num_rows, table.filter(pc.greater(table["count_N"], 0))
+        return _drawn_rows(table, merchant_ids)
 
     pieces = table_pieces(receipt, "s3_bucket_counts_5B", _COLUMNS, scenario_id=scenario_id)
-    for rows, drawn in ordered(read, pieces, threads, Cancellation()):
-        gathered.input_rows += rows
-        gathered.merchant.append(drawn["merchant_id"].to_numpy())
-        gathered.zone.append(zones.encode(drawn["zone_representation"]))
-        gathered.channel.append(channels.encode(drawn["channel_group"]))
-        gathered.bucket.append(drawn["bucket_index"].to_numpy())
-        gathered.count.append(drawn["count_N"].to_numpy())
-    return _merge(gathered, zones, channels, buckets)
+    if merchant_ids is not None:
+        pieces = [piece for piece in pieces if piece.may_hold("merchant_id", merchant_ids)]
+    return _merge(list(ordered(read, pieces, threads, Cancellation())), buckets)
+
+
+def _drawn_rows(table: pa.Table, merchant_ids: Collection[int] | None) -> _Drawn:
+    """Rows with N > 0, their three entity columns folded into one index: texts are handled once an entity."""
+    wanted = pc.greater(table["count_N"], 0)
+    if merchant_ids is not None:
+        wanted = pc.and_(wanted, pc.is_in(table["merchant_id"], pa.array(merchant_ids, pa.uint64())))
+    drawn = table.filter(wanted).combine_chunks()
+    merchant, merchants = _encoded(drawn["merchant_id"])
+    zone, zones = _encoded(drawn["zone_representation"])
+    channel, channels = _encoded(drawn["channel_group"])
+    key, keys = _encoded(pa.chunked_array([pa.array((merchant * len(zones) + zone) * len(channels) + channel)]))
+    entities = [
+        (
+            merchants[k // len(channels) // len(zones)],
+            zones[k // len(channels) % len(zones)],
+            channels[k % len(channels)],
+        )
+        for k in keys[:-1]
+    ]
+    return _Drawn(
+        [(merchant_id, tzid, text or "") for merchant_id, tzid, text in entities],
+        key.astype(np.int32),
+        drawn["bucket_index"].to_numpy().astype(np.int32),
+        drawn["count_N"].to_numpy().astype(np.int32),
+        table.num_rows,
+    )
+
+
+def _encoded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[Any]]:
+    """Index of each value among the distinct ones (a null is one of them), and those."""
+    coded = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    array = coded.combine_chunks()
+    values = [*array.dictionary.to_pylist(), None]
+    return array.indices.fill_null(len(values) - 1).to_numpy(zero_copy_only=False).astype(np.int64), values
 
 
 def _check_rows(table: pa.Table, scenario_id: str, buckets: int, max_count: int) -> None:
@@ -132,54 +142,51 @@ def _check_rows(table: pa.Table, scenario_id: str, buckets: int, max_count: int)
             )
 
 
-def _merge(gathered: _Gathered, zones: _Texts, channels: _Texts, buckets: int) -> CountRows:
-    merchant = _joined(gathered.merchant, np.uint64)
-    bucket = _joined(gathered.bucket, np.int64)
-    merchant_ids = np.sort(pc.unique(pa.array(merchant)).to_numpy())
-    merchant_code = np.searchsorted(merchant_ids, merchant).astype(np.int64)
-    zone_texts, zone_rank = zones.ranked()
-    channel_texts, channel_rank = channels.ranked()
-    pairs = len(zone_texts) * len(channel_texts)
-    entity_key = (
-        merchant_code * pairs
-        + zone_rank[_joined(gathered.zone, np.int64)] * len(channel_texts)
-        + channel_rank[_joined(gathered.channel, np.int64)]
-    )
-    entities, entity = _ranked_codes(entity_key)
-    order, first = _sorted_groups(merchant_code * buckets + bucket, entity, entities.size)
-    counts = np.add.reduceat(_joined(gathered.count, np.int64)[order], first) if first.size else np.empty(0, np.int64)
+def _merge(pieces: list[_Drawn], buckets: int) -> CountRows:
+    entities = sorted({entity for piece in pieces for entity in piece.entities}, key=_law_order)
+    rank = {entity: index for index, entity in enumerate(entities)}
+    entity = _joined(np.array([rank[e] for e in piece.entities], np.int32)[piece.entity] for piece in pieces)
+    bucket = _joined(piece.bucket for piece in pieces)
+    merchant_ids, entity_merchant = np.unique(np.array([e[0] for e in entities], np.uint64), return_inverse=True)
+    zones, entity_zone = _coded([e[1] for e in entities])
+    channels, entity_channel = _coded([e[2] for e in entities])
+    order, first = _sorted_groups(entity_merchant[entity] * buckets + bucket, entity, len(entities))
+    single = _joined(piece.arrivals for piece in pieces)[order]
+    counts = np.add.reduceat(single, first, dtype=np.int64) if first.size else np.empty(0, np.int64)
     kept = order[first]
-    _check_total(counts, bucket[kept], merchant_ids[merchant_code[kept]])
+    _check_total(counts, bucket[kept], [entities[e][0] for e in entity[kept[counts > np.iinfo(np.int32).max]]])
+    input_rows = sum(piece.input_rows for piece in pieces)
     return CountRows(
-        rows=Rows(entity[kept].astype(np.int32), bucket[kept].astype(np.int32), counts.astype(np.int32)),
+        rows=Rows(entity[kept], bucket[kept], counts.astype(np.int32)),
         merchant_ids=merchant_ids,
-        zones=zone_texts,
-        channels=channel_texts,
-        entity_merchant=(entities // pairs).astype(np.int32) if pairs else np.empty(0, np.int32),
-        entity_zone=(entities % pairs // len(channel_texts)).astype(np.int32) if pairs else np.empty(0, np.int32),
-        entity_channel=(entities % len(channel_texts)).astype(np.int32) if pairs else np.empty(0, np.int32),
-        input_rows=gathered.input_rows,
-        zero_rows=gathered.input_rows - merchant.size,
-        merged_rows=merchant.size - kept.size,
+        zones=zones,
+        channels=channels,
+        entity_merchant=entity_merchant.astype(np.int32),
+        entity_zone=entity_zone,
+        entity_channel=entity_channel,
+        input_rows=input_rows,
+        zero_rows=input_rows - entity.size,
+        merged_rows=entity.size - kept.size,
     )
 
 
-def _joined(parts: Iterable[NDArray[Any]], kind: type) -> NDArray[Any]:
-    return np.concatenate([np.empty(0, kind), *parts])
+def _law_order(entity: Entity) -> tuple[int, bytes, bytes]:
+    """Texts compare by bytes (LAW section 5)."""
+    return entity[0], entity[1].encode(), entity[2].encode()
 
 
-def _ranked_codes(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The distinct keys ascending, and each key's rank; by hashing, since keys repeat thousands of times."""
-    encoded = pa.array(keys).dictionary_encode()
-    distinct = encoded.dictionary.to_numpy()
-    order = np.argsort(distinct)
-    rank = np.empty(distinct.size, np.int64)
-    rank[order] = np.arange(distinct.size)
-    return distinct[order], rank[encoded.indices.to_numpy()] if keys.size else np.empty(0, np.int64)
+def _coded(texts: list[str]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
+    vocabulary = tuple(sorted(set(texts), key=str.encode))
+    index = {text: code for code, text in enumerate(vocabulary)}
+    return vocabulary, np.array([index[text] for text in texts], np.int32)
+
+
+def _joined(parts: Iterable[NDArray[np.int32]]) -> NDArray[np.int32]:
+    return np.concatenate([np.empty(0, np.int32), *parts])
 
 
 def _sorted_groups(
-    segment: NDArray[np.int64], entity: NDArray[np.int64], entities: int
+    segment: NDArray[np.int64], entity: NDArray[np.int32], entities: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Row order by (segment, entity), and where each distinct pair starts in it."""
     if segment.size == 0:
@@ -191,16 +198,15 @@ def _sorted_groups(
         changed = key[1:] != key[:-1]
     else:
         order = np.lexsort((entity, segment))
-        changed = (segment[order][1:] != segment[order][:-1]) | (entity[order][1:] != entity[order][:-1])
+        changed = (np.diff(segment[order]) != 0) | (np.diff(entity[order]) != 0)
     return order, np.flatnonzero(np.append(True, changed))
 
 
-def _check_total(counts: NDArray[np.int64], bucket: NDArray[np.int64], merchant: NDArray[np.uint64]) -> None:
-    over = counts > np.iinfo(np.int32).max
-    if over.any():
-        row = int(np.argmax(over))
+def _check_total(counts: NDArray[np.int64], bucket: NDArray[np.int32], over: list[int]) -> None:
+    if over:
+        row = int(np.argmax(counts))
         raise ArrivalError(
             Code.S1_OR_S3_OUTPUT_MISSING,
-            f"repeated rows of merchant {merchant[row]}, bucket {bucket[row]} add up to {counts[row]} arrivals",
+            f"repeated rows of merchant {over[0]}, bucket {bucket[row]} add up to {counts[row]} arrivals",
             hint="a merged count must stay below 2^31; correct the counts and seal again",
         )
