@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,11 @@ def load_world(
     strict: bool = False,
     accept_tz_cache: bool = False,
     threads: int | None = None,
+    merchant_ids: Collection[int] | None = None,
 ) -> World:
-    """Read one scenario of a run directory.
+    """Read one scenario of a run directory, or the part of it that belongs to the given merchants.
+
+    The part has the arrivals that the whole has for them, since no merchant's depend on another's.
 
     `scenario_id` may be left out where the run has only one. `strict` makes every fallback an error;
     `accept_tz_cache` turns a disagreement of the tz cache with tzdata into a notice. Every sealed input is hashed and
@@ -94,7 +98,9 @@ def load_world(
     universe_hash = verified_universe_hash(receipt)
     verify_site_alias_blob(receipt)
     grid = load_grid(receipt, scenario, settings.max_bucket_seconds)
-    counts = load_counts(receipt, scenario, grid.start_us.size, settings.max_count, threads or available_cores())
+    counts = load_counts(
+        receipt, scenario, grid.start_us.size, settings.max_count, threads or available_cores(), merchant_ids
+    )
     return _assemble(_Source(receipt, seal, scenario, settings, universe_hash), grid, counts, accept_tz_cache)
 
 
