@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,12 +11,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from contracts import arrow_schema
+from cpu_fallback.spread import RowFacts, spread_rows
+from cpu_fallback.tables import Columns
 from engine.backend import BatchResult
 from engine.world.load import World
 
 
 class Assembler:
-    """Turns slices of batch results into record batches; holds the texts once for the whole run."""
+    """Turns batch results into record batches; holds the texts once for the whole run."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -25,32 +28,37 @@ class Assembler:
         # The null channel is the empty text, which sorts first; on disk it is a null again.
         self._has_null_channel = world.channels[:1] == ("",)
         self._channels = pa.array(world.channels[int(self._has_null_channel) :], pa.string())
+        self._full_constants = self._constant_columns(0)
 
-    @property
-    def row_group_rows(self) -> int:
-        """Rows a record batch, and so a row group, should have."""
-        return self._options.row_group_rows
+    def batches(self, result: BatchResult) -> Iterator[pa.RecordBatch]:
+        """The batch in pieces of `row_group_rows`, each a row group of the file it goes to."""
+        facts = self._row_facts(result)
+        size = result.batch.arrivals
+        for first in range(0, size, self._options.row_group_rows):
+            last = min(first + self._options.row_group_rows, size)
+            yield self._record_batch(result.columns, facts, first, last)
 
-    @cached_property
-    def _constants(self) -> dict[str, str]:
-        world, identity = self._world, self._world.receipt.identity
-        return {
-            "manifest_fingerprint": identity.manifest_fingerprint,
-            "parameter_hash": identity.parameter_hash,
-            "scenario_id": world.scenario_id,
-            "routing_universe_hash": world.universe_hash,
-            "s4_spec_version": world.seal.spec_version,
-        }
+    def whole(self, result: BatchResult) -> pa.RecordBatch:
+        """The batch as one record batch."""
+        return self._record_batch(result.columns, self._row_facts(result), 0, result.batch.arrivals)
 
-    def assemble(self, result: BatchResult, first: int, last: int) -> pa.RecordBatch:
-        """Arrivals first to last (half-open, within the batch) as a record batch."""
-        columns, tables = result.columns, self._world.tables
-        rows = slice(*result.batch.rows)
-        row = columns.row[first:last]
-        entity = self._world.rows.entity[rows]
+    def _row_facts(self, result: BatchResult) -> RowFacts:
+        rows, tables = self._world.rows, self._world.tables
+        span = slice(*result.batch.rows)
+        entity = rows.entity[span]
+        return RowFacts(
+            tables.merchants.id[tables.entities.merchant[entity]],
+            tables.entities.zone[entity],
+            tables.entities.channel[entity],
+            rows.bucket[span].astype(np.int64),
+        )
+
+    def _record_batch(self, columns: Columns, facts: RowFacts, first: int, last: int) -> pa.RecordBatch:
+        """Arrivals first to last (half-open, within the batch)."""
+        row = spread_rows(facts, columns.row[first:last])
         size = last - first
         virtual = columns.is_virtual[first:last]
-        clocks = _Validity(virtual, everywhere=self._options.mirror_dual_clock)
+        clocks = None if self._options.mirror_dual_clock else _Validity(virtual)
         primary = columns.primary[first:last]
         local = columns.local_us[first:last]
         settlement, settlement_local = columns.settlement[first:last], columns.settlement_local_us[first:last]
@@ -59,12 +67,11 @@ class Assembler:
             settlement_local = np.where(virtual, settlement_local, local)
         place = columns.place[first:last]
         arrays = {
-            **{name: _constant(value, size) for name, value in self._constants.items()},
-            "seed": _plain(np.full(size, self._world.receipt.identity.seed, np.uint64)),
-            "merchant_id": _plain(tables.merchants.id[tables.entities.merchant[entity]][row]),
-            "zone_representation": self._zone(tables.entities.zone[entity][row]),
-            "channel_group": self._channel(tables.entities.channel[entity][row]),
-            "bucket_index": _plain(self._world.rows.bucket[rows].astype(np.int64)[row]),
+            **self._constants(size),
+            "merchant_id": _plain(row.merchant_id),
+            "zone_representation": self._zone(row.zone),
+            "channel_group": self._channel(row.channel),
+            "bucket_index": _plain(row.bucket),
             "arrival_seq": _plain(columns.arrival_seq[first:last]),
             "ts_utc": self._timestamp(columns.ts_us[first:last], "UTC"),
             "tzid_primary": self._zone(primary),
@@ -73,21 +80,41 @@ class Assembler:
             "ts_local_settlement": self._timestamp(settlement_local, None, clocks),
             "tzid_operational": self._zone(primary, clocks),
             "ts_local_operational": self._timestamp(local, None, clocks),
-            "is_virtual": _bits(virtual),
+            "is_virtual": pa.Array.from_buffers(pa.bool_(), size, [None, _bitmap(virtual)], 0),
             "site_id": _plain(place, _Validity(~virtual)),
             "edge_id": _plain(place, _Validity(virtual)),
         }
         return pa.RecordBatch.from_arrays([arrays[name] for name in self.schema.names], schema=self.schema)
 
+    def _constants(self, size: int) -> dict[str, pa.Array]:
+        """Columns of one value, slices of arrays that are made once: threads may share them, since none changes."""
+        full = self._full_constants
+        if len(full["seed"]) < size:
+            full = self._full_constants = self._constant_columns(size)
+        return {name: array.slice(0, size) for name, array in full.items()}
+
+    def _constant_columns(self, size: int) -> dict[str, pa.Array]:
+        world, identity = self._world, self._world.receipt.identity
+        texts = {
+            "manifest_fingerprint": identity.manifest_fingerprint,
+            "parameter_hash": identity.parameter_hash,
+            "scenario_id": world.scenario_id,
+            "routing_universe_hash": world.universe_hash,
+            "s4_spec_version": world.seal.spec_version,
+        }
+        zeros = np.zeros(size, np.int32)
+        columns = {name: _coded(zeros, pa.array([text], pa.string())) for name, text in texts.items()}
+        return {**columns, "seed": _plain(np.full(size, identity.seed, np.uint64))}
+
     def _zone(self, codes: NDArray[np.int32], validity: _Validity | None = None) -> pa.Array:
-        return pa.DictionaryArray.from_arrays(_plain(codes, validity), self._tzids)
+        return _coded(codes, self._tzids, validity)
 
     def _channel(self, codes: NDArray[np.int32]) -> pa.Array:
         validity = None
         if self._has_null_channel:
             validity = _Validity(codes > 0)
             codes = codes - np.int32(1)
-        return pa.DictionaryArray.from_arrays(_plain(codes, validity), self._channels)
+        return _coded(codes, self._channels, validity)
 
     def _timestamp(
         self, values: NDArray[np.int64], zone: str | None = None, validity: _Validity | None = None
@@ -102,8 +129,8 @@ class Assembler:
 class _Validity:
     """Which elements are not null, as Arrow's bitmap."""
 
-    def __init__(self, valid: NDArray[np.bool_], everywhere: bool = False) -> None:
-        self.nulls = 0 if everywhere else int(valid.size - np.count_nonzero(valid))
+    def __init__(self, valid: NDArray[np.bool_]) -> None:
+        self.nulls = int(valid.size - np.count_nonzero(valid))
         self.bitmap = _bitmap(valid) if self.nulls else None
 
 
@@ -111,17 +138,14 @@ def _bitmap(flags: NDArray[np.bool_]) -> pa.Buffer:
     return pa.py_buffer(np.packbits(flags, bitorder="little"))
 
 
-def _bits(flags: NDArray[np.bool_]) -> pa.Array:
-    return pa.Array.from_buffers(pa.bool_(), flags.size, [None, _bitmap(flags)], 0)
-
-
-def _plain(values: NDArray[np.generic], validity: _Validity | None = None) -> pa.Array:
-    buffer = pa.py_buffer(np.ascontiguousarray(values))
-    validity = validity or _Validity(np.ones(0, np.bool_))
+def _plain(values: NDArray[Any], validity: _Validity | None = None) -> pa.Array:
+    buffers = [validity.bitmap if validity else None, pa.py_buffer(np.ascontiguousarray(values))]
     return pa.Array.from_buffers(
-        pa.from_numpy_dtype(values.dtype), values.size, [validity.bitmap, buffer], validity.nulls
+        pa.from_numpy_dtype(values.dtype), values.size, buffers, validity.nulls if validity else 0
     )
 
 
-def _constant(value: str, size: int) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(_plain(np.zeros(size, np.int32)), pa.array([value], pa.string()))
+def _coded(codes: NDArray[np.int32], texts: pa.Array, validity: _Validity | None = None) -> pa.Array:
+    # Codes come from tables that were checked when they were loaded; looking at each again would cost as much as
+    # the rest of the column.
+    return pa.DictionaryArray.from_arrays(_plain(codes, validity), texts, safe=False)

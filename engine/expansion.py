@@ -25,6 +25,6 @@ def expand(plan: Plan, *, backend: BackendName = "cpu", threads: int | None = No
 
         def compute(batch: Batch) -> pa.RecordBatch:
             result: BatchResult = expand_batch(batch)
-            return assembler.assemble(result, 0, result.batch.arrivals)
+            return assembler.whole(result)
 
         yield from ordered(compute, plan.batches, threads or available_cores(), Cancellation())
