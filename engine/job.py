@@ -9,18 +9,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 import pyarrow as pa
 
-from contracts import ArrivalError, Code, Notice, dataset
+from contracts import ArrivalError, Code, Notice, check_token, dataset
 from engine.assemble import Assembler
 from engine.backend import Backend, BackendName, BatchResult, Expander, choose_backend
 from engine.batch_checks import check_batch
-from engine.lock import run_lock
+from engine.lock import STAGING, clear_leftovers, run_lock
 from engine.machine import available_cores, peak_rss_bytes
 from engine.output.metadata import file_metadata
 from engine.output.parts import FileFormat, PartReceipt, PartWriter
-from engine.output.publish import Outcome, Published, publish_events
+from engine.output.publish import Outcome, Publication, Published, publication
 from engine.output.verify import verify_staged
 from engine.pipeline import Cancellation, ordered
 from engine.planning import DEFAULT_BATCH_ARRIVALS, Batch, Plan, plan
@@ -31,8 +32,8 @@ from engine.report.ledger import Ledger
 from engine.report.rng_logs import update_rng_logs
 from engine.report.run_report import append_line, failure_facts, report_head, scenario_facts, utc_now
 from engine.seal import Seal, verify_seal
-from engine.staging import publish_files, staging
-from engine.world.load import World, load_world, scenario_ids
+from engine.staging import staging, writing
+from engine.world.load import World, load_world
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,15 @@ class RunOptions:
     replace: bool = False
     format: FileFormat = "parquet"
     accept_tz_cache: bool = False
+
+    def __post_init__(self) -> None:
+        for name, known in (("backend", get_args(BackendName)), ("format", get_args(FileFormat))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
+        for name in ("threads", "batch_arrivals"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
 
 
 @dataclass(frozen=True)
@@ -122,6 +132,8 @@ def run(run_root: Path | str, options: RunOptions | None = None, reporter: Repor
     started = utc_now()
     try:
         with run_lock(receipt.run_root):
+            if leftovers := clear_leftovers(receipt.run_root):
+                reporter.message(f"removed {leftovers} staging director{'ies' if leftovers > 1 else 'y'} of killed runs")
             return _run(receipt, options, reporter)
     except Exception as failure:
         error = failure if isinstance(failure, ArrivalError) else _unexpected(failure)
@@ -148,6 +160,8 @@ def _scenario_of(error: ArrivalError) -> str | None:
 
 
 def _run(receipt: Receipt, options: RunOptions, reporter: Reporter) -> RunResult:
+    for scenario_id in options.scenarios:
+        check_token("scenario_id", scenario_id)
     backend = choose_backend(options.backend)
     if options.backend == "auto":
         reporter.message(f"backend {backend.name}: {backend.reason}")
@@ -155,98 +169,116 @@ def _run(receipt: Receipt, options: RunOptions, reporter: Reporter) -> RunResult
         seal = verify_seal(receipt, reporter)
     for notice in seal.notices:
         reporter.notice(notice)
-    job = _Job(receipt, seal, backend, options, reporter)
-    scenarios = options.scenarios or scenario_ids(receipt)
-    if not scenarios:
+    unknown = [scenario_id for scenario_id in options.scenarios if scenario_id not in seal.scenario_set]
+    if unknown:
         raise ArrivalError(
             Code.S1_OR_S3_OUTPUT_MISSING,
-            f"no bucket counts of seed {receipt.identity.seed} below {receipt.run_root}",
-            hint="check the seed and manifest_fingerprint of run_receipt.json",
+            f"no time grid and bucket counts of scenario {', '.join(unknown)}; sealed: {', '.join(seal.scenario_set)}",
+            hint="name scenarios that were sealed, or leave --scenario out for all of them",
+            scenarios=list(seal.scenario_set),
         )
-    return RunResult(tuple(_run_scenario(job, scenario) for scenario in scenarios), backend.name)
+    job = _Job(receipt, seal, backend, options, reporter)
+    results = [_run_scenario(job, scenario_id) for scenario_id in options.scenarios or seal.scenario_set]
+    return RunResult(tuple(results), backend.name)
 
 
 def _run_scenario(job: _Job, scenario_id: str) -> ScenarioResult:
+    try:
+        with staging(job.receipt.run_root, f"{STAGING}-{scenario_id}") as staged:
+            return _expand_and_publish(job, scenario_id, staged)
+    except ArrivalError as error:
+        # So that the run report says whose failure it is, wherever it was noticed.
+        error.context.setdefault("scenario_id", scenario_id)
+        raise
+
+
+def _expand_and_publish(job: _Job, scenario_id: str, staged: Path) -> ScenarioResult:
+    """One scenario: everything is written to `staged` first; arrivals, diagnostics, logs and report appear together."""
     reporter, options = job.reporter, job.options
     begin, before, started = time.perf_counter(), dict(reporter.phases), utc_now()
-    with staging(job.receipt.run_root, f"arrivals-{scenario_id}") as staged:
-        with reporter.phase("read"):
-            world = load_world(
-                job.receipt.run_root,
-                scenario_id,
-                seal=job.seal,
-                strict=options.strict,
-                accept_tz_cache=options.accept_tz_cache,
-                threads=job.threads,
-            )
-        for notice in world.notices:
-            reporter.notice(notice)
-        with reporter.phase("plan"):
-            batches = plan(world, options.batch_arrivals)
-        ledger, parts, work = _expand_and_write(job, batches, staged / "events")
-        with reporter.phase("report"):
-            write_summary(ledger, staged / "summary.parquet")
-            anomalies = write_anomalies(ledger, staged / "anomalies.parquet")
+    with reporter.phase("read"):
+        world = load_world(
+            job.receipt.run_root,
+            scenario_id,
+            seal=job.seal,
+            strict=options.strict,
+            accept_tz_cache=options.accept_tz_cache,
+            threads=job.threads,
+        )
+    for notice in world.notices:
+        reporter.notice(notice)
+    with reporter.phase("plan"):
+        batches = plan(world, options.batch_arrivals)
+    ledger, parts, work = _expand_and_write(job, batches, staged / "events")
+    with reporter.phase("report"):
+        write_summary(ledger, staged / "summary.parquet")
+        anomalies = write_anomalies(ledger, staged / "anomalies.parquet")
+    with publication() as output:
         with reporter.phase("publish"):
-            final = dataset("arrival_events_5B").locate(job.receipt.run_root, _tokens(world))
-            outcome = publish_events(
-                staged / "events",
-                final,
-                Published(options.format, ledger.digest),
-                replace=options.replace,
-                retired=staged / "retired",
-            )
-            _publish_diagnostics(world, staged, outcome)
-            accounts = ledger.accounting()
-            update_rng_logs(world, accounts, utc_now(), staged)
-    seconds = time.perf_counter() - begin
-    phases = {name: spent - before.get(name, 0.0) for name, spent in reporter.phases.items()}
-    result = ScenarioResult(
-        scenario_id=scenario_id,
-        arrivals=ledger.digest.rows,
-        physical=ledger.digest.rows - ledger.virtual,
-        virtual=ledger.virtual,
-        parts=len(parts),
-        bytes=sum(part.bytes for part in parts),
-        digest=str(ledger.digest),
-        path=final,
-        published=outcome,
-        merged_rows=world.merged_rows,
-        fallbacks=ledger.fallbacks(),
-        seconds=seconds,
-        phases={name: spent for name, spent in phases.items() if spent > 0.0},
-        arrivals_per_second=ledger.digest.rows / seconds,
-        peak_rss_bytes=peak_rss_bytes(),
-        notices=(*job.seal.notices, *world.notices),
+            outcome = _publish(job, output, ledger, staged)
+        seconds = time.perf_counter() - begin
+        phases = {name: spent - before.get(name, 0.0) for name, spent in reporter.phases.items()}
+        result = ScenarioResult(
+            scenario_id=scenario_id,
+            arrivals=ledger.digest.rows,
+            physical=ledger.digest.rows - ledger.virtual,
+            virtual=ledger.virtual,
+            parts=len(parts),
+            bytes=sum(part.bytes for part in parts),
+            digest=str(ledger.digest),
+            path=_place(world, "arrival_events_5B"),
+            published=outcome,
+            merged_rows=world.merged_rows,
+            fallbacks=ledger.fallbacks(),
+            seconds=seconds,
+            phases={name: spent for name, spent in phases.items() if spent > 0.0},
+            arrivals_per_second=ledger.digest.rows / seconds,
+            peak_rss_bytes=peak_rss_bytes(),
+            notices=(*job.seal.notices, *world.notices),
+        )
+        head = report_head(job.receipt.identity, scenario_id, started)
+        performance = {**_performance(job, result), "anomalies": anomalies, "thread_seconds": dict(work)}
+        append_line(job.receipt, {**head, **_PASSED, **scenario_facts(ledger, ledger.accounting()), **performance})
+    return result
+
+
+def _publish(job: _Job, output: Publication, ledger: Ledger, staged: Path) -> Outcome:
+    world = ledger.world
+    outcome = output.events(
+        staged / "events",
+        _place(world, "arrival_events_5B"),
+        Published(job.options.format, ledger.digest),
+        replace=job.options.replace,
     )
-    performance = {
+    output.file(staged / "summary.parquet", _place(world, "s4_arrival_summary_5B"))
+    output.file(staged / "anomalies.parquet", _place(world, "s4_arrival_anomalies_5B"))
+    update_rng_logs(world, ledger.accounting(), utc_now(), staged)
+    return outcome
+
+
+def _place(world: World, dataset_id: str) -> Path:
+    tokens = world.receipt.identity.tokens(scenario_id=world.scenario_id)
+    return dataset(dataset_id).locate(world.receipt.run_root, tokens)
+
+
+# verify_staged has read the parts back and found them whole, or nothing would be published.
+_PASSED = {"status": "PASS", "error_code": None, "error_message": None, "schema_ok": True, "partition_ok": True}
+
+
+def _performance(job: _Job, result: ScenarioResult) -> dict[str, object]:
+    """How the run went: what differs from one run of the same scenario to the next."""
+    return {
         "backend": job.backend.name,
         "threads": job.threads,
-        "batch_arrivals": options.batch_arrivals,
-        "format": options.format,
+        "batch_arrivals": job.options.batch_arrivals,
+        "format": job.options.format,
         "parts": result.parts,
         "bytes": result.bytes,
-        "published": outcome,
-        "anomalies": anomalies,
+        "published": result.published,
         "rows_per_second": result.arrivals_per_second,
         "peak_rss_bytes": result.peak_rss_bytes,
-        "durations": {"wall_ms": round(seconds * 1000), "phase_seconds": dict(result.phases)},
-        "thread_seconds": dict(work),
+        "durations": {"wall_ms": round(result.seconds * 1000), "phase_seconds": dict(result.phases)},
     }
-    # verify_staged has read the parts back and found them whole, or nothing would be published.
-    checks = {
-        "status": "PASS",
-        "error_code": None,
-        "error_message": None,
-        "schema_ok": True,
-        "partition_ok": True,
-    }
-    facts = scenario_facts(ledger, accounts)
-    append_line(
-        job.receipt,
-        {**report_head(job.receipt.identity, scenario_id, started), **checks, **facts, **performance},
-    )
-    return result
 
 
 def _expand_and_write(
@@ -254,7 +286,8 @@ def _expand_and_write(
 ) -> tuple[Ledger, tuple[PartReceipt, ...], Mapping[str, float]]:
     """Every batch to a part file in `directory`, on threads; the parts are read back before this returns."""
     assembler, ledger, work = Assembler(batches.world), Ledger(batches.world), _WorkSeconds()
-    directory.mkdir()
+    with writing("arrivals", directory):
+        directory.mkdir()
     writer = PartWriter(
         directory,
         assembler.schema,
@@ -290,21 +323,8 @@ def _expand_and_write(
 def _record_batches(
     job: _Job, assembler: Assembler, result: BatchResult, cancellation: Cancellation
 ) -> Iterator[pa.RecordBatch]:
-    size, step = result.batch.arrivals, assembler.row_group_rows
-    for first in range(0, size, step):
+    for batch in assembler.batches(result):
+        yield batch
+        # Asked for again: the last one is written.
         cancellation.check()
-        last = min(first + step, size)
-        yield assembler.assemble(result, first, last)
-        job.reporter.advance(last - first)
-
-
-def _tokens(world: World) -> dict[str, str]:
-    return world.receipt.identity.tokens(scenario_id=world.scenario_id)
-
-
-def _publish_diagnostics(world: World, staged: Path, outcome: Outcome) -> None:
-    """Summary and anomalies follow the events: the same events have the same ones, so those stay if they stand."""
-    for dataset_id, name in (("s4_arrival_summary_5B", "summary"), ("s4_arrival_anomalies_5B", "anomalies")):
-        final = dataset(dataset_id).locate(world.receipt.run_root, _tokens(world))
-        if outcome != "identical" or not final.exists():
-            publish_files([(staged / f"{name}.parquet", final)])
+        job.reporter.advance(batch.num_rows)
