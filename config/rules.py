@@ -86,6 +86,20 @@ def _alias_layout(document: Mapping[str, Any]) -> Iterator[Fault]:
         yield "profile_mixture_v2.merchant_size_buckets.small_sites_max", "is not below mid_sites_max"
 
 
+def _validation(document: Mapping[str, Any]) -> Iterator[Fault]:
+    upstream = document["require_upstream_pass"]
+    demanded = [*upstream["layer1_required"], *upstream["layer2_required"]]
+    for segment in upstream["optional"]:
+        if segment in demanded:
+            yield "require_upstream_pass.optional", f"lists {segment}, which is required as well"
+    factor = document["realism_checks"]["lgcp_realism"]["factor_bounds"]
+    yield from _ascending("realism_checks.lgcp_realism.factor_bounds", factor)
+    for level in ("b", "bplus"):
+        sentinels = document["calibration_sentinels"][level]
+        for name in ("virtual_share", "residual_sd"):
+            yield from _ascending(f"calibration_sentinels.{level}.{name}", sentinels[name])
+
+
 def _ascending(key: str, bounds: list[Any]) -> Iterator[Fault]:
     if bounds[0] > bounds[1]:
         yield key, f"[{bounds[0]}, {bounds[1]}] is not ascending"
@@ -98,4 +112,5 @@ _RULES: dict[str, Callable[[Mapping[str, Any]], Iterator[Fault]]] = {
     "arrival_count_config_5B": _count,
     "day_effect_policy_v1": _day_effect,
     "alias_layout_policy_v1": _alias_layout,
+    "validation_policy_5B": _validation,
 }
