@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,17 @@ def arrivals(*arguments, **options):
         check=False,
         **options,
     )
+
+
+@contextmanager
+def running(*arguments):
+    """A command at work, killed at the end if it still is."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command_line(*arguments), env=environment(), **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -297,6 +309,52 @@ class TestDoctor:
         assert (done.returncode, done.stderr) == (0, "")
 
 
+class TestSynth:
+    def test_a_world_from_nothing_to_arrivals(self, tmp_path):
+        root = tmp_path / "world"
+        made = arrivals("synth", root, "--seed", "7", "--scale", "0.05")
+        assert made.returncode == 0, made.stderr
+        assert f"arrivals seal {root}" in made.stdout
+        assert arrivals("seal", root, "--quiet").returncode == 0
+        document = json.loads(arrivals("run", root, "--json").stdout)
+        assert document["status"] == "PASS"
+        assert document["scenarios"][0]["arrivals"] > 1000
+
+
+class TestDemo:
+    def test_the_demo_and_each_command_it_recommends(self, tmp_path):
+        root = tmp_path / "a demo"
+        done = arrivals("demo", root)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("  ok   ") == 4
+        assert "FAIL" not in done.stdout
+        commands = [line.strip() for line in done.stdout.split("Next:")[1].splitlines() if line.strip()]
+        assert len(commands) == 3
+        for command in commands:
+            shell = command.replace("arrivals ", f"{sys.executable} -m engine ")
+            tried = subprocess.run(
+                ["bash", "-c", shell],
+                env=environment(),
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert tried.returncode == 0, (command, tried.stderr)
+
+        again = json.loads(arrivals("demo", root, "--json").stdout)
+        assert (again["status"], again["reused"]) == ("PASS", True)
+        assert {scenario["published"] for scenario in again["scenarios"]} == {"identical"}
+
+    def test_refuses_a_directory_of_other_files(self, tmp_path):
+        mine = tmp_path / "letter.txt"
+        mine.write_text("dear reader", encoding="utf-8")
+        done = arrivals("demo", tmp_path)
+        assert done.returncode == 1
+        assert "IO_WRITE_CONFLICT" in done.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
 class TestInterruption:
     @pytest.mark.parametrize(
         ("sent", "code", "word"),
@@ -304,22 +362,17 @@ class TestInterruption:
         ids=["Ctrl-C", "SIGTERM"],
     )
     def test_a_run_stops_at_once_and_cleans_up(self, long_world, sent, code, word):
-        process = subprocess.Popen(
-            command_line("run", long_world, "--json", "--batch-arrivals", "200000"),
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for line in process.stderr:
-            if json.loads(line).get("name") == "expand and write":
-                break
-        time.sleep(0.3)
-        assert list((long_world / "tmp").glob("arrivals-*")), "the run was over before it could be interrupted"
-        begin = time.monotonic()
-        process.send_signal(sent)
-        out, err = process.communicate(timeout=30)
-        seconds = time.monotonic() - begin
+        with running("run", long_world, "--json", "--batch-arrivals", "200000") as process:
+            for line in process.stderr:
+                if json.loads(line).get("name") == "expand and write":
+                    break
+            time.sleep(0.3)
+            stages = list((long_world / "tmp").glob("arrivals-*"))
+            begin = time.monotonic()
+            process.send_signal(sent)
+            out, err = process.communicate(timeout=30)
+            seconds = time.monotonic() - begin
+        assert stages, "the run was over before it could be interrupted"
         assert process.returncode == code
         assert seconds < 2.0
         assert json.loads(out) == {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engine import human
 from engine.cli.output import emit_json, plain, results_console, show_facts, show_line
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engine.doctor import Diagnosis
     from engine.job import RunResult, ScenarioResult
     from engine.seal import SealResult
+    from engine.synth import SynthResult
     from engine.tz.build import CacheResult
 
 __all__ = ["show_demo", "show_diagnosis", "show_run", "show_seal", "show_synth", "show_tz_build"]
@@ -63,7 +64,7 @@ def _show_scenario(scenario: ScenarioResult) -> None:
     seconds = human.duration(scenario.seconds)
     _block(
         ("routes", f"{human.count(scenario.physical)} physical, {human.count(scenario.virtual)} virtual"),
-        ("files", f"{human.count(scenario.parts)} parts, {human.size(scenario.bytes)}"),
+        ("files", f"{human.count(scenario.parts)}, {human.size(scenario.bytes)}"),
         ("digest", scenario.digest),
         ("speed", human.rate(scenario.arrivals_per_second, "arrivals")),
         ("time", f"{seconds} ({phases})" if phases else seconds),
@@ -113,8 +114,25 @@ def show_diagnosis(diagnosis: Diagnosis, session: Session) -> None:
     show_facts(results_console(), rows)
 
 
-def show_synth(result: Any, run_root: Path, session: Session) -> None:
-    """What the world holds."""
+def show_synth(result: SynthResult, session: Session) -> None:
+    """What the world holds, or that it was there already."""
+    if session.json:
+        emit_json(_document(result))
+    if session.json or session.quiet:
+        return
+    verb = "was there already, the same to the byte" if result.reused else "written"
+    _headline(f"world {verb}: {human.count(result.arrivals)} arrivals")
+    sites, tzids = human.count(result.sites), human.count(result.tzids)
+    _block(
+        ("merchants", f"{human.count(result.merchants)}, {sites} sites in {tzids} time zones"),
+        ("count rows", f"{human.count(result.count_rows)}, {100 * result.zero_share:.1f} % of them zero"),
+        ("entities", human.count(result.entities)),
+        ("virtual", f"{100 * result.virtual_share:.1f} % of the arrivals, expected"),
+        ("files", human.size(result.bytes)),
+        ("time", human.duration(result.seconds)),
+        ("run", str(result.run_root)),
+    )
+    _commands(f"arrivals seal {shlex.quote(str(result.run_root))}")
 
 
 def show_seal(result: SealResult, run_root: Path, session: Session) -> None:

@@ -31,11 +31,11 @@ def command(context: click.Context, run_root: Path, preset: str, seed: int, scal
     The preset `demo` has about a million arrivals, `reference` about 116 million.
     """
     session = session_of(context)
-    session.on_interrupt = f"{run_root} may hold part of a world; remove it before you try again"
+    session.on_interrupt = "no world was written"
 
     from engine.cli.summary import show_synth
     from engine.synth import synthesise
 
     with session.reporter() as reporter:
         result = synthesise(run_root, preset=preset, seed=seed, scale=scale, reporter=reporter)
-    show_synth(result, run_root, session)
+    show_synth(result, session)
