@@ -16,9 +16,9 @@ from engine.world.alias_encode import encode_2b, encode_3b
 
 DIGEST = "0" * 64
 STAMP = "2026-01-01T00:00:00.000000Z"
-WEIGHTS = st.lists(
-    st.one_of(st.just(0.0), st.floats(1e-9, 1e9, allow_nan=False)), min_size=1, max_size=40
-).filter(lambda w: sum(w) > 0)
+WEIGHTS = st.lists(st.one_of(st.just(0.0), st.floats(1e-9, 1e9, allow_nan=False)), min_size=1, max_size=40).filter(
+    lambda w: sum(w) > 0
+)
 MERCHANTS = st.lists(
     st.tuples(st.integers(1, 2**64 - 1), WEIGHTS), min_size=1, max_size=6, unique_by=lambda item: item[0]
 )

@@ -6,7 +6,9 @@ brings all the country's zones along, also those without a site, which have no a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +27,9 @@ _COUNTRY_COUNTS = ((1, 780), (2, 60), (4, 40), (8, 40), (14, 40), (22, 40))
 _SAME_REGION = 20
 _HOME_SITES, _ABROAD_SITES = 6, 2
 # Share of sites that are where their country's first one is: merchants cluster more than populations do.
-_FOLLOW = 0.75
+_FOLLOW = 0.8
+# Share of merchants that have sites in one zone under two legal countries, where their countries allow it.
+_SHARED_ZONE = 0.1
 _NO_WEIGHTS_EVER, _NO_WEIGHTS_SOMETIMES = 0.01, 0.02
 
 
@@ -82,6 +86,7 @@ def place(spec: WorldSpec, geography: Geography, population: Population, draws: 
     follows = draws.uniforms("site follows the first", len(site_row)) < _FOLLOW
     site_row = np.where(follows, np.repeat(site_row[first], pair_sites), site_row)
     _reach_every_zone(geography, site_row, site_pair, population.counted[pair_merchant[site_pair]])
+    _share_zones(spec, geography, _Pairs(with_counts, pair_merchant, pair_country, first, pair_sites), site_row, draws)
     allotted = np.zeros((len(pairs), int(geography.sizes().max())), np.int64)
     np.add.at(allotted, (site_pair, site_row - geography.start[pair_country[site_pair]]), 1)
     placement = Placement(
@@ -236,6 +241,55 @@ def _reach_every_zone(geography: Geography, row: Ints, pair: Ints, counted: npt.
             mover = found[(pair[found] == crowd[0][0, best]) & (row[found] == crowd[0][1, best])][0]
             row[mover] = wanted
             used.add(zone)
+
+
+class _Pairs(NamedTuple):
+    """Pairs (merchant, country): those of merchants with counts, and all with their runs of sites."""
+
+    counted: Ints
+    merchant: Ints
+    country: Ints
+    first_site: Ints
+    sites: Ints
+
+
+def _share_zones(spec: WorldSpec, geography: Geography, pairs: _Pairs, row: Ints, draws: Draws) -> None:
+    """Move single sites into a zone that the merchant has in another country too; changes `row`.
+
+    Where both countries' entities have arrivals, count keys repeat with counts above zero.
+    """
+    wanted = max(1, round(_SHARED_ZONE * spec.merchants))
+    by_merchant: dict[int, list[int]] = {}
+    for p in pairs.counted.tolist():
+        by_merchant.setdefault(int(pairs.merchant[p]), []).append(p)
+    several = [mine for mine in by_merchant.values() if len(mine) > 1]
+    for i in draws.order("shared zones", len(several)).tolist():
+        if wanted == 0:
+            return
+        move = next(_shared_zone_moves(geography, pairs, row, several[i]), None)
+        if move is not None:
+            site, new_row = move
+            row[site] = new_row
+            wanted -= 1
+
+
+def _shared_zone_moves(geography: Geography, pairs: _Pairs, row: Ints, mine: list[int]) -> Iterator[tuple[int, int]]:
+    """(site, row of its country) for each zone that one of a merchant's pairs has sites in and another may have."""
+    for host in mine:
+        zones = set(geography.zone[row[_run(pairs, host)]].tolist())
+        for guest in mine:
+            sites = row[_run(pairs, guest)]
+            country = int(pairs.country[guest])
+            # The last site moves, and the first one stays where the others follow it.
+            if guest == host or len(sites) < 2 or sites[-1] != sites[0]:
+                continue
+            for new_row in range(int(geography.start[country]), int(geography.start[country + 1])):
+                if int(geography.zone[new_row]) in zones and new_row not in sites:
+                    yield int(pairs.first_site[guest] + pairs.sites[guest]) - 1, new_row
+
+
+def _run(pairs: _Pairs, p: int) -> slice:
+    return slice(int(pairs.first_site[p]), int(pairs.first_site[p] + pairs.sites[p]))
 
 
 def _with_gaps(spec: WorldSpec, population: Population, placement: Placement, draws: Draws) -> Placement:

@@ -13,6 +13,7 @@ from typing import Any
 from contracts import ArrivalError, Code, Identity, dataset, indented_json, receipt_json
 from engine.demo import MARKER
 from engine.staging import FOLDER, writing
+from engine.synth.policies import policy_copies
 from engine.synth.presets import CREATED_UTC, GENERATOR_VERSION, WorldSpec
 
 REPORT = "reports/synth_report.json"
@@ -105,7 +106,9 @@ def existing_world(run_root: Path, identity: Identity) -> WorldReport | None:
     if receipt.read_bytes() != receipt_bytes(identity):
         raise _conflict(run_root, f"{run_root} holds another run: {receipt.name} differs from this world's")
     report = _read_report(run_root)
-    for relative, digest in report.files.items():
+    # Identities do not name the policies, so a world made by other packaged ones is told by their files.
+    policies = {dataset(name).path: hashlib.sha256(data).hexdigest() for name, data in policy_copies().items()}
+    for relative, digest in (dict(report.files) | policies).items():
         path = run_root / relative
         if not path.is_file() or _sha256(path) != digest:
             state = "differs" if path.is_file() else "is gone"

@@ -8,6 +8,7 @@ release of pyarrow, which Parquet files name and whose encoders they follow, and
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from engine.synth.tables import Shelf
 from engine.synth.virtual import write_virtual
 from engine.synth.weights import merchant_groups, write_group_tables, write_site_weights
 from engine.tz.pinned import pinned_zones
+from engine.tz.zones import ZoneTable
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def _write_all(stage: Path, spec: WorldSpec, identity: Identity, reporter: Repor
         placement = place(spec, geography, population, draws)
         scene = Scene(spec, identity, geography, population, placement, policies)
     with reporter.phase("time zones"):
-        zones = pinned_zones()
+        zones = _zones()
         write_zone_cache(zones, shelf)
     with reporter.phase("sites and routing"):
         write_sites(scene, shelf, draws)
@@ -142,6 +144,11 @@ def _write_all(stage: Path, spec: WorldSpec, identity: Identity, reporter: Repor
         for policy_id, data in policy_copies().items():
             shelf.binary(policy_id, data)
         return publish.write_report(stage, spec, _statistics(scene, totals), _features(scene, totals, edges))
+
+
+@cache
+def _zones() -> ZoneTable:
+    return pinned_zones()
 
 
 def _statistics(scene: Scene, totals: CountTotals) -> dict[str, Any]:
