@@ -132,8 +132,8 @@ def run(run_root: Path | str, options: RunOptions | None = None, reporter: Repor
     started = utc_now()
     try:
         with run_lock(receipt.run_root):
-            if leftovers := clear_leftovers(receipt.run_root):
-                reporter.message(f"removed {leftovers} staging director{'ies' if leftovers > 1 else 'y'} of killed runs")
+            for name in clear_leftovers(receipt.run_root):
+                reporter.message(f"removed {name}, which a killed run had left behind")
             return _run(receipt, options, reporter)
     except Exception as failure:
         error = failure if isinstance(failure, ArrivalError) else _unexpected(failure)
@@ -213,9 +213,11 @@ def _expand_and_publish(job: _Job, scenario_id: str, staged: Path) -> ScenarioRe
     with reporter.phase("report"):
         write_summary(ledger, staged / "summary.parquet")
         anomalies = write_anomalies(ledger, staged / "anomalies.parquet")
+    accounts = ledger.accounting()
     with publication() as output:
         with reporter.phase("publish"):
             outcome = _publish(job, output, ledger, staged)
+            update_rng_logs(world, accounts, utc_now(), staged)
         seconds = time.perf_counter() - begin
         phases = {name: spent - before.get(name, 0.0) for name, spent in reporter.phases.items()}
         result = ScenarioResult(
@@ -238,7 +240,7 @@ def _expand_and_publish(job: _Job, scenario_id: str, staged: Path) -> ScenarioRe
         )
         head = report_head(job.receipt.identity, scenario_id, started)
         performance = {**_performance(job, result), "anomalies": anomalies, "thread_seconds": dict(work)}
-        append_line(job.receipt, {**head, **_PASSED, **scenario_facts(ledger, ledger.accounting()), **performance})
+        append_line(job.receipt, {**head, **_PASSED, **scenario_facts(ledger, accounts), **performance})
     return result
 
 
@@ -252,7 +254,6 @@ def _publish(job: _Job, output: Publication, ledger: Ledger, staged: Path) -> Ou
     )
     output.file(staged / "summary.parquet", _place(world, "s4_arrival_summary_5B"))
     output.file(staged / "anomalies.parquet", _place(world, "s4_arrival_anomalies_5B"))
-    update_rng_logs(world, ledger.accounting(), utc_now(), staged)
     return outcome
 
 

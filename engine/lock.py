@@ -1,10 +1,11 @@
-"""One run at a time on a run directory."""
+"""One run at a time on a run directory, and none of an earlier one's leftovers."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from contracts import ArrivalError, Code
 from engine.staging import FOLDER, writing
+
+STAGING = "arrivals"
 
 
 @contextmanager
@@ -27,21 +30,32 @@ def run_lock(run_root: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+", encoding="utf-8")
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise ArrivalError(
-                Code.IO_WRITE_CONFLICT,
-                f"another run is writing to {run_root}: {_holder(file.read())}",
-                hint="wait for it to end, or stop it",
-                path=str(path),
-            ) from None
         with writing("the run lock", path):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise ArrivalError(
+                    Code.IO_WRITE_CONFLICT,
+                    f"another run is writing to {run_root}: {_holder(file.read())}",
+                    hint="wait for it to end, or stop it",
+                    path=str(path),
+                ) from None
             file.truncate(0)
             json.dump(_ourselves(), file)
             file.flush()
         yield
+
+
+def clear_leftovers(run_root: Path) -> list[str]:
+    """Remove the staging directories of runs that were killed; their names.
+
+    For the holder of the lock: nobody else's run is under way, so whatever is staged has been abandoned.
+    """
+    leftovers = [path for path in (run_root / FOLDER).glob(f"{STAGING}-*") if path.is_dir()]
+    for path in leftovers:
+        shutil.rmtree(path, ignore_errors=True)
+    return sorted(path.name for path in leftovers)
 
 
 def _ourselves() -> dict[str, object]:

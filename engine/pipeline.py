@@ -42,6 +42,7 @@ def ordered(
     by an error, a closed generator or Ctrl-C, cancels the workers and waits for them.
     """
     pending: deque[Future[R]] = deque()
+    finished = False
     executor = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="arrivals")
     try:
         for item in items:
@@ -50,7 +51,8 @@ def ordered(
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+        finished = True
     finally:
-        if pending:
+        if not finished:
             cancellation.set()
         executor.shutdown(wait=True, cancel_futures=True)

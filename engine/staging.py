@@ -29,7 +29,8 @@ def writing(what: str, path: Path) -> Iterator[None]:
         ) from error
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """See a directory's entries to the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -82,7 +83,7 @@ def publish_files(moves: Sequence[tuple[Path, Path]]) -> None:
                 final.parent.mkdir(parents=True, exist_ok=True)
                 staged.replace(final)
                 undo.callback(_remove, final)
-                _sync_folder(final.parent)
+                sync_folder(final.parent)
         undo.pop_all()
 
 
@@ -98,11 +99,11 @@ def publish_folder(staged: Path, final: Path, retired: Path) -> None:
     Raises IO_WRITE_FAILED.
     """
     with writing("a directory", final), ExitStack() as undo:
-        _sync_folder(staged)
+        sync_folder(staged)
         final.parent.mkdir(parents=True, exist_ok=True)
         if final.exists():
             final.rename(retired)
             undo.callback(retired.rename, final)
         staged.rename(final)
         undo.pop_all()
-        _sync_folder(final.parent)
+        sync_folder(final.parent)

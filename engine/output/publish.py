@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import filecmp
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,8 +14,10 @@ import pyarrow as pa
 
 from contracts import ArrivalError, Code
 from cpu_fallback.digest import Digest
+from engine.documents import reading
+from engine.output.exchange import exchange
 from engine.output.parts import FileFormat, part_name, read_part_digest
-from engine.staging import publish_folder
+from engine.staging import sync_folder, writing
 
 Outcome = Literal["published", "identical", "replaced"]
 
@@ -44,28 +50,85 @@ def read_published(directory: Path) -> Published | None:
     return Published(file_format, digest)
 
 
-def publish_events(staged: Path, final: Path, expected: Published, *, replace: bool, retired: Path) -> Outcome:
-    """Put staged arrivals in place.
+class Publication:
+    """Puts staged datasets in place, one rename each; what they replace goes to where they were staged."""
 
-    An existing partition of the same digest and format stays as it is; a different one is IO_WRITE_CONFLICT unless
-    `replace`, which moves it to `retired` in the same step.
-    """
-    if not final.is_dir() or not any(final.iterdir()):
-        publish_folder(staged, final, retired)
-        return "published"
+    def __init__(self, undo: ExitStack) -> None:
+        self._undo = undo
+
+    def events(self, staged: Path, final: Path, expected: Published, *, replace: bool) -> Outcome:
+        """Put a directory of staged arrivals in place.
+
+        An existing partition of the same digest and format stays as it is; a different one is IO_WRITE_CONFLICT
+        unless `replace`, as is a file in its place in any case.
+        """
+        occupied = _is_occupied(final)
+        if occupied and _stands(final, expected, replace=replace):
+            return "identical"
+        with writing("arrivals", staged):
+            sync_folder(staged)
+        self._put(staged, final)
+        return "replaced" if occupied else "published"
+
+    def file(self, staged: Path, final: Path) -> None:
+        """Put a staged file in place, unless the same bytes are there already."""
+        with writing("a file", final):
+            same = final.is_file() and filecmp.cmp(staged, final, shallow=False)
+        if not same:
+            self._put(staged, final)
+
+    def _put(self, staged: Path, final: Path) -> None:
+        with writing("a published dataset", final):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(final):
+                exchange(staged, final)
+                self._undo.callback(_take_back, lambda: exchange(staged, final))
+            else:
+                staged.rename(final)
+                self._undo.callback(_take_back, lambda: final.rename(staged))
+            sync_folder(final.parent)
+
+
+@contextmanager
+def publication() -> Iterator[Publication]:
+    """A Publication of which everything is taken back, last first, unless the block reaches its end."""
+    with ExitStack() as undo:
+        yield Publication(undo)
+        undo.pop_all()
+
+
+def _is_occupied(final: Path) -> bool:
+    with reading("directory", final):
+        if final.is_dir():
+            return any(final.iterdir())
+    if os.path.lexists(final):
+        raise ArrivalError(
+            Code.IO_WRITE_CONFLICT,
+            f"{final} is in the way: arrivals are published as a directory of that name",
+            hint="move it away; --replace replaces arrivals, nothing else",
+            path=str(final),
+        )
+    return False
+
+
+def _stands(final: Path, expected: Published, *, replace: bool) -> bool:
+    """Whether a partition holds what is expected; IO_WRITE_CONFLICT where it does not and may not be replaced."""
     try:
         standing = read_published(final)
     except ArrivalError:
         if not replace:
             raise
         standing = None
-    if standing == expected:
-        return "identical"
-    if not replace:
+    if standing != expected and not replace:
         found = f"{standing.format} arrivals with digest {standing.digest}" if standing else "other files"
         raise _conflict(final, f"it holds {found}; this run made {expected.format} with digest {expected.digest}")
-    publish_folder(staged, final, retired)
-    return "replaced"
+    return standing == expected
+
+
+def _take_back(rename: Callable[[], object]) -> None:
+    # Reported is the failure that made this necessary.
+    with suppress(OSError):
+        rename()
 
 
 def _conflict(directory: Path, problem: str) -> ArrivalError:
