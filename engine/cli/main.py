@@ -32,6 +32,7 @@ _COMMANDS = {
     "synth": "engine.cli.synth",
     "seal": "engine.cli.seal",
     "run": "engine.cli.run",
+    "explain": "engine.cli.explain",
     "tz": "engine.cli.tz",
     "doctor": "engine.cli.doctor",
 }
