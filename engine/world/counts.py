@@ -65,8 +65,8 @@ def load_counts(
     """Read, check and merge the counts of a scenario, or of some merchants; row groups are read on `threads` threads.
 
     Accepts any row order, several files, repeated keys, zeros, null channels, plain or dictionary strings.
-    Raises S1_OR_S3_OUTPUT_MISSING for rows the schema or the guardrail forbids, TIME_GRID_MISMATCH for a bucket
-    without a grid row.
+    Raises S1_OR_S3_OUTPUT_MISSING for rows that the schema or, alone or summed over a repeated key, the guardrail
+    `max_count` forbids, TIME_GRID_MISMATCH for a bucket without a grid row.
     """
 
     def read(piece: TablePiece) -> _Drawn:
@@ -77,7 +77,7 @@ def load_counts(
     pieces = table_pieces(receipt, "s3_bucket_counts_5B", _COLUMNS, scenario_id=scenario_id)
     if merchant_ids is not None:
         pieces = [piece for piece in pieces if piece.may_hold("merchant_id", merchant_ids)]
-    return _merge(list(ordered(read, pieces, threads, Cancellation())), buckets)
+    return _merge(list(ordered(read, pieces, threads, Cancellation())), buckets, max_count)
 
 
 def _drawn_rows(table: pa.Table, merchant_ids: Collection[int] | None) -> _Drawn:
@@ -142,7 +142,7 @@ def _check_rows(table: pa.Table, scenario_id: str, buckets: int, max_count: int)
             )
 
 
-def _merge(pieces: list[_Drawn], buckets: int) -> CountRows:
+def _merge(pieces: list[_Drawn], buckets: int, max_count: int) -> CountRows:
     entities = sorted({entity for piece in pieces for entity in piece.entities}, key=_law_order)
     rank = {entity: index for index, entity in enumerate(entities)}
     entity = _joined(np.array([rank[e] for e in piece.entities], np.int32)[piece.entity] for piece in pieces)
@@ -154,7 +154,8 @@ def _merge(pieces: list[_Drawn], buckets: int) -> CountRows:
     single = _joined(piece.arrivals for piece in pieces)[order]
     counts = np.add.reduceat(single, first, dtype=np.int64) if first.size else np.empty(0, np.int64)
     kept = order[first]
-    _check_total(counts, bucket[kept], [entities[e][0] for e in entity[kept[counts > np.iinfo(np.int32).max]]])
+    for row in np.flatnonzero(counts > max_count)[:1]:
+        raise _above_guardrail(entities[entity[kept[row]]], int(bucket[kept[row]]), int(counts[row]), max_count)
     input_rows = sum(piece.input_rows for piece in pieces)
     return CountRows(
         rows=Rows(entity[kept], bucket[kept], counts.astype(np.int32)),
@@ -202,11 +203,15 @@ def _sorted_groups(
     return order, np.flatnonzero(np.append(True, changed))
 
 
-def _check_total(counts: NDArray[np.int64], bucket: NDArray[np.int32], over: list[int]) -> None:
-    if over:
-        row = int(np.argmax(counts))
-        raise ArrivalError(
-            Code.S1_OR_S3_OUTPUT_MISSING,
-            f"repeated rows of merchant {over[0]}, bucket {bucket[row]} add up to {counts[row]} arrivals",
-            hint="a merged count must stay below 2^31; correct the counts and seal again",
-        )
+def _above_guardrail(entity: Entity, bucket: int, arrivals: int, max_count: int) -> ArrivalError:
+    merchant_id, tzid, channel = entity
+    return ArrivalError(
+        Code.S1_OR_S3_OUTPUT_MISSING,
+        f"s3_bucket_counts_5B: the rows of merchant {merchant_id}, {tzid}, {channel or 'no channel'}, bucket {bucket} "
+        f"add up to {arrivals} arrivals, which is above max_arrivals_per_bucket = {max_count}",
+        hint="correct the counts (or the policy's guardrail) and seal again",
+        merchant_id=merchant_id,
+        zone_representation=tzid,
+        channel_group=channel or None,
+        bucket_index=bucket,
+    )

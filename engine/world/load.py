@@ -21,8 +21,8 @@ from engine.seal import Seal, verify_seal
 from engine.settings import Settings, load_settings
 from engine.world.counts import CountRows, load_counts
 from engine.world.grid import load_grid
-from engine.world.groups import build_group_tables, load_group_weights
-from engine.world.sites import SiteTables, build_site_tables, load_sites
+from engine.world.groups import GroupWeights, build_group_tables, load_group_weights
+from engine.world.sites import SiteList, SiteTables, build_site_tables, load_sites
 from engine.world.virtual import (
     EdgeList,
     VirtualMerchants,
@@ -32,7 +32,7 @@ from engine.world.virtual import (
     verified_universe_hash,
     verify_site_alias_blob,
 )
-from engine.world.zones import check_against_tzdata, cut_zones, load_zone_table
+from engine.world.zones import ZoneUse, check_against_tzdata, cut_zones, load_zone_table, refuse_unknown_zones
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,7 @@ def _assemble(source: _Source, grid: Grid, counts: CountRows, accept_tz_cache: b
     edges = load_edges(receipt, merchant_ids, virtual.mode)
     tzids = _all_tzids(counts.zones, sites.tzids, weights.tzids, virtual.settlement, edges.tzids)
     cache = load_zone_table(receipt)
+    refuse_unknown_zones(cache, _zone_uses(counts, sites, weights, virtual, edges), merchant_ids)
     site_tables = build_site_tables(sites, tzids, merchant_ids)
     groups, group_start = build_group_tables(weights, tzids, merchant_ids, site_tables)
     zone_code = {tzid: code for code, tzid in enumerate(tzids)}
@@ -178,6 +179,20 @@ def _all_tzids(count_zones: tuple[str, ...], *columns: NDArray[np.object_]) -> t
     for column in columns:
         found.update(tzid for tzid in set(column.tolist()) if tzid is not None)
     return tuple(sorted(found, key=str.encode))
+
+
+def _zone_uses(
+    counts: CountRows, sites: SiteList, weights: GroupWeights, virtual: VirtualMerchants, edges: EdgeList
+) -> tuple[ZoneUse, ...]:
+    merchants = np.arange(virtual.settlement.size)
+    counted = np.array(counts.zones, dtype=object)[counts.entity_zone]
+    return (
+        ZoneUse("s3_bucket_counts_5B", counts.entity_merchant.astype(np.int64), counted),
+        ZoneUse("site_timezones", sites.merchant, sites.tzids),
+        ZoneUse("s4_group_weights", weights.merchant, weights.tzids),
+        ZoneUse("virtual_settlement_3B", merchants, virtual.settlement),
+        ZoneUse("edge_catalogue_3B", np.repeat(merchants, np.diff(edges.start)), edges.tzids),
+    )
 
 
 def _check_merchants(merchants: Merchants, virtual: VirtualMerchants, edges: EdgeList, settings: Settings) -> None:

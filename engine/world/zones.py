@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contracts import ArrivalError, Code, Notice
 from cpu_fallback.identifiers import text_word
 from cpu_fallback.tables import Grid, Zones
 from engine.receipt import Receipt
 from engine.tz.agreement import disagreements
+from engine.tz.pinned import release, unknown_tzids
 from engine.tz.tzc1 import decode
 from engine.tz.zones import ZoneTable
 from engine.world.tables_io import locate_files, read_bytes
@@ -37,11 +40,37 @@ def load_zone_table(receipt: Receipt) -> ZoneTable:
     return decode(data, str(path))
 
 
-def cut_zones(cache: ZoneTable, tzids: Sequence[str], grid: Grid) -> Zones:
-    """The pairs of the given zones that can hold within the grid; the first of each zone holds from -2^63.
+class ZoneUse(NamedTuple):
+    """Where tzids come from: merchant int64[K] index, tzids object[K], None where there is none."""
 
-    Raises DST_MAPPING_FAILED for a zone that the cache lacks.
-    """
+    dataset_id: str
+    merchant: NDArray[np.int64]
+    tzids: NDArray[np.object_]
+
+
+def refuse_unknown_zones(cache: ZoneTable, uses: Iterable[ZoneUse], merchant_ids: NDArray[np.uint64]) -> None:
+    """Raise DST_MAPPING_FAILED, naming dataset and merchant, for the first zone that the cache lacks."""
+    for use in uses:
+        unknown = {tzid for tzid in set(use.tzids.tolist()) if tzid is not None and tzid not in cache.index}
+        if not unknown:
+            continue
+        row = next(at for at, tzid in enumerate(use.tzids.tolist()) if tzid in unknown)
+        tzid, merchant = use.tzids[row], int(merchant_ids[use.merchant[row]])
+        others = f", nor are {len(unknown) - 1} others there" if len(unknown) > 1 else ""
+        raise ArrivalError(
+            Code.DST_MAPPING_FAILED,
+            f"{use.dataset_id}: time zone {tzid!r} of merchant {merchant} is not in the tz cache{others}",
+            hint=f"correct the name, which tzdata {release()} does not know either, and seal again"
+            if unknown_tzids([tzid])
+            else "write a cache that has it with `arrivals tz build RUN_ROOT --replace`, and seal again",
+            dataset=use.dataset_id,
+            tzid=tzid,
+            merchant_id=merchant,
+        )
+
+
+def cut_zones(cache: ZoneTable, tzids: Sequence[str], grid: Grid) -> Zones:
+    """The pairs of the given zones, all in the cache, that can hold within the grid; a zone's first is at -2^63."""
     first_second = int(grid.start_us[0]) // 1_000_000
     last_second = (int(grid.start_us[-1]) + int(grid.duration_us[-1]) - 1) // 1_000_000
     starts, instants, offsets = [0], [], []
@@ -66,13 +95,15 @@ def check_against_tzdata(cache: ZoneTable, tzids: Sequence[str], grid: Grid, acc
     """Compare the cache with the pinned tzdata over the horizon; a Notice instead of an error if accepted."""
     start = int(grid.start_us[0]) // 1_000_000
     end = -((-int(grid.start_us[-1]) - int(grid.duration_us[-1])) // 1_000_000)
-    found = disagreements(cache, tzids, start, end)
+    foreign = unknown_tzids(tzids)
+    found = [f"{tzid}: tzdata {release()} has no such zone" for tzid in foreign]
+    compared = [tzid for tzid in tzids if tzid not in foreign]
+    differences = disagreements(cache, compared, start, end)
+    found += [str(difference) for difference in differences]
     if not found:
         return ()
-    zones = len({difference.tzid for difference in found})
-    message = f"the tz cache disagrees with tzdata in {zones} zone(s): " + "; ".join(
-        str(difference) for difference in found[:_SHOWN]
-    )
+    zones = len(foreign) + len({difference.tzid for difference in differences})
+    message = f"the tz cache disagrees with tzdata in {zones} zone(s): {'; '.join(found[:_SHOWN])}"
     if accept:
         return (Notice("TZ_CACHE_DISAGREES", message, {"zones": zones, "differences": len(found)}),)
     raise ArrivalError(
