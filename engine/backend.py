@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 from contracts import ArrivalError, Code
@@ -13,8 +14,11 @@ from cpu_fallback.expand import Results, Work, expand_segments, kernels_are_cach
 from cpu_fallback.tables import FAILED_NO_GROUP, Columns, RowTotals
 from engine.planning import Batch, Plan
 from engine.progress import Reporter
+from gpu_kernels import simulator
+from gpu_kernels.device import DeviceFacts, devices, unusable_reason
 
 BackendName = Literal["auto", "cpu", "cuda"]
+ParityName = Literal["cpu", "cuda", "cudasim"]
 Expander = Callable[[Batch], "BatchResult"]
 
 
@@ -46,12 +50,14 @@ def choose_backend(name: BackendName) -> Backend:
     """
     if name not in get_args(BackendName):
         raise ValueError(f"backend must be one of {', '.join(get_args(BackendName))}, not {name!r}")
-    from gpu_kernels.device import unusable_reason
-
     if name == "cpu":
         return Backend("cpu", "asked for", _open_cpu)
     reason = unusable_reason()
-    if reason and name == "auto":
+    if not reason:
+        found = devices()
+        labels = ", ".join(device.label for device in found)
+        return Backend("cuda", labels, partial(_open_cuda, found))
+    if name == "auto":
         return Backend("cpu", reason, _open_cpu)
     raise ArrivalError(
         Code.UNEXPECTED_INTERNAL_ERROR,
@@ -60,9 +66,28 @@ def choose_backend(name: BackendName) -> Backend:
     )
 
 
+def parity_backend(name: ParityName) -> Backend:
+    """One side of a parity check: as `choose_backend`, and `cudasim`, the CUDA kernels in numba's simulator.
+
+    The simulator does some thousand arrivals a second, one batch at a time, whatever the number of threads.
+    Raises UNEXPECTED_INTERNAL_ERROR with the reason when the side cannot be had here.
+    """
+    if name not in get_args(ParityName):
+        raise ValueError(f"a side of a parity check must be one of {', '.join(get_args(ParityName))}, not {name!r}")
+    if name != "cudasim":
+        return choose_backend(name)
+    if reason := simulator.unusable_reason():
+        raise ArrivalError(
+            Code.UNEXPECTED_INTERNAL_ERROR,
+            f"the CUDA simulator cannot be used here: {reason}",
+            hint="pip install 'numba-cuda>=0.30,<0.31'",
+        )
+    return Backend("cudasim", "asked for", _open_simulator)
+
+
 @contextmanager
 def _open_cpu(plan: Plan, reporter: Reporter) -> Iterator[Expander]:
-    work = Work(plan.world.tables, plan.world.rows, plan.segments, plan.switches)
+    work = _work(plan)
     if not kernels_are_cached():
         reporter.message("compiling the CPU kernel: once after an installation or an update, a few seconds")
     with reporter.phase("load kernels"):
@@ -72,6 +97,34 @@ def _open_cpu(plan: Plan, reporter: Reporter) -> Iterator[Expander]:
         return finish_batch(plan, batch, expand_segments(work, batch.segments))
 
     yield expand
+
+
+def _work(plan: Plan) -> Work:
+    return Work(plan.world.tables, plan.world.rows, plan.segments, plan.switches)
+
+
+@contextmanager
+def _open_cuda(found: tuple[DeviceFacts, ...], plan: Plan, reporter: Reporter) -> Iterator[Expander]:
+    from gpu_kernels.expand import open_devices
+
+    with ExitStack() as stack:
+        with reporter.phase("load kernels"):
+            expander = stack.enter_context(open_devices(_work(plan), found, reporter.notice))
+        yield lambda batch: finish_batch(plan, batch, expander.expand(batch.segments))
+
+
+@contextmanager
+def _open_simulator(plan: Plan, reporter: Reporter) -> Iterator[Expander]:
+    def expand(batch: Batch) -> BatchResult:
+        results, notices = process.expand(batch.segments)
+        for notice in notices:
+            reporter.notice(notice)
+        return finish_batch(plan, batch, results)
+
+    with simulator.Simulator() as process:
+        with reporter.phase("load kernels"):
+            process.open(_work(plan))
+        yield expand
 
 
 def finish_batch(plan: Plan, batch: Batch, results: Results) -> BatchResult:

@@ -1,13 +1,115 @@
-"""Whether a CUDA device can be used here, and if not, why."""
+"""Whether CUDA devices can be used here, and if not, why; and what they are.
+
+Importing this module loads nothing of CUDA. `unusable_reason` asks the driver first and imports numba-cuda and CuPy
+only where it answers.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import os
+import re
+from dataclasses import dataclass
+from importlib import metadata
 from importlib.util import find_spec
+
+__all__ = ["DeviceFacts", "devices", "unusable_reason"]
+
+_EXTRAS = "extras: arrival-engine[cuda13] or [cuda12]"
+# Turing: the oldest that the toolkits of CUDA 12 and 13 both compile for.
+LEAST_COMPUTE_CAPABILITY = (7, 5)
+# Older ones can return unsorted keys, without an error, when device memory runs out (CuPy issue 9894).
+LEAST_CUPY = (14, 2)
+_DISABLED = ("0", "", "false", "no", "off")
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """One device, as the CUDA runtime describes it."""
+
+    ordinal: int
+    name: str
+    memory_bytes: int
+    multiprocessors: int
+    compute_capability: tuple[int, int]
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return f"CUDA device {self.ordinal} ({self.name})"
 
 
 def unusable_reason() -> str:
-    """Why no CUDA device can be used; empty when one can. Never raises, never initialises a device it cannot use."""
-    for package, extra in (("numba_cuda", "numba-cuda"), ("cupy", "CuPy")):
+    """Why no CUDA device can be used; empty when one can. Never raises."""
+    try:
+        return _driver_problem() or _package_problem() or _device_problem()
+    except Exception as failure:  # noqa: BLE001 - whatever a driver or a broken package throws is the reason
+        return f"{type(failure).__name__}: {failure}"
+
+
+def devices() -> tuple[DeviceFacts, ...]:
+    """Every device that kernels can run on; call it where `unusable_reason` is empty."""
+    from cupy.cuda import runtime
+
+    found = (_facts(ordinal, runtime.getDeviceProperties(ordinal)) for ordinal in range(runtime.getDeviceCount()))
+    return tuple(device for device in found if device.compute_capability >= LEAST_COMPUTE_CAPABILITY)
+
+
+def _facts(ordinal: int, properties: dict[str, object]) -> DeviceFacts:
+    name = properties["name"]
+    return DeviceFacts(
+        ordinal,
+        name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name),
+        int(str(properties["totalGlobalMem"])),
+        int(str(properties["multiProcessorCount"])),
+        (int(str(properties["major"])), int(str(properties["minor"]))),
+    )
+
+
+def _driver_problem() -> str:
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "no CUDA driver: libcuda.so.1 is not on this machine"
+    if status := driver.cuInit(0):
+        return f"the CUDA driver does not start (error {status})"
+    count = ctypes.c_int()
+    if status := driver.cuDeviceGetCount(ctypes.byref(count)):
+        return f"the CUDA driver lists no devices (error {status})"
+    return "" if count.value else "the CUDA driver runs, but shows no device (CUDA_VISIBLE_DEVICES?)"
+
+
+def _package_problem() -> str:
+    if os.environ.get("NUMBA_ENABLE_CUDASIM", "0").lower() not in _DISABLED:
+        return "NUMBA_ENABLE_CUDASIM is set, which puts a simulator in the place of the device"
+    for package, name in (("numba_cuda", "numba-cuda"), ("cupy", "CuPy")):
         if find_spec(package) is None:
-            return f"{extra} is not installed (extras: arrival-engine[cuda12] or [cuda13])"
-    return "this release has no CUDA kernels yet"
+            return f"{name} is not installed ({_EXTRAS})"
+    version = _cupy_version()
+    if version is not None and version < LEAST_CUPY:
+        found, least = (".".join(map(str, parts)) for parts in (version, LEAST_CUPY))
+        return f"CuPy {found} is too old, {least} is the least: it may sort wrongly when memory runs out ({_EXTRAS})"
+    return ""
+
+
+def _cupy_version() -> tuple[int, int] | None:
+    """Major and minor version of the CuPy that is installed, under whichever of its names; None if it does not tell."""
+    for name in ("cupy-cuda13x", "cupy-cuda12x", "cupy"):
+        try:
+            match = re.match(r"(\d+)\.(\d+)", metadata.version(name))
+        except metadata.PackageNotFoundError:
+            continue
+        if match:
+            return int(match[1]), int(match[2])
+    return None
+
+
+def _device_problem() -> str:
+    from numba import cuda
+
+    if not cuda.is_available():
+        return f"numba-cuda cannot use the driver: {cuda.cuda_error() or 'it gives no reason'}"
+    if not devices():
+        least = ".".join(map(str, LEAST_COMPUTE_CAPABILITY))
+        return f"no device has compute capability {least} or newer"
+    return ""

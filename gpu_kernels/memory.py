@@ -1,0 +1,275 @@
+"""Memory that kernels work on, behind one small interface: a device's through CuPy, the simulator's through numpy.
+
+Whatever an interface method starts on a device is ordered by the memory's own stream and finished only by `wait`.
+A device without room raises MemoryError from `empty`, `upload`, `running_total` or `sort`; `release` gives back what
+nobody holds any more.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from importlib.util import find_spec
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from contracts import ArrivalError, Code
+
+Group = TypeVar("Group", bound=tuple[Any, ...])
+
+
+class Block(NamedTuple):
+    """One array in device memory: as the memory's library holds it, and as kernels take it."""
+
+    storage: Any
+    view: Any
+
+
+class DeviceMemory(Protocol):
+    """One stream of one device, and the memory that is used in its order."""
+
+    name: str  # whose allocator it is
+    stream: Any  # what a kernel launch takes
+
+    def entered(self) -> AbstractContextManager[None]:
+        """Make device, allocator and stream the calling thread's; every other call belongs inside."""
+
+    def free_bytes(self) -> int:
+        """Bytes that can still be allocated."""
+
+    def upload(self, host: NDArray[Any]) -> Block:
+        """A copy of a host array; an empty one becomes one element, so that every block has an address."""
+
+    def empty(self, size: int, dtype: DTypeLike) -> Block:
+        """An uninitialised array."""
+
+    def clear(self, block: Block) -> None:
+        """Zero an array."""
+
+    def running_total(self, counts: Block) -> Block:
+        """int64[n + 1]: element i is the sum of the first i counts."""
+
+    def sort(self, keys: Block, size: int) -> None:
+        """Sort the first `size` keys ascending, in place."""
+
+    def host_empty(self, size: int, dtype: DTypeLike) -> NDArray[Any]:
+        """An uninitialised host array that `copy_out` fills without another copy."""
+
+    def copy_out(self, block: Block, host: NDArray[Any]) -> None:
+        """Start copying the first `host.size` elements to a host array."""
+
+    def wait(self) -> None:
+        """Block the calling thread until everything started here is done."""
+
+    def release(self) -> None:
+        """Give unused memory back to the device."""
+
+
+def uploaded(memory: DeviceMemory, group: Group) -> Group:
+    """A group of host arrays as the same group of kernel arrays; scalars stay as they are."""
+    return _mapped(group, lambda array: memory.upload(array).view)
+
+
+def _mapped(group: Group, function: Callable[[NDArray[Any]], Any]) -> Group:
+    def convert(part: Any) -> Any:
+        if isinstance(part, tuple):
+            return _mapped(part, function)
+        return function(part) if isinstance(part, np.ndarray) else part
+
+    return type(group)(*map(convert, group))
+
+
+class HostMemory:
+    """The simulator's: numpy arrays, and a capacity that allocations are held to as a device would."""
+
+    name = "numpy"
+    stream = 0
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self._capacity = capacity_bytes
+        self._used = 0
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Nothing to enter."""
+        yield
+
+    def free_bytes(self) -> int:
+        """Capacity less what live arrays hold."""
+        return self._capacity - self._used
+
+    def upload(self, host: NDArray[Any]) -> Block:
+        """A copy of `host`."""
+        block = self.empty(max(host.size, 1), host.dtype)
+        block.storage[: host.size] = host
+        return block
+
+    def empty(self, size: int, dtype: DTypeLike) -> Block:
+        """An array of poisoned bytes, so that a kernel that leaves one unwritten shows."""
+        array = np.empty(size, dtype)
+        self._take(array.nbytes)
+        array.view(np.uint8).fill(0xA5)
+        weakref.finalize(array, self._give, array.nbytes)
+        return Block(array, array)
+
+    def clear(self, block: Block) -> None:
+        """Zero an array."""
+        block.storage.fill(0)
+
+    def running_total(self, counts: Block) -> Block:
+        """int64[n + 1] sums."""
+        total = self.empty(counts.storage.size + 1, np.int64)
+        total.storage[0] = 0
+        np.cumsum(counts.storage, dtype=np.int64, out=total.storage[1:])
+        return total
+
+    def sort(self, keys: Block, size: int) -> None:
+        """Sort in place; takes a second buffer for the time, as a radix sort does."""
+        nbytes = size * keys.storage.itemsize
+        self._take(nbytes)
+        keys.storage[:size].sort()
+        self._give(nbytes)
+
+    def host_empty(self, size: int, dtype: DTypeLike) -> NDArray[Any]:
+        """A plain array."""
+        return np.empty(size, dtype)
+
+    def copy_out(self, block: Block, host: NDArray[Any]) -> None:
+        """Copy at once."""
+        host[...] = block.storage[: host.size]
+
+    def wait(self) -> None:
+        """Nothing is ever under way."""
+
+    def release(self) -> None:
+        """Arrays that nobody holds are gone already."""
+
+    def _take(self, nbytes: int) -> None:
+        if self._used + nbytes > self._capacity:
+            raise MemoryError(f"{nbytes} bytes asked for, {self._capacity - self._used} of {self._capacity} free")
+        self._used += nbytes
+
+    def _give(self, nbytes: int) -> None:
+        self._used -= nbytes
+
+
+class _Pool(NamedTuple):
+    """An allocator for CuPy; `spare` counts bytes that it holds for later."""
+
+    name: str
+    allocate: Callable[[int], Any]
+    spare: Callable[[], int]
+    release: Callable[[], None]
+
+
+def device_pool(ordinal: int) -> _Pool:
+    """The allocator for one device: RMM's where rmm is installed, so that cuDF shares it, else a CuPy pool."""
+    if find_spec("rmm") is None:
+        import cupy
+
+        pool = cupy.cuda.MemoryPool()
+        return _Pool("CuPy memory pool", pool.malloc, pool.free_bytes, pool.free_all_blocks)
+    import rmm
+    from rmm.allocators.cupy import rmm_cupy_allocator
+
+    # RMM starts out with plain cudaMalloc, which would synchronise the device; a pool chosen by others stays.
+    if isinstance(rmm.mr.get_per_device_resource(ordinal), rmm.mr.CudaMemoryResource):
+        rmm.mr.set_per_device_resource(ordinal, rmm.mr.CudaAsyncMemoryResource())
+    return _Pool("RMM", rmm_cupy_allocator, lambda: 0, lambda: None)
+
+
+class CupyMemory:
+    """A device's: CuPy allocates, copies and sorts; numba's kernels see the same arrays.
+
+    CuPy 14.2 sorts 64-bit keys with CUB's radix sort and does not wait for it; older ones could return unsorted keys
+    when memory ran out (CuPy issue 9894).
+    """
+
+    def __init__(self, ordinal: int, pool: _Pool) -> None:
+        import cupy
+        from numba import cuda
+
+        self._cupy, self._cuda = cupy, cuda
+        self._ordinal, self._pool = ordinal, pool
+        self.name = pool.name
+        with cupy.cuda.Device(ordinal), cuda.gpus[ordinal]:
+            self._cupy_stream = cupy.cuda.Stream(non_blocking=True)
+            # Blocking: the waiting thread sleeps, and leaves its core to the Parquet writers.
+            self._done = cupy.cuda.Event(block=True, disable_timing=True)
+            self.stream = cuda.external_stream(self._cupy_stream.ptr)
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Make this device current for CuPy and numba, and this stream and pool CuPy's."""
+        cuda = self._cupy.cuda
+        with (
+            cuda.Device(self._ordinal),
+            self._cuda.gpus[self._ordinal],
+            cuda.using_allocator(self._pool.allocate),
+            self._cupy_stream,
+        ):
+            yield
+
+    def free_bytes(self) -> int:
+        """Free device memory, and what the pool holds unused."""
+        free, _ = self._cupy.cuda.Device(self._ordinal).mem_info
+        return int(free) + self._pool.spare()
+
+    def upload(self, host: NDArray[Any]) -> Block:
+        """A device copy of `host`."""
+        if host.size == 0:
+            return self._block(self._cupy.zeros(1, host.dtype))
+        return self._block(self._cupy.asarray(host))
+
+    def empty(self, size: int, dtype: DTypeLike) -> Block:
+        """An uninitialised array."""
+        return self._block(self._cupy.empty(size, dtype))
+
+    def clear(self, block: Block) -> None:
+        """Zero an array in stream order."""
+        block.storage.fill(0)
+
+    def running_total(self, counts: Block) -> Block:
+        """int64[n + 1] sums, computed on the device."""
+        total = self._cupy.zeros(counts.storage.size + 1, np.int64)
+        total[1:] = self._cupy.cumsum(counts.storage, dtype=np.int64)
+        return self._block(total)
+
+    def sort(self, keys: Block, size: int) -> None:
+        """Radix sort in stream order."""
+        keys.storage[:size].sort()
+
+    def host_empty(self, size: int, dtype: DTypeLike) -> NDArray[Any]:
+        """Pinned memory of CuPy's pool; it goes back there when the array is collected."""
+        nbytes = size * np.dtype(dtype).itemsize
+        if nbytes == 0:
+            return np.empty(0, dtype)
+        try:
+            return np.ndarray(size, dtype, buffer=self._cupy.cuda.alloc_pinned_memory(nbytes))
+        except (MemoryError, self._cupy.cuda.runtime.CUDARuntimeError) as failure:
+            raise ArrivalError(
+                Code.UNEXPECTED_INTERNAL_ERROR,
+                f"the host has no {nbytes} bytes of pinned memory left: {failure}",
+                hint="lower --threads or --batch-arrivals, or raise the limit on locked memory (ulimit -l)",
+            ) from failure
+
+    def copy_out(self, block: Block, host: NDArray[Any]) -> None:
+        """Start the copy; `host` must be of `host_empty`, or a part of it."""
+        if host.size:
+            block.storage[: host.size].get(out=host, blocking=False)
+
+    def wait(self) -> None:
+        """Sleep until the stream has come this far."""
+        self._done.record(self._cupy_stream)
+        self._done.synchronize()
+
+    def release(self) -> None:
+        """Give the pool's unused blocks back to the device."""
+        self._pool.release()
+
+    def _block(self, array: Any) -> Block:
+        # The conversion is paid once an array, not once a launch; waiting for CuPy's stream would stop the host.
+        return Block(array, self._cuda.as_cuda_array(array, sync=False))

@@ -1,0 +1,116 @@
+"""The CUDA kernels in numba's simulator, for parity where no device is.
+
+numba decides on import whether `numba.cuda` is the simulator, so it runs in a process of its own
+(`gpu_kernels.simulator_worker`), driven from here. It is slow, some thousand arrivals a second, and takes one batch at
+a time; what it computes is what the kernels say.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from contracts import ArrivalError, Code, Notice
+from cpu_fallback.expand import Results, Work
+from gpu_kernels.shape import LaunchShape
+
+__all__ = ["Simulator", "SimulatorOptions", "unusable_reason"]
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class SimulatorOptions:
+    """What the pretended device is like; arrivals depend on none of it.
+
+    devices: how many there are, each with two streams. capacity_bytes: memory of each stream.
+    """
+
+    shape: LaunchShape = field(default_factory=lambda: LaunchShape(threads=32, blocks=2))
+    devices: int = 1
+    capacity_bytes: int = 1 << 32
+
+
+def unusable_reason() -> str:
+    """Why kernels cannot be simulated here; empty when they can."""
+    from importlib.util import find_spec
+
+    return "" if find_spec("numba_cuda") else "numba-cuda, which has the simulator, is not installed"
+
+
+class Simulator:
+    """A process that simulates kernels; `source_root` is where it takes the packages from, by default from here.
+
+    Raises UNEXPECTED_INTERNAL_ERROR when the process dies. Use it as a context manager.
+    """
+
+    def __init__(self, source_root: Path = _ROOT) -> None:
+        paths = [str(source_root), *(path for path in sys.path if path)]
+        environment = {
+            **os.environ,
+            "NUMBA_ENABLE_CUDASIM": "1",
+            "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+        }
+        self._lock = threading.Lock()
+        # -P: the current folder must not put a `config` or `contracts` of its own first.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "gpu_kernels.simulator_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+        )
+
+    def open(self, work: Work, options: SimulatorOptions | None = None) -> None:
+        """Take up `work`; what was opened before is let go."""
+        self._ask("open", work, options or SimulatorOptions())
+
+    def expand(self, span: tuple[int, int]) -> tuple[Results, tuple[Notice, ...]]:
+        """Segments span[0] to span[1] of the opened work, and what the expander had to say; thread-safe."""
+        results, notices = self._ask("expand", span)
+        return results, notices
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process.stdin:
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout:
+            self._process.stdout.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, *request: object) -> Any:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise ValueError("the simulator's pipes are gone")
+        with self._lock:
+            try:
+                pickle.dump(request, stdin, pickle.HIGHEST_PROTOCOL)
+                stdin.flush()
+                outcome, value = pickle.load(stdout)  # noqa: S301 - from our own child process
+            except (EOFError, OSError) as failure:
+                raise ArrivalError(
+                    Code.UNEXPECTED_INTERNAL_ERROR,
+                    f"the simulator's process ended with status {self._process.poll()}",
+                    hint="its own message stands above; numba-cuda may not fit this numba",
+                ) from failure
+        if outcome == "error":
+            raise value
+        return value

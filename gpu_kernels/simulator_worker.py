@@ -1,0 +1,92 @@
+"""The simulator's own process: takes work and spans from standard input, gives arrivals to standard output.
+
+    python -P -m gpu_kernels.simulator_worker        with NUMBA_ENABLE_CUDASIM=1; see gpu_kernels.simulator
+
+Both ways carry pickles: ("open", work, options) or ("expand", span) in; ("ok", value) or ("error", exception) out.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from contracts import ArrivalError, Code, Notice
+from cpu_fallback.expand import Results, Work
+from gpu_kernels.expand import STREAMS, DeviceLanes, Expander
+from gpu_kernels.jit import SIMULATED
+from gpu_kernels.memory import HostMemory
+from gpu_kernels.simulator import SimulatorOptions
+
+
+class _Session:
+    """The expander in use and the notices since the last answer."""
+
+    def __init__(self) -> None:
+        self._notices: list[Notice] = []
+        self._expander: Expander | None = None
+
+    def open(self, work: Work, options: SimulatorOptions) -> None:
+        """Make an expander over pretended devices."""
+        devices = [
+            DeviceLanes(
+                f"simulated device {ordinal}",
+                options.shape,
+                tuple(HostMemory(options.capacity_bytes) for _ in range(STREAMS)),
+            )
+            for ordinal in range(options.devices)
+        ]
+        self._expander = Expander(work, devices, self._notices.append)
+
+    def expand(self, span: tuple[int, int]) -> tuple[Results, tuple[Notice, ...]]:
+        """Results of a span, with the notices that came up."""
+        if self._expander is None:
+            raise ValueError("nothing is open")
+        results = self._expander.expand(span)
+        notices = tuple(self._notices)
+        self._notices.clear()
+        return results, notices
+
+
+def _answer(session: _Session, request: tuple[Any, ...]) -> tuple[str, object]:
+    actions: dict[str, Callable[..., object]] = {"open": session.open, "expand": session.expand}
+    try:
+        return "ok", actions[request[0]](*request[1:])
+    except ArrivalError as error:
+        return "error", error
+    except Exception as failure:  # noqa: BLE001 - the other process cannot see this one's traceback
+        text = "".join(traceback.format_exception(failure))
+        return "error", ArrivalError(Code.UNEXPECTED_INTERNAL_ERROR, f"the simulator failed:\n{text}")
+
+
+def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    session = _Session()
+    while True:
+        try:
+            request = pickle.load(requests)  # noqa: S301 - from the process that started this one
+        except EOFError:
+            return
+        pickle.dump(_answer(session, request), answers, pickle.HIGHEST_PROTOCOL)
+        answers.flush()
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    if not SIMULATED:
+        sys.exit("NUMBA_ENABLE_CUDASIM=1 must be set before this process starts")
+    # In the simulator law code outside compiled functions is numpy scalars, whose products wrap with a warning each.
+    warnings.filterwarnings("ignore", "overflow encountered in scalar", RuntimeWarning)
+    # The simulator's main thread polls the others; at the default 5 ms each barrier would cost that much.
+    sys.setswitchinterval(1e-5)
+    # Whatever prints must not get between the answers.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    _serve(sys.stdin.buffer, answers)
+
+
+if __name__ == "__main__":
+    main()
