@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from contracts import ArrivalError, Code, Identity, dataset, indented_json, receipt_json
-from engine.demo import MARKER
 from engine.staging import FOLDER, writing
 from engine.synth.policies import policy_copies
 from engine.synth.presets import CREATED_UTC, GENERATOR_VERSION, WorldSpec
 
 REPORT = "reports/synth_report.json"
 STAGE = "synth"
-# What a run directory may hold before its world: staging, and the mark of the demo that asks for it.
-_HARMLESS = {FOLDER, MARKER}
 _CHUNK = 1 << 22
 
 
@@ -97,7 +94,7 @@ def existing_world(run_root: Path, identity: Identity) -> WorldReport | None:
     if run_root.exists() and not run_root.is_dir():
         raise _conflict(run_root, f"{run_root} is a file")
     found = sorted(path.name for path in run_root.iterdir()) if run_root.exists() else []
-    others = [name for name in found if name not in _HARMLESS]
+    others = [name for name in found if name != FOLDER]
     if not others:
         return None
     receipt = run_root / dataset("run_receipt").path
