@@ -29,6 +29,7 @@ from engine.progress import Reporter
 from engine.receipt import Receipt, read_receipt
 from engine.report.diagnostics import write_anomalies, write_summary
 from engine.report.ledger import Ledger
+from engine.report.rng_events import EventFormat, publish_rng_events, write_rng_events
 from engine.report.rng_logs import update_rng_logs
 from engine.report.run_report import append_line, failure_facts, report_head, scenario_facts, utc_now
 from engine.seal import Seal, verify_seal
@@ -48,9 +49,14 @@ class RunOptions:
     replace: bool = False
     format: FileFormat = "parquet"
     accept_tz_cache: bool = False
+    rng_events: EventFormat = "none"
 
     def __post_init__(self) -> None:
-        for name, known in (("backend", get_args(BackendName)), ("format", get_args(FileFormat))):
+        for name, known in (
+            ("backend", get_args(BackendName)),
+            ("format", get_args(FileFormat)),
+            ("rng_events", get_args(EventFormat)),
+        ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
         for name in ("threads", "batch_arrivals"):
@@ -210,10 +216,12 @@ def _expand_and_publish(job: _Job, scenario_id: str, staged: Path) -> ScenarioRe
     with reporter.phase("plan"):
         batches = plan(world, options.batch_arrivals)
     ledger, parts, work = _expand_and_write(job, batches, staged / "events")
+    accounts = ledger.accounting()
     with reporter.phase("report"):
         write_summary(ledger, staged / "summary.parquet")
         anomalies = write_anomalies(ledger, staged / "anomalies.parquet")
-    accounts = ledger.accounting()
+        if options.rng_events != "none":
+            write_rng_events(ledger, accounts, staged / "rng_events", options.rng_events)
     with publication() as output:
         with reporter.phase("publish"):
             outcome = _publish(job, output, ledger, staged)
@@ -254,6 +262,9 @@ def _publish(job: _Job, output: Publication, ledger: Ledger, staged: Path) -> Ou
     )
     output.file(staged / "summary.parquet", _place(world, "s4_arrival_summary_5B"))
     output.file(staged / "anomalies.parquet", _place(world, "s4_arrival_anomalies_5B"))
+    # Events of arrivals that are gone must not stay either.
+    if job.options.rng_events != "none" or outcome == "replaced":
+        publish_rng_events(output, world, staged / "rng_events", job.options.rng_events)
     return outcome
 
 
@@ -273,6 +284,7 @@ def _performance(job: _Job, result: ScenarioResult) -> dict[str, object]:
         "threads": job.threads,
         "batch_arrivals": job.options.batch_arrivals,
         "format": job.options.format,
+        "rng_events": job.options.rng_events,
         "parts": result.parts,
         "bytes": result.bytes,
         "published": result.published,

@@ -26,6 +26,13 @@ from engine.cli.session import output_options, session_of
 @click.option("--strict", is_flag=True, help="Fail where a policy would fall back.")
 @click.option("--replace", is_flag=True, help="Replace a published output that differs.")
 @click.option("--format", "file_format", type=click.Choice(["parquet", "arrow"]), help="[default: parquet]")
+@click.option(
+    "--rng-events",
+    type=click.Choice(["parquet", "jsonl"]),
+    is_flag=False,
+    flag_value="parquet",
+    help="Also write one random-number event a count row and family.  [parquet where no format is named]",
+)
 @click.option("--accept-tz-cache", is_flag=True, help="Only warn where the tz cache and the pinned tzdata disagree.")
 @output_options
 @click.pass_context

@@ -77,6 +77,14 @@ class Publication:
         if not same:
             self._put(staged, final)
 
+    def withdraw(self, final: Path, aside: Path) -> None:
+        """Take a published file, if there is one, out of its place."""
+        with writing("a published dataset", final):
+            if os.path.lexists(final):
+                final.rename(aside)
+                self._undo.callback(_take_back, lambda: aside.rename(final))
+                sync_folder(final.parent)
+
     def _put(self, staged: Path, final: Path) -> None:
         with writing("a published dataset", final):
             final.parent.mkdir(parents=True, exist_ok=True)

@@ -58,6 +58,11 @@ class Ledger:
 
     def accounting(self) -> dict[str, FamilyAccount]:
         """Blocks and words per family, by LAW section 6, keyed by substream label."""
+        return {label: self._account(use) for label, use in self.uses().items()}
+
+    def uses(self) -> dict[str, FamilyUse]:
+        """What every count row does with each family, by LAW section 6, keyed by substream label."""
+        entities = self.world.tables.entities
         merchants = self.world.tables.merchants
         merchant = self._merchant()
         mode, edges = merchants.mode[merchant], np.diff(merchants.edge_start)[merchant] > 0
@@ -67,32 +72,40 @@ class Ledger:
         edge_words = np.where(only_virtual, counts, np.where(hybrid, counts + virtual, 0))
         everyone = np.ones(counts.size, np.bool_)
         return {
-            "arrival_time_jitter": self._account(everyone, counts, "time_hi"),
-            "arrival_site_pick": self._account(~only_virtual, 2 * (counts - virtual), "site_hi"),
-            "arrival_edge_pick": self._account(only_virtual | hybrid, edge_words, "edge_hi"),
+            "arrival_time_jitter": FamilyUse(everyone, counts, entities.time_hi),
+            "arrival_site_pick": FamilyUse(~only_virtual, 2 * (counts - virtual), entities.site_hi),
+            "arrival_edge_pick": FamilyUse(only_virtual | hybrid, edge_words, entities.edge_hi),
         }
 
-    def _account(self, touched: Mask, words: NDArray[np.int64], stream: str) -> FamilyAccount:
+    def _account(self, use: FamilyUse) -> FamilyAccount:
         rows = self.world.rows
-        touching = np.flatnonzero(touched)
+        touching = np.flatnonzero(use.touched)
         if touching.size == 0:
             return FamilyAccount(0, 0, 0, (0, 0), (0, 0))
-        hi0 = getattr(self.world.tables.entities, stream)
 
         def word1(row: int) -> int:
-            return (int(hi0[rows.entity[row]]) + int(rows.bucket[row])) % (1 << 64)
+            return (int(use.hi0[rows.entity[row]]) + int(rows.bucket[row])) % (1 << 64)
 
         first, last = int(touching[0]), int(touching[-1])
         return FamilyAccount(
             events=int(touching.size),
-            blocks=int(rows.arrivals[touched].sum(dtype=np.int64)),
-            words=int(words[touched].sum(dtype=np.int64)),
+            blocks=int(rows.arrivals[use.touched].sum(dtype=np.int64)),
+            words=int(use.words[use.touched].sum(dtype=np.int64)),
             before=(0, word1(first)),
             after=(int(rows.arrivals[last]), word1(last)),
         )
 
     def _merchant(self) -> NDArray[np.int32]:
         return self.world.tables.entities.merchant[self.world.rows.entity]
+
+
+@dataclass(frozen=True)
+class FamilyUse:
+    """One family by count row: which rows touch it, the words each draws (R of both), and hi0 of each entity."""
+
+    touched: Mask
+    words: NDArray[np.int64]
+    hi0: NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
