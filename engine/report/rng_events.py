@@ -99,7 +99,7 @@ def _events(world: World, label: str, use: FamilyUse, rows: NDArray[np.int64], s
         "blocks": blocks,
         "merchant_id": pa.array(world.tables.merchants.id[entities.merchant[entity]]),
         "zone_representation": _coded(entities.zone[entity], world.tzids),
-        "channel_group": _coded(entities.channel[entity], tuple(text or None for text in world.channels)),
+        "channel_group": _coded(entities.channel[entity], world.channels),
         "bucket_index": pa.array(bucket.astype(np.int64)),
     }
     arrays = {**{name: _constant(value, rows.size) for name, value in constants.items()}, **columns}
@@ -112,9 +112,11 @@ def _constant(value: str | int, size: int) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(size, np.int32)), pa.array([value], pa.string()))
 
 
-def _coded(codes: NDArray[np.int32], texts: tuple[str | None, ...]) -> pa.Array:
-    values = pa.array(texts, pa.string()).take(pa.array(codes))
-    return values.dictionary_encode()
+def _coded(codes: NDArray[np.int32], texts: tuple[str, ...]) -> pa.Array:
+    """Texts by code; the null channel, which is the empty text and sorts first, as null."""
+    null = int(texts[:1] == ("",))
+    indices = pa.array(codes - np.int32(null), mask=codes < null)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(texts[null:], pa.string()))
 
 
 class _Totals:
