@@ -130,8 +130,11 @@ def _listing(folder: Path) -> list[Path]:
 def _files_below(folder: Path) -> list[Path]:
     found: list[Path] = []
     for entry in _listing(folder):
-        # A linked directory counts as a file, so that whoever reads it fails instead of going round in circles.
-        found += _files_below(entry) if entry.is_dir() and not entry.is_symlink() else [entry]
+        # What lies behind a linked directory is no part of the dataset: nobody reads it, and it may go in circles.
+        if not entry.is_dir():
+            found.append(entry)
+        elif not entry.is_symlink():
+            found += _files_below(entry)
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
@@ -322,9 +322,12 @@ def _expand_and_write(
     parts: list[PartReceipt] = []
     with job.backend.open(batches, job.reporter) as expander, job.reporter.phase("expand and write"):
         job.reporter.expect("arrivals", batches.arrivals)
-        for result, part in ordered(lambda batch: produce(expander, batch), batches.batches, job.threads, cancellation):
-            ledger.add(result)
-            parts.append(part)
+        results = ordered(lambda batch: produce(expander, batch), batches.batches, job.threads, cancellation)
+        # Closing ends the workers, whatever ends the loop, before their directory is taken away.
+        with closing(results):
+            for result, part in results:
+                ledger.add(result)
+                parts.append(part)
         if not parts:
             # A scenario without arrivals is a dataset with no rows, not a missing one.
             parts.append(writer.write(0, iter(()), ledger.digest))
