@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -34,7 +34,7 @@ class Cancellation:
 
 def ordered(
     function: Callable[[T], R], items: Iterable[T], threads: int, cancellation: Cancellation, ahead: int = 0
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """Yield function(item) for each item in order, computed on `threads` threads.
 
     At most threads + ahead results exist unconsumed, so memory stays bounded however slow the consumer is. An error
