@@ -27,6 +27,7 @@ def _multipliers() -> tuple[np.uint64, ...]:
 
 
 MULTIPLIERS = _multipliers()
+K1, K2, K3, K4, K5, K6, K7, K8, K9, K10, K11, K12 = MULTIPLIERS
 SECOND_LANE = np.uint64(0xD6E8FEB86659FD93)
 _MIX1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX2 = np.uint64(0x94D049BB133111EB)
@@ -45,9 +46,9 @@ def mix64(value: np.uint64) -> np.uint64:
 
 
 @njit
-def word_term(position: int, word: np.uint64) -> np.uint64:
-    """Word * K_position mod 2^64, position from 0 to 11; signed words count modulo 2^64."""
-    return np.uint64(word) * MULTIPLIERS[position]
+def fold_word(row_hash: np.uint64, word: np.uint64, multiplier: np.uint64) -> np.uint64:
+    """row_hash + word * multiplier mod 2^64; a row's words go with K_1 to K_12 in turn, signed ones modulo 2^64."""
+    return np.uint64(row_hash) + np.uint64(word) * np.uint64(multiplier)
 
 
 @njit

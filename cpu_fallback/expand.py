@@ -29,7 +29,7 @@ from cpu_fallback.tables import (
 )
 from cpu_fallback.wide import mul_hi
 
-_part = njit(allocates=False)
+_part = njit(allocates=False, internal=True)
 _find_group_table = _part(route.find_group_table)
 _route_arrival = _part(route.route_arrival)
 _local_time = _part(route.local_time)

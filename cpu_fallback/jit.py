@@ -98,17 +98,27 @@ def cache_is_usable() -> bool:
 @typing_overload
 def njit(function: F) -> F: ...
 @typing_overload
-def njit(*, nogil: bool = False, allocates: bool = True) -> Callable[[F], F]: ...
-def njit(function: F | None = None, *, nogil: bool = False, allocates: bool = True) -> F | Callable[[F], F]:
+def njit(*, nogil: bool = False, allocates: bool = True, internal: bool = False) -> Callable[[F], F]: ...
+def njit(
+    function: F | None = None, *, nogil: bool = False, allocates: bool = True, internal: bool = False
+) -> F | Callable[[F], F]:
     """Compile a function in nopython mode, cached under `cache_directory()`.
 
     With `nogil` it is an entry point that threads run side by side. Without, it is a part of one and always inlined:
     a call would copy the table groups that it passes on, some 2 KB of array descriptors an arrival.
     A function that creates no array says `allocates=False`; then none of its arrays is reference-counted, which made
     expansion ten times faster: each look-up in a table group had counted every array of the group.
+    An `internal` function is for compiled callers only: it gets no way in from Python (a call would crash), which for
+    table groups takes longer to compile than the function itself.
     Types stay lazy: numba-cuda refuses a CPU dispatcher that was given a signature.
     """
-    options = {"nogil": nogil, "forceinline": not nogil, "_nrt": allocates}
+    options = {
+        "nogil": nogil,
+        "forceinline": not nogil,
+        "_nrt": allocates,
+        "no_cpython_wrapper": internal,
+        "no_cfunc_wrapper": internal,
+    }
     if function is None:
         return functools.partial(_compile, options=options)
     return _compile(function, options)

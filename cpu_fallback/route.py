@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cpu_fallback.digest import digest_lanes, word_term
+from cpu_fallback.digest import K1, K2, K3, K4, K5, K6, K7, K8, K9, K10, K11, K12, digest_lanes, fold_word
 from cpu_fallback.law import (
     HYBRID,
     VIRTUAL_ONLY,
@@ -117,17 +117,17 @@ def row_digest(
     """The two digest lanes of one row: `routed` by `route_arrival`, `clocks` its primary and settlement local time."""
     local_us, settlement_local_us = clocks
     is_virtual, place, primary, settlement, _ = routed
-    h = np.uint64(word_term(0, tables.merchants.id[tables.entities.merchant[entity]]))
-    h += np.uint64(word_term(1, tables.zones.text[tables.entities.zone[entity]]))
-    h += np.uint64(word_term(2, tables.channel_text[tables.entities.channel[entity]]))
-    h += np.uint64(word_term(3, np.uint64(bucket)))
-    h += np.uint64(word_term(4, np.uint64(seq)))
-    h += np.uint64(word_term(5, np.uint64(ts_us)))
-    h += np.uint64(word_term(6, np.uint64(is_virtual)))
-    h += np.uint64(word_term(7, place))
-    h += np.uint64(word_term(8, tables.zones.text[primary]))
-    h += np.uint64(word_term(9, np.uint64(local_us)))
+    h = np.uint64(fold_word(np.uint64(0), tables.merchants.id[tables.entities.merchant[entity]], K1))
+    h = np.uint64(fold_word(h, tables.zones.text[tables.entities.zone[entity]], K2))
+    h = np.uint64(fold_word(h, tables.channel_text[tables.entities.channel[entity]], K3))
+    h = np.uint64(fold_word(h, np.uint64(bucket), K4))
+    h = np.uint64(fold_word(h, np.uint64(seq), K5))
+    h = np.uint64(fold_word(h, np.uint64(ts_us), K6))
+    h = np.uint64(fold_word(h, np.uint64(is_virtual), K7))
+    h = np.uint64(fold_word(h, place, K8))
+    h = np.uint64(fold_word(h, tables.zones.text[primary], K9))
+    h = np.uint64(fold_word(h, np.uint64(local_us), K10))
     if is_virtual:
-        h += np.uint64(word_term(10, tables.zones.text[settlement]))
-        h += np.uint64(word_term(11, np.uint64(settlement_local_us)))
+        h = np.uint64(fold_word(h, tables.zones.text[settlement], K11))
+        h = np.uint64(fold_word(h, np.uint64(settlement_local_us), K12))
     return digest_lanes(h)
