@@ -131,10 +131,13 @@ class Expander:
     devices share the work. What comes out does not depend on the lane.
     """
 
-    def __init__(self, work: Work, devices: Sequence[DeviceLanes], on_notice: OnNotice) -> None:
+    def __init__(
+        self, work: Work, devices: Sequence[DeviceLanes], on_notice: OnNotice, piece_arrivals: int | None = None
+    ) -> None:
         """Upload tables and count rows to every device.
 
-        Raises UNEXPECTED_INTERNAL_ERROR where they do not fit.
+        Batches are sorted in pieces of at most `piece_arrivals`, by default what the devices have memory for.
+        Raises UNEXPECTED_INTERNAL_ERROR where tables and count rows do not fit.
         """
         check_key_width(work.tables.grid, work.segments)
         self._segments = work.segments
@@ -146,7 +149,7 @@ class Expander:
             lanes, most_arrivals = _open_lanes(device, work)
             limits.append(most_arrivals)
             self._lanes += lanes
-        self._limit = _Limit(min(limits))
+        self._limit = _Limit(piece_arrivals or min(limits))
         # A device's second lane comes after every device's first.
         self._free: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
         for lane in sorted(self._lanes, key=lambda lane: lane.device.memories.index(lane.memory)):
@@ -322,9 +325,13 @@ def _compile(lane: _Lane) -> None:
 
 @contextmanager
 def open_devices(
-    work: Work, devices: Sequence[DeviceFacts], on_notice: OnNotice, shape: LaunchShape | None = None
+    work: Work,
+    devices: Sequence[DeviceFacts],
+    on_notice: OnNotice,
+    shape: LaunchShape | None = None,
+    piece_arrivals: int | None = None,
 ) -> Iterator[Expander]:
-    """An expander over the given devices; `shape` replaces each device's own launch shape.
+    """An expander over the given devices; `shape` replaces each device's own, `piece_arrivals` is as for Expander.
 
     Device memory is given back at the end. Raises ArrivalError where tables and count rows do not fit.
     """
@@ -333,7 +340,7 @@ def open_devices(
         pool = device_pool(device.ordinal)
         memories = tuple(CupyMemory(device.ordinal, pool) for _ in range(STREAMS))
         lanes.append(DeviceLanes(device.label, shape or LaunchShape.of_device(device.multiprocessors), memories))
-    expander = Expander(work, lanes, on_notice)
+    expander = Expander(work, lanes, on_notice, piece_arrivals)
     try:
         expander.compile()
         yield expander

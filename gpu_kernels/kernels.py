@@ -12,7 +12,7 @@ stable or not, yields the one order that the law knows (LAW section 5), and noth
 from __future__ import annotations
 
 import numpy as np
-from numba import cuda
+from numba import cuda, types
 
 from cpu_fallback import route
 from cpu_fallback.law import counter_word1, draw_offset
@@ -33,11 +33,14 @@ from gpu_kernels.layout import (
     Resident,
     Spans,
 )
-from gpu_kernels.shape import MAX_THREADS
 
 Flag = bool | np.bool_
 
 _ONE = np.uint64(1)
+# Element type of the shared memory that launches give: two words a thread (`SHARED_BYTES_PER_THREAD`). It is sized at
+# launch because the simulator hands threads that declare an array at the same time different arrays.
+_WORD = types.uint64
+SHARED_BYTES_PER_THREAD = 2 * 8
 
 _find_group_table = device(route.find_group_table)
 _route_arrival = device(route.route_arrival)
@@ -59,14 +62,20 @@ def last_at_most(starts: I64, value: np.int64, low: np.int64, high: np.int64) ->
 
 
 @device
-def _narrow(spans: Spans, piece: Piece, first: np.int64, bounds: I64) -> None:
-    """The segments that a block's tile of arrivals spans, [bounds[0], bounds[1]); one thread searches for all."""
+def _narrow(spans: Spans, piece: Piece, first: np.int64, shared: U64) -> None:
+    """The segments that a block's tile of arrivals spans, from shared[0] to shared[1]; one thread searches for all."""
     if cuda.threadIdx.x == 0:
         last = min(first + cuda.blockDim.x, piece.arrivals) - 1
         low = last_at_most(spans.arrival_start, piece.first_arrival + first, piece.first_segment, piece.last_segment)
-        bounds[0] = low
-        bounds[1] = last_at_most(spans.arrival_start, piece.first_arrival + last, low, piece.last_segment) + 1
+        high = last_at_most(spans.arrival_start, piece.first_arrival + last, low, piece.last_segment)
+        shared[0] = np.uint64(low)
+        shared[1] = np.uint64(high + 1)
     cuda.syncthreads()
+
+
+@device
+def _segment_of(spans: Spans, arrival: np.int64, shared: U64) -> np.int64:
+    return last_at_most(spans.arrival_start, arrival, np.int64(shared[0]), np.int64(shared[1]))
 
 
 @device
@@ -99,14 +108,14 @@ def prepare_segments(resident: Resident) -> None:
 def draw_keys(resident: Resident, piece: Piece, keys: U64) -> None:
     """Sort keys of a piece in generation order, one thread an arrival (LAW 4.1)."""
     tables, rows, spans, _ = resident
-    bounds = cuda.shared.array(2, np.int64)
+    shared = cuda.shared.array(0, _WORD)
     first = np.int64(cuda.blockIdx.x) * cuda.blockDim.x
     while first < piece.arrivals:
-        _narrow(spans, piece, first, bounds)
+        _narrow(spans, piece, first, shared)
         at = first + cuda.threadIdx.x
         if at < piece.arrivals:
             arrival = piece.first_arrival + at
-            segment = last_at_most(spans.arrival_start, arrival, bounds[0], bounds[1])
+            segment = _segment_of(spans, arrival, shared)
             row = last_at_most(spans.row_arrivals, arrival, spans.row_start[segment], spans.row_start[segment + 1])
             entity = rows.entity[row]
             bucket = rows.bucket[row]
@@ -125,30 +134,30 @@ def draw_keys(resident: Resident, piece: Piece, keys: U64) -> None:
 @kernel
 def settle(resident: Resident, piece: Piece, keys: U64, output: Output) -> None:
     """Sorted keys to arrivals in output order, one thread an arrival (LAW 4.2 to 4.5, 5, 7)."""
-    bounds = cuda.shared.array(2, np.int64)
+    shared = cuda.shared.array(0, _WORD)
     sum_a = np.uint64(0)
     sum_b = np.uint64(0)
     first = np.int64(cuda.blockIdx.x) * cuda.blockDim.x
     while first < piece.arrivals:
-        _narrow(resident.spans, piece, first, bounds)
+        _narrow(resident.spans, piece, first, shared)
         at = first + cuda.threadIdx.x
         if at < piece.arrivals:
-            a, b = _settle_one(resident, piece, keys[at], output, at, bounds)
+            a, b = _settle_one(resident, piece, keys[at], output, at, shared)
             sum_a += np.uint64(a)
             sum_b += np.uint64(b)
         # The next tile overwrites the bounds; nobody may still need them.
         cuda.syncthreads()
         first += np.int64(cuda.gridDim.x) * cuda.blockDim.x
-    _add_block_sums(output.sums, sum_a, sum_b)
+    _add_block_sums(output.sums, sum_a, sum_b, shared)
 
 
 @device
 def _settle_one(
-    resident: Resident, piece: Piece, key: np.uint64, output: Output, at: np.int64, bounds: I64
+    resident: Resident, piece: Piece, key: np.uint64, output: Output, at: np.int64, shared: U64
 ) -> tuple[np.uint64, np.uint64]:
     """Everything about the arrival at output position `at` of the piece; returns its digest lanes."""
     tables, rows, spans, switches = resident
-    segment = last_at_most(spans.arrival_start, piece.first_arrival + at, bounds[0], bounds[1])
+    segment = _segment_of(spans, piece.first_arrival + at, shared)
     before = spans.arrival_start[segment]
     within = key - _first_key(spans, piece, segment)
     shift = np.uint64(spans.shift[segment])
@@ -209,22 +218,21 @@ def _store(
 
 
 @device
-def _add_block_sums(sums: U64, sum_a: np.uint64, sum_b: np.uint64) -> None:
+def _add_block_sums(sums: U64, sum_a: np.uint64, sum_b: np.uint64, shared: U64) -> None:
     """Add up the threads' lanes: a tree over the block, then one atomic a lane. Sums mod 2^64 know no order."""
-    lane_a = cuda.shared.array(MAX_THREADS, np.uint64)
-    lane_b = cuda.shared.array(MAX_THREADS, np.uint64)
     thread = cuda.threadIdx.x
-    lane_a[thread] = sum_a
-    lane_b[thread] = sum_b
+    lane_b = cuda.blockDim.x
+    shared[thread] = sum_a
+    shared[lane_b + thread] = sum_b
     cuda.syncthreads()
     active = cuda.blockDim.x
     while active > 1:
         half = (active + 1) >> 1
         if thread < active - half:
-            lane_a[thread] += lane_a[thread + half]
-            lane_b[thread] += lane_b[thread + half]
+            shared[thread] += shared[thread + half]
+            shared[lane_b + thread] += shared[lane_b + thread + half]
         cuda.syncthreads()
         active = half
     if thread == 0:
-        cuda.atomic.add(sums, SUM_A, lane_a[0])
-        cuda.atomic.add(sums, SUM_B, lane_b[0])
+        cuda.atomic.add(sums, SUM_A, shared[0])
+        cuda.atomic.add(sums, SUM_B, shared[lane_b])

@@ -14,16 +14,20 @@ def prepare(shape: LaunchShape, memory: DeviceMemory, resident: Resident) -> Non
     kernels.prepare_segments[shape.blocks, shape.threads, memory.stream](resident)
 
 
+def _shared_bytes(shape: LaunchShape) -> int:
+    return kernels.SHARED_BYTES_PER_THREAD * shape.threads
+
+
 def draw(shape: LaunchShape, memory: DeviceMemory, resident: Resident, piece: Piece, keys: U64) -> None:
     """Sort keys of a piece, in generation order."""
-    kernels.draw_keys[shape.blocks, shape.threads, memory.stream](resident, piece, keys)
+    kernels.draw_keys[shape.blocks, shape.threads, memory.stream, _shared_bytes(shape)](resident, piece, keys)
 
 
 def settle(
     shape: LaunchShape, memory: DeviceMemory, resident: Resident, piece: Piece, keys: U64, output: Output
 ) -> None:
     """Arrivals of a piece from its sorted keys."""
-    kernels.settle[shape.blocks, shape.threads, memory.stream](resident, piece, keys, output)
+    kernels.settle[shape.blocks, shape.threads, memory.stream, _shared_bytes(shape)](resident, piece, keys, output)
 
 
 def run_piece(

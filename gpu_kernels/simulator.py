@@ -30,12 +30,14 @@ _ROOT = Path(__file__).resolve().parent.parent
 class SimulatorOptions:
     """What the pretended device is like; arrivals depend on none of it.
 
-    devices: how many there are, each with two streams. capacity_bytes: memory of each stream.
+    devices: how many there are, each with two streams. capacity_bytes: memory of each stream. piece_arrivals: as for
+    `gpu_kernels.expand.Expander`.
     """
 
     shape: LaunchShape = field(default_factory=lambda: LaunchShape(threads=32, blocks=2))
     devices: int = 1
     capacity_bytes: int = 1 << 32
+    piece_arrivals: int | None = None
 
 
 def unusable_reason() -> str:

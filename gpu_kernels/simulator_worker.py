@@ -40,7 +40,7 @@ class _Session:
             )
             for ordinal in range(options.devices)
         ]
-        self._expander = Expander(work, devices, self._notices.append)
+        self._expander = Expander(work, devices, self._notices.append, options.piece_arrivals)
 
     def expand(self, span: tuple[int, int]) -> tuple[Results, tuple[Notice, ...]]:
         """Results of a span, with the notices that came up."""
