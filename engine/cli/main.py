@@ -32,7 +32,9 @@ _COMMANDS = {
     "synth": "engine.cli.synth",
     "seal": "engine.cli.seal",
     "run": "engine.cli.run",
+    "stream": "engine.cli.stream",
     "explain": "engine.cli.explain",
+    "diff": "engine.cli.diff",
     "tz": "engine.cli.tz",
     "doctor": "engine.cli.doctor",
 }
