@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from contracts import arrow_schema, dataset
+from contracts import Code, arrow_schema, check_document, dataset
 from engine.backend import choose_backend
 from engine.expansion import expand
 from engine.planning import DEFAULT_BATCH_ARRIVALS, Plan, plan
@@ -111,6 +113,34 @@ def read_part(path: Path) -> pa.Table:
 
 def published_table(run_root: Path, world: World) -> pa.Table:
     return pa.concat_tables(read_part(path) for path in published_parts(run_root, world))
+
+
+def report_lines(run_root: Path) -> list[dict[str, Any]]:
+    """Every line of the run report, each checked against its schema."""
+    files = sorted((run_root / "reports").rglob("segment_state_runs.jsonl"))
+    lines = [json.loads(line) for file in files for line in file.read_text("ascii").splitlines()]
+    for line in lines:
+        check_document("segment_state_runs", line, code=Code.SCHEMA_VIOLATION, where="report line")
+    return lines
+
+
+def log_records(dataset_id: str, run_root: Path, world: World) -> list[dict[str, Any]]:
+    """The records of a random-number log, checked against its schema."""
+    lines = located(dataset_id, run_root, world).read_text("ascii").splitlines()
+    records = [json.loads(line) for line in lines]
+    check_document(dataset_id, records, code=Code.SCHEMA_VIOLATION, where=dataset_id)
+    return records
+
+
+def staged(run_root: Path) -> list[Path]:
+    """What runs left in their staging place: nothing, however they ended."""
+    return sorted((run_root / "tmp").glob("arrivals-*"))
+
+
+def copy_without_outputs(run_root: Path, target: Path) -> Path:
+    """A copy of a sealed run root as it was before its first run."""
+    outputs = ("arrival_events", "arrival_summary", "arrival_anomalies", "logs", "reports", "tmp")
+    return Path(shutil.copytree(run_root, target, ignore=shutil.ignore_patterns(*outputs)))
 
 
 # --- Equality with the reference ---------------------------------------------------------------------
