@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from engine.planning import Plan, plan
     from engine.progress import Reporter
     from engine.seal import Seal, verify_seal
+    from engine.stream import stream_arrivals
     from engine.synth import synthesise
     from engine.world.load import World, load_world
 
@@ -45,6 +46,7 @@ __all__ = [
     "load_world",
     "plan",
     "run",
+    "stream_arrivals",
     "synthesise",
     "verify_seal",
 ]
@@ -57,6 +59,7 @@ _HOMES = {
     "engine.planning": ("Plan", "plan"),
     "engine.progress": ("Reporter",),
     "engine.seal": ("Seal", "verify_seal"),
+    "engine.stream": ("stream_arrivals",),
     "engine.synth": ("synthesise",),
     "engine.world.load": ("World", "load_world"),
 }

@@ -1,0 +1,142 @@
+"""`arrivals stream`: arrivals in time order, for whatever reads them."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.cli.session import Session, session_of, set_flag
+
+if TYPE_CHECKING:
+    from engine.progress import Reporter
+    from engine.stream import StreamOptions
+    from engine.stream.sink import Address
+    from engine.world.load import World
+
+# The rate is told that often.
+_RATE_SECONDS = 5.0
+
+
+@click.command(
+    epilog="Example: arrivals stream runs/small --from 2026-03-29T00:00:00Z --speed 60x | head -n 5",
+    short_help="Arrivals in time order, to a pipe or a local listener.",
+)
+@click.argument("run_root", type=click.Path(path_type=Path))
+@click.option("--scenario", "scenario_id", metavar="ID", help="Which one.  [default: the only one]")
+@click.option("--from", "start", metavar="TIME", help="First moment, as 2026-01-31T09:30:00Z or with an offset.")
+@click.option("--to", "end", metavar="TIME", help="First moment no more.")
+@click.option(
+    "--merchant",
+    "merchants",
+    type=click.IntRange(0, 2**64 - 1),
+    multiple=True,
+    metavar="ID",
+    help="Only this one; may be repeated.",
+)
+@click.option("--speed", default="max", show_default=True, metavar="60x|max", help="Seconds of arrivals a second.")
+@click.option(
+    "--format", "file_format", type=click.Choice(["jsonl", "arrow", "csv"]), default="jsonl", show_default=True
+)
+@click.option(
+    "--output", default="-", show_default=True, metavar="-|tcp://127.0.0.1:PORT", help="Where to; - is standard output."
+)
+@click.option("--limit", type=click.IntRange(0), metavar="N", help="Stop after so many arrivals.")
+@click.option("--columns", default="", metavar="A,B,...", help="Only these, in this order.  [default: all 21]")
+@click.option(
+    "--ids",
+    type=click.Choice(["number", "string"]),
+    default="number",
+    show_default=True,
+    help="How JSON Lines write 64-bit ids.",
+)
+@click.option("--accept-tz-cache", is_flag=True, help="Only warn where the tz cache and the pinned tzdata disagree.")
+@click.option(
+    "--quiet", is_flag=True, expose_value=False, is_eager=True, callback=set_flag, help="Warnings and errors only."
+)
+@click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=set_flag,
+    help="Show the traceback of a failure.",
+)
+@click.pass_context
+def command(context: click.Context, /, run_root: Path, **given: Any) -> None:
+    """Write the arrivals of the sealed world under RUN_ROOT in time order, to standard output or a local listener.
+
+    They are generated on the fly: nothing need have been run, nothing is stored, --from starts at once. The order
+    is ts_utc, then merchant_id, then arrival_seq. The output waits for its reader; progress goes to standard error.
+    """
+    session = session_of(context)
+    session.on_interrupt = "the stream was cut short"
+
+    from engine.stream import StreamOptions
+    from engine.stream.pace import parse_speed
+    from engine.stream.sink import parse_output
+
+    try:
+        address = parse_output(given["output"])
+        options = StreamOptions(
+            start=given["start"],
+            end=given["end"],
+            merchants=given["merchants"],
+            speed=parse_speed(given["speed"]),
+            format=given["file_format"],
+            columns=tuple(name.strip() for name in given["columns"].split(",")) if given["columns"] else (),
+            ids=given["ids"],
+            limit=given["limit"],
+        )
+    except ValueError as problem:
+        raise click.UsageError(str(problem), context) from None
+    with _reporter(session) as reporter:
+        world = _load(run_root, given["scenario_id"], options, given["accept_tz_cache"], reporter)
+        _send(world, address, options, reporter)
+
+
+def _reporter(session: Session) -> Reporter:
+    if session.quiet or (sys.stderr.isatty() and not sys.stdout.isatty()):
+        return session.reporter()
+    from engine.progress import LineReporter
+
+    # Lines too where arrivals go to the terminal: a live bar would be drawn in the middle of them.
+    return LineReporter(interval=_RATE_SECONDS)
+
+
+def _load(
+    run_root: Path, scenario_id: str | None, options: StreamOptions, accept_tz_cache: bool, reporter: Reporter
+) -> World:
+    from engine.receipt import read_receipt
+    from engine.seal import verify_seal
+    from engine.world.load import load_world
+
+    seal = verify_seal(read_receipt(run_root), reporter)
+    with reporter.phase("read"):
+        world = load_world(
+            run_root,
+            scenario_id,
+            seal=seal,
+            accept_tz_cache=accept_tz_cache,
+            merchant_ids=options.merchants or None,
+        )
+    for notice in (*seal.notices, *world.notices):
+        reporter.notice(notice)
+    return world
+
+
+def _send(world: World, address: Address | None, options: StreamOptions, reporter: Reporter) -> None:
+    from engine.stream import stream_to
+    from engine.stream.sink import DescriptorSink, connect
+
+    if address is None:
+        # A reader such as `head` has had enough: that is a good end of a stream.
+        with suppress(BrokenPipeError):
+            stream_to(world, DescriptorSink(sys.stdout.fileno()), options, reporter)
+        return
+    sink = connect(address)
+    with sink.connection:
+        stream_to(world, sink, options, reporter)

@@ -1,0 +1,101 @@
+"""Record batches in global time order, straight from the counts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cpu_fallback.digest import Digest
+from cpu_fallback.tables import Columns
+from engine.assemble import Assembler
+from engine.backend import BatchResult, Expander, choose_backend
+from engine.batch_checks import check_batch
+from engine.pipeline import Cancellation, ordered
+from engine.planning import Batch, Plan, plan
+from engine.progress import Reporter
+from engine.stream.order import by_bucket, time_order
+from engine.stream.window import Moment, Window, window
+from engine.world.load import World
+
+# Some megabytes of text: enough to hide the cost of a call, small enough to stay in a core's cache.
+SLICE_ROWS = 16_384
+
+
+class Slice(NamedTuple):
+    """Consecutive arrivals in time order, n of them: the contract's columns, and ts_utc as int64[n] microseconds."""
+
+    rows: pa.RecordBatch
+    ts_us: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TimeOrdered:
+    """An expanded batch and its arrivals in time order: those at `order`, positions in the batch."""
+
+    result: BatchResult
+    order: NDArray[np.int64]
+
+    @property
+    def digest(self) -> Digest | None:
+        """Digest of the arrivals; None where the window leaves some of the batch out."""
+        return self.result.digest if self.order.size == self.result.batch.arrivals else None
+
+    def slices(self, assembler: Assembler) -> Iterator[Slice]:
+        """The arrivals in pieces of at most `SLICE_ROWS`."""
+        for first in range(0, self.order.size, SLICE_ROWS):
+            at = self.order[first : first + SLICE_ROWS]
+            columns = Columns._make(column[at] for column in self.result.columns)
+            part = replace(self.result, batch=replace(self.result.batch, arrivals=at.size), columns=columns)
+            yield Slice(assembler.whole(part), columns.ts_us)
+
+
+def stream_arrivals(
+    source: World | Plan,
+    start: Moment = None,
+    end: Moment = None,
+    merchants: Collection[int] | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """Yield the arrivals of all merchants in time order, with the contract's 21 columns.
+
+    The order is total: (ts_utc, merchant_id, arrival_seq). Rows are those of the stored dataset, arrival_seq
+    included, from `start` up to, not including, `end` (RFC 3339 text or aware datetimes), of `merchants` (default:
+    all). Only buckets that the window touches are expanded, one batch of them ahead of what is being read, so memory
+    is bounded by the two largest. Closing the iterator stops it. Raises ValueError for a bad moment, ArrivalError
+    for a merchant without arrivals or a fallback that the policy forbids.
+    """
+    part = window(start, end)
+    batches = by_bucket(source if isinstance(source, Plan) else plan(source), part, merchants)
+    return _record_batches(batches, part)
+
+
+def _record_batches(batches: Plan, part: Window) -> Iterator[pa.RecordBatch]:
+    assembler = Assembler(batches.world)
+    for batch in time_ordered(batches, part, Reporter()):
+        for piece in batch.slices(assembler):
+            yield piece.rows
+
+
+def time_ordered(batches: Plan, part: Window, reporter: Reporter) -> Iterator[TimeOrdered]:
+    """Expand a plan that `by_bucket` made; one batch is computed on a thread while another is read."""
+    with choose_backend("cpu").open(batches, reporter) as expander:
+        compute = partial(_expand, batches, expander, part)
+        yield from ordered(compute, batches.batches, 1, Cancellation(), ahead=1)
+
+
+def _expand(batches: Plan, expander: Expander, part: Window, batch: Batch) -> TimeOrdered:
+    result = expander(batch)
+    check_batch(batches, result)
+    ts_us = result.columns.ts_us
+    # Buckets do not overlap and a batch has each of them merchant by merchant in order of arrival_seq, so equal
+    # instants already stand in order.
+    order = time_order(ts_us)
+    if part.is_whole:
+        return TimeOrdered(result, order)
+    first, last = np.searchsorted(ts_us, (part.start_us, part.end_us), sorter=order)
+    return TimeOrdered(result, order[first:last])

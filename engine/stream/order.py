@@ -1,0 +1,133 @@
+"""A plan turned from merchant order to time order: segments by bucket, arrivals of a batch by instant."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts import ArrivalError, Code
+from cpu_fallback.expand import position_bits
+from cpu_fallback.tables import I64, Rows, Segments, owned
+from engine.planning import Batch, Plan
+from engine.stream.window import Window
+from engine.world.load import World
+
+# Small buckets are expanded several at a time: a call costs as much as some thousand arrivals.
+BATCH_ARRIVALS = 131_072
+
+
+def by_bucket(plan: Plan, window: Window, merchants: Collection[int] | None = None) -> Plan:
+    """The same segments in (bucket, merchant) order, a batch being whole consecutive buckets.
+
+    Only buckets that the window touches, and only the given merchants (default: all). A bucket of more than
+    `BATCH_ARRIVALS` arrivals is a batch of its own. Segments keep their first arrival_seq, so nothing before the
+    window need be expanded. Raises S1_OR_S3_OUTPUT_MISSING for a merchant without arrivals.
+    """
+    world, segments = plan.world, plan.segments
+    first_row = segments.row_start[:-1]
+    bucket = world.rows.bucket[first_row]
+    first, last = buckets_in(world, window)
+    chosen = (bucket >= first) & (bucket < last)
+    if merchants is not None:
+        chosen &= _of_merchants(world, first_row, merchants)
+    at = np.flatnonzero(chosen)
+    order = at[np.argsort(bucket[at], kind="stable")]
+    rows, reordered = _reordered(world.rows, segments, order)
+    batches = _batches(reordered, bucket[order])
+    return replace(
+        plan, world=replace(world, rows=rows), segments=reordered, batches=batches, batch_arrivals=BATCH_ARRIVALS
+    )
+
+
+def buckets_in(world: World, window: Window) -> tuple[int, int]:
+    """First and last + 1 of the buckets that a window touches; the last may be the smaller one of an empty window."""
+    grid = world.tables.grid
+    ends = grid.start_us + grid.duration_us.astype(np.int64)
+    return (
+        int(np.searchsorted(ends, window.start_us, side="right")),
+        int(np.searchsorted(grid.start_us, window.end_us, side="left")),
+    )
+
+
+def _refuse_merchants_without_arrivals(world: World, merchants: Collection[int]) -> None:
+    """Raise S1_OR_S3_OUTPUT_MISSING, naming the first of these that the world's counts do not have."""
+    known = set(world.tables.merchants.id.tolist())
+    unknown = [merchant for merchant in merchants if merchant not in known]
+    if unknown:
+        raise ArrivalError(
+            Code.S1_OR_S3_OUTPUT_MISSING,
+            f"{_named(unknown)} in scenario {world.scenario_id}",
+            hint="name merchants of s3_bucket_counts_5B that have a count above zero",
+            merchant_id=unknown[0],
+            scenario_id=world.scenario_id,
+        )
+
+
+def _named(unknown: Sequence[int]) -> str:
+    if len(unknown) == 1:
+        return f"merchant {unknown[0]} has no arrivals"
+    return f"merchant {unknown[0]} and {len(unknown) - 1} more of those asked for have no arrivals"
+
+
+def _of_merchants(world: World, first_row: I64, merchants: Collection[int]) -> NDArray[np.bool_]:
+    _refuse_merchants_without_arrivals(world, merchants)
+    wanted = np.isin(world.tables.merchants.id, np.array(sorted(merchants), np.uint64))
+    return wanted[world.tables.entities.merchant[world.rows.entity[first_row]]]
+
+
+def _reordered(rows: Rows, segments: Segments, order: NDArray[np.int64]) -> tuple[Rows, Segments]:
+    """The segments `order` names, in that order, and their rows."""
+    row_counts = np.diff(segments.row_start)[order]
+    row_start = _starts(row_counts)
+    # Row i of the result stands as far from its segment's first row as it does among the old rows.
+    source = np.arange(row_start[-1]) + np.repeat(segments.row_start[:-1][order] - row_start[:-1], row_counts)
+    arrivals = np.diff(segments.arrival_start)[order]
+    return (
+        owned(Rows(*(column[source] for column in rows))),
+        owned(Segments(row_start, segments.arrivals_before[order], _starts(arrivals))),
+    )
+
+
+def _starts(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.append(0, np.cumsum(sizes)).astype(np.int64)
+
+
+def _batches(segments: Segments, bucket: NDArray[np.int32]) -> tuple[Batch, ...]:
+    """Whole buckets, as many as stay within `BATCH_ARRIVALS`, and at least one."""
+    # Where each bucket's segments begin, and the end of the last one's.
+    bounds = np.append(np.flatnonzero(np.diff(bucket, prepend=-1)), bucket.size)
+    before = segments.arrival_start[bounds]
+    batches: list[Batch] = []
+    at = 0
+    while at < bounds.size - 1:
+        until = max(int(np.searchsorted(before, before[at] + BATCH_ARRIVALS, side="right")) - 1, at + 1)
+        first, last = int(bounds[at]), int(bounds[until])
+        batches.append(
+            Batch(
+                index=len(batches),
+                segments=(first, last),
+                rows=(int(segments.row_start[first]), int(segments.row_start[last])),
+                arrivals=int(before[until] - before[at]),
+            )
+        )
+        at = until
+    return tuple(batches)
+
+
+def time_order(ts_us: I64) -> NDArray[np.int64]:
+    """Positions in ascending order of instant, equal ones as they stand; `ts_us` int64[n] microseconds."""
+    if ts_us.size == 0:
+        return np.empty(0, np.int64)
+    low = ts_us.min()
+    shift = position_bits(ts_us.size)
+    if int(ts_us.max() - low).bit_length() + shift > 63:
+        return np.argsort(ts_us, kind="stable")
+    # Instant above, position below: sorting plain integers is several times faster than a stable argsort.
+    keys: NDArray[np.int64] = (ts_us - low) << shift
+    keys |= np.arange(ts_us.size)
+    keys.sort()
+    keys &= (1 << shift) - 1
+    return keys
