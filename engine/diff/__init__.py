@@ -29,8 +29,8 @@ Kind = Literal["differs", "only_a", "only_b"]
 class Side:
     """One partition directory: its rows, their digest as recomputed, and how they are written.
 
-    physical_clocks: what settlement and operational clocks of physical rows hold: null, mirror, mixed or (no physical
-    rows) none.
+    physical_clocks: how physical rows write their settlement and operational clocks: null, mirror, mixed, or none
+    where there are no physical rows.
     """
 
     path: Path
@@ -125,8 +125,9 @@ class _Tally:
 
     def add(self, rows: Rows, digest: Digest) -> None:
         self.digest += digest
-        self.null_clocks |= rows.null_clocks
-        self.mirrored_clocks |= rows.mirrored_clocks
+        physical, shown = rows.physical(), rows.columns["tzid_settlement"].present()
+        self.null_clocks |= bool((physical & ~shown).any())
+        self.mirrored_clocks |= bool((physical & shown).any())
 
     def side(self, path: Path) -> Side:
         clocks = {(True, False): "null", (False, True): "mirror", (True, True): "mixed", (False, False): "none"}
@@ -176,7 +177,7 @@ class _Comparison:
         self.first += found[: self.limit - len(self.first)]
 
     def _pairs(self, a: Rows, b: Rows) -> Iterator[RowDifference]:
-        unequal = {name: a.columns[name].differs(b.columns[name]) for name in COLUMNS}
+        unequal = {name: a.differs(b, name) for name in COLUMNS}
         counts = {name: int(np.count_nonzero(mask)) for name, mask in unequal.items()}
         differing = np.flatnonzero(np.logical_or.reduce([mask for name, mask in unequal.items() if counts[name]]))
         digest = digest_of(a, self.vocabulary)

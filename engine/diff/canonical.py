@@ -1,7 +1,6 @@
 """Arrivals in one form whatever file they came from: arrays of integers that can be compared column by column.
 
-Texts are codes in a vocabulary that both sides share, times are microseconds, and a physical row's copies of its
-primary clock count as the nulls that another run writes there.
+Texts are codes in a vocabulary that both sides share; times are microseconds.
 """
 
 from __future__ import annotations
@@ -22,12 +21,13 @@ from engine.output.reading import is_time, part_files, read_pieces, utc_text, wa
 COLUMNS: tuple[str, ...] = tuple(arrow_schema("arrival_events_5B").names)
 _TEXT = frozenset(field.name for field in arrow_schema("arrival_events_5B") if pa.types.is_dictionary(field.type))
 _UNSIGNED = frozenset(field.name for field in arrow_schema("arrival_events_5B") if field.type == pa.uint64())
-_CLOCKS = (
-    ("tzid_settlement", "tzid_primary"),
-    ("ts_local_settlement", "ts_local_primary"),
-    ("tzid_operational", "tzid_primary"),
-    ("ts_local_operational", "ts_local_primary"),
-)
+# The column that a further clock's column repeats on physical rows, where the output policy has it mirrored.
+_PRIMARY = {
+    "tzid_settlement": "tzid_primary",
+    "ts_local_settlement": "ts_local_primary",
+    "tzid_operational": "tzid_primary",
+    "ts_local_operational": "ts_local_primary",
+}
 _NO_TEXT = 0
 
 
@@ -80,20 +80,19 @@ class Column(NamedTuple):
         """Where two columns of equal length do not say the same."""
         unequal: NDArray[np.bool_] = self.values != other.values
         if self.valid is not None or other.valid is not None:
-            unequal |= self._present() != other._present()
+            unequal |= self.present() != other.present()
         return unequal
 
-    def _present(self) -> NDArray[np.bool_]:
+    def present(self) -> NDArray[np.bool_]:
+        """Where there is a value."""
         return np.ones(self.values.size, np.bool_) if self.valid is None else self.valid
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Some arrivals in key order, and how their physical rows wrote the settlement and operational clocks."""
+    """Some arrivals in key order."""
 
     columns: dict[str, Column]
-    null_clocks: bool
-    mirrored_clocks: bool
 
     @property
     def merchant_id(self) -> NDArray[np.uint64]:
@@ -112,8 +111,28 @@ class Rows:
 
     def part(self, rows: slice | NDArray[np.bool_]) -> Rows:
         """Some of them."""
-        columns = {name: column.part(rows) for name, column in self.columns.items()}
-        return Rows(columns, self.null_clocks, self.mirrored_clocks)
+        return Rows({name: column.part(rows) for name, column in self.columns.items()})
+
+    def physical(self) -> NDArray[np.bool_]:
+        """Which of them are physical."""
+        virtual: NDArray[np.bool_] = self.columns["is_virtual"].values != 0
+        return ~virtual
+
+    def differs(self, other: Rows, name: str) -> NDArray[np.bool_]:
+        """Where two columns do not say the same; a physical row's copy of its primary clock is as good as a null."""
+        unequal = self.columns[name].differs(other.columns[name])
+        if name in _PRIMARY and unequal.any():
+            one_copies = (self._absent(name) & other._copies(name)) | (self._copies(name) & other._absent(name))
+            unequal &= ~(self.physical() & other.physical() & one_copies)
+        return unequal
+
+    def _absent(self, clock: str) -> NDArray[np.bool_]:
+        return ~self.columns[clock].present()
+
+    def _copies(self, clock: str) -> NDArray[np.bool_]:
+        own, primary = self.columns[clock], self.columns[_PRIMARY[clock]]
+        copies: NDArray[np.bool_] = own.present() & (own.values == primary.values)
+        return copies
 
     def shown(self, row: int, name: str, vocabulary: Vocabulary) -> object:
         """One value in the contract's JSON form."""
@@ -147,13 +166,14 @@ def _canonical(table: pa.Table, path: Path, vocabulary: Vocabulary) -> Rows:
         except (pa.ArrowException, TypeError) as failure:
             detail = str(failure).splitlines()[0]
             raise _refused(path, f"column {name}, {table[name].type}: {detail}") from failure
-    return _without_mirrors(columns)
+    return Rows(columns)
 
 
 def _column(name: str, values: pa.ChunkedArray, vocabulary: Vocabulary) -> Column:
-    if name in _TEXT:
-        return Column(vocabulary.encode(values), None)
     valid = values.is_valid().to_numpy() if values.null_count else None
+    if name in _TEXT:
+        # The null channel is the empty text.
+        return Column(vocabulary.encode(values), None if name == "channel_group" else valid)
     if is_time(name):
         if not pa.types.is_timestamp(values.type):
             values = values.cast(pa.timestamp("us", "UTC" if name == "ts_utc" else None))
@@ -163,21 +183,6 @@ def _column(name: str, values: pa.ChunkedArray, vocabulary: Vocabulary) -> Colum
     else:
         values = values.cast(pa.uint64() if name in _UNSIGNED else pa.int64())
     return Column((values.fill_null(0) if valid is not None else values).to_numpy(), valid)
-
-
-def _without_mirrors(columns: dict[str, Column]) -> Rows:
-    """The rows with the primary clock's copies on physical rows taken for nulls."""
-    physical = columns["is_virtual"].values == 0
-    null_clocks = mirrored_clocks = False
-    for clock, primary in _CLOCKS:
-        values, valid = columns[clock]
-        # A text column has no validity of its own: its null is the empty text.
-        present = values != _NO_TEXT if clock in _TEXT else np.ones(values.size, np.bool_) if valid is None else valid
-        mirrored = physical & present & (values == columns[primary].values)
-        null_clocks |= bool((physical & ~present).any())
-        mirrored_clocks |= bool(mirrored.any())
-        columns[clock] = Column(np.where(mirrored, 0, values), None if clock in _TEXT else present & ~mirrored)
-    return Rows(columns, null_clocks, mirrored_clocks)
 
 
 def _refused(path: Path, problem: str) -> ArrivalError:
