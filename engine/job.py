@@ -17,6 +17,7 @@ from contracts import ArrivalError, Code, Notice, check_token, dataset
 from engine.assemble import Assembler
 from engine.backend import Backend, BackendName, BatchResult, Expander, choose_backend
 from engine.batch_checks import check_batch
+from engine.interrupts import heard_interrupts
 from engine.lock import STAGING, clear_leftovers, run_lock
 from engine.machine import available_cores, peak_rss_bytes
 from engine.output.metadata import file_metadata
@@ -137,7 +138,7 @@ def run(run_root: Path | str, options: RunOptions | None = None, reporter: Repor
     receipt = read_receipt(Path(run_root))
     started = utc_now()
     try:
-        with run_lock(receipt.run_root):
+        with heard_interrupts(), run_lock(receipt.run_root):
             for name in clear_leftovers(receipt.run_root):
                 reporter.message(f"removed {name}, which a killed run had left behind")
             return _run(receipt, options, reporter)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import replace
 
@@ -29,6 +28,7 @@ from tests.refusals import (
     command,
     harm,
     leftovers,
+    obey_permissions,
     published,
     put,
     report_lines,
@@ -104,18 +104,6 @@ class TestPlaces:
     def test_options_that_mean_nothing_are_a_mistake_of_the_caller(self, options):
         with pytest.raises(ValueError, match=next(iter(options))):
             RunOptions(**options)
-
-
-# Root reads and writes everywhere; without these two capabilities the permission bits hold for root too.
-PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
-
-
-def obey_permissions():
-    if os.geteuid() == 0:
-        import ctypes
-
-        for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
-            ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
 @pytest.fixture

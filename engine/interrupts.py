@@ -1,0 +1,55 @@
+"""Interruptions that are heard: a signal that comes where exceptions get lost is sent again a moment later."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import FrameType
+
+# An exception that leaves one of these is printed and forgotten: destructors, and llvmlite's callbacks from within a
+# compilation, the one place where a compiling process runs Python and hence its signal handlers.
+_DEAF = frozenset({"__del__", "_raw_object_cache_notify", "_raw_object_cache_getbuffer"})
+_AGAIN_S = 0.02
+
+Handler = Callable[[int, FrameType | None], object]
+
+
+@contextmanager
+def heard_interrupts() -> Iterator[None]:
+    """Within, what the handlers of SIGINT and SIGTERM raise reaches the caller, wherever the signal arrives.
+
+    In any thread but the main one, where Python handles no signals, it does nothing.
+    """
+    before: dict[int, Handler] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                before[number] = handler
+                signal.signal(number, partial(_handle, handler))
+    try:
+        yield
+    finally:
+        for changed, handler in before.items():
+            signal.signal(changed, handler)
+
+
+def _handle(handler: Handler, number: int, frame: FrameType | None) -> None:
+    if not _is_deaf(frame):
+        handler(number, frame)
+        return
+    again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
+
+
+def _is_deaf(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_name in _DEAF:
+            return True
+        frame = frame.f_back
+    return False
