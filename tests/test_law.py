@@ -391,13 +391,18 @@ def test_digest_factors():
     assert [int(factor) for factor in MULTIPLIERS] == list(law.DIGEST_FACTORS)
 
 
+def folded(row):
+    """The row hash of twelve words."""
+    h = np.uint64(0)
+    for factor, word in zip(MULTIPLIERS, row, strict=True):
+        h = np.uint64(fold_word(h, np.uint64(word), factor))
+    return int(h)
+
+
 @given(st.lists(words, min_size=12, max_size=12))
 @settings(max_examples=200)
 def test_row_hashes_and_lanes_equal_the_reference(row):
-    terms = [
-        int(fold_word(np.uint64(0), np.uint64(word), factor)) for factor, word in zip(MULTIPLIERS, row, strict=True)
-    ]
-    h = sum(terms) % TWO64
+    h = folded(row)
     assert h == law.row_hash(row)
     assert int(mix64(np.uint64(h))) == law.mix(h)
     lanes = digest_lanes(np.uint64(h))
@@ -432,13 +437,24 @@ def digest_words(row):
 def test_digest_vectors(vector):
     total = Digest()
     for row in LAW["digest_rows"][: vector["rows"]]:
-        h = 0
-        for factor, word in zip(MULTIPLIERS, digest_words(row), strict=False):
-            h = int(fold_word(np.uint64(h), np.uint64(word), factor))
-        a, b = digest_lanes(np.uint64(h))
+        a, b = digest_lanes(np.uint64(folded(digest_words(row))))
         total += Digest(1, int(a), int(b))
     assert str(total) == vector["digest"]
     assert Digest.parse(vector["digest"]) == total
+
+
+def stored(values, name, encoding):
+    """A column of arrivals as a part file holds it, in either timestamp encoding."""
+    if name.startswith("ts_"):
+        instants = pa.array(values, pa.timestamp("us", "UTC" if name == "ts_utc" else None))
+        if encoding == "timestamp":
+            return instants
+        suffix = "Z" if name == "ts_utc" else ""
+        texts = [v and v.replace(tzinfo=None).isoformat(timespec="microseconds") + suffix for v in instants.to_pylist()]
+        return pa.array(texts, pa.string())
+    if name in ("merchant_id", "site_id", "edge_id"):
+        return pa.array(values, pa.uint64())
+    return pa.array(values, pa.string() if isinstance(values[-1], str | None) else None)
 
 
 @pytest.mark.parametrize("encoding", ["timestamp", "rfc3339"])
@@ -446,24 +462,7 @@ def test_digest_vectors(vector):
 def test_digest_vectors_by_the_second_look(vector, encoding):
     """`engine.check` recomputes the digest from stored values, in either timestamp encoding."""
     rows = LAW["digest_rows"][: vector["rows"]]
-    columns = {}
-    for name in rows[0]:
-        values = [row[name] for row in rows]
-        if name.startswith("ts_"):
-            zone = "UTC" if name == "ts_utc" else None
-            column = pa.array(values, pa.timestamp("us", zone))
-            if encoding == "rfc3339":
-                suffix = "Z" if zone else ""
-                texts_of = [
-                    None if v is None else f"{v.isoformat(timespec='microseconds')[:26]}{suffix}"
-                    for v in column.to_pylist()
-                ]
-                column = pa.array(texts_of, pa.string())
-        elif name in ("merchant_id", "site_id", "edge_id"):
-            column = pa.array(values, pa.uint64())
-        else:
-            column = pa.array(values, None if any(v is not None for v in values) else pa.string())
-        columns[name] = column
+    columns = {name: stored([row[name] for row in rows], name, encoding) for name in rows[0]}
     sums = _Sums()
     _add_digest(sums, pa.table(columns))
     assert f"{sums.rows}-{sums.a:016x}{sums.b:016x}" == vector["digest"]
