@@ -224,7 +224,7 @@ class _Derivation:
         first, last = (int(bound) for bound in self.tables.merchants.edge_start[:2])
         ids = [int(identifier) for identifier in edges.id[first:last]]
         names = [self.view.names.edge(identifier) for identifier in ids]
-        pick = _pick("edges of the merchant", self._edge_words[0], edges.packed[first:last].tolist(), names)
+        pick = _pick("edges of the merchant", self._edge_words[0], edges.packed[first:last].tolist(), names, False)
         tzid = self.world.tzids[edges.zone[first + pick.chosen]]
         return _Route(True, ids[pick.chosen], tzid, mode, (pick,), (), decides)
 
@@ -324,8 +324,8 @@ class _Derivation:
         }
 
 
-def _pick(table: str, word: int, packed: Seq[int], names: Seq[str]) -> Pick:
-    slot = law.pick(word, packed)
+def _pick(table: str, word: int, packed: Seq[int], names: Seq[str], from_weights: bool = True) -> Pick:
+    slot = law.pick(word, packed, from_weights=from_weights)
     return Pick(
         table=table,
         size=len(packed),

@@ -44,13 +44,16 @@ class Slot(NamedTuple):
     taken: int
 
 
-def pick(x: int, packed: Sequence[int]) -> Slot:
-    """Pick with the word x from packed slots, threshold in the low and alias in the high 32 bits."""
+def pick(x: int, packed: Sequence[int], *, from_weights: bool) -> Slot:
+    """Pick with the word x from packed slots, threshold in the low and alias in the high 32 bits.
+
+    In tables built from weights the threshold 2^32, which always takes the slot, is packed one lower; slots of the 3B
+    blob are as they stand.
+    """
     scaled = x * len(packed)
     index, fraction = scaled // TWO64, scaled % TWO64 // TWO32
     alias, threshold = divmod(int(packed[index]), TWO32)
-    if (alias, threshold) == (index, TWO32 - 1):
-        # The threshold of a slot that is always taken does not fit 32 bits and is packed one lower.
+    if from_weights and (alias, threshold) == (index, TWO32 - 1):
         threshold = TWO32
     return Slot(index, fraction, threshold, alias, index if fraction < threshold else alias)
 
