@@ -305,16 +305,14 @@ OTHER_VALUES = {
 
 
 @pytest.fixture
-def damage(published, tmp_path):
+def damage(published):
     """A function from a change of the published part that holds arrival 1000 of TWO_ZONES to the explanation of it."""
     number = 1000
 
     def explained(change):
-        (path,) = (
-            p for p in parts(published) if number in pq.read_table(p, partitioning=None)["arrival_seq"].to_pylist()
-        )
-        original = path.read_bytes()
-        table = pq.read_table(path, partitioning=None)
+        tables = {path: pq.read_table(path, partitioning=None) for path in parts(published)}
+        (path,) = (path for path, table in tables.items() if number in table["arrival_seq"].to_pylist())
+        original, table = path.read_bytes(), tables[path]
         row = table["arrival_seq"].to_pylist().index(number)
         try:
             pq.write_table(change(table, row), path)
