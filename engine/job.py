@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-import pyarrow as pa
-
 from contracts import ArrivalError, Code, Notice, check_token, dataset
-from engine.assemble import Assembler
-from engine.backend import Backend, BackendName, BatchResult, Expander, choose_backend
-from engine.batch_checks import check_batch
+from engine.backend import Backend, BackendName, choose_backend
 from engine.interrupts import heard_interrupts
 from engine.lock import STAGING, clear_leftovers, run_lock
 from engine.machine import available_cores, peak_rss_bytes
-from engine.output.metadata import file_metadata
-from engine.output.parts import FileFormat, PartReceipt, PartWriter
+from engine.output.parts import FileFormat
 from engine.output.publish import Outcome, Publication, Published, publication
-from engine.output.verify import verify_staged
-from engine.pipeline import Cancellation, ordered
-from engine.planning import DEFAULT_BATCH_ARRIVALS, Batch, Plan, plan
+from engine.planning import DEFAULT_BATCH_ARRIVALS, plan
+from engine.production import Workshop, produce_parts
 from engine.progress import Reporter
 from engine.receipt import Receipt, read_receipt
 from engine.report.diagnostics import write_anomalies, write_summary
@@ -34,7 +26,7 @@ from engine.report.rng_events import EventFormat, publish_rng_events, write_rng_
 from engine.report.rng_logs import update_rng_logs
 from engine.report.run_report import append_line, failure_facts, report_head, scenario_facts, utc_now
 from engine.seal import Seal, verify_seal
-from engine.staging import staging, writing
+from engine.staging import staging
 from engine.world.load import World, load_world
 
 
@@ -107,25 +99,9 @@ class _Job:
     reporter: Reporter
 
     @property
-    def threads(self) -> int:
-        return self.options.threads or available_cores()
-
-
-@dataclass
-class _WorkSeconds:
-    """Thread time by kind of work; threads overlap, so the sum can exceed the wall time."""
-
-    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @contextmanager
-    def spent(self, kind: str) -> Iterator[None]:
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self.seconds[kind] += time.perf_counter() - begin
+    def workshop(self) -> Workshop:
+        threads = self.options.threads or available_cores()
+        return Workshop(self.backend, threads, self.options.format, self.reporter)
 
 
 def run(run_root: Path | str, options: RunOptions | None = None, reporter: Reporter | None = None) -> RunResult:
@@ -210,13 +186,14 @@ def _expand_and_publish(job: _Job, scenario_id: str, staged: Path) -> ScenarioRe
             seal=job.seal,
             strict=options.strict,
             accept_tz_cache=options.accept_tz_cache,
-            threads=job.threads,
+            threads=job.workshop.threads,
         )
     for notice in world.notices:
         reporter.notice(notice)
     with reporter.phase("plan"):
         batches = plan(world, options.batch_arrivals)
-    ledger, parts, work = _expand_and_write(job, batches, staged / "events")
+    made = produce_parts(job.workshop, batches, staged / "events")
+    ledger, parts = made.ledger, made.parts
     accounts = ledger.accounting()
     with reporter.phase("report"):
         write_summary(ledger, staged / "summary.parquet")
@@ -248,7 +225,7 @@ def _expand_and_publish(job: _Job, scenario_id: str, staged: Path) -> ScenarioRe
             notices=(*job.seal.notices, *world.notices),
         )
         head = report_head(job.receipt.identity, scenario_id, started)
-        performance = {**_performance(job, result), "anomalies": anomalies, "thread_seconds": dict(work)}
+        performance = {**_performance(job, result), "anomalies": anomalies, "thread_seconds": dict(made.thread_seconds)}
         append_line(job.receipt, {**head, **_PASSED, **scenario_facts(ledger, accounts), **performance})
     return result
 
@@ -282,7 +259,7 @@ def _performance(job: _Job, result: ScenarioResult) -> dict[str, object]:
     """How the run went: what differs from one run of the same scenario to the next."""
     return {
         "backend": job.backend.name,
-        "threads": job.threads,
+        "threads": job.workshop.threads,
         "batch_arrivals": job.options.batch_arrivals,
         "format": job.options.format,
         "rng_events": job.options.rng_events,
@@ -293,55 +270,3 @@ def _performance(job: _Job, result: ScenarioResult) -> dict[str, object]:
         "peak_rss_bytes": result.peak_rss_bytes,
         "durations": {"wall_ms": round(result.seconds * 1000), "phase_seconds": dict(result.phases)},
     }
-
-
-def _expand_and_write(
-    job: _Job, batches: Plan, directory: Path
-) -> tuple[Ledger, tuple[PartReceipt, ...], Mapping[str, float]]:
-    """Every batch to a part file in `directory`, on threads; the parts are read back before this returns."""
-    assembler, ledger, work = Assembler(batches.world), Ledger(batches.world), _WorkSeconds()
-    with writing("arrivals", directory):
-        directory.mkdir()
-    writer = PartWriter(
-        directory,
-        assembler.schema,
-        batches.world.settings.output,
-        job.options.format,
-        file_metadata(batches.world),
-    )
-    cancellation = Cancellation()
-
-    def produce(expander: Expander, batch: Batch) -> tuple[BatchResult, PartReceipt]:
-        cancellation.check()
-        with work.spent("expand"):
-            result = expander(batch)
-            check_batch(batches, result)
-        with work.spent("assemble and write"):
-            part = writer.write(batch.index, _record_batches(job, assembler, result, cancellation), result.digest)
-        return result, part
-
-    parts: list[PartReceipt] = []
-    with job.backend.open(batches, job.reporter) as expander, job.reporter.phase("expand and write"):
-        job.reporter.expect("arrivals", batches.arrivals)
-        results = ordered(lambda batch: produce(expander, batch), batches.batches, job.threads, cancellation)
-        # Closing ends the workers, whatever ends the loop, before their directory is taken away.
-        with closing(results):
-            for result, part in results:
-                ledger.add(result)
-                parts.append(part)
-        if not parts:
-            # A scenario without arrivals is a dataset with no rows, not a missing one.
-            parts.append(writer.write(0, iter(()), ledger.digest))
-    with job.reporter.phase("verify"):
-        verify_staged(directory, assembler.schema, parts)
-    return ledger, tuple(parts), work.seconds
-
-
-def _record_batches(
-    job: _Job, assembler: Assembler, result: BatchResult, cancellation: Cancellation
-) -> Iterator[pa.RecordBatch]:
-    for batch in assembler.batches(result):
-        yield batch
-        # Asked for again: the last one is written.
-        cancellation.check()
-        job.reporter.advance(batch.num_rows)

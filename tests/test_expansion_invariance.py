@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contracts import ArrivalError, Code
 from engine.check import check_published
 from engine.job import RunOptions, run
 from engine.planning import plan
@@ -250,8 +251,21 @@ OUTPUTS = {
 }
 
 
-@pytest.mark.parametrize("file_format", ["parquet", "arrow"])
-@pytest.mark.parametrize("output_policy", [{}, *OUTPUTS.values()], ids=["default", *OUTPUTS])
+def test_snappy_is_refused_for_arrow_files():
+    with on_disk(busy_world(), output_policy=OUTPUTS["snappy"]) as written, pytest.raises(ArrivalError) as caught:
+        run(written.run_root, replace(CPU, format="arrow"))
+    assert caught.value.code is Code.ROUTING_POLICY_INVALID
+
+
+@pytest.mark.parametrize(
+    ("output_policy", "file_format"),
+    [
+        pytest.param(policy, file_format, id=f"{name}-{file_format}")
+        for name, policy in {"default": {}, **OUTPUTS}.items()
+        for file_format in ("parquet", "arrow")
+        if (name, file_format) != ("snappy", "arrow")  # refused, as the test above shows
+    ],
+)
 def test_every_output_form_holds_the_reference_rows(output_policy, file_format):
     world = busy_world()
     options = replace(CPU, threads=2, batch_arrivals=2000, format=file_format)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contracts import dataset
+from contracts import ArrivalError, Code, dataset
 from cpu_fallback.digest import Digest
 from engine.settings import OutputOptions
 from engine.staging import writing
@@ -54,8 +53,16 @@ class PartWriter:
     file_format: FileFormat
     metadata: Mapping[str, str]
 
+    def __post_init__(self) -> None:
+        if (self.file_format, self.options.compression) == ("arrow", "snappy"):
+            raise ArrivalError(
+                Code.ROUTING_POLICY_INVALID,
+                "arrival_output_policy_5B asks for snappy, which Arrow files do not have",
+                hint="set its compression to lz4, zstd or none, or write --format parquet",
+            )
+
     def write(self, index: int, batches: Iterator[pa.RecordBatch], digest: Digest) -> PartReceipt:
-        """Write record batches, each a row group, as part `index`; on disk when it returns. Raises IO_WRITE_FAILED."""
+        """Write record batches, each a row group, as part `index`; not yet synced to disk. Raises IO_WRITE_FAILED."""
         path = self.directory / part_name(index, self.file_format)
         schema = self.schema.with_metadata({**self.metadata, DIGEST_KEY: str(digest)})
         with writing("arrivals", path), path.open("wb") as sink:
@@ -64,7 +71,6 @@ class PartWriter:
             else:
                 self._write_arrow(sink, schema, batches)
             sink.flush()
-            os.fsync(sink.fileno())
             size = sink.tell()
         return PartReceipt(path.name, digest.rows, size, digest)
 
@@ -82,12 +88,10 @@ class PartWriter:
             write_statistics=[name for name in _STATISTICS if name not in texts],
         ) as writer:
             for batch in batches:
-                writer.write_table(
-                    pa.Table.from_batches([batch.cast(schema)]), row_group_size=self.options.row_group_rows
-                )
+                writer.write_table(pa.Table.from_batches([batch]), row_group_size=self.options.row_group_rows)
 
     def _write_arrow(self, sink: object, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
-        codec = self.options.compression if self.options.compression in ("lz4", "zstd") else None
+        codec = None if self.options.compression == "none" else self.options.compression
         options = pa.ipc.IpcWriteOptions(compression=codec)
         with pa.ipc.new_file(sink, schema, options=options) as writer:
             for batch in batches:

@@ -1,0 +1,49 @@
+"""Files seen to the disk while the next ones are being made."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from engine.staging import writing
+
+
+class DiskSync:
+    """fsync on a thread of its own: workers that waited for the disk left a third of their time unused.
+
+    A context manager; leaving it without `wait` drops what is still to be synced.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="disk-sync")
+        self._pending: list[Future[None]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def sync(self, path: Path) -> None:
+        """Put a finished file in the queue."""
+        self._pending.append(self._thread.submit(_sync, path))
+
+    def wait(self) -> None:
+        """Return when every file is on the disk. Raises IO_WRITE_FAILED for the first that cannot be."""
+        for future in self._pending:
+            future.result()
+        self._pending.clear()
+
+
+def _sync(path: Path) -> None:
+    with writing("arrivals", path):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,116 @@
+"""The middle of a run: every batch of a plan expanded, checked, assembled and written, on threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from engine.assemble import Assembler
+from engine.backend import Backend, BatchResult, Expander
+from engine.batch_checks import check_batch
+from engine.output.disk import DiskSync
+from engine.output.metadata import file_metadata
+from engine.output.parts import FileFormat, PartReceipt, PartWriter
+from engine.output.verify import verify_staged
+from engine.pipeline import Cancellation, ordered
+from engine.planning import Batch, Plan
+from engine.progress import Reporter
+from engine.report.ledger import Ledger
+from engine.staging import writing
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What production works with: a backend, so many threads, a file format."""
+
+    backend: Backend
+    threads: int
+    file_format: FileFormat
+    reporter: Reporter
+
+
+@dataclass(frozen=True)
+class Production:
+    """What came of a plan: sums a count row, receipts in part order, thread seconds by kind of work."""
+
+    ledger: Ledger
+    parts: tuple[PartReceipt, ...]
+    thread_seconds: Mapping[str, float]
+
+
+@dataclass
+class _WorkSeconds:
+    """Thread time by kind of work; threads overlap, so the sum can exceed the wall time."""
+
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def spent(self, kind: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.seconds[kind] += time.perf_counter() - begin
+
+
+def produce_parts(shop: Workshop, plan: Plan, directory: Path) -> Production:
+    """Every batch to a part file in the new `directory`; on disk, and read back, when this returns.
+
+    Raises the ArrivalError of the first batch, in part order, that failed.
+    """
+    assembler, ledger, work = Assembler(plan.world), Ledger(plan.world), _WorkSeconds()
+    with writing("arrivals", directory):
+        directory.mkdir()
+    options, reporter = plan.world.settings.output, shop.reporter
+    writer = PartWriter(directory, assembler.schema, options, shop.file_format, file_metadata(plan.world))
+    cancellation = Cancellation()
+
+    def produce(expander: Expander, batch: Batch) -> tuple[BatchResult, PartReceipt]:
+        cancellation.check()
+        with work.spent("expand"):
+            result = expander(batch)
+        with work.spent("check"):
+            check_batch(plan, result)
+        with work.spent("assemble and write"):
+            part = writer.write(batch.index, _record_batches(assembler, result, cancellation, reporter), result.digest)
+        return result, part
+
+    parts: list[PartReceipt] = []
+    with shop.backend.open(plan, reporter) as expander, DiskSync() as disk:
+        with reporter.phase("expand and write"):
+            reporter.expect("arrivals", plan.arrivals)
+            results = ordered(lambda batch: produce(expander, batch), plan.batches, shop.threads, cancellation)
+            # Closing ends the workers, whatever ends the loop, before their directory is taken away.
+            with closing(results):
+                for result, part in results:
+                    disk.sync(directory / part.name)
+                    ledger.add(result)
+                    parts.append(part)
+            if not parts:
+                # A scenario without arrivals is a dataset with no rows, not a missing one.
+                parts.append(writer.write(0, iter(()), ledger.digest))
+                disk.sync(directory / parts[0].name)
+        with reporter.phase("sync to disk"):
+            disk.wait()
+    with reporter.phase("verify"):
+        verify_staged(directory, assembler.schema, parts)
+    return Production(ledger, tuple(parts), work.seconds)
+
+
+def _record_batches(
+    assembler: Assembler, result: BatchResult, cancellation: Cancellation, reporter: Reporter
+) -> Iterator[pa.RecordBatch]:
+    for batch in assembler.batches(result):
+        yield batch
+        # Asked for again: the last one is written.
+        cancellation.check()
+        reporter.advance(batch.num_rows)
