@@ -85,11 +85,14 @@ def _package_problem() -> str:
     for package, name in (("numba_cuda", "numba-cuda"), ("cupy", "CuPy")):
         if find_spec(package) is None:
             return f"{name} is not installed ({_EXTRAS})"
-    version = _cupy_version()
-    if version is not None and version < LEAST_CUPY:
-        found, least = (".".join(map(str, parts)) for parts in (version, LEAST_CUPY))
-        return f"CuPy {found} is too old, {least} is the least: it may sort wrongly when memory runs out ({_EXTRAS})"
-    return ""
+    return _cupy_problem(_cupy_version())
+
+
+def _cupy_problem(version: tuple[int, int] | None) -> str:
+    if version is None or version >= LEAST_CUPY:
+        return ""
+    found, least = (".".join(map(str, parts)) for parts in (version, LEAST_CUPY))
+    return f"CuPy {found} is too old, {least} is the least: it may sort wrongly when memory runs out ({_EXTRAS})"
 
 
 def _cupy_version() -> tuple[int, int] | None:

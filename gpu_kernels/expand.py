@@ -6,13 +6,12 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
-from contracts import ArrivalError, Code, Notice
+from contracts import Notice
 from cpu_fallback.expand import Results, Work
 from cpu_fallback.tables import (
     U64,
@@ -20,47 +19,21 @@ from cpu_fallback.tables import (
     Columns,
     RowTotals,
     Segments,
-    Switches,
     empty_batch_totals,
     empty_columns,
     empty_row_totals,
 )
 from gpu_kernels.device import DeviceFacts
-from gpu_kernels.launch import draw, prepare, run_piece, settle
-from gpu_kernels.layout import (
-    AT_END,
-    AT_START,
-    FAILURE,
-    FAILURE_CODES,
-    LATEST,
-    SUM_A,
-    SUMS,
-    Output,
-    Piece,
-    Resident,
-    Spans,
-)
-from gpu_kernels.memory import Block, CupyMemory, DeviceMemory, device_pool, uploaded
+from gpu_kernels.lane import STREAMS, DeviceLanes, Lane, compile_kernels, open_lanes, out_of_memory, output_of
+from gpu_kernels.launch import run_piece
+from gpu_kernels.layout import AT_END, AT_START, FAILURE, FAILURE_CODES, LATEST, SUM_A, SUMS, Piece
+from gpu_kernels.memory import CupyMemory, DeviceMemory, device_pool
 from gpu_kernels.shape import LaunchShape
-from gpu_kernels.sort import ARRIVAL_BYTES, check_key_width, cut, offset_bits
+from gpu_kernels.sort import check_key_width, cut, offset_bits
 
-__all__ = ["DeviceLanes", "Expander", "open_devices"]
-
-# Two: one copies its columns out while the other's kernels run.
-STREAMS = 2
-# Of the free memory, what batches plan with; the rest covers rounding, growth and the sort's counters.
-USABLE_SHARE = 0.85
+__all__ = ["Expander", "open_devices"]
 
 OnNotice = Callable[[Notice], None]
-
-
-@dataclass(frozen=True)
-class DeviceLanes:
-    """The streams of one device, which share its tables, and how kernels are launched there."""
-
-    label: str
-    shape: LaunchShape
-    memories: tuple[DeviceMemory, ...]
 
 
 class _Host(NamedTuple):
@@ -69,41 +42,6 @@ class _Host(NamedTuple):
     columns: Columns
     row_totals: RowTotals
     sums: U64
-
-
-class _Workspace:
-    """Device arrays of one lane, kept from batch to batch and grown when a batch needs more."""
-
-    def __init__(self, memory: DeviceMemory) -> None:
-        self._memory = memory
-        self._blocks: dict[str, Block] = {}
-
-    def block(self, name: str, size: int, dtype: DTypeLike) -> Block:
-        """The named array, of at least `size` elements; its content is lost when it grows."""
-        if name not in self._blocks or self._blocks[name].storage.size < size:
-            # The old array goes first: both together may not fit.
-            self._blocks.pop(name, None)
-            self._blocks[name] = self._memory.empty(size + size // 16 + 1, dtype)
-        return self._blocks[name]
-
-    def blocks(self, group: Columns | RowTotals, size: int) -> list[Block]:
-        """An array of at least `size` elements for each field of a group, of the field's type."""
-        kind = type(group).__name__
-        return [self.block(f"{kind}.{name}", size, part.dtype) for name, part in group._asdict().items()]
-
-    def drop(self) -> None:
-        """Forget every array."""
-        self._blocks.clear()
-
-
-@dataclass(frozen=True)
-class _Lane:
-    """One stream of a device with a workspace of its own; it expands one batch at a time."""
-
-    device: DeviceLanes
-    memory: DeviceMemory
-    resident: Resident
-    workspace: _Workspace
 
 
 class _Limit:
@@ -143,22 +81,22 @@ class Expander:
         self._segments = work.segments
         self._bits = offset_bits(work.tables.grid)
         self._on_notice = on_notice
-        self._lanes: list[_Lane] = []
+        self._lanes: list[Lane] = []
         limits = []
         for device in devices:
-            lanes, most_arrivals = _open_lanes(device, work)
+            lanes, most_arrivals = open_lanes(device, work)
             limits.append(most_arrivals)
             self._lanes += lanes
         self._limit = _Limit(piece_arrivals or min(limits))
         # A device's second lane comes after every device's first.
-        self._free: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
         for lane in sorted(self._lanes, key=lambda lane: lane.device.memories.index(lane.memory)):
             self._free.put(lane)
 
     def compile(self) -> None:
         """Compile the kernels and load them on every device now, not in the first batch."""
         for lane in self._lanes:
-            _compile(lane)
+            compile_kernels(lane)
 
     def close(self) -> None:
         """Give the memory of every device back; nothing can be expanded afterwards."""
@@ -182,7 +120,7 @@ class Expander:
         finally:
             self._free.put(lane)
 
-    def _expand_on(self, lane: _Lane, span: tuple[int, int]) -> Results:
+    def _expand_on(self, lane: Lane, span: tuple[int, int]) -> Results:
         segments = self._segments
         arrivals = int(segments.arrival_start[span[1]] - segments.arrival_start[span[0]])
         rows = int(segments.row_start[span[1]] - segments.row_start[span[0]])
@@ -196,14 +134,14 @@ class Expander:
             except MemoryError as failure:
                 self._make_room(lane, pieces, failure)
 
-    def _make_room(self, lane: _Lane, pieces: tuple[Piece, ...], failure: MemoryError) -> None:
+    def _make_room(self, lane: Lane, pieces: tuple[Piece, ...], failure: MemoryError) -> None:
         lane.memory.wait()
         lane.workspace.drop()
         lane.memory.release()
         tried = _largest(pieces)
         what = f"{lane.device.label} has no memory for {tried} arrivals at once ({failure})"
         if not self._limit.lower(tried):
-            raise _out_of_memory(what) from failure
+            raise out_of_memory(what) from failure
         self._on_notice(
             Notice(
                 "DEVICE_MEMORY",
@@ -211,50 +149,6 @@ class Expander:
                 {"device": lane.device.label, "tried_arrivals": tried, "arrivals": self._limit.arrivals},
             )
         )
-
-
-def _out_of_memory(what: str) -> ArrivalError:
-    return ArrivalError(
-        Code.UNEXPECTED_INTERNAL_ERROR,
-        what,
-        hint="lower --batch-arrivals, end other programs that use the device, or use --backend cpu",
-    )
-
-
-def _open_lanes(device: DeviceLanes, work: Work) -> tuple[list[_Lane], int]:
-    """The device's lanes, tables and count rows uploaded once, and the most arrivals that a piece should have."""
-    memory = device.memories[0]
-    try:
-        with memory.entered():
-            resident = _resident(memory, work)
-            if work.segments.arrivals_before.size:
-                prepare(device.shape, memory, resident)
-            memory.wait()
-            usable = int(memory.free_bytes() * USABLE_SHARE)
-    except MemoryError as failure:
-        raise _out_of_memory(f"{device.label} has no memory for the tables and count rows ({failure})") from failure
-    lanes = [_Lane(device, lane, resident, _Workspace(lane)) for lane in device.memories]
-    return lanes, usable // (ARRIVAL_BYTES * len(lanes))
-
-
-def _resident(memory: DeviceMemory, work: Work) -> Resident:
-    segments = work.segments
-    arrivals = memory.upload(work.rows.arrivals)
-    spans = Spans(
-        row_start=memory.upload(segments.row_start).view,
-        arrivals_before=memory.upload(segments.arrivals_before).view,
-        arrival_start=memory.upload(segments.arrival_start).view,
-        row_arrivals=memory.running_total(arrivals).view,
-        shift=memory.empty(segments.arrivals_before.size + 1, np.uint8).view,
-        group_table=memory.empty(segments.arrivals_before.size + 1, np.int32).view,
-    )
-    # Kernels read a row's arrivals off the running total alone.
-    rows = work.rows._replace(
-        entity=memory.upload(work.rows.entity).view, bucket=memory.upload(work.rows.bucket).view, arrivals=arrivals.view
-    )
-    coin, *flags = work.switches
-    switches = Switches(np.uint64(coin), *map(bool, flags))
-    return Resident(uploaded(memory, work.tables), rows, spans, switches)
 
 
 def _host_arrays(memory: DeviceMemory, arrivals: int, rows: int) -> _Host:
@@ -267,7 +161,7 @@ def _largest(pieces: tuple[Piece, ...]) -> int:
     return max((int(piece.arrivals) for piece in pieces), default=0)
 
 
-def _queue_pieces(lane: _Lane, pieces: tuple[Piece, ...], host: _Host) -> None:
+def _queue_pieces(lane: Lane, pieces: tuple[Piece, ...], host: _Host) -> None:
     """Everything from keys to copies, queued on the lane's stream without waiting for any of it."""
     memory, space, largest = lane.memory, lane.workspace, _largest(pieces)
     sums = space.block("sums", SUMS, np.uint64)
@@ -276,7 +170,7 @@ def _queue_pieces(lane: _Lane, pieces: tuple[Piece, ...], host: _Host) -> None:
         memory.clear(block)
     keys = space.block("keys", largest, np.uint64)
     columns = space.blocks(host.columns, largest)
-    output = Output(_views(Columns, columns), _views(RowTotals, row_totals), sums.view)
+    output = output_of(columns, row_totals, sums)
     for piece in pieces:
         run_piece(lane.device.shape, memory, lane.resident, piece, keys, output)
         place = slice(int(piece.batch_position), int(piece.batch_position + piece.arrivals))
@@ -291,10 +185,6 @@ def _arrays(group: Columns | RowTotals) -> list[NDArray[Any]]:
     return list(group)
 
 
-def _views(kind: type[Any], blocks: list[Block]) -> Any:
-    return kind(*(block.view for block in blocks))
-
-
 def _results(segments: Segments, span: tuple[int, int], host: _Host) -> Results:
     totals: BatchTotals = empty_batch_totals()
     totals.digest[:] = host.sums[SUM_A : SUM_A + 2]
@@ -305,22 +195,6 @@ def _results(segments: Segments, span: tuple[int, int], host: _Host) -> Results:
         position, code = divmod(int(LATEST - host.sums[FAILURE]), int(FAILURE_CODES))
         totals.failure[:] = code, host.columns.row[position]
     return Results(host.columns, host.row_totals, totals)
-
-
-def _compile(lane: _Lane) -> None:
-    """Compile the kernels by launching them on no arrival."""
-    nothing = Piece(*(np.int64(0),) * 6, np.uint64(0))
-    space = lane.workspace
-    with lane.memory.entered():
-        output = Output(
-            _views(Columns, space.blocks(empty_columns(0), 1)),
-            _views(RowTotals, space.blocks(empty_row_totals(0), 1)),
-            space.block("sums", SUMS, np.uint64).view,
-        )
-        keys = space.block("keys", 1, np.uint64).view
-        draw(lane.device.shape, lane.memory, lane.resident, nothing, keys)
-        settle(lane.device.shape, lane.memory, lane.resident, nothing, keys, output)
-        lane.memory.wait()
 
 
 @contextmanager

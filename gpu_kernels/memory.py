@@ -65,7 +65,7 @@ class DeviceMemory(Protocol):
         """Block the calling thread until everything started here is done."""
 
     def release(self) -> None:
-        """Give unused memory back to the device."""
+        """Give memory that nobody holds back to the device, and pinned memory to the host."""
 
 
 def uploaded(memory: DeviceMemory, group: Group) -> Group:
@@ -267,8 +267,9 @@ class CupyMemory:
         self._done.synchronize()
 
     def release(self) -> None:
-        """Give the pool's unused blocks back to the device."""
+        """Empty the pools of what nobody holds."""
         self._pool.release()
+        self._cupy.get_default_pinned_memory_pool().free_all_blocks()
 
     def _block(self, array: Any) -> Block:
         # The conversion is paid once an array, not once a launch; waiting for CuPy's stream would stop the host.

@@ -17,8 +17,9 @@ from typing import Any, BinaryIO
 
 from contracts import ArrivalError, Code, Notice
 from cpu_fallback.expand import Results, Work
-from gpu_kernels.expand import STREAMS, DeviceLanes, Expander
+from gpu_kernels.expand import Expander
 from gpu_kernels.jit import SIMULATED
+from gpu_kernels.lane import STREAMS, DeviceLanes
 from gpu_kernels.memory import HostMemory
 from gpu_kernels.simulator import SimulatorOptions
 

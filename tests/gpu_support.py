@@ -1,9 +1,10 @@
-"""What the tests of the CUDA backend share: worlds as plans, exact comparison, and checks that any side can be put to."""
+"""What the tests of the CUDA backend share: worlds as plans, exact comparison, wrong constants."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pytest
 
 from contracts import ArrivalError
 from cpu_fallback.digest import Digest
@@ -22,7 +22,6 @@ from engine.batch_checks import check_batch
 from engine.planning import Plan, plan
 from engine.seal import seal
 from engine.world.load import load_world
-from gpu_kernels.device import unusable_reason
 from tests import worlds
 from tests.compare import assert_same_rows
 from tests.model import World
@@ -31,8 +30,6 @@ from tests.world_files import WrittenWorld, write_world
 
 ROOT = Path(__file__).resolve().parent.parent
 ExpandSpan = Callable[[tuple[int, int]], Results]
-
-needs_device = [pytest.mark.gpu, pytest.mark.skipif(bool(unusable_reason()), reason=unusable_reason())]
 
 
 @dataclass(frozen=True)
@@ -141,6 +138,20 @@ def device_bytes(work: Work) -> int:
     stored = sum(max(array.size, 1) * array.itemsize for group in work[:3] for _, array in arrays_of(group))
     segments = work.segments.arrivals_before.size + 1
     return stored + 8 * (work.rows.arrivals.size + 1) + (1 + 4) * segments
+
+
+def prototype(group: type) -> object:
+    """A group of one-element arrays and zeros, of the types that its annotations declare."""
+    parts = []
+    for kind in typing.get_type_hints(group).values():
+        if hasattr(kind, "_fields"):
+            parts.append(prototype(kind))
+        elif typing.get_origin(kind) is np.ndarray:
+            (element,) = typing.get_args(typing.get_args(kind)[1])
+            parts.append(np.zeros(1, element))
+        else:
+            parts.append(kind(0))
+    return group(*parts)
 
 
 # --- A wrong constant ------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The CUDA kernels themselves, in numba's simulator: the arrivals of the CPU backend and of the reference, bit for bit."""
+"""The CUDA kernels themselves, in numba's simulator: the CPU backend's and the reference's arrivals, bit for bit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from contracts import ArrivalError
 from cpu_fallback.expand import expand_segments
 from engine.backend import parity_backend
+from engine.planning import plan
 from engine.progress import Reporter
+from engine.seal import seal
+from engine.synth import synthesise
+from engine.world.load import load_world
 from gpu_kernels.shape import LaunchShape
 from gpu_kernels.simulator import Simulator, SimulatorOptions
 from gpu_kernels.sort import ARRIVAL_BYTES
@@ -58,7 +62,7 @@ def test_the_small_world_through_the_backend(tmp_path):
         (1, 1, 10**6, None),
         (1, 3, 60, 25),
         (32, 1, 1, None),
-        (32, 3, 10**6, 1),
+        (32, 3, 10**6, 4),
         (96, 2, 100, 64),
         (256, 1, 10**6, None),
         (256, 2, 10**6, 90),
@@ -73,6 +77,18 @@ def test_launch_shape_batches_and_pieces_change_nothing(
     support.assert_equals_reference(case, results)
 
 
+def test_a_slice_of_the_demo_world(simulator, tmp_path):
+    synthesise(tmp_path / "run", preset="demo", seed=42, scale=0.05)
+    seal(tmp_path / "run")
+    planned = plan(load_world(tmp_path / "run"), batch_arrivals=150)
+    work = support.work_of(planned)
+    simulator.open(work)
+    for index in (0, len(planned.batches) // 2, -1):
+        batch = planned.batches[index]
+        results, _ = simulator.expand(batch.segments)
+        support.assert_same_results(expand_segments(work, batch.segments), results)
+
+
 @given(
     model=drawn_worlds(),
     threads=st.sampled_from((1, 5, 32, 33)),
@@ -80,7 +96,7 @@ def test_launch_shape_batches_and_pieces_change_nothing(
     batch_arrivals=st.sampled_from((1, 40, 10**6)),
     piece_arrivals=st.sampled_from((None, 1, 17)),
 )
-@settings(max_examples=25)
+@settings(max_examples=20)
 def test_drawn_worlds(simulator, model, threads, blocks, batch_arrivals, piece_arrivals):
     with support.temporary_case(model, batch_arrivals) as case:
         expand = expander(simulator, case, shape=LaunchShape(threads, blocks), piece_arrivals=piece_arrivals)
@@ -88,7 +104,7 @@ def test_drawn_worlds(simulator, model, threads, blocks, batch_arrivals, piece_a
 
 
 @given(model=drawn_worlds(refusals=True), piece_arrivals=st.sampled_from((None, 7)))
-@settings(max_examples=15)
+@settings(max_examples=12)
 def test_drawn_worlds_that_may_be_refused(simulator, model, piece_arrivals):
     # What is refused before any batch is no backend's matter.
     lenient = replace(model.policy, missing_edge_table="fallback")

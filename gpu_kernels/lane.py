@@ -1,0 +1,133 @@
+"""Lanes: the streams of a device, the tables that they share, and the working space of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from contracts import ArrivalError, Code
+from cpu_fallback.expand import Work
+from cpu_fallback.tables import Columns, RowTotals, Switches, empty_columns, empty_row_totals
+from gpu_kernels.launch import draw, prepare, settle
+from gpu_kernels.layout import SUMS, Output, Piece, Resident, Spans
+from gpu_kernels.memory import Block, DeviceMemory, uploaded
+from gpu_kernels.shape import LaunchShape
+from gpu_kernels.sort import ARRIVAL_BYTES
+
+__all__ = ["STREAMS", "DeviceLanes", "Lane", "Workspace", "compile_kernels", "open_lanes", "out_of_memory", "output_of"]
+
+# Two: one copies its columns out while the other's kernels run.
+STREAMS = 2
+# Of the free memory, what batches plan with; the rest covers rounding, growth and the sort's counters.
+USABLE_SHARE = 0.85
+
+
+@dataclass(frozen=True)
+class DeviceLanes:
+    """The streams of one device, which share its tables, and how kernels are launched there."""
+
+    label: str
+    shape: LaunchShape
+    memories: tuple[DeviceMemory, ...]
+
+
+class Workspace:
+    """Device arrays of one lane, kept from batch to batch and grown when a batch needs more."""
+
+    def __init__(self, memory: DeviceMemory) -> None:
+        self._memory = memory
+        self._blocks: dict[str, Block] = {}
+
+    def block(self, name: str, size: int, dtype: DTypeLike) -> Block:
+        """The named array, of at least `size` elements; its content is lost when it grows."""
+        if name not in self._blocks or self._blocks[name].storage.size < size:
+            # The old array goes first: both together may not fit.
+            self._blocks.pop(name, None)
+            self._blocks[name] = self._memory.empty(size + size // 16 + 1, dtype)
+        return self._blocks[name]
+
+    def blocks(self, group: Columns | RowTotals, size: int) -> list[Block]:
+        """An array of at least `size` elements for each field of a group, of the field's type."""
+        kind = type(group).__name__
+        return [self.block(f"{kind}.{name}", size, part.dtype) for name, part in group._asdict().items()]
+
+    def drop(self) -> None:
+        """Forget every array."""
+        self._blocks.clear()
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One stream of a device with a workspace of its own; it expands one batch at a time."""
+
+    device: DeviceLanes
+    memory: DeviceMemory
+    resident: Resident
+    workspace: Workspace
+
+
+def open_lanes(device: DeviceLanes, work: Work) -> tuple[list[Lane], int]:
+    """The device's lanes, tables and count rows uploaded once, and the most arrivals that a piece should have."""
+    memory = device.memories[0]
+    try:
+        with memory.entered():
+            resident = _resident(memory, work)
+            if work.segments.arrivals_before.size:
+                prepare(device.shape, memory, resident)
+            memory.wait()
+            usable = int(memory.free_bytes() * USABLE_SHARE)
+    except MemoryError as failure:
+        raise out_of_memory(f"{device.label} has no memory for the tables and count rows ({failure})") from failure
+    lanes = [Lane(device, lane, resident, Workspace(lane)) for lane in device.memories]
+    return lanes, usable // (ARRIVAL_BYTES * len(lanes))
+
+
+def _resident(memory: DeviceMemory, work: Work) -> Resident:
+    segments = work.segments
+    arrivals = memory.upload(work.rows.arrivals)
+    spans = Spans(
+        row_start=memory.upload(segments.row_start).view,
+        arrivals_before=memory.upload(segments.arrivals_before).view,
+        arrival_start=memory.upload(segments.arrival_start).view,
+        row_arrivals=memory.running_total(arrivals).view,
+        shift=memory.empty(segments.arrivals_before.size + 1, np.uint8).view,
+        group_table=memory.empty(segments.arrivals_before.size + 1, np.int32).view,
+    )
+    # Kernels read a row's arrivals off the running total alone.
+    rows = work.rows._replace(
+        entity=memory.upload(work.rows.entity).view, bucket=memory.upload(work.rows.bucket).view, arrivals=arrivals.view
+    )
+    coin, *flags = work.switches
+    switches = Switches(np.uint64(coin), *map(bool, flags))
+    return Resident(uploaded(memory, work.tables), rows, spans, switches)
+
+
+def output_of(columns: list[Block], row_totals: list[Block], sums: Block) -> Output:
+    """What `settle` writes to, from a workspace's arrays."""
+    return Output(
+        Columns(*(block.view for block in columns)), RowTotals(*(block.view for block in row_totals)), sums.view
+    )
+
+
+def compile_kernels(lane: Lane) -> None:
+    """Compile the kernels by launching them on no arrival."""
+    nothing = Piece(*(np.int64(0),) * 6, np.uint64(0))
+    space = lane.workspace
+    with lane.memory.entered():
+        sums = space.block("sums", SUMS, np.uint64)
+        output = output_of(space.blocks(empty_columns(0), 1), space.blocks(empty_row_totals(0), 1), sums)
+        keys = space.block("keys", 1, np.uint64).view
+        draw(lane.device.shape, lane.memory, lane.resident, nothing, keys)
+        settle(lane.device.shape, lane.memory, lane.resident, nothing, keys, output)
+        lane.memory.wait()
+
+
+def out_of_memory(what: str) -> ArrivalError:
+    """The error for a device without room, with what to do about it."""
+    return ArrivalError(
+        Code.UNEXPECTED_INTERNAL_ERROR,
+        what,
+        hint="lower --batch-arrivals, end other programs that use the device, or use --backend cpu",
+    )
