@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from functools import cache
 
 import numpy as np
@@ -367,6 +368,37 @@ def test_a_part_without_its_key_is_refused(damage):
 def test_no_output_is_needed(sealed):
     found = explain(sealed, Question(HALF, seq=3))
     assert (found.agrees, found.kernel.outcome, found.stored.outcome) == (True, "agrees", "absent")
+
+
+def test_a_time_beyond_any_calendar_is_shown_as_a_number(damage):
+    def change(table, row):
+        micros = table["ts_local_primary"].cast(pa.int64()).to_pylist()
+        micros[row] = 2**62
+        changed = pa.array(micros).cast(pa.timestamp("us"))
+        return table.set_column(table.column_names.index("ts_local_primary"), "ts_local_primary", changed)
+
+    (difference,) = damage(change).stored.differences
+    assert difference.found == f"{2**62} us after 1970"
+
+
+def test_nothing_of_other_merchants_counts_is_read(sealed, tmp_path):
+    run_root = tmp_path / "run"
+    shutil.copytree(sealed, run_root)
+    tokens = read_receipt(run_root).identity.tokens(scenario_id=WORLD.scenario_id)
+    path = dataset("s3_bucket_counts_5B").locate(run_root, tokens)
+    pq.write_table(pq.read_table(path, partitioning=None).sort_by("merchant_id"), path, row_group_size=1)
+    metadata = pq.read_metadata(path)
+    data = bytearray(path.read_bytes())
+    for group in range(metadata.num_row_groups):
+        columns = [metadata.row_group(group).column(index) for index in range(metadata.num_columns)]
+        if next(c.statistics.min for c in columns if c.path_in_schema == "merchant_id") != HALF:
+            first = columns[0].dictionary_page_offset
+            data[first : first + 8] = b"\xff" * 8
+    path.write_bytes(data)
+    with pytest.raises(ArrivalError) as caught:
+        load_world(run_root, seal=read_seal(read_receipt(run_root)))
+    assert caught.value.code is Code.IO_READ_FAILED
+    assert explain(run_root, Question(HALF, seq=3)).history == explain(sealed, Question(HALF, seq=3)).history
 
 
 @pytest.mark.parametrize(

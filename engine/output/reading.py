@@ -120,7 +120,7 @@ def _arrow_rows(path: Path, wanted: Mapping[str, int]) -> Iterator[pa.Table]:
 
 
 def _matches(table: pa.Table, wanted: Mapping[str, int]) -> pa.ChunkedArray:
-    masks = [pc.equal(table[name], pa.scalar(value, table[name].type)) for name, value in wanted.items()]
+    masks = [pc.equal(table[name], pa.scalar(value, pa.uint64())) for name, value in wanted.items()]
     return pc.fill_null(pc.and_(*masks), False)
 
 
@@ -146,8 +146,11 @@ def utc_text(ts_us: int) -> str:
 
 
 def wall_text(local_us: int) -> str:
-    """Wall-clock microseconds as the contract's local_wall_timestamp_micros."""
-    return (_EPOCH + dt.timedelta(microseconds=local_us)).isoformat(timespec="microseconds")
+    """Wall-clock microseconds as the contract's local_wall_timestamp_micros; a number beyond what a calendar has."""
+    try:
+        return (_EPOCH + dt.timedelta(microseconds=local_us)).isoformat(timespec="microseconds")
+    except OverflowError:
+        return f"{local_us} us after 1970"
 
 
 @contextmanager
