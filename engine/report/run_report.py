@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from contracts import ArrivalError, check_document, dataset
 from contracts.identity import Identity
 from engine.receipt import Receipt
-from engine.report.ledger import FamilyAccount, Ledger
 from engine.staging import writing
 from engine.version import LAW_VERSION, version
+
+if TYPE_CHECKING:
+    # Validation writes its lines with this module, and must not load what the expansion is made of.
+    from engine.report.ledger import FamilyAccount, Ledger
 
 _LABELS = {"time": "arrival_time_jitter", "site": "arrival_site_pick", "edge": "arrival_edge_pick"}
 
