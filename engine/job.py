@@ -15,7 +15,7 @@ from engine.interrupts import heard_interrupts
 from engine.lock import STAGING, clear_leftovers, run_lock
 from engine.machine import available_cores, peak_rss_bytes
 from engine.output.parts import FileFormat
-from engine.output.publish import Outcome, Publication, Published, publication
+from engine.output.publish import Outcome, Publication, Published, publication, refuse_certain_conflict
 from engine.planning import DEFAULT_BATCH_ARRIVALS, plan
 from engine.production import Workshop, produce_parts
 from engine.progress import Reporter
@@ -161,7 +161,8 @@ def _run(receipt: Receipt, options: RunOptions, reporter: Reporter) -> RunResult
             scenarios=list(seal.scenario_set),
         )
     job = _Job(receipt, seal, backend, options, reporter)
-    results = [_run_scenario(job, scenario_id) for scenario_id in options.scenarios or seal.scenario_set]
+    wanted = dict.fromkeys(options.scenarios or seal.scenario_set)
+    results = [_run_scenario(job, scenario_id) for scenario_id in wanted]
     return RunResult(tuple(results), backend.name)
 
 
@@ -192,6 +193,8 @@ def _expand_and_publish(job: _Job, scenario_id: str, staged: Path) -> ScenarioRe
         reporter.notice(notice)
     with reporter.phase("plan"):
         batches = plan(world, options.batch_arrivals)
+    if not options.replace:
+        refuse_certain_conflict(_place(world, "arrival_events_5B"), options.format, batches.arrivals)
     made = produce_parts(job.workshop, batches, staged / "events")
     ledger, parts = made.ledger, made.parts
     accounts = ledger.accounting()

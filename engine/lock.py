@@ -55,7 +55,7 @@ def clear_leftovers(run_root: Path) -> list[str]:
     leftovers = [path for path in (run_root / FOLDER).glob(f"{STAGING}-*") if path.is_dir()]
     for path in leftovers:
         shutil.rmtree(path, ignore_errors=True)
-    return sorted(path.name for path in leftovers)
+    return sorted(path.name for path in leftovers if not path.exists())
 
 
 def _ourselves() -> dict[str, object]:

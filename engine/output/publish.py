@@ -50,6 +50,15 @@ def read_published(directory: Path) -> Published | None:
     return Published(file_format, digest)
 
 
+def refuse_certain_conflict(final: Path, file_format: FileFormat, arrivals: int) -> None:
+    """Raise IO_WRITE_CONFLICT, before any work, for what no run of that format and size could leave as it is."""
+    if not _is_occupied(final):
+        return
+    standing = read_published(final)
+    if standing is None or (standing.format, standing.digest.rows) != (file_format, arrivals):
+        raise _conflict(final, f"it holds {_described(standing)}; this run makes {arrivals} arrivals as {file_format}")
+
+
 class Publication:
     """Puts staged datasets in place, one rename each; what they replace goes to where they were staged."""
 
@@ -128,9 +137,12 @@ def _stands(final: Path, expected: Published, *, replace: bool) -> bool:
             raise
         standing = None
     if standing != expected and not replace:
-        found = f"{standing.format} arrivals with digest {standing.digest}" if standing else "other files"
-        raise _conflict(final, f"it holds {found}; this run made {expected.format} with digest {expected.digest}")
+        raise _conflict(final, f"it holds {_described(standing)}; this run made {_described(expected)}")
     return standing == expected
+
+
+def _described(published: Published | None) -> str:
+    return f"{published.format} arrivals with digest {published.digest}" if published else "other files"
 
 
 def _take_back(rename: Callable[[], object]) -> None:

@@ -112,7 +112,7 @@ def read_table(receipt: Receipt, dataset_id: str, columns: Sequence[str], **toke
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError) as failure:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as failure:
         raise _unreadable(path, failure) from failure
 
 
