@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench import gpu as gpu_bench
 from contracts import ArrivalError, dataset
 from cpu_fallback.expand import expand_segments, position_bits
 from cpu_fallback.tables import Grid, Segments
@@ -150,6 +151,15 @@ def test_a_cupy_that_may_sort_wrongly_is_refused(version, fits):
     assert bool(device._cupy_problem(version)) == (not fits)
 
 
+@without_device
+def test_the_benchmark_measures_nothing_without_a_device(capsys):
+    assert gpu_bench.main(["somewhere"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "nothing measured" in err
+    assert device.unusable_reason() in err
+
+
 def test_sides_of_a_parity_check():
     assert [parity_backend(name).name for name in ("cpu", "cudasim")] == ["cpu", "cudasim"]
     with pytest.raises(ValueError, match="cpu, cuda, cudasim"):
@@ -261,6 +271,16 @@ def test_the_whole_demo_world_on_threads(tmp_path):
             for name, total in result.row_totals._asdict().items():
                 assert np.array_equal(total, getattr(expected.row_totals, name)), (result.batch.index, name)
             assert [result.digest.a, result.digest.b] == expected.totals.digest.tolist()
+
+
+@gpu
+def test_the_benchmark_counts_every_arrival(small):
+    root = str(small.written.run_root)
+    measured = gpu_bench.measure_world(root, repeats=2, shape=(256, None), piece_arrivals=100)
+    assert measured["arrivals"] == small.plan.arrivals
+    assert measured["pieces"] > 1
+    assert all(len(repeats) == 2 for repeats in measured["step_ms"].values())
+    assert measured["copy_bytes_per_second"] > 1e9
 
 
 @gpu

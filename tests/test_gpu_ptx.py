@@ -104,6 +104,8 @@ def test_every_kernel_is_among_these():
         if isinstance(value, CUDADispatcher) and not value.targetoptions.get("device")
     }
     assert found == set(KERNELS)
+    for name in KERNELS:
+        assert getattr(kernels, name).targetoptions["launch_bounds"] == MAX_THREADS
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES, ids=lambda cc: f"sm_{cc[0]}{cc[1]}")

@@ -1,0 +1,199 @@
+"""Expansion on a CUDA device, columns left there: time by CUDA events against the bytes that have to move.
+
+    python -m bench.gpu RUN_ROOT [--repeats 20] [--threads 256] [--blocks N] [--piece-arrivals N]
+
+One JSON object on standard output: every repeat of every step, the measured copy bandwidth, and the floor, which is
+each input read once and each output written once at that bandwidth. Without a device it says so and ends with 1;
+nothing is ever estimated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpu_kernels import device
+
+if TYPE_CHECKING:
+    from cpu_fallback.expand import Work
+    from gpu_kernels.lane import Lane
+    from gpu_kernels.layout import Output, Piece
+    from gpu_kernels.memory import Block
+
+STEPS = ("draw", "sort", "settle")
+COPY_BYTES = 1 << 30
+WARM_UP = 3
+
+
+class NoDeviceError(Exception):
+    """There is no device to measure; the text says why."""
+
+
+class Stopwatch:
+    """Milliseconds between CUDA events on one lane's stream."""
+
+    def __init__(self, lane: Lane) -> None:
+        import cupy
+
+        self._cuda, self._lane = cupy.cuda, lane
+        self._events: list[Any] = []
+
+    def mark(self) -> None:
+        """Record an event on the current stream."""
+        event = self._cuda.Event()
+        event.record(self._cuda.get_current_stream())
+        self._events.append(event)
+
+    def gaps(self) -> list[float]:
+        """Milliseconds between neighbouring marks, once the device has reached the last; starts afresh."""
+        self._lane.memory.wait()
+        events, self._events = self._events, []
+        return [float(self._cuda.get_elapsed_time(*pair)) for pair in pairwise(events)]
+
+
+def measure_world(run_root: str, repeats: int, shape: tuple[int, int | None], piece_arrivals: int) -> dict[str, Any]:
+    """Raw milliseconds of every repeat on the first device. Raises NoDeviceError."""
+    if reason := device.unusable_reason():
+        raise NoDeviceError(reason)
+    from cpu_fallback.expand import Work
+    from engine.planning import plan
+    from engine.world.load import load_world
+    from gpu_kernels.lane import DeviceLanes, compile_kernels, open_lanes
+    from gpu_kernels.memory import CupyMemory, device_pool
+    from gpu_kernels.shape import LaunchShape
+    from gpu_kernels.sort import cut, offset_bits
+
+    planned = plan(load_world(run_root))
+    work = Work(planned.world.tables, planned.world.rows, planned.segments, planned.switches)
+    (found, *_) = device.devices()
+    threads, blocks = shape
+    launch_shape = LaunchShape(threads, blocks or LaunchShape.of_device(found.multiprocessors).blocks)
+    memory = CupyMemory(found.ordinal, device_pool(found.ordinal))
+    (lane,), most = open_lanes(DeviceLanes(found.label, launch_shape, (memory,)), work)
+    compile_kernels(lane)
+    span = 0, work.segments.arrivals_before.size
+    pieces = tuple(cut(work.segments, span, offset_bits(work.tables.grid), min(piece_arrivals, most)))
+    with memory.entered():
+        steps = _time_steps(lane, work, pieces, repeats)
+        copy_ms = _time_copy(lane, repeats)
+    floor_bytes = _floor_bytes(work)
+    bandwidth = 2 * COPY_BYTES / (statistics.median(copy_ms) / 1000)
+    total_ms = statistics.median(map(sum, zip(*steps.values(), strict=True)))
+    floor_ms = floor_bytes / bandwidth * 1000
+    return {
+        "device": found.__dict__ | {"label": found.label},
+        "arrivals": planned.arrivals,
+        "count_rows": int(work.rows.arrivals.size),
+        "segments": span[1],
+        "pieces": len(pieces),
+        "launch_shape": launch_shape.__dict__,
+        "allocator": memory.name,
+        "step_ms": steps,
+        "copy_ms": copy_ms,
+        "copy_bytes_per_second": bandwidth,
+        "floor_bytes": floor_bytes,
+        "floor_ms": floor_ms,
+        "expansion_ms": total_ms,
+        "of_floor": total_ms / floor_ms,
+        "arrivals_per_second": planned.arrivals / (total_ms / 1000),
+    }
+
+
+def _time_steps(lane: Lane, work: Work, pieces: tuple[Piece, ...], repeats: int) -> dict[str, list[float]]:
+    """The whole world, piece by piece: milliseconds of each step, one sum a repeat."""
+    import numpy as np
+
+    from cpu_fallback.tables import empty_columns, empty_row_totals
+    from gpu_kernels.lane import output_of
+    from gpu_kernels.layout import SUMS
+
+    space, largest = lane.workspace, max(int(piece.arrivals) for piece in pieces)
+    keys = space.block("keys", largest, np.uint64)
+    output = output_of(
+        space.blocks(empty_columns(0), largest),
+        space.blocks(empty_row_totals(0), work.rows.arrivals.size),
+        space.block("sums", SUMS, np.uint64),
+    )
+    watch = Stopwatch(lane)
+    sums = {step: [] for step in STEPS}
+    for repeat in range(-WARM_UP, repeats):
+        for piece in pieces:
+            _run(lane, piece, keys, output, watch.mark)
+        gaps = watch.gaps()
+        if repeat >= 0:
+            # Each piece makes four marks; the fourth gap is the wait for the next piece's first.
+            for place, step in enumerate(STEPS):
+                sums[step].append(sum(gaps[place :: len(STEPS) + 1]))
+    return sums
+
+
+def _run(lane: Lane, piece: Piece, keys: Block, output: Output, mark: Callable[[], None]) -> None:
+    from gpu_kernels.launch import draw, settle
+
+    shape, memory = lane.device.shape, lane.memory
+    mark()
+    draw(shape, memory, lane.resident, piece, keys.view)
+    mark()
+    memory.sort(keys, int(piece.arrivals))
+    mark()
+    settle(shape, memory, lane.resident, piece, keys.view, output)
+    mark()
+
+
+def _time_copy(lane: Lane, repeats: int) -> list[float]:
+    """Milliseconds of a large copy within the device."""
+    import numpy as np
+
+    source, target = (lane.memory.empty(COPY_BYTES // 8, np.uint64).storage for _ in range(2))
+    source.fill(0x5A5A5A5A5A5A5A5A)
+    watch = Stopwatch(lane)
+    for _ in range(WARM_UP + repeats):
+        watch.mark()
+        target[...] = source
+        watch.mark()
+    return watch.gaps()[2 * WARM_UP :: 2]
+
+
+def _floor_bytes(work: Work) -> int:
+    """Columns and row totals written once, count rows and segments read once; look-up tables stay in the cache."""
+    from cpu_fallback.tables import empty_columns, empty_row_totals
+
+    rows, arrivals = work.rows.arrivals.size, int(work.segments.arrival_start[-1])
+    written = arrivals * sum(column.itemsize for column in empty_columns(0))
+    written += rows * sum(total.itemsize for total in empty_row_totals(0))
+    read = rows * (work.rows.entity.itemsize + work.rows.bucket.itemsize + 8)
+    return written + read + sum(array.nbytes for array in work.segments)
+
+
+def main(words: list[str]) -> int:
+    """Run one command line and give its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=__doc__.splitlines()[0])
+    parser.add_argument("run_root", type=Path, help="a sealed run directory")
+    parser.add_argument("--repeats", type=int, default=20, help="default: %(default)s")
+    parser.add_argument("--threads", type=int, default=256, help="of a block; default: %(default)s")
+    parser.add_argument("--blocks", type=int, help="of a grid; default: 32 a multiprocessor")
+    parser.add_argument("--piece-arrivals", type=int, default=32_000_000, help="sorted at once; default: %(default)s")
+    options = parser.parse_args(words)
+    try:
+        measured = measure_world(
+            str(options.run_root), options.repeats, (options.threads, options.blocks), options.piece_arrivals
+        )
+    except NoDeviceError as reason:
+        print(f"bench.gpu: nothing measured, no CUDA device can be used here: {reason}", file=sys.stderr)
+        return 1
+    from bench import environment
+
+    command = f"python -m bench.gpu RUN_ROOT {' '.join(words[1:])}".strip()
+    result = {"name": "gpu", "command": command, "environment": environment.describe(), "measured": measured}
+    print(json.dumps(result, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
