@@ -23,15 +23,21 @@ Expander = Callable[[Batch], "BatchResult"]
 
 
 @dataclass(frozen=True)
-class BatchResult:
-    """Arrivals of one batch in output order, and the sums over them."""
+class BatchSums:
+    """What came of one batch, without its arrivals; row_totals has an entry a count row of the batch."""
 
     batch: Batch
-    columns: Columns
     row_totals: RowTotals
     digest: Digest
     at_start: int
     at_end: int
+
+
+@dataclass(frozen=True)
+class BatchResult(BatchSums):
+    """Arrivals of one batch in output order, and the sums over them."""
+
+    columns: Columns
 
 
 @dataclass(frozen=True)
@@ -133,12 +139,12 @@ def finish_batch(plan: Plan, batch: Batch, results: Results) -> BatchResult:
     if totals.failure[0]:
         raise _forbidden_fallback(plan, batch, int(totals.failure[0]), int(totals.failure[1]))
     return BatchResult(
-        batch,
-        columns,
-        row_totals,
-        Digest(batch.arrivals, int(totals.digest[0]), int(totals.digest[1])),
-        int(totals.at_start[0]),
-        int(totals.at_end[0]),
+        batch=batch,
+        row_totals=row_totals,
+        digest=Digest(batch.arrivals, int(totals.digest[0]), int(totals.digest[1])),
+        at_start=int(totals.at_start[0]),
+        at_end=int(totals.at_end[0]),
+        columns=columns,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,6 +15,7 @@ from engine.backend import Backend, BackendName, choose_backend
 from engine.interrupts import heard_interrupts
 from engine.lock import STAGING, clear_leftovers, run_lock
 from engine.machine import available_cores, peak_rss_bytes
+from engine.output.part_ledger import abandoned_staging
 from engine.output.parts import FileFormat
 from engine.output.publish import Outcome, Publication, Published, publication, refuse_certain_conflict
 from engine.planning import DEFAULT_BATCH_ARRIVALS, plan
@@ -43,6 +45,7 @@ class RunOptions:
     format: FileFormat = "parquet"
     accept_tz_cache: bool = False
     rng_events: EventFormat = "none"
+    resume: bool = False
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -115,7 +118,7 @@ def run(run_root: Path | str, options: RunOptions | None = None, reporter: Repor
     started = utc_now()
     try:
         with heard_interrupts(), run_lock(receipt.run_root):
-            for name in clear_leftovers(receipt.run_root):
+            for name in () if options.resume else clear_leftovers(receipt.run_root):
                 reporter.message(f"removed {name}, which a killed run had left behind")
             return _run(receipt, options, reporter)
     except Exception as failure:
@@ -168,15 +171,23 @@ def _run(receipt: Receipt, options: RunOptions, reporter: Reporter) -> RunResult
 
 def _run_scenario(job: _Job, scenario_id: str) -> ScenarioResult:
     try:
+        abandoned = abandoned_staging(job.receipt.run_root, scenario_id) if job.options.resume else None
+        if abandoned:
+            result = _expand_and_publish(job, scenario_id, abandoned, resume=True)
+            # Only now: until it is published, a run that is interrupted again can be resumed again.
+            shutil.rmtree(abandoned, ignore_errors=True)
+            return result
+        if job.options.resume:
+            job.reporter.message(f"nothing to resume for {scenario_id}: starting with its first part")
         with staging(job.receipt.run_root, f"{STAGING}-{scenario_id}") as staged:
-            return _expand_and_publish(job, scenario_id, staged)
+            return _expand_and_publish(job, scenario_id, staged, resume=False)
     except ArrivalError as error:
         # So that the run report says whose failure it is, wherever it was noticed.
         error.context.setdefault("scenario_id", scenario_id)
         raise
 
 
-def _expand_and_publish(job: _Job, scenario_id: str, staged: Path) -> ScenarioResult:
+def _expand_and_publish(job: _Job, scenario_id: str, staged: Path, *, resume: bool) -> ScenarioResult:
     """One scenario: everything is written to `staged` first; arrivals, diagnostics, logs and report appear together."""
     reporter, options = job.reporter, job.options
     begin, before, started = time.perf_counter(), dict(reporter.phases), utc_now()
@@ -195,7 +206,7 @@ def _expand_and_publish(job: _Job, scenario_id: str, staged: Path) -> ScenarioRe
         batches = plan(world, options.batch_arrivals)
     if not options.replace:
         refuse_certain_conflict(_place(world, "arrival_events_5B"), options.format, batches.arrivals)
-    made = produce_parts(job.workshop, batches, staged / "events")
+    made = produce_parts(job.workshop, batches, staged, resume=resume)
     ledger, parts = made.ledger, made.parts
     accounts = ledger.accounting()
     with reporter.phase("report"):

@@ -8,15 +8,17 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
 from engine.assemble import Assembler
-from engine.backend import Backend, BatchResult, Expander
+from engine.backend import Backend, BatchResult, BatchSums, Expander
 from engine.batch_checks import check_batch
 from engine.output.disk import DiskSync
 from engine.output.metadata import file_metadata
+from engine.output.part_ledger import FinishedPart, PartLedger
 from engine.output.parts import FileFormat, PartReceipt, PartWriter
 from engine.output.verify import verify_staged
 from engine.pipeline import Cancellation, ordered
@@ -62,15 +64,20 @@ class _WorkSeconds:
                 self.seconds[kind] += time.perf_counter() - begin
 
 
-def produce_parts(shop: Workshop, plan: Plan, directory: Path) -> Production:
-    """Every batch to a part file in the new `directory`; on disk, and read back, when this returns.
+def produce_parts(shop: Workshop, plan: Plan, staged: Path, *, resume: bool = False) -> Production:
+    """Every batch to a part file in `staged`/events; on disk, and read back, when this returns.
 
-    Raises the ArrivalError of the first batch, in part order, that failed.
+    `resume` takes over the parts that a killed run finished in `staged`, after hashing each. Raises the ArrivalError
+    of the first batch, in part order, that failed.
     """
+    directory, entries = staged / "events", PartLedger(staged, plan, shop.file_format)
     assembler, ledger, work = Assembler(plan.world), Ledger(plan.world), _WorkSeconds()
-    with writing("arrivals", directory):
-        directory.mkdir()
     options, reporter = plan.world.settings.output, shop.reporter
+    finished = _finished_parts(entries, directory, reporter) if resume else {}
+    if not resume:
+        with writing("arrivals", directory):
+            directory.mkdir()
+        entries.begin()
     writer = PartWriter(directory, assembler.schema, options, shop.file_format, file_metadata(plan.world))
     cancellation = Cancellation()
 
@@ -84,26 +91,39 @@ def produce_parts(shop: Workshop, plan: Plan, directory: Path) -> Production:
             part = writer.write(batch.index, _record_batches(assembler, result, cancellation, reporter), result.digest)
         return result, part
 
-    parts: list[PartReceipt] = []
+    parts = {index: part.receipt for index, part in finished.items()}
+    for part in finished.values():
+        ledger.add(part.sums)
+    left = [batch for batch in plan.batches if batch.index not in finished]
     with shop.backend.open(plan, reporter) as expander, DiskSync() as disk:
         with reporter.phase("expand and write"):
-            reporter.expect("arrivals", plan.arrivals)
-            results = ordered(lambda batch: produce(expander, batch), plan.batches, shop.threads, cancellation)
+            reporter.expect("arrivals", sum(batch.arrivals for batch in left))
+            results = ordered(lambda batch: produce(expander, batch), left, shop.threads, cancellation)
             # Closing ends the workers, whatever ends the loop, before their directory is taken away.
             with closing(results):
-                for result, part in results:
-                    disk.sync(directory / part.name)
+                for result, receipt in results:
                     ledger.add(result)
-                    parts.append(part)
+                    parts[result.batch.index] = receipt
+                    sums = BatchSums(result.batch, result.row_totals, result.digest, result.at_start, result.at_end)
+                    disk.sync(directory / receipt.name, partial(entries.record, receipt, sums))
             if not parts:
                 # A scenario without arrivals is a dataset with no rows, not a missing one.
-                parts.append(writer.write(0, iter(()), ledger.digest))
-                disk.sync(directory / parts[0].name)
+                parts[0] = writer.write(0, iter(()), ledger.digest)
+                disk.sync(directory / parts[0].name, lambda: None)
         with reporter.phase("sync to disk"):
             disk.wait()
+    in_order = tuple(parts[index] for index in sorted(parts))
     with reporter.phase("verify"):
-        verify_staged(directory, assembler.schema, parts)
-    return Production(ledger, tuple(parts), work.seconds)
+        verify_staged(directory, assembler.schema, in_order)
+    return Production(ledger, in_order, work.seconds)
+
+
+def _finished_parts(entries: PartLedger, directory: Path, reporter: Reporter) -> dict[int, FinishedPart]:
+    with reporter.phase("verify finished parts"):
+        finished = entries.resume()
+    rows = sum(part.receipt.rows for part in finished.values())
+    reporter.message(f"resuming: {len(finished)} parts with {rows:,} arrivals are finished in {directory}")
+    return finished
 
 
 def _record_batches(

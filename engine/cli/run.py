@@ -25,6 +25,7 @@ from engine.cli.session import output_options, session_of
 )
 @click.option("--strict", is_flag=True, help="Fail where a policy would fall back.")
 @click.option("--replace", is_flag=True, help="Replace a published output that differs.")
+@click.option("--resume", is_flag=True, help="Go on where a killed run was, after verifying the parts it finished.")
 @click.option("--format", "file_format", type=click.Choice(["parquet", "arrow"]), help="[default: parquet]")
 @click.option(
     "--rng-events",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -29,21 +30,21 @@ class DiskSync:
     ) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def sync(self, path: Path) -> None:
-        """Put a finished file in the queue."""
-        self._pending.append(self._thread.submit(_sync, path))
+    def sync(self, path: Path, then: Callable[[], None]) -> None:
+        """Put a finished file in the queue; `then` is called once it is on the disk."""
+        self._pending.append(self._thread.submit(_sync, path, then))
 
     def wait(self) -> None:
         """Return when every file is on the disk. Raises IO_WRITE_FAILED for the first that cannot be."""
-        for future in self._pending:
-            future.result()
-        self._pending.clear()
+        while self._pending:
+            self._pending.pop(0).result()
 
 
-def _sync(path: Path) -> None:
+def _sync(path: Path, then: Callable[[], None]) -> None:
     with writing("arrivals", path):
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+    then()

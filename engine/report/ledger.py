@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cpu_fallback.digest import Digest
 from cpu_fallback.law import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
 from cpu_fallback.tables import RowTotals, empty_row_totals
-from engine.backend import BatchResult
+from engine.backend import BatchSums
 from engine.world.load import World
 
 Mask = NDArray[np.bool_]
@@ -26,7 +26,7 @@ class Ledger:
         self.at_start = 0
         self.at_end = 0
 
-    def add(self, result: BatchResult) -> None:
+    def add(self, result: BatchSums) -> None:
         """Take in one batch."""
         rows = slice(*result.batch.rows)
         for whole, part in zip(self.row_totals, result.row_totals, strict=True):
