@@ -184,6 +184,14 @@ def test_events_that_do_not_add_up_are_refused(sealed, tmp_path):
     assert caught.value.context["family"] == "arrival_site_pick"
 
 
+def test_leftovers_of_a_killed_run_are_written_over(sealed, tmp_path):
+    ledger = Ledger(load_world(sealed, "a_second"))
+    for file_format in ("jsonl", "parquet"):
+        rng_events.write_rng_events(ledger, ledger.accounting(), tmp_path / "staged", file_format)
+        assert {path.name for path in (tmp_path / "staged").iterdir()} == {f"{label}.{file_format}" for label in LABELS}
+        (tmp_path / "staged" / f"arrival_time_jitter.{file_format}").write_bytes(b"half")
+
+
 def test_a_counter_word_wraps_at_two_to_the_64(sealed):
     world = load_world(sealed, "baseline_v1")
     rows = np.arange(world.rows.arrivals.size)

@@ -7,6 +7,7 @@ scenarios, so that a later run replaces its own events and no others.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,12 +34,15 @@ _GROUP_ROWS = 1 << 18
 def write_rng_events(
     ledger: Ledger, accounts: Mapping[str, FamilyAccount], directory: Path, file_format: EventFormat
 ) -> None:
-    """Write one file a family to a new `directory`, its totals equal to the trace log's.
+    """Write one file a family to `directory`, which is made anew, its totals equal to the trace log's.
 
     The bytes depend on the sealed inputs alone: an event's ts_utc is the moment of the seal. Raises
     RNG_ACCOUNTING_MISMATCH, IO_WRITE_FAILED.
     """
     with writing("random-number events", directory):
+        # A resumed run finds what it had written before it was killed, whole or not.
+        if directory.exists():
+            shutil.rmtree(directory)
         directory.mkdir()
     for label, use in ledger.uses().items():
         path = directory / f"{label}.{file_format}"
