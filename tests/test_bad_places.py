@@ -11,6 +11,7 @@ import pytest
 from contracts import ArrivalError, Code
 from engine.job import RunOptions, run
 from engine.output.publish import read_published
+from engine.progress import Reporter
 from engine.seal import seal
 from tests import damage, refusals
 from tests.blobs import tzc1
@@ -97,6 +98,16 @@ class TestPlaces:
         again = run(run_root, replace(CPU, replace=True)).scenarios[0]
         assert (again.published, again.digest) == ("replaced", first.digest)
         assert str(read_published(first.path).digest) == first.digest
+
+    def test_a_certain_conflict_is_met_before_the_work(self, run_root):
+        seal(run_root)
+        run(run_root, CPU)
+        reporter = Reporter()
+        with pytest.raises(ArrivalError) as caught:
+            run(run_root, replace(CPU, format="arrow"), reporter)
+        assert caught.value.code == Code.IO_WRITE_CONFLICT
+        assert "3279 arrivals as arrow" in caught.value.message
+        assert "expand and write" not in reporter.phases
 
     @pytest.mark.parametrize(
         "options", [{"threads": 0}, {"threads": -1}, {"batch_arrivals": 0}, {"format": "csv"}, {"backend": "abacus"}]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from contracts import ArrivalError, Code, dataset
@@ -47,10 +49,13 @@ from tests.refusals import (
     check,
     drop,
     harm,
+    published,
     put,
     refused,
+    report_lines,
 )
-from tests.worlds import BIG_ID, HALF_NO_EDGES, SYDNEY, VIRTUAL_NO_EDGES
+from tests.world_files import write_world
+from tests.worlds import BIG_ID, HALF_NO_EDGES, SYDNEY, VIRTUAL_NO_EDGES, small_world
 
 pristine, run_root = refusals.pristine, refusals.run_root
 
@@ -307,6 +312,34 @@ class TestIdentity:
         with pytest.raises(ArrivalError) as caught:
             seal(run_root)
         assert caught.value.code == IDENTITY_BAD
+
+
+class TestScenarios:
+    @pytest.fixture
+    def two_scenarios(self, tmp_path):
+        run_root = tmp_path / "world"
+        write_world(small_world(), run_root, further_scenarios=[small_world(scenario_id="stress_v1")])
+        return run_root
+
+    def test_a_bad_scenario_leaves_the_good_one_published(self, two_scenarios):
+        place = damage.dataset(COUNTS).locate(two_scenarios, damage.tokens_of(two_scenarios, "stress_v1"))
+        table = pq.read_table(place, partitioning=None)
+        pq.write_table(
+            table.set_column(table.schema.get_field_index("count_N"), "count_N", pc.negate(table["count_N"])), place
+        )
+        seal(two_scenarios)
+        with pytest.raises(ArrivalError) as caught:
+            run(two_scenarios, CPU)
+        assert caught.value.code == COUNTS_BAD
+        assert published(two_scenarios, "baseline_v1").is_dir()
+        assert not published(two_scenarios, "stress_v1").exists()
+        lines = [(line["scenario_id"], line["status"]) for line in report_lines(two_scenarios)]
+        assert lines == [("baseline_v1", "PASS"), ("stress_v1", "FAIL")]
+
+    def test_a_scenario_named_twice_is_run_once(self, two_scenarios):
+        seal(two_scenarios)
+        result = run(two_scenarios, replace(CPU, scenarios=("stress_v1", "stress_v1")))
+        assert [scenario.scenario_id for scenario in result.scenarios] == ["stress_v1"]
 
 
 class TestReceipt:
