@@ -15,6 +15,7 @@ from engine.backend import Backend, BackendName, choose_backend
 from engine.interrupts import heard_interrupts
 from engine.lock import STAGING, clear_leftovers, run_lock
 from engine.machine import available_cores, peak_rss_bytes
+from engine.memory import check_memory
 from engine.output.part_ledger import abandoned_staging
 from engine.output.parts import FileFormat
 from engine.output.publish import Outcome, Publication, Published, publication, refuse_certain_conflict
@@ -133,6 +134,12 @@ def run(run_root: Path | str, options: RunOptions | None = None, reporter: Repor
 
 
 def _unexpected(failure: Exception) -> ArrivalError:
+    if isinstance(failure, MemoryError):
+        return ArrivalError(
+            Code.UNEXPECTED_INTERNAL_ERROR,
+            f"out of memory: {str(failure) or 'an allocation failed'}",
+            hint="lower --batch-arrivals or --threads, or give the process more memory; nothing was published",
+        )
     return ArrivalError(
         Code.UNEXPECTED_INTERNAL_ERROR,
         f"{type(failure).__name__}: {failure}",
@@ -204,6 +211,7 @@ def _expand_and_publish(job: _Job, scenario_id: str, staged: Path, *, resume: bo
         reporter.notice(notice)
     with reporter.phase("plan"):
         batches = plan(world, options.batch_arrivals)
+        check_memory(batches, job.workshop.threads)
     if not options.replace:
         refuse_certain_conflict(_place(world, "arrival_events_5B"), options.format, batches.arrivals)
     made = produce_parts(job.workshop, batches, staged, resume=resume)

@@ -1,0 +1,52 @@
+"""A run in too little memory says so before it starts, and what to lower; with that lowered it fits."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from engine.seal import seal
+from tests.refusals import ROOT, published
+from tests.test_robustness import heavy_counts
+from tests.world_files import write_world
+from tests.worlds import small_world
+
+LIMIT = 3 << 30
+
+
+@pytest.fixture
+def world(tmp_path):
+    """Six million arrivals, 120 thousand to a segment."""
+    run_root = tmp_path / "world"
+    write_world(small_world(counts=heavy_counts(20_000, 50)), run_root)
+    seal(run_root)
+    return run_root
+
+
+def run_limited(run_root, *options):
+    finished = subprocess.run(
+        [sys.executable, "-m", "engine", "run", str(run_root), "--backend", "cpu", "--json", "--quiet", *options],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT)),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in finished.stderr
+    return finished.returncode, json.loads(finished.stdout)
+
+
+def test_too_large_batches_are_refused_before_work_starts_and_smaller_ones_fit(world):
+    code, answer = run_limited(world, "--threads", "2", "--batch-arrivals", "20000000")
+    assert code == 1
+    assert "--batch-arrivals" in answer["hint"]
+    assert answer["context"]["limit_bytes"] == LIMIT
+    assert not published(world).exists()
+    code, answer = run_limited(world, "--threads", "1", "--batch-arrivals", "200000")
+    assert (code, answer["scenarios"][0]["arrivals"]) == (0, 6 * 20_000 * 50)
