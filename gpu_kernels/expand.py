@@ -52,13 +52,13 @@ class _Limit:
         self._lowered = False
         self._lock = threading.Lock()
 
-    def lower(self, tried: int) -> bool:
-        """To a quarter of the size that was tried; False if that size was tried after a lowering."""
+    def lower(self, tried: int, largest: int) -> bool:
+        """To a quarter of the largest piece under the limit that was tried; False if that limit was a lowered one."""
         with self._lock:
             if self._lowered:
-                # Another lane may have lowered it while this one was still trying the old size.
+                # Another lane may have lowered it while this one was still trying the old limit.
                 return tried > self.arrivals
-            self.arrivals, self._lowered = max(tried // 4, 1), True
+            self.arrivals, self._lowered = max(min(largest, tried) // 4, 1), True
             return True
 
 
@@ -126,21 +126,21 @@ class Expander:
         rows = int(segments.row_start[span[1]] - segments.row_start[span[0]])
         host = _host_arrays(lane.memory, arrivals, rows)
         while True:
-            pieces = tuple(cut(segments, span, self._bits, self._limit.arrivals))
+            limit = self._limit.arrivals
+            pieces = tuple(cut(segments, span, self._bits, limit))
             try:
                 _queue_pieces(lane, pieces, host)
                 lane.memory.wait()
                 return _results(segments, span, host)
             except MemoryError as failure:
-                self._make_room(lane, pieces, failure)
+                self._make_room(lane, limit, _largest(pieces), failure)
 
-    def _make_room(self, lane: Lane, pieces: tuple[Piece, ...], failure: MemoryError) -> None:
+    def _make_room(self, lane: Lane, limit: int, tried: int, failure: MemoryError) -> None:
         lane.memory.wait()
         lane.workspace.drop()
         lane.memory.release()
-        tried = _largest(pieces)
         what = f"{lane.device.label} has no memory for {tried} arrivals at once ({failure})"
-        if not self._limit.lower(tried):
+        if not self._limit.lower(limit, tried):
             raise out_of_memory(what) from failure
         self._on_notice(
             Notice(

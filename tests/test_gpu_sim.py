@@ -20,9 +20,9 @@ from gpu_kernels.shape import LaunchShape
 from gpu_kernels.simulator import Simulator, SimulatorOptions
 from gpu_kernels.sort import ARRIVAL_BYTES
 from tests import gpu_support as support
-from tests.model import FAIL, Policy
+from tests.model import FAIL, CountRow, Policy
 from tests.strategies import worlds as drawn_worlds
-from tests.worlds import small_world
+from tests.worlds import BERLIN, TWO_ZONES, small_world
 
 pytestmark = pytest.mark.cuda_sim
 
@@ -159,6 +159,16 @@ def test_a_device_that_stays_without_room_says_what_to_lower(simulator, small):
     with pytest.raises(ArrivalError, match="simulated device 0 has no memory for") as caught:
         simulator.expand(small.plan.batches[0].segments)
     assert "--batch-arrivals" in caught.value.hint
+
+
+def test_a_segment_too_large_for_the_device_is_refused(simulator, tmp_path):
+    """It cannot be cut, so smaller pieces are of no use."""
+    model = small_world(counts=(CountRow(TWO_ZONES, BERLIN, "mixed", 0, 90),))
+    case = support.make_case(model, tmp_path / "run")
+    capacity = support.device_bytes(case.work) + 50 * ARRIVAL_BYTES
+    simulator.open(case.work, SimulatorOptions(capacity_bytes=capacity))
+    with pytest.raises(ArrivalError, match="has no memory for 90 arrivals at once"):
+        simulator.expand((0, 1))
 
 
 def test_tables_that_do_not_fit_are_refused_at_once(simulator, small):
