@@ -16,6 +16,7 @@ from contracts.columns import table_shape
 from cpu_fallback.digest import Digest
 from engine import human
 from engine.assemble import Assembler
+from engine.interrupts import heard_interrupts
 from engine.planning import plan
 from engine.progress import Reporter
 from engine.stream.arrivals import Slice, time_ordered
@@ -117,7 +118,8 @@ def stream_to(
     two seconds.
     """
     stream = _Stream(world, options or StreamOptions(), reporter or Reporter(), clock or MonotonicClock())
-    return stream.to(sink)
+    with heard_interrupts():
+        return stream.to(sink)
 
 
 class _Stream:
