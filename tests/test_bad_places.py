@@ -197,6 +197,9 @@ class TestCommandLine:
         document = self.closed_run(run_root)
         assert document["code"] == Code.IO_WRITE_FAILED.value
         assert str(run_root / folder) in document["message"]
+        # Arrivals without their logs or their line in the report are taken back.
+        assert not published(run_root).exists()
+        assert leftovers(run_root) == []
 
     def test_an_unreadable_receipt(self, run_root, closed):
         closed(run_root / "run_receipt.json", 0o000)
