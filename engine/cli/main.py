@@ -32,6 +32,8 @@ _COMMANDS = {
     "synth": "engine.cli.synth",
     "seal": "engine.cli.seal",
     "run": "engine.cli.run",
+    "validate": "engine.cli.validate",
+    "verify": "engine.cli.verify",
     "stream": "engine.cli.stream",
     "explain": "engine.cli.explain",
     "diff": "engine.cli.diff",

@@ -1,0 +1,119 @@
+"""`arrivals validate`: the proof that a run is right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from engine import human
+from engine.cli.session import Session, output_options, session_of
+
+if TYPE_CHECKING:
+    from engine.validate.findings import Finding
+    from engine.validate.job import ValidateResult
+
+_MARKS = {
+    "PASS": ("ok", "green"),
+    "FAIL": ("FAIL", "bold red"),
+    "WARN": ("warn", "yellow"),
+    "NOTE": ("note", "cyan"),
+    "NO_DATA": ("-", "dim"),
+    "NOT_RUN": ("NOT RUN", "bold red"),
+}
+_KEPT = {
+    "published": "written",
+    "identical": "identical to the one that was there",
+    "replaced": "written in place of an earlier one",
+}
+# Statistics beyond these are in the report.
+_STATISTICS_SHOWN = 4
+
+
+@click.command(
+    epilog="Example: arrivals validate runs/small",
+    short_help="Check every published arrival and write the validation bundle.",
+)
+@click.argument("run_root", type=click.Path(path_type=Path))
+@click.option("--threads", type=click.IntRange(1), help="Part files at once.  [default: every core]")
+@output_options
+@click.pass_context
+def command(context: click.Context, run_root: Path, threads: int | None) -> None:
+    """Check every published arrival under RUN_ROOT against the sealed inputs, by code of its own.
+
+    Writes the validation bundle, with its passed flag only if nothing failed; the exit code is 1 otherwise. The
+    bundle of a run that fails goes to a place of its own and never stands in the way of a later one.
+    """
+    session = session_of(context)
+    session.on_interrupt = "no validation bundle was written"
+
+    from engine.validate.job import ValidateOptions, validate
+
+    with session.reporter() as reporter:
+        result = validate(run_root, ValidateOptions(threads), reporter)
+    _show(result, session)
+    if not result.passed:
+        context.exit(1)
+
+
+def _show(result: ValidateResult, session: Session) -> None:
+    from engine.cli.output import emit_json, plain, results_console, show_facts, show_line
+
+    if session.json:
+        document = plain(result)
+        status = "PASS" if result.passed else "FAIL"
+        emit_json({"status": status, **(document if isinstance(document, dict) else {})})
+        return
+    if session.quiet:
+        return
+    for scenario in sorted({finding.scenario_id or "" for finding in result.findings}):
+        show_line((scenario or "the run", "bold"))
+        _show_findings([finding for finding in result.findings if (finding.scenario_id or "") == scenario])
+    verdict = ("passed", "bold green") if result.passed else ("did not pass", "bold red")
+    show_line(verdict)
+    rows = [
+        ("arrivals", human.count(result.arrivals)),
+        ("checks", _tally(result.findings)),
+        ("time", f"{human.duration(result.seconds)}, {human.size(result.peak_rss_bytes)} of memory at most"),
+        ("digest", result.bundle.digest),
+        ("bundle", f"{_KEPT[result.bundle.publication]}: {result.bundle.folder}"),
+    ]
+    if result.error_code:
+        rows.insert(0, ("why", f"{result.error_code}: {result.error_message}"))
+    show_facts(results_console(), ((f"  {name}", value) for name, value in rows))
+
+
+def _show_findings(findings: Sequence[Finding]) -> None:
+    from engine.cli.output import show_line
+
+    width = max(len(finding.check) for finding in findings)
+    for finding in findings:
+        mark, style = _MARKS[str(finding.verdict)]
+        show_line((f"  {mark:<7} ", style), f"{finding.check:<{width}}  {_detail(finding)}")
+        if str(finding.verdict) in ("FAIL", "WARN"):
+            for example in finding.examples:
+                show_line((f"  {'':<7} {'':<{width}}    {json.dumps(dict(example), default=str)}", "dim"))
+
+
+def _detail(finding: Finding) -> str:
+    rows = f"{human.count(finding.rows)} rows"
+    if str(finding.verdict) == "FAIL" and not finding.statistics:
+        rows = f"{human.count(finding.violations)} of {rows} break it: {finding.rule.demands}"
+    facts = ", ".join(f"{name} {value}" for name, value in list(finding.statistics.items())[:_STATISTICS_SHOWN])
+    if str(finding.rule.area) == "realism" and facts:
+        rows = f"{rows}: {facts}"
+    elif str(finding.verdict) in ("FAIL", "WARN") and finding.statistics:
+        rows = f"{human.count(finding.violations)} of {rows} break it: {finding.rule.demands} ({facts})"
+    return f"{rows}; {finding.message}" if finding.message else rows
+
+
+def _tally(findings: Sequence[Finding]) -> str:
+    counts = dict.fromkeys(_MARKS, 0)
+    for finding in findings:
+        counts[str(finding.verdict)] += 1
+    names = {"PASS": "passed", "FAIL": "failed", "WARN": "warned", "NOTE": "noted", "NO_DATA": "without enough data"}
+    names["NOT_RUN"] = "not made"
+    return ", ".join(f"{counts[mark]} {name}" for mark, name in names.items() if counts[mark])

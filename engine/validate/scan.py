@@ -1,0 +1,216 @@
+"""The scan of a scenario's arrivals: every part once or twice, each on a thread, into small tables of totals.
+
+`found_row`: rows by part, by what is wrong with them and by where in the bucket they fall. `found_count`: by count row.
+`found_place`: by site or edge. `found_zone`: physical ones by day, count row's zone and zone. `found_largest`: those of
+the largest count rows by place in the bucket. `found_hour`: those near clock changes by hour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from contracts import ArrivalError, Code
+from engine.progress import Reporter
+from engine.validate.database import Cursor, Database
+from engine.validate.events import Events, Part
+from engine.validate.findings import EXAMPLES_MAX, Example
+from engine.validate.rowchecks import RowChecks, joined
+from engine.validate.stream import Stream, stream_part
+from engine.validate.stream import joined as joined_streams
+
+DAY_US = 86_400_000_000
+HOUR_US = 3_600_000_000
+# A whole number of weeks that makes every instant of the calendar positive, so that division rounds down.
+_SHIFT_US = 7 * 200_000 * DAY_US
+
+_TABLES = {
+    "found_row": "part INTEGER, mask INTEGER, bin INTEGER, n BIGINT, at_start BIGINT, at_end BIGINT, weekend BIGINT",
+    "found_count": "merchant_id UBIGINT, zone zone_t, channel channel_t, bucket_index INTEGER, n BIGINT, v BIGINT",
+    "found_place": "merchant_id UBIGINT, is_virtual BOOLEAN, site_id UBIGINT, edge_id UBIGINT, tzid VARCHAR, n BIGINT",
+    "found_zone": "merchant_id UBIGINT, day INTEGER, zone VARCHAR, tzid VARCHAR, n BIGINT",
+    "found_largest": "id INTEGER, bin INTEGER, n BIGINT",
+    "found_hour": "tzid VARCHAR, instant_us BIGINT, stored INTEGER, expected INTEGER, in_gap BOOLEAN, n BIGINT",
+}
+
+
+@dataclass(frozen=True)
+class _Probes:
+    """SQL conditions that narrow a part down to what two of the questions are about."""
+
+    windows: str
+    merchants: str
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What the scan needs to know: the database, the parts, the row checks, and how to bin offsets."""
+
+    database: Database
+    events: Events
+    checks: RowChecks
+    clock: str  # SQL of the wall clock by the row `clock_primary`
+    bins: int
+    largest: int
+    threads: int
+    reporter: Reporter
+
+    def run(self) -> Stream:
+        """Fill the tables and return the parts' streams as one. Raises S5.IO_READ_FAILED."""
+        with self.database.cursor() as cursor:
+            for table, columns in _TABLES.items():
+                cursor.run(f"CREATE OR REPLACE TABLE {table} ({columns})")
+            # Ties by the key, so that the choice never depends on the order of anything.
+            cursor.run(f"""
+                CREATE OR REPLACE TABLE largest AS
+                SELECT row_number() OVER ()::INTEGER AS id, *
+                FROM (SELECT * FROM expected ORDER BY n DESC, merchant_id, bucket_index, zone, channel
+                      LIMIT {self.largest})""")
+            probes = _Probes(_windows(cursor), _merchants(cursor))
+        self.reporter.expect("arrivals", self.events.rows)
+        pool = ThreadPoolExecutor(self.threads, "validate")
+        try:
+            streams = list(pool.map(lambda item: self._part(item[0], item[1], probes), enumerate(self.events.parts)))
+        except BaseException:
+            self.database.interrupt()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return joined_streams(streams)
+
+    def _part(self, index: int, part: Part, probes: _Probes) -> Stream:
+        with self.database.cursor() as cursor, self.events.relation(cursor, part) as rows:
+            for statement in self._statements(index, rows, probes):
+                cursor.run(statement)
+        try:
+            stream = stream_part(part.path)
+        except (OSError, pa.ArrowException) as failure:
+            raise ArrivalError(
+                Code.S5_IO_READ_FAILED,
+                f"cannot read {part.path.name}: {failure}",
+                hint="the part is damaged or not readable; run again with --replace",
+                path=part.path,
+            ) from failure
+        self.reporter.advance(part.rows)
+        return stream
+
+    def _statements(self, index: int, rows: str, probes: _Probes) -> Iterable[str]:
+        inside = "ts_us >= start_us AND ts_us < end_us"
+        place = f"CASE WHEN {inside} THEN (ts_us - start_us) * {self.bins} // (end_us - start_us) ELSE -1 END"
+        yield f"""
+            INSERT INTO found_row
+            SELECT {index}, {self.checks.mask}, {place}, count(*), count(*) FILTER (ts_us = start_us),
+                   count(*) FILTER (ts_us = end_us - 1), count(*) FILTER ({_weekend("local_us")})
+            FROM {joined(rows)} GROUP BY 2, 3"""
+        yield f"""
+            INSERT INTO found_count
+            SELECT merchant_id, TRY_CAST(zone AS zone_t), TRY_CAST(coalesce(channel, '') AS channel_t), bucket_index,
+                   n, v
+            FROM (SELECT merchant_id, zone_representation AS zone, channel_group AS channel, bucket_index,
+                         count(*) AS n, count(*) FILTER (is_virtual) AS v
+                  FROM {rows} GROUP BY 1, 2, 3, 4)"""
+        yield f"""
+            INSERT INTO found_place
+            SELECT merchant_id, is_virtual, site_id, edge_id, tzid_primary, count(*)
+            FROM {rows} GROUP BY 1, 2, 3, 4, 5"""
+        yield f"""
+            INSERT INTO found_zone
+            SELECT merchant_id, day, zone_representation, tzid_primary, count(*)
+            FROM {rows} LEFT JOIN grid USING (bucket_index) WHERE NOT is_virtual GROUP BY 1, 2, 3, 4"""
+        yield f"""
+            INSERT INTO found_largest
+            SELECT id, {place}, count(*)
+            FROM (SELECT merchant_id, bucket_index, zone_representation AS zone, coalesce(channel_group, '') AS channel,
+                         ts_us FROM {rows} WHERE {probes.merchants}) AS arrival
+            JOIN largest ON largest.merchant_id = arrival.merchant_id AND largest.bucket_index = arrival.bucket_index
+                 AND largest.zone::VARCHAR = arrival.zone AND largest.channel::VARCHAR = arrival.channel
+            JOIN grid ON grid.bucket_index = largest.bucket_index
+            GROUP BY 1, 2"""
+        yield f"""
+            INSERT INTO found_hour
+            SELECT change.tzid, instant_us, {_hour("local_us")}, {_hour(self.clock)},
+                   coalesce(after_us > before_us AND local_us >= instant_us + before_us
+                            AND local_us < instant_us + after_us, false),
+                   count(*)
+            FROM (SELECT tzid_primary, ts_us, local_us FROM {rows} WHERE {probes.windows}) AS arrival
+            JOIN change ON change.tzid = tzid_primary AND abs(ts_us - instant_us) <= {DAY_US}
+            JOIN clock AS clock_primary ON clock_primary.tzid = tzid_primary
+            GROUP BY 1, 2, 3, 4, 5"""
+
+    def violations(self, cursor: Cursor) -> dict[str, int]:
+        """Bad rows by check."""
+        names = self.checks.names
+        sums = ", ".join(f"coalesce(sum(n) FILTER (mask & {1 << bit} <> 0), 0)" for bit in range(len(names)))
+        return dict(zip(names, map(int, cursor.row(f"SELECT {sums} FROM found_row")), strict=True))
+
+    def examples(self, cursor: Cursor, check: str, columns: Sequence[str]) -> list[Example]:
+        """The first bad rows of a row check by (merchant_id, arrival_seq)."""
+        bit = self.checks.names.index(check)
+        bad = cursor.rows(f"SELECT DISTINCT part FROM found_row WHERE mask & {1 << bit} <> 0 ORDER BY 1")
+        condition = list(self.checks.conditions.values())[bit]
+        return self.first_rows(cursor, [self.events.parts[part] for (part,) in bad], condition, columns)
+
+    def count_rows(self, cursor: Cursor, part: Part, condition: str) -> int:
+        """Rows of a part of which a condition over `joined` rows holds."""
+        with self.events.relation(cursor, part) as rows:
+            (found,) = cursor.row(f"SELECT count(*) FROM {joined(rows)} WHERE {condition}")
+        return int(found)
+
+    def weekend_excess(self, cursor: Cursor) -> int:
+        """Weekend arrivals by the stored primary clock minus those by tzdata."""
+        if not self.violations(cursor)["civil_primary"]:
+            return 0
+        excess = 0
+        for part in self.events.parts:
+            with self.events.relation(cursor, part) as rows:
+                stored, exact = cursor.row(
+                    f"SELECT count(*) FILTER ({_weekend('local_us')}), count(*) FILTER ({_weekend(self.clock)}) "
+                    f"FROM {joined(rows)}"
+                )
+            excess += stored - exact
+        return excess
+
+    def first_rows(
+        self, cursor: Cursor, parts: Sequence[Part], condition: str, columns: Sequence[str]
+    ) -> list[Example]:
+        """The first rows, by (merchant_id, arrival_seq), of which a condition over `joined` rows holds."""
+        shown = ", ".join(f"{column}::VARCHAR AS {column}" for column in columns)
+        found: list[Example] = []
+        for part in parts:
+            with self.events.relation(cursor, part) as rows:
+                found += cursor.records(f"""
+                    SELECT merchant_id, arrival_seq, {shown} FROM {joined(rows)} WHERE {condition}
+                    ORDER BY merchant_id, arrival_seq LIMIT {EXAMPLES_MAX}""")
+            # Parts ascend by merchant and sequence, so later ones have nothing smaller unless order is broken.
+            if len(found) >= EXAMPLES_MAX:
+                break
+        return found[:EXAMPLES_MAX]
+
+
+def _weekend(local: str) -> str:
+    # A Thursday began the epoch: three days after a Monday.
+    return f"(({local} + {_SHIFT_US}) // {DAY_US} + 3) % 7 >= 5"
+
+
+def _hour(local: str) -> str:
+    return f"(({local} + {_SHIFT_US}) % {DAY_US}) // {HOUR_US}"
+
+
+def _windows(cursor: Cursor) -> str:
+    """SQL condition: the instant is within a day of some clock change."""
+    spans: list[tuple[int, int]] = []
+    for (instant,) in cursor.rows("SELECT DISTINCT instant_us FROM change ORDER BY 1"):
+        if spans and instant - DAY_US <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], instant + DAY_US)
+        else:
+            spans.append((instant - DAY_US, instant + DAY_US))
+    return " OR ".join(f"ts_us BETWEEN {low} AND {high}" for low, high in spans) or "false"
+
+
+def _merchants(cursor: Cursor) -> str:
+    """SQL condition: the merchant owns one of the largest count rows."""
+    listed = [str(merchant) for (merchant,) in cursor.rows("SELECT DISTINCT merchant_id FROM largest ORDER BY 1")]
+    return f"merchant_id IN ({', '.join(listed)})" if listed else "false"

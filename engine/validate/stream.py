@@ -1,0 +1,289 @@
+"""One pass over a part in file order: digest, order of rows and runs of the sequence number, with NumPy alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from engine.validate.findings import EXAMPLES_MAX
+
+Words = NDArray[np.uint64]
+
+_MASK = (1 << 64) - 1
+_SECOND_LANE = np.uint64(0xD6E8FEB86659FD93)
+# Small enough for the intermediate arrays to stay in the cache of a core.
+_BATCH_ROWS = 1 << 16
+_TEXTS = ("zone_representation", "channel_group", "tzid_primary", "tzid_settlement")
+_COLUMNS = (
+    *_TEXTS,
+    "merchant_id",
+    "bucket_index",
+    "arrival_seq",
+    "ts_utc",
+    "is_virtual",
+    "site_id",
+    "edge_id",
+    "ts_local_primary",
+    "ts_local_settlement",
+)
+
+
+def _finalise(value: Words) -> Words:
+    """splitmix64's finaliser, in place."""
+    shifted = np.empty_like(value)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        np.right_shift(value, np.uint64(shift), out=shifted)
+        value ^= shifted
+        value *= np.uint64(factor)
+    np.right_shift(value, np.uint64(31), out=shifted)
+    value ^= shifted
+    return value
+
+
+# K_1 to K_12 of LAW section 7: splitmix64 from state 0, each made odd.
+_STATES = np.arange(1, 13, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+_FACTORS = [word | np.uint64(1) for word in _finalise(_STATES)]
+
+
+class Place(NamedTuple):
+    """A row as its neighbours see it."""
+
+    merchant_id: int
+    ts_us: int
+    zone: str
+    channel: str
+    arrival_seq: int
+
+
+@dataclass
+class Stream:
+    """What one part holds, in its order; digests and counts of several parts add up.
+
+    runs: (merchant_id, first arrival_seq, length) of stretches in which the sequence goes up by one; distinct:
+    rows whose instant differs from that of the row before, or whose merchant does.
+    """
+
+    rows: int = 0
+    a: int = 0
+    b: int = 0
+    disorder: int = 0
+    distinct: int = 0
+    misplaced: list[Place] = field(default_factory=list)
+    runs: list[NDArray[Any]] = field(default_factory=list)
+    first: Place | None = None
+    last: Place | None = None
+
+    @property
+    def digest(self) -> str:
+        """The digest's text form."""
+        return f"{self.rows}-{self.a:016x}{self.b:016x}"
+
+
+RUN = np.dtype([("merchant_id", "u8"), ("first", "i8"), ("length", "i8")])
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Columns of one batch as arrays; nulls are zero or the empty text, which other checks find."""
+
+    merchant: Words
+    seq: NDArray[np.int64]
+    ts_us: NDArray[np.int64]
+    zone: pa.DictionaryArray
+    channel: pa.DictionaryArray
+
+    def place(self, row: int) -> Place:
+        return Place(
+            int(self.merchant[row]),
+            int(self.ts_us[row]),
+            self.zone[row].as_py() or "",
+            self.channel[row].as_py() or "",
+            int(self.seq[row]),
+        )
+
+
+def stream_part(path: Path) -> Stream:
+    """Read a part once, in order. Raises OSError or pa.ArrowException for a part that cannot be read."""
+    result = Stream()
+    vocabulary = _Vocabulary()
+    for batch in _batches(path):
+        if batch.num_rows == 0:
+            continue
+        columns = {column: batch.column(column) for column in _COLUMNS}
+        ordered = _Batch(
+            _numbers(columns["merchant_id"]).view(np.uint64),
+            _numbers(columns["arrival_seq"]).view(np.int64),
+            _instants(columns["ts_utc"]),
+            _coded(columns["zone_representation"]),
+            _coded(columns["channel_group"]),
+        )
+        _add_digest(result, columns, ordered, vocabulary)
+        _add_order(result, ordered)
+    return result
+
+
+def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+    if path.suffix == ".parquet":
+        with pq.ParquetFile(path, read_dictionary=list(_TEXTS)) as file:
+            yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=list(_COLUMNS), use_threads=False)
+        return
+    with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as reader:
+        for index in range(reader.num_record_batches):
+            whole = reader.get_batch(index)
+            for first in range(0, whole.num_rows, _BATCH_ROWS):
+                yield whole.slice(first, _BATCH_ROWS)
+
+
+def _numbers(column: pa.Array) -> NDArray[Any]:
+    values = column.fill_null(0) if column.null_count else column
+    numbers: NDArray[Any] = values.to_numpy(zero_copy_only=False)
+    return numbers
+
+
+def _instants(column: pa.Array) -> NDArray[np.int64]:
+    if not pa.types.is_timestamp(column.type):
+        text = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+        form = pc.match_substring_regex(text, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z?$")
+        text = pc.if_else(form, pc.utf8_slice_codeunits(text, 0, 26), None)
+        column = pc.strptime(pc.utf8_slice_codeunits(text, 0, 19), "%Y-%m-%dT%H:%M:%S", "us", error_is_null=True)
+        micros = pc.utf8_slice_codeunits(text, 20, 26).cast(pa.int64())
+        column = pc.add(column.cast(pa.int64()), micros)
+    return _numbers(column.cast(pa.int64())).astype(np.int64, copy=False)
+
+
+def _coded(column: pa.Array) -> pa.DictionaryArray:
+    return column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+
+
+class _Vocabulary:
+    """t(s) of LAW section 7 for each text met."""
+
+    def __init__(self) -> None:
+        self._words: dict[str, int] = {}
+
+    def _word(self, text: str) -> int:
+        word = self._words.get(text)
+        if word is None:
+            word = int.from_bytes(hashlib.sha256(text.encode("utf-8")).digest()[:8], "little")
+            self._words[text] = word
+        return word
+
+    def terms(self, column: pa.DictionaryArray, factor: np.uint64) -> Words:
+        """t(s) * factor of every row, null being the empty text."""
+        texts = [text or "" for text in column.dictionary.to_pylist()]
+        words = np.array([self._word(text) for text in (*texts, "")], np.uint64) * factor
+        codes = column.indices.fill_null(len(texts)) if column.indices.null_count else column.indices
+        terms: Words = words[codes.to_numpy(zero_copy_only=False)]
+        return terms
+
+
+def _add_digest(result: Stream, columns: dict[str, pa.Array], batch: _Batch, vocabulary: _Vocabulary) -> None:
+    """LAW section 7 over stored values."""
+    flags = columns["is_virtual"]
+    virtual = (flags.fill_null(False) if flags.null_count else flags).to_numpy(zero_copy_only=False)
+    place = pc.if_else(columns["is_virtual"], columns["edge_id"], columns["site_id"])
+    words = (
+        (0, batch.merchant),
+        (3, _numbers(columns["bucket_index"]).view(np.uint64)),
+        (4, batch.seq.view(np.uint64)),
+        (5, batch.ts_us.view(np.uint64)),
+        (6, virtual),
+        (7, _numbers(place)),
+        (9, _instants(columns["ts_local_primary"]).view(np.uint64)),
+    )
+    h = vocabulary.terms(batch.zone, _FACTORS[1])
+    for position, column in ((2, batch.channel), (8, _coded(columns["tzid_primary"]))):
+        h += vocabulary.terms(column, _FACTORS[position])
+    for position, values in words:
+        h += values * _FACTORS[position]
+    settled = np.flatnonzero(virtual)
+    if settled.size:
+        chosen = pa.array(settled)
+        h[settled] += vocabulary.terms(_coded(columns["tzid_settlement"].take(chosen)), _FACTORS[10])
+        h[settled] += _instants(columns["ts_local_settlement"].take(chosen)).view(np.uint64) * _FACTORS[11]
+    second = h ^ _SECOND_LANE
+    result.rows += h.size
+    result.a = (result.a + int(_finalise(h).sum(dtype=np.uint64))) & _MASK
+    result.b = (result.b + int(_finalise(second).sum(dtype=np.uint64))) & _MASK
+
+
+def _add_order(result: Stream, batch: _Batch) -> None:
+    merchant, seq, ts_us = batch.merchant, batch.seq, batch.ts_us
+    same = merchant[1:] == merchant[:-1]
+    later = (ts_us[1:] > ts_us[:-1]) & (seq[1:] > seq[:-1])
+    ascends = np.where(same, later, merchant[1:] > merchant[:-1])
+    # Equal times are rare; only there do the texts decide.
+    for row in np.flatnonzero(same & (ts_us[1:] == ts_us[:-1])):
+        ascends[row] = _follows(batch.place(int(row)), batch.place(int(row) + 1))
+    first = batch.place(0)
+    if result.last is None:
+        result.first = first
+        result.distinct += 1
+    else:
+        add_seam(result, result.last, first)
+    result.distinct += int(np.count_nonzero(~same | (ts_us[1:] != ts_us[:-1])))
+    wrong = np.flatnonzero(~ascends)
+    result.disorder += int(wrong.size)
+    room = EXAMPLES_MAX - len(result.misplaced)
+    result.misplaced += [batch.place(int(row) + 1) for row in wrong[: max(0, room)]]
+    result.last = batch.place(merchant.size - 1)
+    result.runs.append(_runs(merchant, seq, same))
+
+
+def _runs(merchant: Words, seq: NDArray[np.int64], same: NDArray[np.bool_]) -> NDArray[Any]:
+    breaks = np.flatnonzero(~(same & (seq[1:] - seq[:-1] == 1))) + 1
+    starts = np.append(0, breaks)
+    runs = np.empty(starts.size, RUN)
+    runs["merchant_id"], runs["first"] = merchant[starts], seq[starts]
+    runs["length"] = np.diff(np.append(starts, merchant.size))
+    return runs
+
+
+def _follows(before: Place, after: Place) -> bool:
+    """LAW section 5, as far as rows show it: the draw index, which comes last, is not among their columns."""
+    if before.merchant_id != after.merchant_id:
+        return before.merchant_id < after.merchant_id
+
+    def key(place: Place) -> tuple[int, bytes, bytes]:
+        return place.ts_us, place.zone.encode(), place.channel.encode()
+
+    return before.arrival_seq < after.arrival_seq and key(before) <= key(after)
+
+
+def add_seam(result: Stream, before: Place, after: Place) -> None:
+    """Judge two rows that follow each other across batches or parts."""
+    if not _follows(before, after):
+        result.disorder += 1
+        result.misplaced.append(after)
+    result.distinct += (before.merchant_id, before.ts_us) != (after.merchant_id, after.ts_us)
+
+
+def joined(parts: Sequence[Stream]) -> Stream:
+    """The streams of all parts, in name order, as one."""
+    whole = Stream()
+    for part in parts:
+        if part.first is None or part.last is None:
+            continue
+        if whole.last is not None:
+            # The part counted its own first row as distinct.
+            whole.distinct -= 1
+            add_seam(whole, whole.last, part.first)
+        whole.first = whole.first or part.first
+        whole.last = part.last
+        whole.rows += part.rows
+        whole.a, whole.b = (whole.a + part.a) & _MASK, (whole.b + part.b) & _MASK
+        whole.disorder += part.disorder
+        whole.distinct += part.distinct
+        whole.misplaced += part.misplaced
+        whole.runs += part.runs
+    whole.misplaced = sorted(whole.misplaced)[:EXAMPLES_MAX]
+    return whole
