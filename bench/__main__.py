@@ -1,101 +1,92 @@
-"""Times the whole job in processes of its own: synthesise and seal once, then run several times.
+"""The one entry to all measurements.
 
-    python -m bench --preset reference --runs 3 --record
+    python -m bench                                          everything, on the demo world
+    python -m bench phases floor --world runs/reference      two benchmarks on a world that is there already
+    python -m bench rivals --preset reference --out bench/results
+    python -m bench table                                    the results as tables in docs/performance.md
 
-Every run is a fresh `arrivals run --replace`, so start-up, seal check and publication are in the figure.
+Figures go to standard output, progress to standard error; a result file is written only with `--out`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from bench.environment import describe
-from engine import human
+from bench import catalogue, environment, results, table, tabular
+from bench.process import BenchError
+from bench.results import Result
+from bench.workplace import Choice, Workplace
+from engine.machine import available_cores
 
-RESULTS = Path(__file__).resolve().parent / "results"
+TABLE = "table"
+RESULTS = environment.ROOT / "bench" / "results"
 
 
-def arrivals(*arguments: object) -> tuple[float, dict[str, object]]:
-    """Wall seconds and the JSON result of one command; a failure ends the benchmark with its message."""
-    begin = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "engine", *map(str, arguments), "--json", "--quiet"],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
+def parse(words: list[str]) -> argparse.Namespace:
+    """The command line; names default to all benchmarks."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    seconds = time.perf_counter() - begin
-    result = json.loads(done.stdout)
-    if done.returncode:
-        sys.exit(f"arrivals {arguments[0]}: {result['code']}: {result['message']}")
-    return seconds, result
+    names = [*catalogue.CATALOGUE, TABLE]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}; default: all but {TABLE}")
+    world = parser.add_mutually_exclusive_group()
+    world.add_argument("--world", type=Path, help="a sealed run directory; its arrivals are published anew")
+    world.add_argument("--preset", choices=("demo", "reference"), default="demo", help="default: %(default)s")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the preset; default: %(default)s")
+    parser.add_argument("--seed", type=int, default=42, help="of the synthetic world; default: %(default)s")
+    parser.add_argument("--repeats", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--threads", type=int, default=available_cores(), help="default: every core")
+    parser.add_argument("--work", type=Path, help="where worlds and files go meanwhile; default: a temporary folder")
+    parser.add_argument("--out", type=Path, help="write result files to this folder, such as bench/results")
+    options = parser.parse_args(words)
+    unknown = [name for name in options.names if name not in names]
+    if unknown or (TABLE in options.names and len(options.names) > 1):
+        parser.error(f"NAME is one or more of {', '.join(catalogue.CATALOGUE)}, or {TABLE} alone")
+    if options.repeats < 1 or options.threads < 1:
+        parser.error("--repeats and --threads are at least 1")
+    return options
 
 
-def measure(run_root: Path, options: argparse.Namespace) -> dict[str, object]:
-    synth = ("--preset", options.preset, "--seed", options.seed, "--scale", options.scale)
-    synth_seconds, _ = arrivals("synth", run_root, *synth)
-    seal_seconds, _ = arrivals("seal", run_root)
-    threads = ("--threads", options.threads) if options.threads else ()
-    runs = []
-    for number in range(options.runs + 1):
-        seconds, result = arrivals("run", run_root, "--replace", *threads)
-        (scenario,) = result["scenarios"]
-        # The first run may compile kernels, and fills the page cache.
-        kind = "run" if number else "warm-up"
-        line = f"{kind:<8} {human.duration(seconds):>12}  {human.rate(scenario['arrivals'] / seconds, 'arrivals')}"
-        print(f"{line}  {human.size(scenario['peak_rss_bytes'])}  {scenario['digest']}", flush=True)
-        if number:
-            runs.append({"wall_s": seconds, **scenario, "path": ""})
-    wall = statistics.median(run["wall_s"] for run in runs)
-    return {
-        "environment": describe(),
-        "preset": options.preset,
-        "scale": options.scale,
-        "seed": options.seed,
-        "synth_s": synth_seconds,
-        "seal_s": seal_seconds,
-        "median_wall_s": wall,
-        "arrivals_per_second": runs[0]["arrivals"] / wall,
-        "peak_rss_bytes": max(run["peak_rss_bytes"] for run in runs),
-        "runs": runs,
-    }
+def command_line(name: str, choice: Choice) -> str:
+    """The command that repeats one measurement; a world that was brought along is named by its facts instead."""
+    world = "--world DIR" if choice.world else f"--preset {choice.preset} --scale {choice.scale:g} --seed {choice.seed}"
+    return f"python -m bench {name} {world} --repeats {choice.repeats} --threads {choice.threads}"
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Time the whole job on this machine.")
-    parser.add_argument("--preset", choices=("demo", "reference"), default="demo")
-    parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--threads", type=int, help="default: every core")
-    parser.add_argument("--runs", type=int, default=3, help="measured runs after one warm-up")
-    parser.add_argument("--work", type=Path, help="where the world goes while measuring; default: a temporary folder")
-    parser.add_argument("--record", action="store_true", help=f"write the result to {RESULTS.name}/")
-    return parser.parse_args()
-
-
-def main() -> None:
-    options = parse()
+def measure(names: list[str], choice: Choice, options: argparse.Namespace) -> None:
+    """Run benchmarks one after the other; print each as soon as it is done."""
+    if options.work:
+        options.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.work, prefix="arrivals-bench-") as folder:
-        result = measure(Path(folder) / "world", options)
-    print(
-        f"{options.preset} x {options.scale:g}: median {human.duration(result['median_wall_s'])}, "
-        f"{human.rate(result['arrivals_per_second'], 'arrivals')}, {human.size(result['peak_rss_bytes'])} at most; "
-        f"synth {human.duration(result['synth_s'])}, seal {human.duration(result['seal_s'])}"
-    )
-    if options.record:
-        RESULTS.mkdir(exist_ok=True)
-        environment = result["environment"]
-        path = RESULTS / f"run-{options.preset}-x{options.scale:g}-{environment['date']}.json"
-        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        print(f"written to {path}")
+        workplace = Workplace(choice, Path(folder))
+        for name in names:
+            surroundings, benchmark = environment.describe(), catalogue.load(name)
+            result = Result(name, command_line(name, choice), surroundings, benchmark.measure(workplace))
+            print(f"\n{catalogue.CATALOGUE[name].title}\n")
+            print("\n\n".join(tabular.text(part) for part in benchmark.tables(result.measured)), flush=True)
+            if options.out:
+                print(f"\nwritten to {results.save(result, options.out)}", flush=True)
+
+
+def main(words: list[str]) -> int:
+    """Run one command line and give its exit code."""
+    options = parse(words)
+    try:
+        if options.names == [TABLE]:
+            changed = table.update(options.out or RESULTS)
+            print(f"{table.DOCUMENT.name} {'written' if changed else 'is up to date'}")
+            return 0
+        world = options.world.resolve() if options.world else None
+        choice = Choice(world, options.preset, options.scale, options.seed, options.repeats, options.threads)
+        measure(options.names or list(catalogue.CATALOGUE), choice, options)
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

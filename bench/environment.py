@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import re
 import subprocess
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from engine.machine import available_cores, cuda_state, memory_limit_bytes
 
-PACKAGES = ("numba", "llvmlite", "numpy", "pyarrow")
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("numba", "llvmlite", "numpy", "pyarrow", "duckdb", "polars", "tpchgen-cli")
 
 
 def processor() -> str:
+    """The processor's name as the system has it."""
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
@@ -22,13 +27,26 @@ def processor() -> str:
 
 def commit() -> str:
     """The commit measured, marked where the tree differs from it; empty outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        return subprocess.check_output(["git", "describe", "--always", "--dirty"], text=True).strip()
+        return subprocess.check_output(command, cwd=ROOT, text=True, stderr=subprocess.DEVNULL).strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
 
 
-def describe() -> dict[str, object]:
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that decide speed; those that are not installed are left out."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def describe() -> dict[str, Any]:
+    """Date, commit, machine, what else it is doing, and versions, as JSON data; to be taken before measuring."""
     memory, limit = memory_limit_bytes()
     state = cuda_state()
     return {
@@ -36,10 +54,17 @@ def describe() -> dict[str, object]:
         "commit": commit(),
         "processor": processor(),
         "cores": available_cores(),
+        "load_average": os.getloadavg()[0],
         "memory_bytes": memory,
         "memory_limit": limit,
         "cuda": [device._asdict() for device in state.devices] or state.reason,
         "system": platform.platform(),
         "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "packages": versions(),
     }
+
+
+def machine_tag(environment: dict[str, Any]) -> str:
+    """A machine's name in file names: processor and cores."""
+    words = re.sub(r"\(r\)|\(tm\)|\bcpu\b|@.*", " ", environment["processor"].lower())
+    return "-".join([*re.findall(r"[a-z0-9]+", words), f"{environment['cores']}c"])

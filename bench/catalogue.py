@@ -1,0 +1,43 @@
+"""Every benchmark by name, in the order in which they run and appear in docs/performance.md."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, NamedTuple, Protocol
+
+from bench.tabular import Table
+from bench.workplace import Workplace
+
+
+class Benchmark(Protocol):
+    """What a benchmark module offers; raw figures are plain JSON data."""
+
+    @staticmethod
+    def measure(workplace: Workplace) -> dict[str, Any]: ...
+
+    @staticmethod
+    def tables(measured: dict[str, Any]) -> list[Table]: ...
+
+
+class Entry(NamedTuple):
+    """Where a benchmark is, and what it shows in one line."""
+
+    module: str
+    title: str
+
+
+CATALOGUE = {
+    "phases": Entry("bench.phases", "One run, phase by phase"),
+    "floor": Entry("bench.floor", "The run against its writer's floor"),
+    "kernel": Entry("bench.kernel", "The expansion kernel against Philox alone"),
+    "rivals": Entry("bench.rivals", "Against what one would use instead"),
+    "scaling": Entry("bench.scaling", "Growth of time and memory"),
+    "jit": Entry("bench.jit", "Start-up, with cold and warm kernels"),
+    "pruning": Entry("bench.pruning", "What a reader has to read"),
+}
+
+
+def load(name: str) -> Benchmark:
+    """The module of benchmark `name`."""
+    module: Any = importlib.import_module(CATALOGUE[name].module)
+    return module  # type: ignore[no-any-return]

@@ -1,0 +1,126 @@
+"""(c) Arrivals a second and core of the expansion kernel, its parts, and its floor: Philox alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from bench.process import in_process
+from bench.tabular import Table
+from bench.timing import median, repeated
+from bench.workplace import Workplace, world_facts
+from engine import human
+
+if TYPE_CHECKING:
+    from cpu_fallback.expand import Work
+    from engine.planning import Batch, Plan
+
+# Spread over the world: merchants with many sites and merchants with few take their turn.
+BATCHES = 8
+
+
+def measure(workplace: Workplace) -> dict[str, Any]:
+    """The kernel on some batches, in a process that does nothing else."""
+    root = workplace.world
+    workplace.say("kernel: expansion and its parts")
+    figures = in_process(
+        time_kernel, run_root=str(root), threads=workplace.threads, repeats=workplace.repeats, batches=BATCHES
+    )
+    return {"world": world_facts(root), **figures}
+
+
+def time_kernel(run_root: str, threads: int, repeats: int, batches: int) -> dict[str, Any]:
+    """Raw seconds of the whole kernel on one and on several threads, and of its parts alone."""
+    from cpu_fallback.expand import Work, expand_segments
+    from engine.pipeline import Cancellation, ordered
+    from engine.planning import plan
+    from engine.world.load import load_world
+
+    planned = plan(load_world(run_root, threads=threads))
+    work = Work(planned.world.tables, planned.world.rows, planned.segments, planned.switches)
+    chosen = chosen_batches(planned, batches)
+
+    def expand(batch: Batch) -> int:
+        return int(expand_segments(work, batch.segments).totals.digest[0])
+
+    return {
+        "batches": len(chosen),
+        "arrivals": sum(batch.arrivals for batch in chosen),
+        "threads": threads,
+        "one_thread": repeated(lambda: [expand(batch) for batch in chosen], repeats),
+        "all_threads": repeated(lambda: list(ordered(expand, chosen, threads, Cancellation())), repeats),
+        "parts": _time_parts(work, chosen, repeats),
+    }
+
+
+def chosen_batches(planned: Plan, batches: int) -> list[Batch]:
+    """At most so many batches, evenly spread over the plan."""
+    every = planned.batches
+    step = max(len(every) / batches, 1.0)
+    return [every[int(number * step)] for number in range(min(batches, len(every)))]
+
+
+def _time_parts(work: Work, chosen: list[Batch], repeats: int) -> dict[str, Any]:
+    import numpy as np
+
+    from bench import kernel_loops
+    from cpu_fallback.expand import _scratch, expand_segments, position_bits
+
+    arrivals = sum(batch.arrivals for batch in chosen)
+    sizes = np.diff(work.segments.arrival_start)
+    longest = int(sizes.max(initial=0))
+    scratch = _scratch(longest, int(np.diff(work.segments.row_start).max(initial=0)))
+    shift = np.uint64(position_bits(longest))
+    # One batch at a time: all of them expanded would not fit beside a large world.
+    made = [
+        kernel_loops.Arrivals(work, batch.rows, expand_segments(work, batch.segments).columns) for batch in chosen[:1]
+    ]
+    routed = chosen[0].arrivals
+
+    def over_spans(loop: Callable[..., object]) -> dict[str, Any]:
+        seconds = repeated(lambda: [loop(work, batch.segments, shift, scratch) for batch in chosen], repeats)
+        return {"values": arrivals, **seconds}
+
+    def over_arrivals(loop: Callable[..., object]) -> dict[str, Any]:
+        return {"values": routed, **repeated(lambda: [loop(work, batch) for batch in made], repeats)}
+
+    words = np.empty(kernel_loops.RING + 1, np.uint64)
+    blocks = repeated(lambda: kernel_loops.philox_blocks(arrivals, np.uint64(arrivals), words), repeats)
+    return {
+        "Philox, one block": {"values": arrivals, **blocks},
+        "draw times": over_spans(kernel_loops.draw),
+        "draw times and sort": over_spans(kernel_loops.draw_and_sort),
+        "route": over_arrivals(kernel_loops.route_all),
+        "local time": over_arrivals(kernel_loops.clock_all),
+        "digest": over_arrivals(kernel_loops.digest_all),
+    }
+
+
+def tables(measured: dict[str, Any]) -> list[Table]:
+    """Rates of the kernel and of Philox, and nanoseconds by part."""
+    arrivals, threads = measured["arrivals"], measured["threads"]
+    one = median(measured["one_thread"]["wall_s"])
+    every = median(measured["all_threads"]["wall_s"])
+    parts = {name: _nanoseconds(part) for name, part in measured["parts"].items()}
+    floor = 2 * parts["Philox, one block"]
+    rates = [
+        ("expansion, one thread", human.rate(arrivals / one, "arrivals"), f"{one / arrivals * 1e9:.1f} ns"),
+        (
+            f"expansion, {threads} threads, a core",
+            human.rate(arrivals / every / threads, "arrivals"),
+            f"{every * threads / arrivals * 1e9:.1f} ns",
+        ),
+        ("its floor: two Philox blocks, no more", human.rate(1e9 / floor, "arrivals"), f"{floor:.1f} ns"),
+    ]
+    shown = [(name, f"{nanoseconds:.1f} ns") for name, nanoseconds in parts.items()]
+    whole = _nanoseconds({"values": arrivals, **measured["one_thread"]})
+    shown.append(("the whole kernel", f"{whole:.1f} ns"))
+    return [
+        Table(("kernel", "rate", "an arrival"), rates),
+        Table(("part alone, one thread", "processor time an arrival"), shown),
+    ]
+
+
+def _nanoseconds(part: dict[str, Any]) -> float:
+    values: int = part["values"]
+    return median(part["cpu_s"]) / values * 1e9

@@ -1,0 +1,65 @@
+"""The product's own commands, each in a process of its own, with what they report of themselves."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.process import Finished, run_process
+from contracts import dataset
+
+
+def arrivals(*words: object, environment: Mapping[str, str] | None = None) -> Finished:
+    """Run one `arrivals` command with its result as JSON on standard output, progress on standard error."""
+    return run_process([sys.executable, "-m", "engine", *map(str, words), "--json"], environment)
+
+
+def run_job(run_root: Path, threads: int, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """One whole `arrivals run --replace`, seal check and publication included, as raw figures."""
+    words = ("run", run_root, "--backend", "cpu", "--threads", threads, "--replace")
+    finished = arrivals(*words, environment=environment)
+    (scenario,) = json.loads(finished.stdout)["scenarios"]
+    phases = phase_seconds(finished.stderr.splitlines())
+    return {
+        "wall_s": finished.wall_s,
+        "cpu_s": finished.cpu_s,
+        "peak_rss_bytes": scenario["peak_rss_bytes"],
+        "arrivals": scenario["arrivals"],
+        "bytes": scenario["bytes"],
+        "parts": scenario["parts"],
+        "phases": {**phases, "start and exit": finished.wall_s - sum(phases.values())},
+        "thread_seconds": last_report(run_root)["thread_seconds"],
+    }
+
+
+def phase_seconds(lines: Iterable[str]) -> dict[str, float]:
+    """Seconds of the outermost phases in the JSON progress of a command."""
+    seconds: defaultdict[str, float] = defaultdict(float)
+    depth = 0
+    for line in lines:
+        event = json.loads(line)
+        if event["event"] == "phase":
+            depth += 1 if event["state"] == "started" else -1
+            if depth == 0:
+                seconds[event["name"]] += event["seconds"]
+    return dict(seconds)
+
+
+def last_report(run_root: Path) -> dict[str, Any]:
+    """The newest line of the run report."""
+    days = run_root / dataset("segment_state_runs").path.partition("utc_day=")[0]
+    newest = max(days.glob("*/*.jsonl"))
+    line: dict[str, Any] = json.loads(newest.read_text(encoding="utf-8").splitlines()[-1])
+    return line
+
+
+def paths_of(run_root: Path, dataset_id: str) -> list[Path]:
+    """The files of a dataset of the world's one scenario, in order; the world has been run before."""
+    from engine.receipt import read_receipt
+
+    tokens = read_receipt(run_root).identity.tokens(scenario_id=last_report(run_root)["scenario_id"])
+    return dataset(dataset_id).files(run_root, tokens)
