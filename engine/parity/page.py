@@ -1,0 +1,224 @@
+"""The report as one HTML page that needs nothing besides itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+from engine import human
+
+_BAR_WIDTH, _BAR_HEIGHT, _ROW_HEIGHT, _LABEL_WIDTH, _VALUE_WIDTH = 420, 20, 30, 250, 170
+_GROUPS = {"columns": "arrival", "row_totals": "count row", "sums": "batch", "refusal": "refused batch"}
+
+
+def page(report: dict[str, Any]) -> str:
+    """Fill the template; everything that comes from the report is escaped."""
+    template = Template(files("engine.parity").joinpath("report.html").read_text(encoding="utf-8"))
+    sides = [report["left"], report["right"]]
+    left, right = (_side_name(side) for side in sides)
+    verdict = "identical" if report["identical"] else "DIFFERENT"
+    return template.substitute(
+        title=escape(f"Parity of {left} and {right}: {verdict}"),
+        verdict_class="good" if report["identical"] else "bad",
+        summary=escape(_summary(report, left, right)),
+        notes="".join(f"<p class='note'>{escape(note)}</p>" for note in report["notes"]),
+        difference=_difference(report["first_difference"]),
+        sides=_table(("", f"left: {left}", f"right: {right}"), _side_rows(sides)),
+        chart=_chart(sides),
+        columns=_table(("array", "one value per", "type", "compared", "differing", "verdict"), _column_rows(report)),
+        batches=_table(("batch", "arrivals", f"{left}, s", f"{right}, s", "digests"), _batch_rows(sides)),
+        world=_table(("", ""), _world_rows(report)),
+        environment=_table(("", ""), _flat(report["environment"])),
+    )
+
+
+def _side_name(side: dict[str, Any]) -> str:
+    return f"{side['backend']} (simulation)" if side["simulated"] else str(side["backend"])
+
+
+def _summary(report: dict[str, Any], left: str, right: str) -> str:
+    compared = report["compared"]
+    extent = (
+        f"{human.count(compared['arrivals'])} of {human.count(compared['arrivals_planned'])} arrivals in "
+        f"{human.count(len(compared['batches']))} of {human.count(compared['batches_planned'])} batches"
+    )
+    scenario = report["world"]["scenario_id"]
+    if report["identical"]:
+        return f"Scenario {scenario}: {left} and {right} have the same bits in every array over {extent}."
+    return f"Scenario {scenario}: {left} and {right} differ. {extent} were compared."
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    titles = "".join(f"<th scope='col'>{escape(title)}</th>" for title in head)
+    body = "".join(
+        f"<tr><th scope='row'>{escape(row[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}</tr>"
+        for row in rows
+    )
+    header = f"<thead><tr>{titles}</tr></thead>" if any(head) else ""
+    return f"<div class='wide'><table>{header}<tbody>{body}</tbody></table></div>"
+
+
+def _side_rows(sides: Sequence[dict[str, Any]]) -> Iterable[tuple[str, ...]]:
+    def row(name: str, values: Iterable[str]) -> tuple[str, ...]:
+        return (name, *values)
+
+    yield row("why this backend", (side["reason"] for side in sides))
+    yield row("digest", (side["digest"] for side in sides))
+    yield row("arrivals", (human.count(side["arrivals"]) for side in sides))
+    yield row("batches at once", (human.count(side["threads"]) for side in sides))
+    yield row("load: kernels, tables, upload", (human.duration(side["phase_seconds"]["load"]) for side in sides))
+    yield row("expand, to host memory", (human.duration(side["phase_seconds"]["expand"]) for side in sides))
+    for name in ("expand", "load and expand"):
+        yield row(f"arrivals/s, {name}", (_rate(side, name) for side in sides))
+    yield row("registers a thread", (_kernels(side) for side in sides))
+    yield row("occupancy", ("not known" for _ in sides))
+
+
+def _rate(side: dict[str, Any], name: str) -> str:
+    rate = side["arrivals_per_second"].get(name)
+    return "not measured" if rate is None else human.rate(rate, "arrivals")
+
+
+def _kernels(side: dict[str, Any]) -> str:
+    if side["kernels"] is None:
+        return f"not known: {side['kernels_reason']}"
+    return ", ".join(
+        f"{kernel['name']} {kernel['registers']} (local memory {kernel['local_bytes']} B)" for kernel in side["kernels"]
+    )
+
+
+def _chart(sides: Sequence[dict[str, Any]]) -> str:
+    """Arrivals a second as bars from zero, one scale for all."""
+    bars = [
+        (f"{_side_name(side)}, {name}", rate, number)
+        for name in ("expand", "load and expand")
+        for number, side in enumerate(sides)
+        if (rate := side["arrivals_per_second"].get(name)) is not None
+    ]
+    most = max((rate for _, rate, _ in bars), default=0.0)
+    if not most:
+        return "<p>Nothing was measured.</p>"
+    shapes = "".join(_bar(place, *bar, most) for place, bar in enumerate(bars))
+    width, height = _LABEL_WIDTH + _BAR_WIDTH + _VALUE_WIDTH, _ROW_HEIGHT * len(bars)
+    label = escape(
+        "Arrivals a second: " + "; ".join(f"{name} {human.rate(rate, 'arrivals')}" for name, rate, _ in bars)
+    )
+    return f"<svg viewBox='0 0 {width} {height}' role='img' aria-label='{label}'>{shapes}</svg>"
+
+
+def _bar(place: int, name: str, rate: float, side: int, most: float) -> str:
+    top, length = place * _ROW_HEIGHT, max(_BAR_WIDTH * rate / most, 1.0)
+    middle = top + _BAR_HEIGHT * 0.75
+    return (
+        f"<text x='{_LABEL_WIDTH - 10}' y='{middle:.1f}' text-anchor='end'>{escape(name)}</text>"
+        f"<rect class='side{side}' x='{_LABEL_WIDTH}' y='{top}' width='{length:.1f}' height='{_BAR_HEIGHT}'/>"
+        f"<text x='{_LABEL_WIDTH + length + 8:.1f}' y='{middle:.1f}'>{escape(human.rate(rate, 'arrivals'))}</text>"
+    )
+
+
+def _column_rows(report: dict[str, Any]) -> Iterable[tuple[str, ...]]:
+    for column in report["columns"]:
+        yield (
+            column["name"],
+            _GROUPS[column["group"]],
+            column["dtype"],
+            human.count(column["compared"]),
+            human.count(column["differing"]),
+            "identical" if column["identical"] else f"DIFFERENT in {human.count(column['batches'])} batches",
+        )
+
+
+def _batch_rows(sides: Sequence[dict[str, Any]]) -> Iterable[tuple[str, ...]]:
+    for left, right in zip(sides[0]["batches"], sides[1]["batches"], strict=True):
+        digest = left["digest"] if left["digest"] == right["digest"] else f"{left['digest']} / {right['digest']}"
+        digest = "refused by the policy" if left["refused"] and right["refused"] else digest
+        seconds = (f"{side['seconds']:.4f}" for side in (left, right))
+        yield (str(left["index"]), human.count(left["arrivals"]), *seconds, digest)
+
+
+def _world_rows(report: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    yield from _flat(report["world"])
+    for name in ("engine_version", "law_version", "code_digest"):
+        yield name.replace("_", " "), str(report[name])
+    for name, seconds in report["shared_phase_seconds"].items():
+        yield f"time to {name}" if name != "seal check" else "time of the seal check", human.duration(seconds)
+
+
+def _flat(facts: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    for name, value in facts.items():
+        label = prefix + name.replace("_", " ")
+        if isinstance(value, dict):
+            yield from _flat(value, f"{label}: ")
+        elif isinstance(value, list):
+            yield label, "; ".join(_item(item) for item in value) or "none"
+        elif value is not None:
+            yield label, str(value)
+
+
+def _item(item: object) -> str:
+    return ", ".join(f"{name} {value}" for name, value in item.items()) if isinstance(item, dict) else str(item)
+
+
+def _difference(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    trace = found["trace"]
+    derived = {} if trace is None else {item["name"]: item for item in trace["derived"]}
+    rows = (
+        (value["name"], value["left"], value["right"], *_judgement(derived.get(value["name"])))
+        for value in found["values"]
+    )
+    parts = [
+        "<section><h2>First difference</h2>",
+        f"<p>{escape(found['text'])}</p>",
+        _table(("value", "left", "right", "derived from the inputs", "confirms"), rows),
+    ]
+    if trace is not None:
+        parts.append(_trace(trace))
+    return "".join([*parts, "</section>"])
+
+
+def _judgement(item: dict[str, Any] | None) -> tuple[str, str]:
+    return (item["value"], item["confirms"]) if item else ("", "")
+
+
+def _trace(trace: dict[str, Any]) -> str:
+    whose = [
+        ("merchant", str(trace["merchant_id"])),
+        ("zone", trace["zone_representation"]),
+        ("channel", trace["channel_group"] or "(null)"),
+        ("bucket", str(trace["bucket_index"])),
+        ("arrival_seq", str(trace["arrival_seq"] or "")),
+    ]
+    if trace["explanation"] is None:
+        return _table(("", ""), [*whose, ("derivation", f"none: {trace['why_not']}")])
+    history = trace["explanation"]["history"]
+    whole = json.dumps(trace["explanation"], indent=2, ensure_ascii=False)
+    return (
+        f"{_table(('', ''), [*whose, *_history_rows(history)])}"
+        f"<details><summary>The whole derivation</summary><pre>{escape(whole)}</pre></details>"
+    )
+
+
+def _history_rows(history: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    bucket, offset = history["bucket"], history["offset"]
+    yield "bucket's time", f"{bucket['start_utc']} to {bucket['end_utc']}, D = {bucket['duration_us']} us"
+    yield "draw", f"j = {bucket['draw']} of {bucket['count']}"
+    for block in history["blocks"]:
+        counter = f"key {block['key']}, counter ({block['word0']}, {block['word1']})"
+        words = f"x0 = {block['x0']} decides {block['x0_decides']}, x1 = {block['x1']} decides {block['x1_decides']}"
+        yield f"words of {block['family']}", f"{counter}: {words}"
+    yield "time", f"{offset['offset_us']} us into the bucket: {offset['ts_utc']}"
+    mode = history["mode"]
+    yield "route", f"{'virtual' if mode['is_virtual'] else 'physical'}, mode {mode['mode']}"
+    for pick in history["picks"]:
+        slot = f"slot {pick['slot']} = {pick['slot_name']}, fraction {pick['fraction']}, threshold {pick['threshold']}"
+        yield f"pick from {pick['table']}", f"word {pick['word']}: {slot}; taken: {pick['chosen_name']}"
+    for fallback in history["fallbacks"]:
+        yield f"fallback {fallback['name']}", fallback["what"]
+    for clock in history["clocks"]:
+        yield ", ".join(clock["roles"]), f"{clock['tzid']}, {clock['offset_minutes']:+d} min: {clock['local']}"
