@@ -37,6 +37,7 @@ _COMMANDS = {
     "stream": "engine.cli.stream",
     "explain": "engine.cli.explain",
     "diff": "engine.cli.diff",
+    "parity": "engine.cli.parity",
     "tz": "engine.cli.tz",
     "doctor": "engine.cli.doctor",
 }
