@@ -127,7 +127,9 @@ def njit(
 def _compile(function: F, options: Mapping[str, bool]) -> F:
     # numba reads CACHE_DIR once, while a dispatcher is made. Setting it only here leaves a host program's own
     # kernels alone; never caching elsewhere keeps numba from falling back to __pycache__, which has no fingerprint.
-    if not cache_is_usable():
+    # Two forms of one function share a cache entry. A form without a way in from Python must not get into it; the
+    # entry point that contains it is cached anyway.
+    if options["no_cpython_wrapper"] or not cache_is_usable():
         return numba.njit(**options)(function)  # type: ignore[no-any-return]
     before = numba_config.CACHE_DIR
     numba_config.CACHE_DIR = str(cache_directory())

@@ -21,9 +21,9 @@ LIMIT = 3 << 30
 
 @pytest.fixture
 def world(tmp_path):
-    """Six million arrivals, 120 thousand to a segment."""
+    """Twelve million arrivals, 120 thousand to a segment."""
     run_root = tmp_path / "world"
-    write_world(small_world(counts=heavy_counts(20_000, 50)), run_root)
+    write_world(small_world(counts=heavy_counts(20_000, 100)), run_root)
     seal(run_root)
     return run_root
 
@@ -43,10 +43,10 @@ def run_limited(run_root, *options):
 
 
 def test_too_large_batches_are_refused_before_work_starts_and_smaller_ones_fit(world):
-    code, answer = run_limited(world, "--threads", "2", "--batch-arrivals", "20000000")
+    code, answer = run_limited(world, "--threads", "2", "--batch-arrivals", "6000000")
     assert code == 1
     assert "--batch-arrivals" in answer["hint"]
     assert answer["context"]["limit_bytes"] == LIMIT
     assert not published(world).exists()
     code, answer = run_limited(world, "--threads", "1", "--batch-arrivals", "200000")
-    assert (code, answer["scenarios"][0]["arrivals"]) == (0, 6 * 20_000 * 50)
+    assert (code, answer["scenarios"][0]["arrivals"]) == (0, 6 * 20_000 * 100)
