@@ -21,9 +21,9 @@ LIMIT = 3 << 30
 
 @pytest.fixture
 def world(tmp_path):
-    """Twelve million arrivals, 120 thousand to a segment."""
+    """Twelve million arrivals, 240 thousand to a segment."""
     run_root = tmp_path / "world"
-    write_world(small_world(counts=heavy_counts(20_000, 100)), run_root)
+    write_world(small_world(counts=heavy_counts(40_000, 50)), run_root)
     seal(run_root)
     return run_root
 
@@ -48,5 +48,5 @@ def test_too_large_batches_are_refused_before_work_starts_and_smaller_ones_fit(w
     assert "--batch-arrivals" in answer["hint"]
     assert answer["context"]["limit_bytes"] == LIMIT
     assert not published(world).exists()
-    code, answer = run_limited(world, "--threads", "1", "--batch-arrivals", "200000")
-    assert (code, answer["scenarios"][0]["arrivals"]) == (0, 6 * 20_000 * 100)
+    code, answer = run_limited(world, "--threads", "1", "--batch-arrivals", "300000")
+    assert (code, answer["scenarios"][0]["arrivals"]) == (0, 6 * 40_000 * 50)
