@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from contracts import ArrivalError, check_document, dataset
+from contracts import ArrivalError, Code, check_document, dataset, receipt_json
 from contracts.identity import Identity
 from engine.receipt import Receipt
 from engine.staging import writing
@@ -93,19 +95,22 @@ def failure_facts(error: ArrivalError) -> dict[str, Any]:
 
 
 def append_line(receipt: Receipt, line: Mapping[str, Any]) -> None:
-    """Append one line to the day's run report, schema-checked, in a single write. Raises IO_WRITE_FAILED."""
-    from contracts.errors import Code
-    from contracts.forms import receipt_json
-
+    """Append one line to the day's run report, schema-checked, whole or not at all. Raises IO_WRITE_FAILED."""
     entry = dataset("segment_state_runs")
     day = str(line["started_at_utc"])[:10]
     path = entry.locate(receipt.run_root, {"utc_day": day})
     check_document(entry.schema, dict(line), code=Code.SCHEMA_VIOLATION, where=str(path))
+    data = receipt_json(line) + b"\n"
     with writing("the run report", path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(handle, receipt_json(line) + b"\n")
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        with path.open("ab", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            size = os.fstat(file.fileno()).st_size
+            try:
+                if file.write(data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
+                # Half a line would spoil the report for every later reader.
+                file.truncate(size)
+                raise
