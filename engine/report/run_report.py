@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -107,10 +108,15 @@ def append_line(receipt: Receipt, line: Mapping[str, Any]) -> None:
             fcntl.flock(file, fcntl.LOCK_EX)
             size = os.fstat(file.fileno()).st_size
             try:
-                if file.write(data) != len(data):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fsync(file.fileno())
+                _write_whole(file, data)
             except OSError:
                 # Half a line would spoil the report for every later reader.
                 file.truncate(size)
                 raise
+
+
+def _write_whole(file: io.FileIO, data: bytes) -> None:
+    # A disk that fills up takes what still fits, without an error.
+    if file.write(data) != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.fsync(file.fileno())
