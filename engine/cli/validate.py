@@ -64,8 +64,9 @@ def _show(result: ValidateResult, session: Session) -> None:
 
     if session.json:
         document = plain(result)
+        records = [finding.record() for finding in result.findings]
         status = "PASS" if result.passed else "FAIL"
-        emit_json({"status": status, **(document if isinstance(document, dict) else {})})
+        emit_json({"status": status, **(document if isinstance(document, dict) else {}), "findings": records})
         return
     if session.quiet:
         return

@@ -258,8 +258,8 @@ def _wrong_events(case: Case, label: str, touched: str, table: str) -> tuple[int
     }
     bad = " OR ".join(f"coalesce({condition}, true)" for condition in conditions.values())
     wrong = f"""
-        FROM (SELECT merchant_id, zone::VARCHAR AS zone, channel::VARCHAR AS channel, bucket_index, n, hi0
-              FROM expected JOIN merchant USING (merchant_id)
+        FROM (SELECT expected.merchant_id, stream.zone, stream.channel, bucket_index, n, hi0
+              FROM expected JOIN merchant ON merchant.merchant_id = expected.merchant_id
               JOIN stream ON stream.label = {text(label)} AND stream.merchant_id = expected.merchant_id
                    AND stream.zone = expected.zone::VARCHAR AND stream.channel = expected.channel::VARCHAR
               WHERE {touched})
