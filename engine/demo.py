@@ -21,12 +21,16 @@ SEED = 42
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What a demo made and found; `reused` tells that the world was there from an earlier demo."""
+    """What a demo made and found.
+
+    reused: the world was there from an earlier demo; example_merchant: the first one of the published arrivals.
+    """
 
     run_root: Path
     reused: bool
     scenarios: tuple[ScenarioResult, ...]
     checks: tuple[CheckResult, ...]
+    example_merchant: int
     seconds: float
 
     @property
@@ -55,4 +59,12 @@ def demo(directory: Path | None = None, reporter: Reporter | None = None) -> Dem
     result = run(run_root, RunOptions(), reporter)
     with reporter.phase("check"):
         checks = tuple(check_published(run_root, scenario.scenario_id) for scenario in result.scenarios)
-    return DemoResult(run_root, world.reused, result.scenarios, checks, reporter.elapsed_s - begin)
+    merchant = _first_merchant(result.scenarios[0].path)
+    return DemoResult(run_root, world.reused, result.scenarios, checks, merchant, reporter.elapsed_s - begin)
+
+
+def _first_merchant(published: Path) -> int:
+    import pyarrow.parquet as pq
+
+    first = pq.ParquetFile(min(published.glob("*.parquet")))
+    return int(next(first.iter_batches(batch_size=1, columns=["merchant_id"]))[0][0].as_py())

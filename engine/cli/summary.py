@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +47,15 @@ def _block(*rows: tuple[str, str]) -> None:
 def _commands(*commands: str) -> None:
     show_line("\nNext:")
     for command in commands:
-        show_line("  ", (command, "cyan"))
+        show_line("  ", (f"{_program()} {command}", "cyan"))
+
+
+def _program() -> str:
+    """What to type for this program here: `make demo` runs it from an environment that is not on the PATH."""
+    if shutil.which("arrivals"):
+        return "arrivals"
+    typed = Path(sys.argv[0])
+    return f"{shlex.quote(sys.executable)} -m engine" if typed.name == "__main__.py" else shlex.quote(str(typed))
 
 
 def show_run(result: RunResult, session: Session) -> None:
@@ -93,9 +103,9 @@ def show_demo(result: DemoResult, session: Session) -> None:
     root = shlex.quote(str(result.run_root))
     show_line(f"\nThe world and its arrivals are in {result.run_root} ({human.duration(result.seconds)}).")
     _commands(
-        f"arrivals run {root} --threads 1",
-        f"arrivals synth {root}-7 --seed 7 && arrivals seal {root}-7 && arrivals run {root}-7",
-        "arrivals doctor",
+        f"validate {root}",
+        f"explain {root} --merchant {result.example_merchant} --seq 1",
+        f"stream {root} --limit 3",
     )
 
 
@@ -132,7 +142,7 @@ def show_synth(result: SynthResult, session: Session) -> None:
         ("time", human.duration(result.seconds)),
         ("run", str(result.run_root)),
     )
-    _commands(f"arrivals seal {shlex.quote(str(result.run_root))}")
+    _commands(f"seal {shlex.quote(str(result.run_root))}")
 
 
 def show_seal(result: SealResult, run_root: Path, session: Session) -> None:
@@ -152,7 +162,7 @@ def show_seal(result: SealResult, run_root: Path, session: Session) -> None:
         ("inventory", str(result.inventory_path)),
         ("receipt", str(result.gate_path)),
     )
-    _commands(f"arrivals run {shlex.quote(str(run_root))}")
+    _commands(f"run {shlex.quote(str(run_root))}")
 
 
 def show_tz_build(result: CacheResult, session: Session) -> None:
