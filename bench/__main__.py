@@ -19,6 +19,7 @@ from bench import catalogue, environment, results, table, tabular
 from bench.process import BenchError
 from bench.results import Result
 from bench.workplace import Choice, Workplace
+from contracts import ArrivalError
 from engine.machine import available_cores
 
 TABLE = "table"
@@ -33,7 +34,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     names = [*catalogue.CATALOGUE, TABLE]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}; default: all but {TABLE}")
     world = parser.add_mutually_exclusive_group()
-    world.add_argument("--world", type=Path, help="a sealed run directory; its arrivals are published anew")
+    world.add_argument("--world", type=Path, help="a sealed run directory; its arrivals are removed and made anew")
     world.add_argument("--preset", choices=("demo", "reference"), default="demo", help="default: %(default)s")
     parser.add_argument("--scale", type=float, default=1.0, help="of the preset; default: %(default)s")
     parser.add_argument("--seed", type=int, default=42, help="of the synthetic world; default: %(default)s")
@@ -82,7 +83,7 @@ def main(words: list[str]) -> int:
         world = options.world.resolve() if options.world else None
         choice = Choice(world, options.preset, options.scale, options.seed, options.repeats, options.threads)
         measure(options.names or list(catalogue.CATALOGUE), choice, options)
-    except BenchError as error:
+    except (BenchError, ArrivalError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     return 0
