@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps files in memory
 # A held arrival takes about 80 bytes; while it is made, and written to memory, it takes as much again.
 _BYTES_AN_ARRIVAL = 80
-_SHARE_OF_MEMORY = 0.4
+_SHARE_OF_MEMORY = 0.5
 
 
 class Held(NamedTuple):
