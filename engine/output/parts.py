@@ -86,6 +86,8 @@ class PartWriter:
             use_dictionary=[name for name in schema.names if name not in deltas | plain],
             column_encoding=dict.fromkeys(sorted(deltas), "DELTA_BINARY_PACKED"),
             write_statistics=[name for name in _STATISTICS if name not in texts],
+            # The default of 1,024 spends a tenth of the encoding time on going from one small batch to the next.
+            write_batch_size=65_536,
         ) as writer:
             for batch in batches:
                 writer.write_table(pa.Table.from_batches([batch]), row_group_size=self.options.row_group_rows)
