@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpu_fallback import route
-from cpu_fallback.jit import cache_directory, cache_is_usable, njit
+from cpu_fallback.jit import is_cached, njit
 from cpu_fallback.law import counter_word1, draw_offset
 from cpu_fallback.philox import philox2x64
 from cpu_fallback.route import Clocks, Routed
@@ -227,7 +227,7 @@ def expand_segments(work: Work, span: tuple[int, int]) -> Results:
 
 def kernels_are_cached() -> bool:
     """Whether machine code of the kernel lies ready on disk, so that loading it takes well under a second."""
-    return cache_is_usable() and any(cache_directory().rglob("expand._expand-*.nbi"))
+    return is_cached(_expand)
 
 
 def load_kernel(work: Work) -> None:

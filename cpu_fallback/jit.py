@@ -30,6 +30,7 @@ __all__ = [
     "cache_is_usable",
     "intrinsic",
     "ir",
+    "is_cached",
     "kernel_sources",
     "njit",
     "overload",
@@ -137,3 +138,12 @@ def _compile(function: F, options: Mapping[str, bool]) -> F:
         return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
     finally:
         numba_config.CACHE_DIR = before
+
+
+def is_cached(function: Callable[..., Any]) -> bool:
+    """Whether machine code of an entry point lies on disk for exactly this source file, so that it loads at once.
+
+    Another copy of the same sources, or the same file touched, has entries of its own: only numba's index knows.
+    """
+    cache_file = getattr(getattr(function, "_cache", None), "_cache_file", None)
+    return bool(cache_file and cache_file._load_index())  # noqa: SLF001 - numba has no public way to ask
