@@ -36,7 +36,8 @@ _GROUPS = """
     FROM (SELECT given.merchant_id, given.day, given.tzid, coalesce(n, 0) AS n, weight,
                  sum(coalesce(n, 0)) OVER (PARTITION BY given.merchant_id, given.day) AS total
           FROM group_weight AS given
-          LEFT JOIN (SELECT merchant_id, day, tzid, sum(n)::BIGINT AS n FROM found_zone GROUP BY 1, 2, 3)
+          LEFT JOIN (SELECT merchant_id, day, tzid, sum(n)::BIGINT AS n FROM found_day
+                     WHERE NOT is_virtual GROUP BY 1, 2, 3)
                USING (merchant_id, day, tzid)
           ANTI JOIN (SELECT merchant_id, day FROM group_weight
                      ANTI JOIN (SELECT merchant_id, tzid FROM site WHERE weight > 0) USING (merchant_id, tzid)

@@ -12,7 +12,7 @@ from engine.validate.case import Case
 from engine.validate.civil import ClockTable
 from engine.validate.findings import EXAMPLES_MAX, Example, Severity
 from engine.validate.inputs import KEY, source
-from engine.validate.scan import HOUR_US, Scan
+from engine.validate.scan import AT_END, AT_START, HOUR_US, Scan
 from engine.validate.stream import RUN, Stream
 
 # What an example of a broken row check shows beside the key.
@@ -26,7 +26,6 @@ _SHOWN: dict[str, Sequence[str]] = {
     "civil_operational": ("ts_us", "tzid_operational", "operated_us"),
     "clock_zones": ("is_virtual", "tzid_primary", "tzid_settlement", "tzid_operational"),
     "site_edge_flag": ("is_virtual", "site_id", "edge_id"),
-    "virtual_mode": ("is_virtual", "mode", "has_edges"),
 }
 _CLOCKS = {
     "civil_primary": ("local_us", "clock_primary"),
@@ -153,17 +152,21 @@ def _summary(case: Case) -> None:
         case.book.judge("summary", 0, 0, message="there is no s4_arrival_summary_5B")
         return
     different = f"""
-        FROM (SELECT merchant_id::UBIGINT AS merchant_id, zone_representation::VARCHAR AS zone,
-                     coalesce(channel_group, '')::VARCHAR AS channel, bucket_index::INTEGER AS bucket_index,
+        FROM (SELECT merchant_id::UBIGINT AS merchant_id, TRY_CAST(zone_representation AS zone_t) AS zone,
+                     TRY_CAST(coalesce(channel_group, '') AS channel_t) AS channel,
+                     bucket_index::INTEGER AS bucket_index,
                      sum(count_N) AS n, sum(count_physical) AS physical, sum(count_virtual) AS virtual
               FROM {table} GROUP BY 1, 2, 3, 4)
-        FULL JOIN (SELECT merchant_id, zone::VARCHAR AS zone, channel::VARCHAR AS channel, bucket_index,
-                          sum(n) AS found, sum(v) AS found_virtual FROM found_count GROUP BY 1, 2, 3, 4) USING ({KEY})
+        FULL JOIN (SELECT merchant_id, zone, channel, bucket_index, sum(n) AS found, sum(v) AS found_virtual
+                   FROM found_count GROUP BY 1, 2, 3, 4) USING ({KEY})
         WHERE n IS DISTINCT FROM found OR virtual IS DISTINCT FROM found_virtual
               OR physical IS DISTINCT FROM found - found_virtual"""
     (rows,) = case.cursor.row(f"SELECT count(*) FROM {table}")
     (bad,) = case.cursor.row(f"SELECT count(*) {different}")
-    shown = f"{KEY}, n::BIGINT AS stated, found::BIGINT AS found"
+    shown = (
+        "merchant_id, zone::VARCHAR AS zone, channel::VARCHAR AS channel, bucket_index, "
+        "n::BIGINT AS stated, found::BIGINT AS found"
+    )
     examples = (
         case.cursor.records(f"SELECT {shown} {different} ORDER BY 1, 4, 2, 3 LIMIT {EXAMPLES_MAX}") if bad else []
     )
@@ -192,8 +195,8 @@ def report_totals(case: Case) -> dict[str, Any]:
     """The run report's metrics that arrivals and inputs decide, found anew."""
     cursor = case.cursor
     total, at_start, at_end = cursor.row(
-        "SELECT coalesce(sum(n), 0)::BIGINT, coalesce(sum(at_start), 0)::BIGINT, coalesce(sum(at_end), 0)::BIGINT "
-        "FROM found_row"
+        f"SELECT coalesce(sum(n), 0)::BIGINT, coalesce(sum(n) FILTER (bin = {AT_START}), 0)::BIGINT, "
+        f"coalesce(sum(n) FILTER (bin = {AT_END}), 0)::BIGINT FROM found_row"
     )
     (virtual,) = cursor.row("SELECT coalesce(sum(v), 0)::BIGINT FROM found_count")
     used, least, most = cursor.row(

@@ -11,7 +11,7 @@ import numpy as np
 from engine.validate.case import Case
 from engine.validate.findings import Severity
 from engine.validate.inputs import columns_of, source
-from engine.validate.scan import Scan
+from engine.validate.scan import AT_END, AT_START, OUTSIDE, Scan, day_of
 from engine.validate.statistics import chi_square_uniform, kolmogorov_tail, rounded, uniform_distance
 from engine.validate.stream import Stream
 
@@ -35,8 +35,9 @@ def _offsets(case: Case) -> None:
     limits = rules.block("uniform_offsets")
     bins = limits.count("bins")
     counts = np.zeros(bins, np.int64)
-    for place, n in case.cursor.rows("SELECT bin, sum(n)::BIGINT FROM found_row WHERE bin >= 0 GROUP BY 1"):
-        counts[place] = n
+    ends = {AT_START: 0, AT_END: bins - 1}
+    for place, n in case.cursor.rows(f"SELECT bin, sum(n)::BIGINT FROM found_row WHERE bin <> {OUTSIDE} GROUP BY 1"):
+        counts[ends.get(place, place)] += n
     rows = int(counts.sum())
     if rows < limits.count("min_expected_per_bin") * bins:
         case.book.measure("offsets", rows, None, severity=rules.severity)
@@ -53,9 +54,7 @@ def _offsets_largest(case: Case) -> None:
     limits = rules.block("uniform_offsets")
     bins, least = limits.count("bins"), limits.count("min_expected_per_bin")
     table = np.zeros((limits.count("largest_count_rows"), bins), np.int64)
-    for row, place, n in case.cursor.rows(
-        "SELECT id, bin, sum(n)::BIGINT FROM found_largest WHERE bin >= 0 GROUP BY 1, 2"
-    ):
+    for row, place, n in case.cursor.rows("SELECT id, bin, sum(n)::BIGINT FROM found_largest GROUP BY 1, 2"):
         table[row - 1, place] = n
     p_values = []
     arrivals = 0
@@ -89,7 +88,7 @@ def _offset_variety(case: Case, stream: Stream) -> None:
     if rows < rules.count("min_events"):
         case.book.measure("offset_variety", rows, None, severity=rules.severity)
         return
-    (at_start,) = case.cursor.row("SELECT coalesce(sum(at_start), 0)::BIGINT FROM found_row")
+    (at_start,) = case.cursor.row(f"SELECT coalesce(sum(n), 0)::BIGINT FROM found_row WHERE bin = {AT_START}")
     per_thousand = 1000.0 * stream.distinct / rows
     spread = all(at_start < rows for _ in rules.demanded({"require_not_all_at_bucket_start": ""}))
     holds = spread and per_thousand >= rules.count("min_distinct_offsets_per_1000_events")
@@ -98,30 +97,39 @@ def _offset_variety(case: Case, stream: Stream) -> None:
 
 
 def _dst_hours(case: Case) -> None:
-    """Per clock change, the local hours of arrivals within a day of it: as stored against as tzdata says."""
+    """Per clock change, the local hours of arrivals on its day and the two beside it: as stored and by tzdata.
+
+    Only arrivals with a wrong clock can tell the two apart, so only those were tallied by hour.
+    """
     gates = case.policy.block("civil_time_gates")
-    windows: dict[tuple[str, int], Any] = {}
+    support = {
+        (tzid, instant): n
+        for tzid, instant, n in case.cursor.rows(f"""
+            SELECT change.tzid, instant_us, sum(n)::BIGINT
+            FROM change JOIN found_day ON found_day.tzid = change.tzid
+                 AND day BETWEEN {day_of("instant_us")} - 1 AND {day_of("instant_us")} + 1
+            GROUP BY 1, 2 ORDER BY 1, 2""")
+        if n >= gates.count("dst_window_min_support")
+    }
+    surplus = {window: np.zeros(_HOURS, np.int64) for window in support}
     in_gap = 0
     for tzid, instant, stored, expected, gap, n in case.cursor.rows(
         "SELECT tzid, instant_us, stored, expected, in_gap, sum(n)::BIGINT FROM found_hour GROUP BY ALL ORDER BY ALL"
     ):
-        both = windows.setdefault((tzid, instant), np.zeros((2, _HOURS), np.int64))
-        both[0, stored] += n
-        both[1, expected] += n
         in_gap += n if gap else 0
-    exposed = [both for both in windows.values() if both[0].sum() >= gates.count("dst_window_min_support")]
-    support = int(sum(both[0].sum() for both in exposed))
-    facts: dict[str, Any] = {"exposed_windows": len(exposed), "support": support, "in_skipped_hour": in_gap}
-    enough = len(exposed) >= gates.count("dst_window_min_exposed_windows") and support >= gates.count(
-        "dst_window_min_total_support"
-    )
-    if not enough:
-        case.book.measure("dst_hours", support, None, severity=gates.severity, facts=facts)
+        if (tzid, instant) in surplus:
+            surplus[tzid, instant][stored] += n
+            surplus[tzid, instant][expected] -= n
+    total = sum(support.values())
+    facts: dict[str, Any] = {"exposed_windows": len(support), "support": total, "in_skipped_hour": in_gap}
+    exposed = len(support) >= gates.count("dst_window_min_exposed_windows")
+    if not exposed or total < gates.count("dst_window_min_total_support"):
+        case.book.measure("dst_hours", total, None, severity=gates.severity, facts=facts)
         return
-    errors = [float(np.abs(both[0] - both[1]).mean() / both[0].sum() * 100.0) for both in exposed]
-    holds = max(errors) <= gates.number("dst_window_hour_bin_mae_pp_max") and in_gap == 0
-    facts = {**facts, "hour_bin_mae_pp_max": rounded(max(errors))}
-    case.book.measure("dst_hours", support, holds, severity=gates.severity, facts=facts)
+    worst = max(float(np.abs(surplus[window]).mean()) / n * 100.0 for window, n in support.items())
+    holds = worst <= gates.number("dst_window_hour_bin_mae_pp_max") and in_gap == 0
+    facts = {**facts, "hour_bin_mae_pp_max": rounded(worst)}
+    case.book.measure("dst_hours", total, holds, severity=gates.severity, facts=facts)
 
 
 def _coverage(case: Case) -> None:
@@ -196,10 +204,10 @@ def _sentinels(case: Case, scan: Scan) -> None:
 
 
 def _weekend(case: Case, scan: Scan, most: float) -> tuple[bool, Mapping[str, Any]]:
-    """Weekend arrivals by the stored primary clock, and how many they differ by from those by tzdata."""
-    rows, stored = case.cursor.row("SELECT sum(n)::BIGINT, coalesce(sum(weekend), 0)::BIGINT FROM found_row")
+    """By how many percentage points the weekend's share by the stored primary clock differs from that by tzdata."""
+    (rows,) = case.cursor.row("SELECT sum(n)::BIGINT FROM found_row")
     delta = 100.0 * abs(scan.weekend_excess(case.cursor)) / rows
-    return delta <= most, {"share": rounded(stored / rows), "delta_pp": rounded(delta)}
+    return delta <= most, {"delta_pp": rounded(delta)}
 
 
 def _residual_spread(case: Case, bounds: tuple[float, float], severity: Severity) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from engine.validate.case import Case
 from engine.validate.findings import EXAMPLES_MAX
 from engine.validate.scan import Scan
@@ -11,12 +13,19 @@ _USABLE = "weight > 0 AND tzid IS NOT NULL AND located"
 
 
 def judge_routing(case: Case, scan: Scan) -> None:
-    """Enter site_of_merchant, site_zone, zone_choice, zone_alloc, edge_of_merchant, edge_zone, alias_rows."""
+    """Enter every check of routing but `site_edge_flag` and `routing_universe`, which rows show by themselves."""
+    _modes(case, scan)
     _sites(case, scan)
     _edges(case, scan)
     _zone_choice(case, scan)
     _zone_alloc(case, scan)
     _alias_rows(case)
+
+
+def _modes(case: Case, scan: Scan) -> None:
+    places = "(SELECT * FROM found_place LEFT JOIN merchant USING (merchant_id))"
+    wrong = "CASE WHEN is_virtual THEN may_be_virtual ELSE may_be_physical END IS NOT TRUE"
+    _judge(case, scan, "virtual_mode", places, wrong, ("is_virtual", "mode", "has_edges"))
 
 
 def _sites(case: Case, scan: Scan) -> None:
@@ -64,7 +73,10 @@ def _edges(case: Case, scan: Scan) -> None:
     _judge(case, scan, "edge_zone", virtual, "known AND tzid IS DISTINCT FROM edge_tzid")
 
 
-def _judge(case: Case, scan: Scan, check: str, places: str, bad: str) -> None:
+_PLACE = ("site_id", "edge_id", "tzid_primary")
+
+
+def _judge(case: Case, scan: Scan, check: str, places: str, bad: str, shown: Sequence[str] = _PLACE) -> None:
     """Enter a check over `found_place`, its examples sought among the rows of the groups that break it."""
     rows, violations = case.cursor.row(
         f"SELECT coalesce(sum(n), 0)::BIGINT, coalesce(sum(n) FILTER ({bad}), 0)::BIGINT FROM {places}"
@@ -72,49 +84,50 @@ def _judge(case: Case, scan: Scan, check: str, places: str, bad: str) -> None:
     examples = []
     if violations:
         case.cursor.run(
-            f"CREATE OR REPLACE TABLE suspect AS SELECT merchant_id, site_id, edge_id, tzid FROM {places} WHERE {bad}"
+            "CREATE OR REPLACE TABLE suspect AS "
+            f"SELECT merchant_id, is_virtual, site_id, edge_id, tzid FROM {places} WHERE {bad}"
         )
         among = (
             "EXISTS (SELECT 1 FROM suspect WHERE suspect.merchant_id = arrival.merchant_id "
+            "AND suspect.is_virtual IS NOT DISTINCT FROM arrival.is_virtual "
             "AND suspect.site_id IS NOT DISTINCT FROM arrival.site_id "
             "AND suspect.edge_id IS NOT DISTINCT FROM arrival.edge_id AND suspect.tzid = arrival.tzid_primary)"
         )
-        examples = scan.first_rows(case.cursor, case.events.parts, among, ("site_id", "edge_id", "tzid_primary"))
+        examples = scan.first_rows(case.cursor, case.events.parts, among, shown)
     case.book.judge(check, rows, violations, examples=examples)
+
+
+def prepare_zones(case: Case) -> None:
+    """Make `grouped` and `ungrouped`: the merchants' days with a table of group weights, and those without one."""
+    weighted = "true" if case.routing["physical_router"]["use_group_weights"] else "false"
+    case.cursor.run(f"""
+        CREATE OR REPLACE TABLE grouped AS
+        SELECT merchant_id, day FROM group_weight WHERE {weighted} GROUP BY 1, 2 HAVING sum(weight) > 0;
+        CREATE OR REPLACE TABLE ungrouped AS
+        SELECT DISTINCT merchant_id, day FROM expected JOIN grid USING (bucket_index)
+        ANTI JOIN grouped USING (merchant_id, day)""")
 
 
 def _zone_choice(case: Case, scan: Scan) -> None:
     """LAW section 4.4: a zone of the day's group table, else the count row's; without a site there, any one."""
-    weighted = "true" if case.routing["physical_router"]["use_group_weights"] else "false"
-    offered = f"""
-        WITH grouped AS (
-            SELECT merchant_id, day FROM group_weight WHERE {weighted} GROUP BY 1, 2 HAVING sum(weight) > 0),
-        home AS (SELECT DISTINCT merchant_id, tzid FROM site WHERE {_USABLE}),
-        candidate AS (
-            SELECT found.merchant_id, found.day, found.zone, group_weight.tzid
-            FROM (SELECT DISTINCT merchant_id, day, zone FROM found_zone) AS found
-            SEMI JOIN grouped USING (merchant_id, day)
-            JOIN group_weight ON group_weight.merchant_id = found.merchant_id AND group_weight.day = found.day
-                 AND weight > 0
-            UNION ALL
-            SELECT found.merchant_id, found.day, found.zone, found.zone
-            FROM (SELECT DISTINCT merchant_id, day, zone FROM found_zone) AS found
-            ANTI JOIN grouped USING (merchant_id, day)),
-        homeless AS (SELECT DISTINCT merchant_id, day, zone FROM candidate ANTI JOIN home USING (merchant_id, tzid)),
-        choice AS (
-            SELECT merchant_id, day, zone, tzid, sum(n)::BIGINT AS n FROM found_zone GROUP BY 1, 2, 3, 4),
-        judged AS (
-            SELECT choice.*,
-                   home.tzid IS NOT NULL
-                   AND (candidate.tzid IS NOT NULL OR homeless.merchant_id IS NOT NULL) AS allowed
-            FROM choice
-            LEFT JOIN home USING (merchant_id, tzid)
-            LEFT JOIN candidate ON candidate.merchant_id = choice.merchant_id
-                 AND candidate.day IS NOT DISTINCT FROM choice.day AND candidate.zone = choice.zone
-                 AND candidate.tzid = choice.tzid
-            LEFT JOIN homeless ON homeless.merchant_id = choice.merchant_id
-                 AND homeless.day IS NOT DISTINCT FROM choice.day AND homeless.zone = choice.zone)"""
-    case.cursor.run(f"CREATE OR REPLACE TABLE judged_zone AS {offered} SELECT * FROM judged")
+    case.cursor.run(f"""
+        CREATE OR REPLACE TABLE judged_zone AS
+        WITH home AS (SELECT DISTINCT merchant_id, tzid FROM site WHERE {_USABLE}),
+        candidate AS (SELECT merchant_id, day, tzid FROM group_weight SEMI JOIN grouped USING (merchant_id, day)
+                      WHERE weight > 0),
+        homeless AS (SELECT DISTINCT merchant_id, day FROM candidate ANTI JOIN home USING (merchant_id, tzid)),
+        by_day AS (SELECT merchant_id, day, tzid, sum(n)::BIGINT AS n FROM found_day
+                   ANTI JOIN ungrouped USING (merchant_id, day) WHERE NOT is_virtual GROUP BY 1, 2, 3),
+        by_zone AS (SELECT merchant_id, day, zone, tzid, sum(n)::BIGINT AS n FROM found_zone GROUP BY 1, 2, 3, 4)
+        SELECT by_day.*, NULL AS zone,
+               home.tzid IS NOT NULL AND (candidate.tzid IS NOT NULL OR homeless.merchant_id IS NOT NULL) AS allowed
+        FROM by_day LEFT JOIN home USING (merchant_id, tzid) LEFT JOIN candidate USING (merchant_id, day, tzid)
+             LEFT JOIN homeless USING (merchant_id, day)
+        UNION ALL BY NAME
+        SELECT by_zone.*,
+               home.tzid IS NOT NULL AND (by_zone.tzid = by_zone.zone OR own.tzid IS NULL) AS allowed
+        FROM by_zone LEFT JOIN home USING (merchant_id, tzid)
+             LEFT JOIN home AS own ON own.merchant_id = by_zone.merchant_id AND own.tzid = by_zone.zone""")
     rows, violations = case.cursor.row(
         "SELECT coalesce(sum(n), 0)::BIGINT, coalesce(sum(n) FILTER (NOT allowed), 0)::BIGINT FROM judged_zone"
     )
@@ -123,7 +136,8 @@ def _zone_choice(case: Case, scan: Scan) -> None:
         among = (
             "NOT is_virtual AND EXISTS (SELECT 1 FROM judged_zone WHERE NOT allowed "
             "AND judged_zone.merchant_id = arrival.merchant_id AND judged_zone.day IS NOT DISTINCT FROM grid.day "
-            "AND judged_zone.zone = arrival.zone_representation AND judged_zone.tzid = arrival.tzid_primary)"
+            "AND judged_zone.tzid = arrival.tzid_primary "
+            "AND coalesce(judged_zone.zone, arrival.zone_representation) = arrival.zone_representation)"
         )
         shown = ("bucket_index", "zone_representation", "tzid_primary")
         examples = scan.first_rows(case.cursor, case.events.parts, among, shown)

@@ -1,4 +1,8 @@
-"""Checks of single rows as SQL conditions, all made in one scan of a part."""
+"""Checks of single rows as SQL conditions.
+
+Nearly all rows are physical and right, so they get one condition that says just that; only where it does not hold of
+every row, and for the other rows, does each check get its own.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from engine.validate.events import Events
 
 # Columns that may not be null, beyond those that a comparison already finds so.
 _NOT_NULL = ("ts_utc", "tzid_primary", "ts_local_primary", "is_virtual")
+_POSITIVE = ("merchant_id > 0", "bucket_index >= 0", "arrival_seq > 0", "zone_representation <> ''")
 
 
 @dataclass(frozen=True)
@@ -26,9 +31,14 @@ class Expectations:
 
 @dataclass(frozen=True)
 class RowChecks:
-    """Conditions that hold of a bad row, by check, over the rows of `joined`."""
+    """SQL conditions.
+
+    conditions: by check, true of a bad row, over the rows of `joined`. sound: true of physical rows alone, and only of
+    those that none of the conditions holds of, over the rows of `beside`.
+    """
 
     conditions: Mapping[str, str]
+    sound: str
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -52,38 +62,60 @@ def row_checks(events: Events, fixed: Expectations, clock: ClockTable) -> RowChe
         "scenario_id": text(fixed.scenario_id),
         "s4_spec_version": text(fixed.spec_version),
     }
-    return RowChecks(
-        {
-            "values": f"{_values()} OR coalesce({events.malformed()}, false)",
-            "identity": " OR ".join(f"{column} IS DISTINCT FROM {value}" for column, value in constants.items()),
-            "routing_universe": f"routing_universe_hash IS DISTINCT FROM {text(fixed.universe_hash)}",
-            "time_window": "(ts_us >= start_us AND ts_us < end_us) IS NOT TRUE",
-            "civil_primary": f"local_us IS DISTINCT FROM {clock.local('clock_primary', 'ts_us')}",
-            "civil_settlement": f"settled_us IS DISTINCT FROM {clock.local('clock_settlement', 'ts_us')}",
-            "civil_operational": f"operated_us IS DISTINCT FROM {clock.local('clock_operational', 'ts_us')}",
-            "clock_zones": _zones(mirrored=events.mirrored),
-            "site_edge_flag": (
-                "(site_id IS NULL) = (edge_id IS NULL) OR is_virtual IS DISTINCT FROM (edge_id IS NOT NULL)"
-            ),
-            "virtual_mode": "CASE WHEN is_virtual THEN may_be_virtual ELSE may_be_physical END IS NOT TRUE",
-        }
-    )
+    conditions = {
+        "values": f"{_values()} OR coalesce({events.malformed()}, false)",
+        "identity": " OR ".join(f"{column} IS DISTINCT FROM {value}" for column, value in constants.items()),
+        "routing_universe": f"routing_universe_hash IS DISTINCT FROM {text(fixed.universe_hash)}",
+        "time_window": "(ts_us >= start_us AND ts_us < end_us) IS NOT TRUE",
+        "civil_primary": f"local_us IS DISTINCT FROM {clock.local('clock_primary', 'ts_us')}",
+        "civil_settlement": f"settled_us IS DISTINCT FROM {clock.local('clock_settlement', 'ts_us')}",
+        "civil_operational": f"operated_us IS DISTINCT FROM {clock.local('clock_operational', 'ts_us')}",
+        "clock_zones": _zones(mirrored=events.mirrored),
+        "site_edge_flag": (
+            "(site_id IS NULL) = (edge_id IS NULL) OR is_virtual IS DISTINCT FROM (edge_id IS NOT NULL)"
+        ),
+    }
+    right = [
+        f"NOT ({events.malformed()})",
+        *(f"{column} = {value}" for column, value in constants.items()),
+        f"routing_universe_hash = {text(fixed.universe_hash)}",
+        "ts_us >= start_us AND ts_us < end_us",
+        f"local_us = {clock.local('clock_primary', 'ts_us')}",
+        *_POSITIVE,
+        "site_id > 0 AND edge_id IS NULL AND NOT is_virtual",
+        _mirrored() if events.mirrored else _single_clock(),
+    ]
+    return RowChecks(conditions, f"coalesce({' AND '.join(right)}, false)")
+
+
+def beside(relation: str) -> str:
+    """FROM item: rows of a part beside their bucket and primary clock, which are null where there is none."""
+    return f"""{relation} AS arrival
+        LEFT JOIN grid USING (bucket_index)
+        LEFT JOIN clock AS clock_primary ON clock_primary.tzid = tzid_primary"""
 
 
 def joined(relation: str) -> str:
-    """FROM item: rows of a part beside their bucket, merchant and clocks, which are null where there is none."""
-    return f"""{relation} AS arrival
-        LEFT JOIN grid USING (bucket_index)
+    """The same beside the merchant and the other two clocks as well."""
+    return f"""{beside(relation)}
         LEFT JOIN merchant USING (merchant_id)
-        LEFT JOIN clock AS clock_primary ON clock_primary.tzid = tzid_primary
         LEFT JOIN clock AS clock_settlement ON clock_settlement.tzid = tzid_settlement
         LEFT JOIN clock AS clock_operational ON clock_operational.tzid = tzid_operational"""
 
 
 def _values() -> str:
     present = [f"{column} IS NOT NULL" for column in _NOT_NULL]
-    positive = ["merchant_id > 0", "bucket_index >= 0", "arrival_seq > 0", "zone_representation <> ''"]
-    return f"({' AND '.join([*positive, *present])}) IS NOT TRUE OR site_id = 0 OR edge_id = 0"
+    return f"({' AND '.join([*_POSITIVE, *present])}) IS NOT TRUE OR site_id = 0 OR edge_id = 0"
+
+
+def _single_clock() -> str:
+    others = ("tzid_settlement", "settled_us", "tzid_operational", "operated_us")
+    return " AND ".join(f"{column} IS NULL" for column in others)
+
+
+def _mirrored() -> str:
+    zones = " AND ".join(f"tzid_{clock} = tzid_primary" for clock in ("settlement", "operational"))
+    return f"{zones} AND settled_us = local_us AND operated_us = local_us"
 
 
 def _zones(*, mirrored: bool) -> str:

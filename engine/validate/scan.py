@@ -1,8 +1,9 @@
 """The scan of a scenario's arrivals: every part once or twice, each on a thread, into small tables of totals.
 
 `found_row`: rows by part, by what is wrong with them and by where in the bucket they fall. `found_count`: by count row.
-`found_place`: by site or edge. `found_zone`: physical ones by day, count row's zone and zone. `found_largest`: those of
-the largest count rows by place in the bucket. `found_hour`: those near clock changes by hour.
+`found_place`: by site or edge. `found_day`: by UTC day and zone. `found_zone`: physical ones of days without group
+weights, by the count row's zone besides. `found_largest`: those of the largest count rows by place in the bucket.
+`found_hour`: those near a clock change whose primary clock is wrong, by hour.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from engine.progress import Reporter
 from engine.validate.database import Cursor, Database
 from engine.validate.events import Events, Part
 from engine.validate.findings import EXAMPLES_MAX, Example
-from engine.validate.rowchecks import RowChecks, joined
+from engine.validate.rowchecks import RowChecks, beside, joined
 from engine.validate.stream import Stream, stream_part
 from engine.validate.stream import joined as joined_streams
 
@@ -27,10 +28,16 @@ HOUR_US = 3_600_000_000
 # A whole number of weeks that makes every instant of the calendar positive, so that division rounds down.
 _SHIFT_US = 7 * 200_000 * DAY_US
 
+# Places in a bucket other than the bins that count from 0: no bucket, its first microsecond, its last.
+OUTSIDE, AT_START, AT_END = -1, -2, -3
+
+_NAMED_MAX = 1000
+
 _TABLES = {
-    "found_row": "part INTEGER, mask INTEGER, bin INTEGER, n BIGINT, at_start BIGINT, at_end BIGINT, weekend BIGINT",
+    "found_row": "part INTEGER, mask INTEGER, bin INTEGER, n BIGINT",
     "found_count": "merchant_id UBIGINT, zone zone_t, channel channel_t, bucket_index INTEGER, n BIGINT, v BIGINT",
     "found_place": "merchant_id UBIGINT, is_virtual BOOLEAN, site_id UBIGINT, edge_id UBIGINT, tzid VARCHAR, n BIGINT",
+    "found_day": "merchant_id UBIGINT, day INTEGER, is_virtual BOOLEAN, tzid VARCHAR, n BIGINT",
     "found_zone": "merchant_id UBIGINT, day INTEGER, zone VARCHAR, tzid VARCHAR, n BIGINT",
     "found_largest": "id INTEGER, bin INTEGER, n BIGINT",
     "found_hour": "tzid VARCHAR, instant_us BIGINT, stored INTEGER, expected INTEGER, in_gap BOOLEAN, n BIGINT",
@@ -41,8 +48,8 @@ _TABLES = {
 class _Probes:
     """SQL conditions that narrow a part down to what two of the questions are about."""
 
-    windows: str
-    merchants: str
+    largest: str
+    ungrouped: str
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ class Scan:
                 SELECT row_number() OVER ()::INTEGER AS id, *
                 FROM (SELECT * FROM expected ORDER BY n DESC, merchant_id, bucket_index, zone, channel
                       LIMIT {self.largest})""")
-            probes = _Probes(_windows(cursor), _merchants(cursor))
+            probes = _Probes(_owners(cursor, "largest"), _owners(cursor, "ungrouped"))
         self.reporter.expect("arrivals", self.events.rows)
         pool = ThreadPoolExecutor(self.threads, "validate")
         try:
@@ -83,7 +90,8 @@ class Scan:
 
     def _part(self, index: int, part: Part, probes: _Probes) -> Stream:
         with self.database.cursor() as cursor, self.events.relation(cursor, part) as rows:
-            for statement in self._statements(index, rows, probes):
+            self._judge(cursor, index, rows)
+            for statement in self._statements(rows, probes):
                 cursor.run(statement)
         try:
             stream = stream_part(part.path)
@@ -97,14 +105,34 @@ class Scan:
         self.reporter.advance(part.rows)
         return stream
 
-    def _statements(self, index: int, rows: str, probes: _Probes) -> Iterable[str]:
-        inside = "ts_us >= start_us AND ts_us < end_us"
-        place = f"CASE WHEN {inside} THEN (ts_us - start_us) * {self.bins} // (end_us - start_us) ELSE -1 END"
-        yield f"""
-            INSERT INTO found_row
-            SELECT {index}, {self.checks.mask}, {place}, count(*), count(*) FILTER (ts_us = start_us),
-                   count(*) FILTER (ts_us = end_us - 1), count(*) FILTER ({_weekend("local_us")})
-            FROM {joined(rows)} GROUP BY 2, 3"""
+    def _judge(self, cursor: Cursor, index: int, rows: str) -> None:
+        """Fill `found_row`: physical rows at a glance if they are all right, one check at a time if not."""
+        bins = f"(ts_us - start_us) * {self.bins} // (end_us - start_us)"
+        place = f"CASE WHEN ts_us = start_us THEN {AT_START} WHEN ts_us = end_us - 1 THEN {AT_END} ELSE {bins} END"
+
+        def closely(which: str) -> str:
+            return f"""
+                INSERT INTO found_row
+                SELECT {index}, {self.checks.mask} AS mask,
+                       CASE WHEN ts_us >= start_us AND ts_us < end_us THEN {place} ELSE {OUTSIDE} END AS bin, count(*)
+                FROM {joined(rows)} WHERE {which} GROUP BY mask, bin"""
+
+        cursor.run(closely("is_virtual IS NOT FALSE"))
+        cursor.run(f"""
+            CREATE OR REPLACE TEMP TABLE glance AS
+            SELECT {self.checks.sound} AS sound, {place} AS bin, count(*) AS n
+            FROM {beside(rows)} WHERE is_virtual IS FALSE GROUP BY 1, 2""")
+        (doubtful,) = cursor.row("SELECT count(*) FROM glance WHERE NOT sound")
+        if doubtful:
+            cursor.run(closely("is_virtual IS FALSE"))
+        else:
+            cursor.run(f"INSERT INTO found_row SELECT {index}, 0, bin, n FROM glance")
+        bit = 1 << self.checks.names.index("civil_primary")
+        (wrong,) = cursor.row(f"SELECT count(*) FROM found_row WHERE part = {index} AND mask & {bit} <> 0")
+        if wrong:
+            cursor.run(self._hours(rows))
+
+    def _statements(self, rows: str, probes: _Probes) -> Iterable[str]:
         yield f"""
             INSERT INTO found_count
             SELECT merchant_id, TRY_CAST(zone AS zone_t), TRY_CAST(coalesce(channel, '') AS channel_t), bucket_index,
@@ -117,28 +145,38 @@ class Scan:
             SELECT merchant_id, is_virtual, site_id, edge_id, tzid_primary, count(*)
             FROM {rows} GROUP BY 1, 2, 3, 4, 5"""
         yield f"""
+            INSERT INTO found_day
+            SELECT merchant_id, day, is_virtual, tzid_primary, count(*)
+            FROM {rows} LEFT JOIN grid USING (bucket_index) GROUP BY 1, 2, 3, 4"""
+        yield f"""
             INSERT INTO found_zone
             SELECT merchant_id, day, zone_representation, tzid_primary, count(*)
-            FROM {rows} LEFT JOIN grid USING (bucket_index) WHERE NOT is_virtual GROUP BY 1, 2, 3, 4"""
+            FROM (SELECT merchant_id, bucket_index, zone_representation, tzid_primary
+                  FROM {rows} WHERE NOT is_virtual AND {probes.ungrouped})
+            LEFT JOIN grid USING (bucket_index) SEMI JOIN ungrouped USING (merchant_id, day) GROUP BY 1, 2, 3, 4"""
         yield f"""
             INSERT INTO found_largest
-            SELECT id, {place}, count(*)
+            SELECT id, (ts_us - start_us) * {self.bins} // (end_us - start_us), count(*)
             FROM (SELECT merchant_id, bucket_index, zone_representation AS zone, coalesce(channel_group, '') AS channel,
-                         ts_us FROM {rows} WHERE {probes.merchants}) AS arrival
+                         ts_us FROM {rows} WHERE {probes.largest}) AS arrival
             JOIN largest ON largest.merchant_id = arrival.merchant_id AND largest.bucket_index = arrival.bucket_index
                  AND largest.zone::VARCHAR = arrival.zone AND largest.channel::VARCHAR = arrival.channel
-            JOIN grid ON grid.bucket_index = largest.bucket_index
+            JOIN grid ON grid.bucket_index = largest.bucket_index AND ts_us >= start_us AND ts_us < end_us
             GROUP BY 1, 2"""
-        yield f"""
+
+    def _hours(self, rows: str) -> str:
+        """Of arrivals with a wrong primary clock, those near a clock change, by hour as stored and by tzdata."""
+        wrong = self.checks.conditions["civil_primary"]
+        return f"""
             INSERT INTO found_hour
             SELECT change.tzid, instant_us, {_hour("local_us")}, {_hour(self.clock)},
                    coalesce(after_us > before_us AND local_us >= instant_us + before_us
                             AND local_us < instant_us + after_us, false),
                    count(*)
-            FROM (SELECT tzid_primary, ts_us, local_us FROM {rows} WHERE {probes.windows}) AS arrival
-            JOIN change ON change.tzid = tzid_primary AND abs(ts_us - instant_us) <= {DAY_US}
-            JOIN clock AS clock_primary ON clock_primary.tzid = tzid_primary
-            GROUP BY 1, 2, 3, 4, 5"""
+            FROM {beside(rows)}
+            JOIN change ON change.tzid = tzid_primary
+                 AND day BETWEEN {day_of("instant_us")} - 1 AND {day_of("instant_us")} + 1
+            WHERE {wrong} AND local_us IS NOT NULL GROUP BY 1, 2, 3, 4, 5"""
 
     def violations(self, cursor: Cursor) -> dict[str, int]:
         """Bad rows by check."""
@@ -199,18 +237,14 @@ def _hour(local: str) -> str:
     return f"(({local} + {_SHIFT_US}) % {DAY_US}) // {HOUR_US}"
 
 
-def _windows(cursor: Cursor) -> str:
-    """SQL condition: the instant is within a day of some clock change."""
-    spans: list[tuple[int, int]] = []
-    for (instant,) in cursor.rows("SELECT DISTINCT instant_us FROM change ORDER BY 1"):
-        if spans and instant - DAY_US <= spans[-1][1]:
-            spans[-1] = (spans[-1][0], instant + DAY_US)
-        else:
-            spans.append((instant - DAY_US, instant + DAY_US))
-    return " OR ".join(f"ts_us BETWEEN {low} AND {high}" for low, high in spans) or "false"
+def day_of(instant: str) -> str:
+    """SQL for the UTC day, counted from 1970, of an SQL instant in µs."""
+    return f"(({instant} + {_SHIFT_US}) // {DAY_US} - {_SHIFT_US // DAY_US})"
 
 
-def _merchants(cursor: Cursor) -> str:
-    """SQL condition: the merchant owns one of the largest count rows."""
-    listed = [str(merchant) for (merchant,) in cursor.rows("SELECT DISTINCT merchant_id FROM largest ORDER BY 1")]
+def _owners(cursor: Cursor, table: str) -> str:
+    """SQL condition: the merchant is one of a table's, where these are few enough to be named."""
+    listed = [str(merchant) for (merchant,) in cursor.rows(f"SELECT DISTINCT merchant_id FROM {table} ORDER BY 1")]
+    if len(listed) > _NAMED_MAX:
+        return "true"
     return f"merchant_id IN ({', '.join(listed)})" if listed else "false"

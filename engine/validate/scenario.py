@@ -25,7 +25,7 @@ from engine.validate.judge_events import (
 from engine.validate.judge_inputs import judge_inputs
 from engine.validate.judge_realism import judge_realism
 from engine.validate.judge_rng import claims, judge_draws, judge_events, predicted
-from engine.validate.judge_routing import judge_routing
+from engine.validate.judge_routing import judge_routing, prepare_zones
 from engine.validate.policy import Rules, document
 from engine.validate.records import Record
 from engine.validate.rowchecks import Expectations, row_checks
@@ -96,6 +96,7 @@ def judge_scenario(
         reporter,
     )
     with reporter.phase("read arrivals"):
+        prepare_zones(case)
         stream = scan.run()
     with reporter.phase("judge"):
         totals = report_totals(case)

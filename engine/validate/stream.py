@@ -37,9 +37,9 @@ _COLUMNS = (
 )
 
 
-def _finalise(value: Words) -> Words:
-    """splitmix64's finaliser, in place."""
-    shifted = np.empty_like(value)
+def _finalise(value: Words, buffer: Words) -> Words:
+    """splitmix64's finaliser, in place, by way of a buffer that is at least as long."""
+    shifted = buffer[: value.size]
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         np.right_shift(value, np.uint64(shift), out=shifted)
         value ^= shifted
@@ -51,7 +51,7 @@ def _finalise(value: Words) -> Words:
 
 # K_1 to K_12 of LAW section 7: splitmix64 from state 0, each made odd.
 _STATES = np.arange(1, 13, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-_FACTORS = [word | np.uint64(1) for word in _finalise(_STATES)]
+_FACTORS = [word | np.uint64(1) for word in _finalise(_STATES, np.empty_like(_STATES))]
 
 
 class Place(NamedTuple):
@@ -114,7 +114,7 @@ class _Batch:
 def stream_part(path: Path) -> Stream:
     """Read a part once, in order. Raises OSError or pa.ArrowException for a part that cannot be read."""
     result = Stream()
-    vocabulary = _Vocabulary()
+    digester = _Digester()
     for batch in _batches(path):
         if batch.num_rows == 0:
             continue
@@ -126,7 +126,7 @@ def stream_part(path: Path) -> Stream:
             _coded(columns["zone_representation"]),
             _coded(columns["channel_group"]),
         )
-        _add_digest(result, columns, ordered, vocabulary)
+        digester.add(result, columns, ordered)
         _add_order(result, ordered)
     return result
 
@@ -164,11 +164,56 @@ def _coded(column: pa.Array) -> pa.DictionaryArray:
     return column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
 
 
-class _Vocabulary:
-    """t(s) of LAW section 7 for each text met."""
+class _Digester:
+    """Adds up LAW section 7 over stored values, batch by batch, in buffers of its own."""
 
     def __init__(self) -> None:
         self._words: dict[str, int] = {}
+        self._term = np.empty(_BATCH_ROWS, np.uint64)
+
+    def add(self, result: Stream, columns: dict[str, pa.Array], batch: _Batch) -> None:
+        """Take in one batch of at most _BATCH_ROWS rows."""
+        flags = columns["is_virtual"]
+        virtual = (flags.fill_null(False) if flags.null_count else flags).to_numpy(zero_copy_only=False)
+        place = pc.if_else(columns["is_virtual"], columns["edge_id"], columns["site_id"])
+        h = batch.merchant * _FACTORS[0]
+        self._add_texts(h, 1, batch.zone)
+        self._add_texts(h, 2, batch.channel)
+        self._add_texts(h, 8, _coded(columns["tzid_primary"]))
+        self._add_numbers(h, 3, _numbers(columns["bucket_index"]).view(np.uint64))
+        self._add_numbers(h, 4, batch.seq.view(np.uint64))
+        self._add_numbers(h, 5, batch.ts_us.view(np.uint64))
+        self._add_numbers(h, 7, _numbers(place))
+        self._add_numbers(h, 9, _instants(columns["ts_local_primary"]).view(np.uint64))
+        settled = np.flatnonzero(virtual)
+        if settled.size:
+            h[settled] += self._settlement(columns, settled) + _FACTORS[6]
+        second = h ^ _SECOND_LANE
+        result.rows += h.size
+        result.a = (result.a + int(_finalise(h, self._term).sum(dtype=np.uint64))) & _MASK
+        result.b = (result.b + int(_finalise(second, self._term).sum(dtype=np.uint64))) & _MASK
+
+    def _add_numbers(self, h: Words, position: int, values: Words) -> None:
+        h += np.multiply(values, _FACTORS[position], out=self._term[: h.size])
+
+    def _add_texts(self, h: Words, position: int, column: pa.DictionaryArray) -> None:
+        words, codes = self._coded_words(column)
+        h += np.take(words * _FACTORS[position], codes, out=self._term[: h.size], mode="clip")
+
+    def _settlement(self, columns: dict[str, pa.Array], rows: NDArray[np.int64]) -> Words:
+        """The last two words of virtual rows, which are the few."""
+        chosen = pa.array(rows)
+        words, codes = self._coded_words(_coded(columns["tzid_settlement"].take(chosen)))
+        instants = _instants(columns["ts_local_settlement"].take(chosen)).view(np.uint64)
+        terms: Words = (words * _FACTORS[10])[codes] + instants * _FACTORS[11]
+        return terms
+
+    def _coded_words(self, column: pa.DictionaryArray) -> tuple[Words, NDArray[np.int32]]:
+        """t(s) of LAW section 7 by code, null being the empty text, and the code of each row."""
+        texts = [text or "" for text in column.dictionary.to_pylist()]
+        words = np.array([self._word(text) for text in (*texts, "")], np.uint64)
+        codes = column.indices.fill_null(len(texts)) if column.indices.null_count else column.indices
+        return words, codes.to_numpy(zero_copy_only=False)
 
     def _word(self, text: str) -> int:
         word = self._words.get(text)
@@ -176,44 +221,6 @@ class _Vocabulary:
             word = int.from_bytes(hashlib.sha256(text.encode("utf-8")).digest()[:8], "little")
             self._words[text] = word
         return word
-
-    def terms(self, column: pa.DictionaryArray, factor: np.uint64) -> Words:
-        """t(s) * factor of every row, null being the empty text."""
-        texts = [text or "" for text in column.dictionary.to_pylist()]
-        words = np.array([self._word(text) for text in (*texts, "")], np.uint64) * factor
-        codes = column.indices.fill_null(len(texts)) if column.indices.null_count else column.indices
-        terms: Words = words[codes.to_numpy(zero_copy_only=False)]
-        return terms
-
-
-def _add_digest(result: Stream, columns: dict[str, pa.Array], batch: _Batch, vocabulary: _Vocabulary) -> None:
-    """LAW section 7 over stored values."""
-    flags = columns["is_virtual"]
-    virtual = (flags.fill_null(False) if flags.null_count else flags).to_numpy(zero_copy_only=False)
-    place = pc.if_else(columns["is_virtual"], columns["edge_id"], columns["site_id"])
-    words = (
-        (0, batch.merchant),
-        (3, _numbers(columns["bucket_index"]).view(np.uint64)),
-        (4, batch.seq.view(np.uint64)),
-        (5, batch.ts_us.view(np.uint64)),
-        (6, virtual),
-        (7, _numbers(place)),
-        (9, _instants(columns["ts_local_primary"]).view(np.uint64)),
-    )
-    h = vocabulary.terms(batch.zone, _FACTORS[1])
-    for position, column in ((2, batch.channel), (8, _coded(columns["tzid_primary"]))):
-        h += vocabulary.terms(column, _FACTORS[position])
-    for position, values in words:
-        h += values * _FACTORS[position]
-    settled = np.flatnonzero(virtual)
-    if settled.size:
-        chosen = pa.array(settled)
-        h[settled] += vocabulary.terms(_coded(columns["tzid_settlement"].take(chosen)), _FACTORS[10])
-        h[settled] += _instants(columns["ts_local_settlement"].take(chosen)).view(np.uint64) * _FACTORS[11]
-    second = h ^ _SECOND_LANE
-    result.rows += h.size
-    result.a = (result.a + int(_finalise(h).sum(dtype=np.uint64))) & _MASK
-    result.b = (result.b + int(_finalise(second).sum(dtype=np.uint64))) & _MASK
 
 
 def _add_order(result: Stream, batch: _Batch) -> None:
