@@ -314,7 +314,7 @@ class TestSynth:
         root = tmp_path / "world"
         made = arrivals("synth", root, "--seed", "7", "--scale", "0.05")
         assert made.returncode == 0, made.stderr
-        assert f"arrivals seal {root}" in made.stdout
+        assert f" seal {root}" in made.stdout.split("Next:")[1]
         assert arrivals("seal", root, "--quiet").returncode == 0
         document = json.loads(arrivals("run", root, "--json").stdout)
         assert document["status"] == "PASS"

@@ -75,7 +75,7 @@ def test_schemas_policies_and_type_markers_are_inside(members):
 def test_nothing_inside_but_code_data_and_type_markers(members):
     files = [Path(name) for name in members if ".dist-info/" not in name]
     kinds = {path.suffix for path in files if path.name != "py.typed"}
-    assert kinds <= {".csv", ".json", ".py", ".yaml"}
+    assert kinds <= {".csv", ".html", ".json", ".py", ".yaml"}
 
 
 def test_the_licence_and_the_command_are_declared(members, unpacked):
