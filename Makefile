@@ -24,6 +24,7 @@ test-slow: $(DEV_STAMP) ## the slow tests
 
 lint: $(DEV_STAMP) ## ruff and mypy
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
 bench: $(DEV_STAMP) ## measure this machine

@@ -29,7 +29,8 @@ from cpu_fallback.jit import cache_is_usable
 ready = kernels_are_cached()
 table = pa.Table.from_batches(engine.expand(engine.plan(engine.load_world(sys.argv[1])), threads=1))
 columns = [table[name].cast(pa.int64()).to_pylist() for name in ("ts_utc", "ts_local_primary")]
-json.dump({"home": engine.__file__, "cached": cache_is_usable(), "ready": ready, "times": list(zip(*columns))}, sys.stdout)
+state = {"home": engine.__file__, "cached": cache_is_usable(), "ready": ready}
+json.dump({**state, "times": list(zip(*columns))}, sys.stdout)
 """
 
 

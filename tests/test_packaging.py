@@ -165,9 +165,7 @@ def exports_of(path):
 def modules_with_exports():
     sources = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sources]
-    stated = [
-        (name.removesuffix(".__init__"), exports_of(path)) for name, path in zip(names, sources, strict=True)
-    ]
+    stated = [(name.removesuffix(".__init__"), exports_of(path)) for name, path in zip(names, sources, strict=True)]
     return [(module, exports) for module, exports in stated if exports is not None]
 
 
