@@ -50,6 +50,7 @@ class Database:
     """Runs SQL for several threads, each on a cursor of its own; what DuckDB says against it becomes ArrivalError."""
 
     def __init__(self, spill: Path, threads: int, memory_bytes: int = MEMORY_BYTES) -> None:
+        self._threads = threads
         self._connection = duckdb.connect(
             ":memory:",
             config={
@@ -69,6 +70,15 @@ class Database:
         """A cursor for one thread."""
         with _speaking(), self._connection.cursor() as cursor:
             yield Cursor(cursor)
+
+    @contextmanager
+    def one_thread_a_query(self) -> Iterator[None]:
+        """Run each query on its caller's thread alone, for callers that are as many as there are cores."""
+        self._connection.execute("SET threads = 1")
+        try:
+            yield
+        finally:
+            self._connection.execute(f"SET threads = {self._threads}")
 
     def interrupt(self) -> None:
         """Stop whatever runs."""

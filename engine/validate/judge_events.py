@@ -129,15 +129,14 @@ def sequence_faults(runs: NDArray[Any]) -> tuple[int, int, list[dict[str, Any]]]
 def judge_counts(case: Case) -> None:
     """Enter counts, and summary where that dataset is there."""
     different = f"""
-        FROM (SELECT merchant_id, zone, channel, bucket_index, sum(n)::BIGINT AS found
-              FROM found_count GROUP BY 1, 2, 3, 4)
-        FULL JOIN expected USING ({KEY}) WHERE found IS DISTINCT FROM n"""
+        FROM found FULL JOIN expected USING ({KEY}) WHERE found.n IS DISTINCT FROM expected.n"""
     (rows,) = case.cursor.row("SELECT count(*) FROM expected")
     (bad,) = case.cursor.row(f"SELECT count(*) {different}")
     columns = "merchant_id, zone::VARCHAR AS zone, channel::VARCHAR AS channel, bucket_index"
     examples = (
         case.cursor.records(
-            f"SELECT {columns}, n AS expected, found {different} ORDER BY 1, 4, 2, 3 LIMIT {EXAMPLES_MAX}"
+            f"SELECT {columns}, expected.n AS expected, found.n AS found {different} "
+            f"ORDER BY 1, 4, 2, 3 LIMIT {EXAMPLES_MAX}"
         )
         if bad
         else []
@@ -154,18 +153,15 @@ def _summary(case: Case) -> None:
     different = f"""
         FROM (SELECT merchant_id::UBIGINT AS merchant_id, TRY_CAST(zone_representation AS zone_t) AS zone,
                      TRY_CAST(coalesce(channel_group, '') AS channel_t) AS channel,
-                     bucket_index::INTEGER AS bucket_index,
-                     sum(count_N) AS n, sum(count_physical) AS physical, sum(count_virtual) AS virtual
-              FROM {table} GROUP BY 1, 2, 3, 4)
-        FULL JOIN (SELECT merchant_id, zone, channel, bucket_index, sum(n) AS found, sum(v) AS found_virtual
-                   FROM found_count GROUP BY 1, 2, 3, 4) USING ({KEY})
-        WHERE n IS DISTINCT FROM found OR virtual IS DISTINCT FROM found_virtual
-              OR physical IS DISTINCT FROM found - found_virtual"""
+                     bucket_index::INTEGER AS bucket_index, count_N, count_physical, count_virtual
+              FROM {table})
+        FULL JOIN found USING ({KEY})
+        WHERE count_N IS DISTINCT FROM n OR count_virtual IS DISTINCT FROM v
+              OR count_physical IS DISTINCT FROM n - v"""
     (rows,) = case.cursor.row(f"SELECT count(*) FROM {table}")
     (bad,) = case.cursor.row(f"SELECT count(*) {different}")
     shown = (
-        "merchant_id, zone::VARCHAR AS zone, channel::VARCHAR AS channel, bucket_index, "
-        "n::BIGINT AS stated, found::BIGINT AS found"
+        "merchant_id, zone::VARCHAR AS zone, channel::VARCHAR AS channel, bucket_index, count_N AS stated, n AS found"
     )
     examples = (
         case.cursor.records(f"SELECT {shown} {different} ORDER BY 1, 4, 2, 3 LIMIT {EXAMPLES_MAX}") if bad else []
@@ -198,7 +194,7 @@ def report_totals(case: Case) -> dict[str, Any]:
         f"SELECT coalesce(sum(n), 0)::BIGINT, coalesce(sum(n) FILTER (bin = {AT_START}), 0)::BIGINT, "
         f"coalesce(sum(n) FILTER (bin = {AT_END}), 0)::BIGINT FROM found_row"
     )
-    (virtual,) = cursor.row("SELECT coalesce(sum(v), 0)::BIGINT FROM found_count")
+    (virtual,) = cursor.row("SELECT coalesce(sum(v), 0)::BIGINT FROM found")
     used, least, most = cursor.row(
         "SELECT count(*), min((end_us - start_us) // 1000000), max((end_us - start_us) // 1000000) "
         "FROM grid SEMI JOIN expected USING (bucket_index)"

@@ -68,7 +68,7 @@ def predicted(case: Case) -> dict[str, Account]:
         (SELECT merchant.*, rows, n, coalesce(v, 0) AS v
          FROM (SELECT merchant_id, count(*) AS rows, sum(n) AS n FROM expected GROUP BY 1)
          JOIN merchant USING (merchant_id)
-         LEFT JOIN (SELECT merchant_id, sum(v) AS v FROM found_count GROUP BY 1) USING (merchant_id))"""
+         LEFT JOIN (SELECT merchant_id, sum(v) AS v FROM found GROUP BY 1) USING (merchant_id))"""
     accounts = {}
     for label, touched in _TOUCHED.items():
         events, blocks, drawn = case.cursor.row(

@@ -43,7 +43,7 @@ def _zone_alloc(case: Case, scan: Scan) -> None:
     """A count row's zone must have sites by 3A, or lie in a country of the merchant's that 3A has not allocated."""
     judged = """
         (SELECT found.*, coalesce(given.sites, 0) > 0 OR elsewhere.tzid IS NOT NULL AS allowed
-         FROM (SELECT merchant_id, zone::VARCHAR AS zone, sum(n)::BIGINT AS n FROM found_count GROUP BY 1, 2) AS found
+         FROM (SELECT merchant_id, zone::VARCHAR AS zone, sum(n)::BIGINT AS n FROM found GROUP BY 1, 2) AS found
          SEMI JOIN zone_alloc USING (merchant_id)
          LEFT JOIN (SELECT merchant_id, tzid, sum(sites) AS sites FROM zone_alloc GROUP BY 1, 2) AS given
               ON given.merchant_id = found.merchant_id AND given.tzid = found.zone

@@ -1,6 +1,6 @@
 """The scan of a scenario's arrivals: every part once or twice, each on a thread, into small tables of totals.
 
-`found_row`: rows by part, by what is wrong with them and by where in the bucket they fall. `found_count`: by count row.
+`found_row`: rows by part, by what is wrong with them and by where in the bucket they fall. `found`: by count row.
 `found_place`: by site or edge. `found_day`: by UTC day and zone. `found_zone`: physical ones of days without group
 weights, by the count row's zone besides. `found_largest`: those of the largest count rows by place in the bucket.
 `found_hour`: those near a clock change whose primary clock is wrong, by hour.
@@ -78,15 +78,25 @@ class Scan:
                       LIMIT {self.largest})""")
             probes = _Probes(_owners(cursor, "largest"), _owners(cursor, "ungrouped"))
         self.reporter.expect("arrivals", self.events.rows)
+        with self.database.one_thread_a_query():
+            streams = self._all_parts(probes)
+        with self.database.cursor() as cursor:
+            # A count row can lie in two parts only where these were not cut by whole buckets.
+            cursor.run("""
+                CREATE OR REPLACE TABLE found AS
+                SELECT merchant_id, zone, channel, bucket_index, sum(n)::BIGINT AS n, sum(v)::BIGINT AS v
+                FROM found_count GROUP BY 1, 2, 3, 4""")
+        return joined_streams(streams)
+
+    def _all_parts(self, probes: _Probes) -> list[Stream]:
         pool = ThreadPoolExecutor(self.threads, "validate")
         try:
-            streams = list(pool.map(lambda item: self._part(item[0], item[1], probes), enumerate(self.events.parts)))
+            return list(pool.map(lambda item: self._part(item[0], item[1], probes), enumerate(self.events.parts)))
         except BaseException:
             self.database.interrupt()
             raise
         finally:
             pool.shutdown(cancel_futures=True)
-        return joined_streams(streams)
 
     def _part(self, index: int, part: Part, probes: _Probes) -> Stream:
         with self.database.cursor() as cursor, self.events.relation(cursor, part) as rows:

@@ -175,7 +175,8 @@ class _Digester:
         """Take in one batch of at most _BATCH_ROWS rows."""
         flags = columns["is_virtual"]
         virtual = (flags.fill_null(False) if flags.null_count else flags).to_numpy(zero_copy_only=False)
-        place = pc.if_else(columns["is_virtual"], columns["edge_id"], columns["site_id"])
+        settled = np.flatnonzero(virtual)
+        place = pc.if_else(flags, columns["edge_id"], columns["site_id"]) if settled.size else columns["site_id"]
         h = batch.merchant * _FACTORS[0]
         self._add_texts(h, 1, batch.zone)
         self._add_texts(h, 2, batch.channel)
@@ -185,7 +186,6 @@ class _Digester:
         self._add_numbers(h, 5, batch.ts_us.view(np.uint64))
         self._add_numbers(h, 7, _numbers(place))
         self._add_numbers(h, 9, _instants(columns["ts_local_primary"]).view(np.uint64))
-        settled = np.flatnonzero(virtual)
         if settled.size:
             h[settled] += self._settlement(columns, settled) + _FACTORS[6]
         second = h ^ _SECOND_LANE
@@ -225,29 +225,32 @@ class _Digester:
 
 def _add_order(result: Stream, batch: _Batch) -> None:
     merchant, seq, ts_us = batch.merchant, batch.seq, batch.ts_us
-    same = merchant[1:] == merchant[:-1]
-    later = (ts_us[1:] > ts_us[:-1]) & (seq[1:] > seq[:-1])
-    ascends = np.where(same, later, merchant[1:] > merchant[:-1])
-    # Equal times are rare; only there do the texts decide.
-    for row in np.flatnonzero(same & (ts_us[1:] == ts_us[:-1])):
-        ascends[row] = _follows(batch.place(int(row)), batch.place(int(row) + 1))
+    plain = (merchant[1:] == merchant[:-1]) & (ts_us[1:] > ts_us[:-1]) & (seq[1:] - seq[:-1] == 1)
+    # Where nothing is wrong these are the first rows of merchants, and the rare equal times.
+    at = np.flatnonzero(~plain)
+    same = merchant[at + 1] == merchant[at]
+    ties = same & (ts_us[at + 1] == ts_us[at])
+    ascends = np.where(same, (ts_us[at + 1] > ts_us[at]) & (seq[at + 1] > seq[at]), merchant[at + 1] > merchant[at])
+    for place in np.flatnonzero(ties):
+        row = int(at[place])
+        ascends[place] = _follows(batch.place(row), batch.place(row + 1))
     first = batch.place(0)
     if result.last is None:
         result.first = first
         result.distinct += 1
     else:
         add_seam(result, result.last, first)
-    result.distinct += int(np.count_nonzero(~same | (ts_us[1:] != ts_us[:-1])))
-    wrong = np.flatnonzero(~ascends)
+    result.distinct += merchant.size - 1 - int(np.count_nonzero(ties))
+    wrong = at[~ascends]
     result.disorder += int(wrong.size)
     room = EXAMPLES_MAX - len(result.misplaced)
     result.misplaced += [batch.place(int(row) + 1) for row in wrong[: max(0, room)]]
     result.last = batch.place(merchant.size - 1)
-    result.runs.append(_runs(merchant, seq, same))
+    breaks = at[~(same & (seq[at + 1] - seq[at] == 1))] + 1
+    result.runs.append(_runs(merchant, seq, breaks))
 
 
-def _runs(merchant: Words, seq: NDArray[np.int64], same: NDArray[np.bool_]) -> NDArray[Any]:
-    breaks = np.flatnonzero(~(same & (seq[1:] - seq[:-1] == 1))) + 1
+def _runs(merchant: Words, seq: NDArray[np.int64], breaks: NDArray[np.int64]) -> NDArray[Any]:
     starts = np.append(0, breaks)
     runs = np.empty(starts.size, RUN)
     runs["merchant_id"], runs["first"] = merchant[starts], seq[starts]
