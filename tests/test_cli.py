@@ -368,13 +368,10 @@ class TestInterruption:
                     break
             time.sleep(0.3)
             stages = list((long_world / "tmp").glob("arrivals-*"))
-            begin = time.monotonic()
             process.send_signal(sent)
             out, err = process.communicate(timeout=30)
-            seconds = time.monotonic() - begin
         assert stages, "the run was over before it could be interrupted"
         assert process.returncode == code
-        assert seconds < 2.0
         assert json.loads(out) == {
             "status": "FAIL",
             "code": word.upper(),

@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import re
 import shutil
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -94,7 +93,7 @@ def test_content_is_read_in_pieces_and_counted(tmp_path, monkeypatch):
 
 def test_one_failure_ends_all_hashing_at_once(tmp_path):
     endless = put(tmp_path, "endless", b"")
-    os.truncate(endless, 2**36)
+    os.truncate(endless, 2**42)
     gone = put(tmp_path, "gone", b"x")
 
     class Remover(Reporter):
@@ -102,11 +101,9 @@ def test_one_failure_ends_all_hashing_at_once(tmp_path):
             gone.unlink()
             super().expect(unit, total)
 
-    before = time.monotonic()
     error = refusal(content_hashes, {"endless": [endless], "gone": [gone]}, Remover())
     assert error.code is Code.IO_READ_FAILED
     assert str(gone) in error.message
-    assert time.monotonic() - before < 5
 
 
 # --- sealing
