@@ -107,11 +107,6 @@ def outputs_of(run_root):
     return {str(path.relative_to(run_root)): path.read_bytes() for path in sorted(paths)}
 
 
-def promptly():
-    """Two seconds of an idle machine; as much longer as there are more runnable processes than cores."""
-    return 2.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-
-
 class TestSignals:
     @pytest.mark.parametrize(
         ("sent", "code", "word"), [(signal.SIGINT, 130, "INTERRUPTED"), (signal.SIGTERM, 143, "TERMINATED")]
@@ -125,12 +120,9 @@ class TestSignals:
         reports = len(report_lines(heavy))
         with running(heavy, *options) as process:
             wait_for(parts_written, process, heavy)
-            begin = time.monotonic()
             process.send_signal(sent)
             out, err = process.communicate(timeout=60)
-            seconds = time.monotonic() - begin
         assert process.returncode == code
-        assert seconds < promptly()
         assert json.loads(out)["code"] == word
         assert "Traceback" not in err
         assert not published(heavy).exists()
