@@ -1,0 +1,323 @@
+"""One object store, or one directory, behind the few operations that a run needs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from contracts import ArrivalError, Code
+from engine.storage.url import Place, StoreUrl, parse_place, path_fault
+
+# One request each: large enough that latency does not count, small enough that an interrupted transfer ends soon.
+_BLOCK = 8 * 2**20
+# The most that the S3 protocol copies from object to object in one request.
+COPY_LIMIT = 5 * 2**30
+# So long a Google client goes on trying by itself; its default is a quarter of an hour of silence.
+_GCS_RETRY_S = 60.0
+_SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+Check = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Object:
+    """A file of a store: its path below the store's place, and its size in bytes."""
+
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What went over: bytes, and their SHA-256 in hexadecimal."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Store:
+    """Files below one place. Hashable and picklable: a connection is opened by the process that needs one.
+
+    Paths are relative, with `/`. Whatever fails is an ArrivalError, IO_READ_FAILED or IO_WRITE_FAILED. A file appears
+    whole, by one rename or by the end of its upload, except that an upload broken off may leave a shorter object.
+    """
+
+    place: Place
+
+    def __str__(self) -> str:
+        return str(self.place)
+
+    def url(self, path: str = "") -> str:
+        """The whole name of a path, as messages and readers want it."""
+        return f"{self.place}/{path}".rstrip("/")
+
+    @property
+    def filesystem(self) -> Any:
+        """The pyarrow file system; for readers that take one, with `key`."""
+        with _named(Code.IO_READ_FAILED, "open", self):
+            return _filesystem(self.place)
+
+    def key(self, path: str = "") -> str:
+        """A path as `filesystem` wants it."""
+        if path:
+            fault = path_fault(path)
+            if fault:
+                raise ArrivalError(
+                    Code.IO_READ_FAILED,
+                    f"{self.place}: {path!r} {fault}",
+                    hint="rename that object; only plain relative names are read and written",
+                )
+        if isinstance(self.place, Path):
+            return os.fspath(self.place / path)
+        return "/".join(part for part in (self.place.bucket, self.place.prefix, path) if part)
+
+    def list(self, folder: str = "") -> list[Object]:
+        """Every file below `folder`, by path; none where there is no such folder.
+
+        Raises IO_READ_FAILED for an object whose name would lead out of a directory, too.
+        """
+        from pyarrow.fs import FileSelector, FileType
+
+        base, filesystem = self.key(), self.filesystem
+        with _named(Code.IO_READ_FAILED, "list", self, folder):
+            infos = filesystem.get_file_info(FileSelector(self.key(folder), recursive=True, allow_not_found=True))
+        files = [info for info in infos if info.type == FileType.File]
+        # Keys that end in a slash stand for directories in consoles of object stores.
+        found = [Object(info.path[len(base) + 1 :], info.size) for info in files if not info.path.endswith("/")]
+        for item in found:
+            self.key(item.path)
+        return sorted(found, key=lambda item: item.path)
+
+    def stat(self, path: str) -> Object | None:
+        """The file at `path`, None where there is none."""
+        from pyarrow.fs import FileType
+
+        filesystem = self.filesystem
+        with _named(Code.IO_READ_FAILED, "look for", self, path):
+            info = filesystem.get_file_info(self.key(path))
+        return Object(path, info.size) if info.type == FileType.File else None
+
+    def require(self) -> None:
+        """Raise IO_READ_FAILED unless the bucket, or the directory, is there and may be looked into."""
+        from pyarrow.fs import FileType
+
+        filesystem = self.filesystem
+        root = self.place.bucket if isinstance(self.place, StoreUrl) else self.key()
+        with _named(Code.IO_READ_FAILED, "look for", self):
+            info = filesystem.get_file_info(root)
+        if info.type != FileType.Directory:
+            what = "bucket" if isinstance(self.place, StoreUrl) else "directory"
+            raise ArrivalError(
+                Code.IO_READ_FAILED, f"there is no {what} {root}", hint=f"check the name, or make the {what} first"
+            )
+
+    def open_input_file(self, path: str) -> Any:
+        """A pyarrow file open for reading at any place; the caller closes it."""
+        filesystem = self.filesystem
+        with _named(Code.IO_READ_FAILED, "read", self, path):
+            return filesystem.open_input_file(self.key(path))
+
+    def read_bytes(self, path: str, limit: int) -> bytes:
+        """The whole file; IO_READ_FAILED where it is larger than `limit` bytes."""
+        with self.open_input_file(path) as file, _named(Code.IO_READ_FAILED, "read", self, path):
+            data: bytes = file.read(limit + 1)
+        if len(data) > limit:
+            raise ArrivalError(
+                Code.IO_READ_FAILED,
+                f"{self.url(path)} is larger than {limit} bytes",
+                hint="that is no file of a run",
+            )
+        return data
+
+    def download(self, path: str, target: Path, check: Check | None = None) -> Transfer:
+        """Copy a file to `target`, which must not exist; `check` is called with the size of every block."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as sink:
+            return self._read(path, sink, check)
+
+    def sha256(self, path: str, check: Check | None = None) -> Transfer:
+        """Read a file and hash it."""
+        return self._read(path, None, check)
+
+    def _read(self, path: str, sink: BinaryIO | None, check: Check | None) -> Transfer:
+        filesystem, state, size = self.filesystem, hashlib.sha256(), 0
+        with _named(Code.IO_READ_FAILED, "read", self, path):
+            source = filesystem.open_input_stream(self.key(path))
+        with source:
+            while True:
+                with _named(Code.IO_READ_FAILED, "read", self, path):
+                    block = source.read(_BLOCK)
+                if not block:
+                    return Transfer(size, state.hexdigest())
+                state.update(block)
+                size += len(block)
+                if sink is not None:
+                    sink.write(block)
+                if check is not None:
+                    check(len(block))
+
+    def upload(self, source: Path, path: str, check: Check | None = None) -> Transfer:
+        """Write a local file to the store, in several pieces where it is large, and look whether all of it is there.
+
+        Raises IO_WRITE_FAILED, IO_READ_FAILED for the local file.
+        """
+        state, size = hashlib.sha256(), 0
+        with _opened(source) as file, self._output(path) as sink:
+            while block := file.read(_BLOCK):
+                state.update(block)
+                size += len(block)
+                sink.write(block)
+                if check is not None:
+                    check(len(block))
+        self._expect(path, size)
+        return Transfer(size, state.hexdigest())
+
+    def write_bytes(self, path: str, data: bytes) -> None:
+        """Write a small file by one request, or replace it."""
+        with self._output(path) as sink:
+            sink.write(data)
+        self._expect(path, len(data))
+
+    @contextmanager
+    def _output(self, path: str) -> Iterator[Any]:
+        filesystem, final = self.filesystem, self.key(path)
+        local = isinstance(self.place, Path)
+        # A local file has to be complete before it has its name; an object is not there before its upload ends.
+        key = f"{final}.{secrets.token_hex(4)}.part" if local else final
+        with _named(Code.IO_WRITE_FAILED, "write", self, path):
+            if local:
+                filesystem.create_dir(os.path.dirname(final), recursive=True)  # noqa: PTH120 - pyarrow wants texts
+            try:
+                with filesystem.open_output_stream(key) as sink:
+                    yield sink
+                if local:
+                    filesystem.move(key, final)
+            except BaseException:
+                if local:
+                    with suppress(OSError):
+                        filesystem.delete_file(key)
+                raise
+
+    def _expect(self, path: str, size: int) -> None:
+        found = self.stat(path)
+        if found is None or found.bytes != size:
+            there = "nothing" if found is None else f"{found.bytes} bytes"
+            raise ArrivalError(
+                Code.IO_WRITE_FAILED,
+                f"{size} bytes were written to {self.url(path)}, and {there} are there",
+                hint="something else writes there, or the store loses data; run again",
+            )
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy a file within the store; the data does not pass through here. At most COPY_LIMIT bytes."""
+        filesystem = self.filesystem
+        with _named(Code.IO_WRITE_FAILED, "write", self, target):
+            if isinstance(self.place, Path):
+                filesystem.create_dir(os.path.dirname(self.key(target)), recursive=True)  # noqa: PTH120
+            filesystem.copy_file(self.key(source), self.key(target))
+
+    def delete(self, path: str) -> None:
+        """Delete a file, if it is there."""
+        filesystem = self.filesystem
+        with _named(Code.IO_WRITE_FAILED, "delete", self, path), suppress(FileNotFoundError):
+            filesystem.delete_file(self.key(path))
+
+    def delete_folder(self, folder: str) -> None:
+        """Delete every file below `folder`, if there are any."""
+        filesystem = self.filesystem
+        with _named(Code.IO_WRITE_FAILED, "delete", self, folder):
+            filesystem.delete_dir_contents(self.key(folder), missing_dir_ok=True)
+            with suppress(FileNotFoundError):
+                filesystem.delete_dir(self.key(folder))
+
+
+def open_store(place: str | Path | StoreUrl) -> Store:
+    """The store at a URL (s3://BUCKET/PREFIX?OPTIONS, gs://..., file:///...) or a path; nothing is contacted yet.
+
+    Raises IO_READ_FAILED for a URL that is not understood.
+    """
+    return Store(parse_place(place))
+
+
+@cache
+def _filesystem(place: Place) -> Any:
+    from pyarrow import fs
+
+    if isinstance(place, Path):
+        return fs.LocalFileSystem()
+    given: dict[str, Any] = dict(place.options)
+    for name in ("connect_timeout", "request_timeout"):
+        if name in given:
+            given[name] = float(given[name])
+    if "anonymous" in given:
+        given["anonymous"] = given["anonymous"] == "true"
+    if place.scheme == "s3":
+        attempts = int(given.pop("max_attempts", 3))
+        # Small files are then one request that either happens or does not, and opening costs none.
+        return fs.S3FileSystem(
+            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=attempts), allow_delayed_open=True, **given
+        )
+    from datetime import timedelta
+
+    limit = timedelta(seconds=float(given.pop("retry_time_limit", _GCS_RETRY_S)))
+    return fs.GcsFileSystem(retry_time_limit=limit, **given)
+
+
+@contextmanager
+def _opened(source: Path) -> Iterator[BinaryIO]:
+    from engine.documents import reading
+
+    with reading("a file", source):
+        file = source.open("rb", buffering=0)
+    with file:
+        yield file
+
+
+@contextmanager
+def _named(code: Code, verb: str, store: Store, path: str = "") -> Iterator[None]:
+    """Give what pyarrow raises a code, the URL and an advice."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (OSError, pa.ArrowException, ValueError) as failure:
+        what, hint = _explained(failure, store)
+        raise ArrivalError(
+            code, f"cannot {verb} {store.url(path)}: {what}", hint=hint, url=store.url(path)
+        ) from failure
+
+
+# What the messages of the AWS and Google clients have in common, and what to do about it.
+_DENIED = (
+    *("ACCESS_DENIED", "INVALID_ACCESS_KEY", "SIGNATURE_DOES_NOT_MATCH", "HTTP response code: 403", "UNAUTHENTICATED"),
+    *("PERMISSION_DENIED", "credentials", "EXPIRED_TOKEN", "INVALID_CLIENT_TOKEN"),
+)
+_SILENT = ("NETWORK_CONNECTION", "curlCode", "REQUEST_TIMEOUT", "Could not connect", "timed out", "UNAVAILABLE")
+_CAUSES = (
+    (("NO_SUCH_BUCKET", "bucket does not exist"), "check the bucket's name and region"),
+    (_DENIED, "check the credentials and what they may do: list, read, write and delete below that place"),
+    (_SILENT, "check the endpoint, the scheme and the network; the store did not answer"),
+)
+
+
+def _explained(failure: Exception, store: Store) -> tuple[str, str]:
+    if isinstance(failure, FileNotFoundError):
+        return "it is not there", "check the name"
+    text = next((line for line in str(failure).splitlines() if line), type(failure).__name__)
+    for name in _SECRETS:
+        secret = os.environ.get(name)
+        if secret:
+            text = text.replace(secret, f"<{name}>")
+    for signs, hint in _CAUSES:
+        if any(sign.lower() in text.lower() for sign in signs):
+            return text, hint
+    local = isinstance(store.place, Path)
+    return text, "check that the disk has room and may be written" if local else "try again; see what the store says"
