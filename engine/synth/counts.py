@@ -14,15 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contracts import conform
+from engine.authoring.grid import write_time_grid
+from engine.authoring.shelf import COMPRESSION, SPEC_VERSION, Shelf, coded, constant
+from engine.authoring.virtual import HYBRID, VIRTUAL_ONLY
 from engine.progress import Reporter
 from engine.synth import kernels
 from engine.synth.intensity import Intensity, Scene
 from engine.synth.kernels import CountRows, Entities
 from engine.synth.policies import bucket_count
-from engine.synth.population import HYBRID, VIRTUAL_ONLY
-from engine.synth.presets import HORIZON_START, SCENARIO_BAND, SPEC_VERSION
+from engine.synth.presets import HORIZON_START, SCENARIO_BAND
 from engine.synth.shapes import CLASSES
-from engine.synth.tables import COMPRESSION, Shelf, coded, constant
 
 CHUNK_ROWS = 1 << 20
 _CHANNELS = ("card_not_present", "card_present", "mixed")
@@ -40,32 +41,12 @@ class CountTotals:
     virtual: float
 
 
-def write_time_grid(scene: Scene, shelf: Shelf) -> None:
+def write_grid(scene: Scene, shelf: Shelf) -> None:
     """5B.S1's grid: one row per bucket, its local annotations in UTC as the policy says."""
     buckets, seconds = bucket_count(scene.policies), scene.policies.bucket_seconds
     weekend = scene.policies.document("time_grid_policy_5B")["local_annotations"]["weekend_days"]
-    starts = [HORIZON_START + timedelta(seconds=seconds * b) for b in range(buckets + 1)]
-    texts = [start.strftime("%Y-%m-%dT%H:%M:%S.000000Z") for start in starts]
-    days = np.array([start.isoweekday() for start in starts[:-1]], np.int64)
-    shelf.table(
-        "s1_time_grid_5B",
-        {
-            **shelf.common(buckets, "manifest_fingerprint", "parameter_hash", "scenario_id"),
-            "bucket_index": pa.array(np.arange(buckets, dtype=np.int64)),
-            "bucket_start_utc": pa.array(texts[:-1]),
-            "bucket_end_utc": pa.array(texts[1:]),
-            "bucket_duration_seconds": pa.array(np.full(buckets, seconds, np.int64)),
-            "local_day_of_week": pa.array(days),
-            "local_minutes_since_midnight": pa.array(
-                np.array([start.hour * 60 + start.minute for start in starts[:-1]], np.int64)
-            ),
-            "is_weekend": pa.array(np.isin(days, weekend)),
-            "scenario_is_baseline": pa.array(np.full(buckets, SCENARIO_BAND == "baseline")),
-            "scenario_is_stress": pa.array(np.full(buckets, SCENARIO_BAND != "baseline")),
-            "s1_spec_version": constant(SPEC_VERSION, buckets),
-            "scenario_labels": pa.array([["baseline"]] * buckets, pa.list_(pa.string())),
-        },
-    )
+    edges = [HORIZON_START + timedelta(seconds=seconds * b) for b in range(buckets + 1)]
+    write_time_grid(edges, shelf, weekend, SCENARIO_BAND)
 
 
 def write_grouping(scene: Scene, model: Intensity, shelf: Shelf) -> None:

@@ -12,13 +12,14 @@ import numpy.typing as npt
 
 from contracts import Identity
 from cpu_fallback.streams import StreamFamily, entity_stream
+from engine.authoring.virtual import NON_VIRTUAL
 from engine.synth import kernels
 from engine.synth.draws import Draws
 from engine.synth.geography import Geography
 from engine.synth.kernels import Curves, Entities
 from engine.synth.placement import Placement
 from engine.synth.policies import Policies, bucket_count
-from engine.synth.population import NON_VIRTUAL, Population
+from engine.synth.population import Population
 from engine.synth.presets import HORIZON_START, SCENARIO_BAND, SCENARIO_ID, WorldSpec
 from engine.synth.shapes import CLASSES, weekly_shapes
 from engine.tz.zones import ZoneTable

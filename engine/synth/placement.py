@@ -13,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from engine.authoring.virtual import NON_VIRTUAL
 from engine.synth.draws import Draws
 from engine.synth.geography import Geography
 from engine.synth.kernels import log_portable
-from engine.synth.population import NON_VIRTUAL, Population
+from engine.synth.population import Population
 from engine.synth.presets import WorldSpec
 
 Ints = npt.NDArray[np.int64]

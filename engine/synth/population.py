@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from engine.authoring.virtual import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
 from engine.synth.draws import Draws
 from engine.synth.kernels import exp_portable, log_portable, ordered_sum
 from engine.synth.presets import WorldSpec
@@ -17,9 +18,6 @@ from engine.synth.shapes import CLASSES
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-
-NON_VIRTUAL, HYBRID, VIRTUAL_ONLY = 0, 1, 2
-MODES = ("NON_VIRTUAL", "HYBRID", "VIRTUAL_ONLY")
 
 # Quantiles of the reference run: sites per merchant (median 16, p90 36, p99 168, thousands at the top) and
 # arrivals per merchant (median 58 385, p90 215 799, p99 1.54 M, maximum 17 M); a Pareto tail above the knots.
@@ -45,7 +43,8 @@ class Population:
 
     `merchant` uint64[N]; `counted` bool[N]; `sites` int64[N] at least 1; `volume` float64[N], relative
     arrivals (0 for bystanders); `demand` int64[N] index into `shapes.CLASSES`; `mode` int64[N] index into
-    `MODES`; `edges` int64[N], 0 for a merchant without an edge table (physical ones, and one virtual).
+    `authoring.virtual.MODES`; `edges` int64[N], 0 for a merchant without an edge table (physical ones, and one
+    virtual).
     """
 
     merchant: npt.NDArray[np.uint64]

@@ -6,16 +6,14 @@ import hashlib
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from contracts import ArrivalError, Code, Identity
 
 # Part of every identity: raise it whenever the same (preset, seed, scale) would give another world.
 GENERATOR_VERSION = "1"
-SPEC_VERSION = "1.0.0"
 SCENARIO_ID = "baseline_v1"
-SCENARIO_BAND = "baseline"
-# A fixed stamp, so that a world's bytes do not depend on when it was made.
-CREATED_UTC = "2026-01-01T00:00:00.000000Z"
+SCENARIO_BAND: Literal["baseline", "stress"] = "baseline"
 HORIZON_START = datetime(2026, 1, 1, tzinfo=UTC)
 HORIZON_END = datetime(2026, 4, 1, tzinfo=UTC)
 # One of each virtual mode.

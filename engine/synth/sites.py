@@ -1,4 +1,4 @@
-"""Site tables of 1B and 2A, the zone allocation of 3A, and the time zone cache."""
+"""Site tables of 1B and 2A, and the zone allocation of 3A."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from contracts import indented_json, receipt_json
+from contracts import indented_json
+from engine.authoring.shelf import CREATED_UTC, Shelf, absent, coded, constant
+from engine.authoring.sites import SiteColumns, write_site_timezones
 from engine.synth.draws import Draws
 from engine.synth.intensity import Scene
-from engine.synth.presets import CREATED_UTC, GENERATOR_VERSION
-from engine.synth.tables import Shelf, absent, coded, constant
-from engine.tz.pinned import archive_sha256, release
-from engine.tz.tzc1 import encode
-from engine.tz.zones import ZoneTable
+from engine.synth.presets import GENERATOR_VERSION
 
 # Places scatter over about 150 km around a zone's principal one.
 _SCATTER = 1_500_000
@@ -30,43 +28,32 @@ def scattered(draws: Draws, purpose: str, centre: npt.NDArray[np.int64], limit: 
     return degrees
 
 
-def site_keys(scene: Scene) -> dict[str, pa.Array]:
-    """The three key columns of every site table, in their order."""
-    placement = scene.placement
-    return {
-        "merchant_id": pa.array(scene.population.merchant[placement.site_merchant]),
-        "legal_country_iso": coded(placement.pair_country[placement.site_pair], scene.geography.countries),
-        "site_order": pa.array(placement.site_order),
-    }
+def site_columns(scene: Scene) -> SiteColumns:
+    """The sites as every site table lists them."""
+    placement, geography = scene.placement, scene.geography
+    return SiteColumns(
+        merchant=scene.population.merchant[placement.site_merchant],
+        country=placement.pair_country[placement.site_pair],
+        countries=geography.countries,
+        order=placement.site_order,
+        zone=placement.site_zone,
+        tzids=geography.tzids,
+    )
 
 
 def write_sites(scene: Scene, shelf: Shelf, draws: Draws) -> None:
     """`site_locations` (1B) and `site_timezones` (2A)."""
-    zone = scene.placement.site_zone
-    rows = len(zone)
-    keys = site_keys(scene)
-    keys["site_order"] = keys["site_order"].cast(pa.int32())
+    sites = site_columns(scene)
     shelf.table(
         "site_locations",
         {
-            **keys,
-            "lon_deg": pa.array(scattered(draws, "site longitude", scene.geography.lon[zone], 180)),
-            "lat_deg": pa.array(scattered(draws, "site latitude", scene.geography.lat[zone], 90)),
+            **sites.keys(),
+            "site_order": pa.array(sites.order.astype(np.int32)),
+            "lon_deg": pa.array(scattered(draws, "site longitude", scene.geography.lon[sites.zone], 180)),
+            "lat_deg": pa.array(scattered(draws, "site latitude", scene.geography.lat[sites.zone], 90)),
         },
     )
-    shelf.table(
-        "site_timezones",
-        {
-            **shelf.common(rows, "seed", "manifest_fingerprint"),
-            **keys,
-            "tzid": coded(zone, scene.geography.tzids),
-            "tzid_source": constant("polygon", rows),
-            "override_scope": absent(rows),
-            "nudge_lat_deg": absent(rows, pa.float64()),
-            "nudge_lon_deg": absent(rows, pa.float64()),
-            **shelf.common(rows, "created_utc"),
-        },
-    )
+    write_site_timezones(sites, shelf, "polygon")
 
 
 def write_zone_allocation(scene: Scene, shelf: Shelf) -> None:
@@ -130,18 +117,3 @@ def _allocation(scene: Scene, shelf: Shelf, universe: str) -> dict[str, pa.Array
         "alpha_sum_country": absent(rows, pa.float64()),
         "notes": absent(rows),
     }
-
-
-def write_zone_cache(zones: ZoneTable, shelf: Shelf) -> None:
-    """`tz_cache_v1.bin` and its manifest (2A)."""
-    data = encode(zones)
-    document = {
-        "manifest_fingerprint": shelf.identity.manifest_fingerprint,
-        "tzdb_release_tag": release(),
-        "tzdb_archive_sha256": archive_sha256(),
-        "tz_index_digest": hashlib.sha256(data).hexdigest(),
-        "rle_cache_bytes": len(data),
-        "created_utc": CREATED_UTC,
-    }
-    shelf.binary("tz_timetable_cache_bin", data)
-    shelf.document("tz_timetable_cache_manifest", document, receipt_json(document))

@@ -10,15 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from contracts import indented_json
+from engine.authoring.shelf import Shelf, coded, constant
+from engine.authoring.sites import WeightLabels, write_site_weights
 from engine.synth import kernels
 from engine.synth.draws import Draws
 from engine.synth.intensity import Scene
 from engine.synth.kernels import DayModel, DayRows, GroupRule, Profile
-from engine.synth.presets import CREATED_UTC
-from engine.synth.sites import site_keys
-from engine.synth.tables import Shelf, coded, constant
-from engine.world.alias_encode import encode_2b
+from engine.synth.sites import site_columns
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -46,33 +44,18 @@ def _hashed_unit(*parts: object) -> float:
     return ((int.from_bytes(digest[:8], "big") >> 11) + 0.5) * 2.0**-53
 
 
-def write_site_weights(scene: Scene, shelf: Shelf) -> Floats:
+def write_weights(scene: Scene, shelf: Shelf) -> Floats:
     """`s1_site_weights`, the alias blob and its index; gives the weights, float64[S]."""
     placement, population = scene.placement, scene.population
     policy = scene.policies.document("alias_layout_policy_v1")
     start = np.searchsorted(placement.site_merchant, np.arange(len(population.merchant) + 1))
     weight = kernels.site_weights(_profile(scene, policy["profile_mixture_v2"], start.astype(np.int64)))
-    rows = len(weight)
-    shelf.table(
-        "s1_site_weights",
-        {
-            **site_keys(scene),
-            "p_weight": pa.array(weight),
-            "weight_source": constant(policy["weight_source"]["mode"], rows),
-            "quantised_bits": pa.array(np.full(rows, policy["quantised_bits"], np.int64)),
-            "floor_applied": pa.array(np.zeros(rows, np.bool_)),
-            **shelf.common(rows, "created_utc"),
-        },
+    labels = WeightLabels(
+        source=policy["weight_source"]["mode"],
+        quantised_bits=policy["quantised_bits"],
+        policy_sha256=scene.policies.sha256("alias_layout_policy_v1"),
     )
-    blob, index = encode_2b(
-        population.merchant,
-        start.astype(np.int64),
-        weight,
-        policy_digest=scene.policies.sha256("alias_layout_policy_v1"),
-        created_utc=CREATED_UTC,
-    )
-    shelf.binary("s2_alias_blob", blob)
-    shelf.document("s2_alias_index", index, indented_json(index))
+    write_site_weights(site_columns(scene), weight, shelf, labels)
     return weight
 
 

@@ -12,25 +12,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from contracts import Code, Identity
-from contracts.errors import ArrivalError
+from contracts import Identity
+from engine.authoring.bundles import write_bundles
+from engine.authoring.publish import Target, WorldReport, place_world, write_report
+from engine.authoring.shelf import Shelf
+from engine.authoring.sites import write_zone_cache
+from engine.authoring.virtual import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
 from engine.progress import Reporter
-from engine.staging import exclusive, staging
-from engine.synth import publish
-from engine.synth.bundles import write_bundles
-from engine.synth.counts import CountTotals, write_counts, write_grouping, write_time_grid
+from engine.synth.counts import CountTotals, write_counts, write_grid, write_grouping
 from engine.synth.draws import Draws
 from engine.synth.geography import load_geography
 from engine.synth.intensity import Scene, intensity
 from engine.synth.placement import place
 from engine.synth.policies import load_policies, policy_copies
-from engine.synth.population import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY, populate
-from engine.synth.presets import WorldSpec, world_identity, world_spec
-from engine.synth.publish import WorldReport
-from engine.synth.sites import write_sites, write_zone_allocation, write_zone_cache
-from engine.synth.tables import Shelf
+from engine.synth.population import populate
+from engine.synth.presets import GENERATOR_VERSION, SCENARIO_ID, WorldSpec, world_identity, world_spec
+from engine.synth.sites import write_sites, write_zone_allocation
 from engine.synth.virtual import write_virtual
-from engine.synth.weights import merchant_groups, write_group_tables, write_site_weights
+from engine.synth.weights import merchant_groups, write_group_tables, write_weights
 from engine.tz.pinned import pinned_zones
 from engine.tz.zones import ZoneTable
 
@@ -64,25 +63,13 @@ def make_world(run_root: Path, *, preset: str, seed: int, scale: float, reporter
     reporter = reporter or Reporter()
     began = reporter.elapsed_s
     spec = world_spec(preset, seed, scale)
-    identity = world_identity(spec)
-    run_root = Path(run_root)
-    report = _look(run_root, identity, reporter)
-    reused = report is not None
-    if report is None:
-        with exclusive(run_root, publish.STAGE):
-            publish.clear_leftovers(run_root)
-            # Somebody else may have come first while this call waited.
-            report = _look(run_root, identity, reporter)
-            reused = report is not None
-            if report is None:
-                with staging(run_root, publish.STAGE) as stage:
-                    report = _write(stage, spec, identity, reporter)
-                    publish.publish(stage, run_root, identity)
+    target = Target(Path(run_root), "synth", "a synthetic world", world_identity(spec), policy_copies())
+    report, reused = place_world(target, lambda stage: _write(stage, spec, target, reporter), reporter)
     if reused:
         reporter.message(f"{run_root} holds exactly this world already; nothing was written")
     return SynthResult(
-        run_root=run_root,
-        identity=identity,
+        run_root=target.run_root,
+        identity=target.identity,
         bytes=report.bytes,
         seconds=reporter.elapsed_s - began,
         reused=reused,
@@ -90,33 +77,9 @@ def make_world(run_root: Path, *, preset: str, seed: int, scale: float, reporter
     )
 
 
-def _look(run_root: Path, identity: Identity, reporter: Reporter) -> WorldReport | None:
-    try:
-        with reporter.phase("look for an existing world"):
-            return publish.existing_world(run_root, identity)
-    except OSError as error:
-        raise ArrivalError(
-            Code.IO_READ_FAILED,
-            f"cannot look into {run_root}: {error.strerror or error}",
-            hint="give a directory that may be read and written",
-            directory=run_root,
-        ) from error
-
-
-def _write(stage: Path, spec: WorldSpec, identity: Identity, reporter: Reporter) -> WorldReport:
-    try:
-        return _write_all(stage, spec, identity, reporter)
-    except OSError as error:
-        raise ArrivalError(
-            Code.IO_WRITE_FAILED,
-            f"cannot write the synthetic world in {stage.parent.parent}: {error.strerror or error}",
-            hint="check that the run directory may be written and that its disk has room",
-            directory=stage.parent.parent,
-        ) from error
-
-
-def _write_all(stage: Path, spec: WorldSpec, identity: Identity, reporter: Reporter) -> WorldReport:
-    shelf = Shelf(stage, identity)
+def _write(stage: Path, spec: WorldSpec, target: Target, reporter: Reporter) -> WorldReport:
+    identity = target.identity
+    shelf = Shelf(stage, identity, SCENARIO_ID)
     draws = Draws(identity.manifest_fingerprint)
     with reporter.phase("population"):
         policies = load_policies(spec)
@@ -130,20 +93,26 @@ def _write_all(stage: Path, spec: WorldSpec, identity: Identity, reporter: Repor
     with reporter.phase("sites and routing"):
         write_sites(scene, shelf, draws)
         write_zone_allocation(scene, shelf)
-        weight = write_site_weights(scene, shelf)
+        weight = write_weights(scene, shelf)
         write_group_tables(scene, shelf, merchant_groups(scene, weight), draws)
         edges = write_virtual(scene, shelf, draws)
     with reporter.phase("intensity"):
         model = intensity(scene, zones, draws)
-        write_time_grid(scene, shelf)
+        write_grid(scene, shelf)
         write_grouping(scene, model, shelf)
     with reporter.phase("counts"):
         totals = write_counts(scene, model, shelf, reporter)
     with reporter.phase("bundles and report"):
         write_bundles(shelf)
-        for policy_id, data in policy_copies().items():
+        for policy_id, data in target.policies.items():
             shelf.binary(policy_id, data)
-        return publish.write_report(stage, spec, _statistics(scene, totals), _features(scene, totals, edges))
+        made_by = {
+            "generator_version": GENERATOR_VERSION,
+            "preset": spec.preset.name,
+            "seed": spec.seed,
+            "scale": spec.scale,
+        }
+        return write_report(stage, target, made_by, _statistics(scene, totals), _features(scene, totals, edges))
 
 
 @cache

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts import compact_json, dataset, indented_json
-from engine.synth.tables import Shelf
+from engine.authoring.shelf import Shelf
 
 _CHECKS = "checks.json"
 # What each bundle vouches for; the datasets of a segment that a world does not hold are left out.
@@ -34,7 +34,8 @@ _SUBJECTS: dict[str, tuple[str, ...]] = {
 def write_bundles(shelf: Shelf) -> None:
     """A bundle with index and flag for every segment upstream, after all their datasets are there."""
     for segment, subjects in _SUBJECTS.items():
-        digests = {subject: hashlib.sha256(shelf.path(subject).read_bytes()).hexdigest() for subject in subjects}
+        held = [subject for subject in subjects if shelf.holds(subject)]
+        digests = {subject: hashlib.sha256(shelf.path(subject).read_bytes()).hexdigest() for subject in held}
         checks = {
             "manifest_fingerprint": shelf.identity.manifest_fingerprint,
             "segment": segment,

@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contracts import Identity, check_document, conform, dataset
-from engine.synth.presets import CREATED_UTC, SCENARIO_ID
 
 COMPRESSION = "zstd"
+SPEC_VERSION = "1.0.0"
+# A fixed stamp, so that a world's bytes do not depend on when it was made.
+CREATED_UTC = "2026-01-01T00:00:00.000000Z"
 
 
 def coded(codes: npt.NDArray[Any], texts: Sequence[str]) -> pa.DictionaryArray:
@@ -33,19 +35,26 @@ def absent(rows: int, kind: pa.DataType | None = None) -> pa.Array:
 
 
 class Shelf:
-    """Writes datasets below a staging root under one identity."""
+    """Writes datasets below a staging root under one identity and scenario."""
 
-    def __init__(self, root: Path, identity: Identity) -> None:
+    def __init__(self, root: Path, identity: Identity, scenario_id: str) -> None:
         self.root = root
         self.identity = identity
-        self.tokens = identity.tokens(scenario_id=SCENARIO_ID)
+        self.tokens = identity.tokens(scenario_id=scenario_id)
 
     def path(self, dataset_id: str) -> Path:
         """Where the dataset's file, or first part, is to be; its directory is made."""
-        entry = dataset(dataset_id)
-        path = entry.part(self.root, self.tokens, 0) if entry.part_name else entry.locate(self.root, self.tokens)
+        path = self._place(dataset_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    def _place(self, dataset_id: str) -> Path:
+        entry = dataset(dataset_id)
+        return entry.part(self.root, self.tokens, 0) if entry.part_name else entry.locate(self.root, self.tokens)
+
+    def holds(self, dataset_id: str) -> bool:
+        """Whether the dataset's file, or first part, has been written."""
+        return self._place(dataset_id).is_file()
 
     def relative(self, dataset_id: str) -> str:
         """The dataset's path below the run root."""

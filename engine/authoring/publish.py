@@ -5,19 +5,36 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from contracts import ArrivalError, Code, Identity, dataset, indented_json, receipt_json
-from engine.staging import FOLDER, writing
-from engine.synth.policies import policy_copies
-from engine.synth.presets import CREATED_UTC, GENERATOR_VERSION, WorldSpec
+from engine.authoring.shelf import CREATED_UTC
+from engine.progress import Reporter
+from engine.staging import FOLDER, exclusive, staging, writing
 
-REPORT = "reports/synth_report.json"
-STAGE = "synth"
 _CHUNK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which world is to be where: its maker (`synth`, `import`), what to call it, its identity and its policies.
+
+    policies: bytes by policy id; an identity need not name them, so a world made by others is told by their files.
+    """
+
+    run_root: Path
+    maker: str
+    what: str
+    identity: Identity
+    policies: Mapping[str, bytes]
+
+    @property
+    def report(self) -> str:
+        """Path of the world's report below the run directory."""
+        return f"reports/{self.maker}_report.json"
 
 
 @dataclass(frozen=True)
@@ -31,7 +48,7 @@ class WorldReport:
 
 
 def receipt_bytes(identity: Identity) -> bytes:
-    """`run_receipt.json` of a synthetic world; nothing in it depends on the machine."""
+    """`run_receipt.json` of a world; nothing in it depends on the machine."""
     document = {
         "run_id": identity.run_id,
         "seed": identity.seed,
@@ -61,20 +78,21 @@ def _sha256(path: Path) -> str:
 
 
 def write_report(
-    stage: Path, spec: WorldSpec, statistics: Mapping[str, Any], features: Mapping[str, Any]
+    stage: Path,
+    target: Target,
+    made_by: Mapping[str, Any],
+    statistics: Mapping[str, Any],
+    features: Mapping[str, Any],
 ) -> WorldReport:
-    """Write the world's report over all the files that are in the stage so far."""
+    """Write the world's report, `made_by` among it, over all the files that are in the stage so far."""
     size = sum(path.stat().st_size for path in stage.rglob("*") if path.is_file())
     report = WorldReport(statistics, features, file_digests(stage), size)
-    path = stage / REPORT
+    path = stage / target.report
     path.parent.mkdir(parents=True)
     path.write_bytes(
         indented_json(
             {
-                "generator_version": GENERATOR_VERSION,
-                "preset": spec.preset.name,
-                "seed": spec.seed,
-                "scale": spec.scale,
+                **made_by,
                 "statistics": dict(statistics),
                 "features": dict(features),
                 "bytes": size,
@@ -85,12 +103,58 @@ def write_report(
     return report
 
 
-def existing_world(run_root: Path, identity: Identity) -> WorldReport | None:
-    """The report of exactly this world in `run_root`; None where the directory is free for it.
+def place_world(target: Target, write: Callable[[Path], WorldReport], reporter: Reporter) -> tuple[WorldReport, bool]:
+    """The report of the target's world and whether it was there already; `write` fills a stage where it was not.
+
+    Raises IO_WRITE_CONFLICT for a directory that holds anything else, IO_READ_FAILED, IO_WRITE_FAILED.
+    """
+    report = _look(target, reporter)
+    if report is not None:
+        return report, True
+    with exclusive(target.run_root, target.maker):
+        _clear_leftovers(target)
+        # Somebody else may have come first while this call waited.
+        report = _look(target, reporter)
+        if report is not None:
+            return report, True
+        with staging(target.run_root, target.maker) as stage:
+            report = _written(target, write, stage)
+            _publish(stage, target)
+    return report, False
+
+
+def _look(target: Target, reporter: Reporter) -> WorldReport | None:
+    try:
+        with reporter.phase("look for an existing world"):
+            return _existing_world(target)
+    except OSError as error:
+        raise ArrivalError(
+            Code.IO_READ_FAILED,
+            f"cannot look into {target.run_root}: {error.strerror or error}",
+            hint="give a directory that may be read and written",
+            directory=target.run_root,
+        ) from error
+
+
+def _written(target: Target, write: Callable[[Path], WorldReport], stage: Path) -> WorldReport:
+    try:
+        return write(stage)
+    except OSError as error:
+        raise ArrivalError(
+            Code.IO_WRITE_FAILED,
+            f"cannot write {target.what} in {target.run_root}: {error.strerror or error}",
+            hint="check that the run directory may be written and that its disk has room",
+            directory=target.run_root,
+        ) from error
+
+
+def _existing_world(target: Target) -> WorldReport | None:
+    """The report of exactly this world in the run directory; None where the directory is free for it.
 
     Files of later stages may lie beside a world. Raises IO_WRITE_CONFLICT for a directory that holds anything
     else: another world, files of unknown origin, or this world with a file changed or gone.
     """
+    run_root = target.run_root
     if run_root.exists() and not run_root.is_dir():
         raise _conflict(run_root, f"{run_root} is a file")
     found = sorted(path.name for path in run_root.iterdir()) if run_root.exists() else []
@@ -100,11 +164,10 @@ def existing_world(run_root: Path, identity: Identity) -> WorldReport | None:
     receipt = run_root / dataset("run_receipt").path
     if not receipt.is_file():
         raise _conflict(run_root, f"{run_root} is not empty (it holds {', '.join(others[:3])}) and has no receipt")
-    if receipt.read_bytes() != receipt_bytes(identity):
+    if receipt.read_bytes() != receipt_bytes(target.identity):
         raise _conflict(run_root, f"{run_root} holds another run: {receipt.name} differs from this world's")
-    report = _read_report(run_root)
-    # Identities do not name the policies, so a world made by other packaged ones is told by their files.
-    policies = {dataset(name).path: hashlib.sha256(data).hexdigest() for name, data in policy_copies().items()}
+    report = _read_report(target)
+    policies = {dataset(name).path: hashlib.sha256(data).hexdigest() for name, data in target.policies.items()}
     for relative, digest in (dict(report.files) | policies).items():
         path = run_root / relative
         if not path.is_file() or _sha256(path) != digest:
@@ -123,39 +186,41 @@ def _conflict(run_root: Path, what: str, **context: object) -> ArrivalError:
     )
 
 
-def _read_report(run_root: Path) -> WorldReport:
-    path = run_root / REPORT
+def _read_report(target: Target) -> WorldReport:
+    run_root = target.run_root
+    path = run_root / target.report
     try:
         document = json.loads(path.read_bytes())
         return WorldReport(
             dict(document["statistics"]), dict(document["features"]), dict(document["files"]), document["bytes"]
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _conflict(run_root, f"{run_root} holds this world's receipt, but no readable {REPORT}") from error
+        raise _conflict(run_root, f"{run_root} holds this world's receipt, but no readable {target.report}") from error
 
 
-def clear_leftovers(run_root: Path) -> None:
+def _clear_leftovers(target: Target) -> None:
     """Remove the stages of earlier attempts that were killed; call with the run directory's lock held."""
-    for path in (run_root / FOLDER).glob(f"{STAGE}-*"):
+    for path in (target.run_root / FOLDER).glob(f"{target.maker}-*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def publish(stage: Path, run_root: Path, identity: Identity) -> None:
+def _publish(stage: Path, target: Target) -> None:
     """Move what is in the stage into the run directory, and write the receipt when all is in place.
 
     What was moved is removed again when anything fails.
     """
+    run_root = target.run_root
     moved: list[Path] = []
     try:
-        with writing("a synthetic world", run_root):
+        with writing(target.what, run_root):
             for source in sorted(stage.iterdir()):
-                target = run_root / source.name
-                source.rename(target)
-                moved.append(target)
+                place = run_root / source.name
+                source.rename(place)
+                moved.append(place)
             receipt = stage / dataset("run_receipt").path
-            receipt.write_bytes(receipt_bytes(identity))
+            receipt.write_bytes(receipt_bytes(target.identity))
             receipt.replace(run_root / receipt.name)
     except BaseException:
-        for target in moved:
-            shutil.rmtree(target, ignore_errors=True)
+        for place in moved:
+            shutil.rmtree(place, ignore_errors=True)
         raise
