@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contracts import ArrivalError, Code
 from cpu_fallback.expand import position_bits
 from cpu_fallback.tables import Segments, Switches, owned
+from engine.settings import Settings
 from engine.world.load import World
 
 DEFAULT_BATCH_ARRIVALS = 2_000_000
@@ -46,19 +48,26 @@ def plan(world: World, batch_arrivals: int = DEFAULT_BATCH_ARRIVALS) -> Plan:
     A segment larger than that is a batch of its own. The cut depends on the counts and on `batch_arrivals` alone.
     Raises S1_OR_S3_OUTPUT_MISSING for a segment too large to be sorted by 64-bit keys.
     """
-    segments = _segments(world)
-    _check_key_width(world, segments)
-    settings = world.settings
-    switches = Switches(
+    segments = segments_of(world)
+    check_key_width(world, segments.arrival_start)
+    return Plan(world, segments, _batches(segments, batch_arrivals), switches_of(world.settings), batch_arrivals)
+
+
+def switches_of(settings: Settings) -> Switches:
+    """What the routing policy decides, as the kernels take it."""
+    return Switches(
         np.uint64(settings.coin),
         settings.use_group_weights,
         settings.fallbacks.fail_no_group,
         settings.fallbacks.fail_no_site,
     )
-    return Plan(world, segments, _batches(segments, batch_arrivals), switches, batch_arrivals)
 
 
-def _segments(world: World) -> Segments:
+def segments_of(world: World, arrivals_before: int = 0) -> Segments:
+    """The segments of a world's count rows.
+
+    arrivals_before: arrivals that the first merchant has in buckets whose count rows are not among them.
+    """
     rows, tables = world.rows, world.tables
     merchant = tables.entities.merchant[rows.entity]
     changed = (merchant[1:] != merchant[:-1]) | (rows.bucket[1:] != rows.bucket[:-1])
@@ -68,11 +77,14 @@ def _segments(world: World) -> Segments:
     arrival_start = np.append(0, np.cumsum(arrivals)).astype(np.int64)
     owner = merchant[first_row]
     first_of_merchant = np.searchsorted(owner, owner)
-    return owned(Segments(row_start, arrival_start[:-1] - arrival_start[first_of_merchant], arrival_start))
+    before = arrival_start[:-1] - arrival_start[first_of_merchant]
+    before[first_of_merchant == 0] += arrivals_before
+    return owned(Segments(row_start, before, arrival_start))
 
 
-def _check_key_width(world: World, segments: Segments) -> None:
-    longest = int(np.diff(segments.arrival_start).max(initial=0))
+def check_key_width(world: World, arrival_start: NDArray[np.int64]) -> None:
+    """Raise S1_OR_S3_OUTPUT_MISSING where a segment is too large to be sorted by 64-bit keys."""
+    longest = int(np.diff(arrival_start).max(initial=0))
     bits = (int(world.tables.grid.duration_us.max()) - 1).bit_length() + position_bits(longest)
     if bits > 64:
         raise ArrivalError(
@@ -83,20 +95,30 @@ def _check_key_width(world: World, segments: Segments) -> None:
         )
 
 
+def segment_spans(arrival_start: NDArray[np.int64], batch_arrivals: int) -> list[tuple[int, int]]:
+    """The segments of each batch, half-open: greedily as many whole ones as fit, at least one, however large.
+
+    arrival_start: int64[S + 1], arrivals before each segment.
+    """
+    spans = []
+    first = 0
+    while first < arrival_start.size - 1:
+        last = max(
+            int(np.searchsorted(arrival_start, arrival_start[first] + batch_arrivals, side="right")) - 1, first + 1
+        )
+        spans.append((first, last))
+        first = last
+    return spans
+
+
 def _batches(segments: Segments, batch_arrivals: int) -> tuple[Batch, ...]:
     bounds = segments.arrival_start
-    batches: list[Batch] = []
-    first = 0
-    while first < bounds.size - 1:
-        # The last segment end that still fits; at least one segment, however large.
-        last = max(int(np.searchsorted(bounds, bounds[first] + batch_arrivals, side="right")) - 1, first + 1)
-        batches.append(
-            Batch(
-                index=len(batches),
-                segments=(first, last),
-                rows=(int(segments.row_start[first]), int(segments.row_start[last])),
-                arrivals=int(bounds[last] - bounds[first]),
-            )
+    return tuple(
+        Batch(
+            index=index,
+            segments=(first, last),
+            rows=(int(segments.row_start[first]), int(segments.row_start[last])),
+            arrivals=int(bounds[last] - bounds[first]),
         )
-        first = last
-    return tuple(batches)
+        for index, (first, last) in enumerate(segment_spans(bounds, batch_arrivals))
+    )

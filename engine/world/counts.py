@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,11 +40,21 @@ class CountRows:
     zero_rows: int
     merged_rows: int
 
+    def entities(self) -> list[Entity]:
+        """The entities, uncoded."""
+        codes = zip(
+            self.merchant_ids[self.entity_merchant].tolist(),
+            self.entity_zone.tolist(),
+            self.entity_channel.tolist(),
+            strict=True,
+        )
+        return [(merchant, self.zones[zone], self.channels[channel]) for merchant, zone, channel in codes]
+
 
 Entity = tuple[int, str, str]  # merchant id, tzid, channel; a null channel is ""
 
 
-class _Drawn(NamedTuple):
+class DrawnRows(NamedTuple):
     """The rows with N > 0 of one piece; `entity` counts into the piece's own `entities`."""
 
     entities: list[Entity]
@@ -69,18 +79,30 @@ def load_counts(
     `max_count` forbids, TIME_GRID_MISMATCH for a bucket without a grid row.
     """
 
-    def read(piece: TablePiece) -> _Drawn:
-        table = piece.read()
-        _check_rows(table, scenario_id, buckets, max_count)
-        return _drawn_rows(table, merchant_ids)
+    def read(piece: TablePiece) -> DrawnRows:
+        return read_drawn(piece, buckets, max_count, merchant_ids)
 
-    pieces = table_pieces(receipt, "s3_bucket_counts_5B", _COLUMNS, scenario_id=scenario_id)
+    pieces = count_pieces(receipt, scenario_id)
     if merchant_ids is not None:
         pieces = [piece for piece in pieces if piece.may_hold("merchant_id", merchant_ids)]
     return _merge(list(ordered(read, pieces, threads, Cancellation())), buckets, max_count)
 
 
-def _drawn_rows(table: pa.Table, merchant_ids: Collection[int] | None) -> _Drawn:
+def count_pieces(receipt: Receipt, scenario_id: str) -> list[TablePiece]:
+    """The row groups of a scenario's counts, for `read_drawn`."""
+    return table_pieces(receipt, "s3_bucket_counts_5B", _COLUMNS, scenario_id=scenario_id)
+
+
+def read_drawn(
+    piece: TablePiece, buckets: int, max_count: int, merchant_ids: Collection[int] | None = None
+) -> DrawnRows:
+    """The checked rows with N > 0 of one row group, of all merchants or of some; errors as in `load_counts`."""
+    table = piece.read()
+    _check_rows(table, piece.tokens["scenario_id"], buckets, max_count)
+    return _drawn_rows(table, merchant_ids)
+
+
+def _drawn_rows(table: pa.Table, merchant_ids: Collection[int] | None) -> DrawnRows:
     """Rows with N > 0, their three entity columns folded into one index: texts are handled once an entity."""
     wanted = pc.greater(table["count_N"], 0)
     if merchant_ids is not None:
@@ -98,7 +120,7 @@ def _drawn_rows(table: pa.Table, merchant_ids: Collection[int] | None) -> _Drawn
         )
         for k in keys[:-1]
     ]
-    return _Drawn(
+    return DrawnRows(
         [(merchant_id, tzid, text or "") for merchant_id, tzid, text in entities],
         key.astype(np.int32),
         drawn["bucket_index"].to_numpy().astype(np.int32),
@@ -142,32 +164,39 @@ def _check_rows(table: pa.Table, scenario_id: str, buckets: int, max_count: int)
             )
 
 
-def _merge(pieces: list[_Drawn], buckets: int, max_count: int) -> CountRows:
-    entities = sorted({entity for piece in pieces for entity in piece.entities}, key=_law_order)
+def _merge(pieces: list[DrawnRows], buckets: int, max_count: int) -> CountRows:
+    catalogue = code_entities({entity for piece in pieces for entity in piece.entities})
+    entities = catalogue.entities()
     rank = {entity: index for index, entity in enumerate(entities)}
     entity = _joined(np.array([rank[e] for e in piece.entities], np.int32)[piece.entity] for piece in pieces)
     bucket = _joined(piece.bucket for piece in pieces)
-    merchant_ids, entity_merchant = np.unique(np.array([e[0] for e in entities], np.uint64), return_inverse=True)
-    zones, entity_zone = _coded([e[1] for e in entities])
-    channels, entity_channel = _coded([e[2] for e in entities])
-    order, first = _sorted_groups(entity_merchant[entity] * buckets + bucket, entity, len(entities))
+    segment = catalogue.entity_merchant[entity].astype(np.int64) * buckets + bucket
+    order, first = _sorted_groups(segment, entity, len(entities))
     single = _joined(piece.arrivals for piece in pieces)[order]
     counts = np.add.reduceat(single, first, dtype=np.int64) if first.size else np.empty(0, np.int64)
     kept = order[first]
     for row in np.flatnonzero(counts > max_count)[:1]:
         raise _above_guardrail(entities[entity[kept[row]]], int(bucket[kept[row]]), int(counts[row]), max_count)
     input_rows = sum(piece.input_rows for piece in pieces)
-    return CountRows(
+    return replace(
+        catalogue,
         rows=Rows(entity[kept], bucket[kept], counts.astype(np.int32)),
-        merchant_ids=merchant_ids,
-        zones=zones,
-        channels=channels,
-        entity_merchant=entity_merchant.astype(np.int32),
-        entity_zone=entity_zone,
-        entity_channel=entity_channel,
         input_rows=input_rows,
         zero_rows=input_rows - entity.size,
         merged_rows=entity.size - kept.size,
+    )
+
+
+def code_entities(entities: Collection[Entity]) -> CountRows:
+    """Distinct entities, in any order, coded; there are no rows yet."""
+    ordered_entities = sorted(entities, key=_law_order)
+    merchants = np.array([entity[0] for entity in ordered_entities], np.uint64)
+    merchant_ids, merchant = np.unique(merchants, return_inverse=True)
+    zones, zone = _coded([entity[1] for entity in ordered_entities])
+    channels, channel = _coded([entity[2] for entity in ordered_entities])
+    none = np.empty(0, np.int32)
+    return CountRows(
+        Rows(none, none, none), merchant_ids, zones, channels, merchant.astype(np.int32), zone, channel, 0, 0, 0
     )
 
 

@@ -91,17 +91,23 @@ def load_world(
     missing or wrong.
     """
     receipt = read_receipt(Path(run_root))
-    seal = seal or verify_seal(receipt)
+    source = read_source(receipt, scenario_id, seal=seal or verify_seal(receipt), strict=strict)
+    grid = source.grid()
+    max_count = source.settings.max_count
+    counts = load_counts(
+        receipt, source.scenario_id, grid.start_us.size, max_count, threads or available_cores(), merchant_ids
+    )
+    return assemble_world(source, grid, counts, accept_tz_cache=accept_tz_cache)
+
+
+def read_source(receipt: Receipt, scenario_id: str | None, *, seal: Seal, strict: bool) -> Source:
+    """What a world is of, with its verified routing universe; options and errors as in `load_world`."""
     scenario = _chosen_scenario(receipt, scenario_id)
     settings = load_settings(receipt)
     settings = settings.strict() if strict else settings
     universe_hash = verified_universe_hash(receipt)
     verify_site_alias_blob(receipt)
-    grid = load_grid(receipt, scenario, settings.max_bucket_seconds)
-    counts = load_counts(
-        receipt, scenario, grid.start_us.size, settings.max_count, threads or available_cores(), merchant_ids
-    )
-    return _assemble(_Source(receipt, seal, scenario, settings, universe_hash), grid, counts, accept_tz_cache)
+    return Source(receipt, seal, scenario, settings, universe_hash)
 
 
 def _chosen_scenario(receipt: Receipt, scenario_id: str | None) -> str:
@@ -121,15 +127,22 @@ def _chosen_scenario(receipt: Receipt, scenario_id: str | None) -> str:
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
+    """Where a world comes from, and what its policies say."""
+
     receipt: Receipt
     seal: Seal
     scenario_id: str
     settings: Settings
     universe_hash: str
 
+    def grid(self) -> Grid:
+        """The scenario's time grid."""
+        return load_grid(self.receipt, self.scenario_id, self.settings.max_bucket_seconds)
 
-def _assemble(source: _Source, grid: Grid, counts: CountRows, accept_tz_cache: bool) -> World:
+
+def assemble_world(source: Source, grid: Grid, counts: CountRows, *, accept_tz_cache: bool) -> World:
+    """The world of these counts: lookup tables of their merchants, read and checked."""
     receipt = source.receipt
     merchant_ids = counts.merchant_ids
     sites = load_sites(receipt, merchant_ids)
