@@ -194,11 +194,12 @@ def test_leftovers_of_a_killed_run_are_written_over(sealed, tmp_path):
 
 def test_a_counter_word_wraps_at_two_to_the_64(sealed):
     world = load_world(sealed, "baseline_v1")
-    rows = np.arange(world.rows.arrivals.size)
+    size = world.rows.arrivals.size
     hi0 = np.full(world.tables.entities.merchant.size, 2**64 - 1, np.uint64)
-    use = FamilyUse(np.ones(rows.size, np.bool_), np.zeros(rows.size, np.int64), hi0)
+    use = FamilyUse(np.ones(size, np.bool_), np.zeros(size, np.int64), hi0)
     schema = rng_events.arrow_schema("rng_event_arrival_time_jitter")
-    events = rng_events._events(world, "arrival_time_jitter", use, rows, schema)
+    (touching,) = rng_events._touching(use, world.rows)
+    events = rng_events._events(world, "arrival_time_jitter", touching, schema)
     assert events["rng_counter_before_hi"].to_pylist() == [(2**64 - 1 + b) % 2**64 for b in world.rows.bucket.tolist()]
 
 

@@ -13,46 +13,58 @@ from numpy.typing import NDArray
 
 from contracts import arrow_schema, compact_json
 from cpu_fallback.streams import domain, length_prefixed
-from engine.report.ledger import Ledger
+from engine.report.groups import equal_groups
+from engine.report.ledger import Ledger, ScenarioLedger
 from engine.staging import writing
 from engine.world.load import World
 
 _GROUP_ROWS = 1 << 18
 
 
-def write_summary(ledger: Ledger, path: Path) -> None:
+def write_summary(ledger: ScenarioLedger, path: Path) -> None:
     """One row a count row: N, physical, virtual; ordered by (merchant, zone bytes, channel bytes, bucket)."""
-    rows = ledger.world.rows
+    schema = arrow_schema("s4_arrival_summary_5B")
+    chunks = (chunk for piece in ledger.pieces() for chunk in _summary_chunks(piece))
+    _write(path, schema, (_summary(ledger.world, schema, *columns) for columns in equal_groups(chunks, _GROUP_ROWS)))
+
+
+def _summary_chunks(piece: Ledger) -> Iterator[tuple[NDArray[np.int32], ...]]:
+    """Entity, bucket, N and virtual arrivals, some count rows at a time."""
+    rows = piece.world.rows
     # Entities are numbered by (merchant, zone, channel), so their number is the contract's leading sort key.
     order = np.lexsort((rows.bucket, rows.entity))
-    schema = arrow_schema("s4_arrival_summary_5B")
-    _write(path, schema, _summary_groups(ledger, order, schema))
-
-
-def _summary_groups(ledger: Ledger, order: NDArray[np.int64], schema: pa.Schema) -> Iterator[pa.Table]:
-    world, counts = ledger.world, ledger.world.rows.arrivals
-    entities = world.tables.entities
     for first in range(0, order.size, _GROUP_ROWS):
         row = order[first : first + _GROUP_ROWS]
-        entity = world.rows.entity[row]
-        virtual = ledger.row_totals.virtual[row]
-        yield _table(
-            world,
-            schema,
-            row.size,
-            merchant_id=pa.array(world.tables.merchants.id[entities.merchant[entity]]),
-            zone_representation=_coded(entities.zone[entity], world.tzids),
-            channel_group=_coded(entities.channel[entity], tuple(text or None for text in world.channels)),
-            bucket_index=pa.array(world.rows.bucket[row]),
-            count_N=pa.array(counts[row]),
-            count_physical=pa.array(counts[row] - virtual),
-            count_virtual=pa.array(virtual),
-        )
+        yield rows.entity[row], rows.bucket[row], rows.arrivals[row], piece.row_totals.virtual[row]
 
 
-def write_anomalies(ledger: Ledger, path: Path) -> int:
+def _summary(
+    world: World,
+    schema: pa.Schema,
+    entity: NDArray[np.int32],
+    bucket: NDArray[np.int32],
+    counts: NDArray[np.int32],
+    virtual: NDArray[np.int32],
+) -> pa.Table:
+    entities = world.tables.entities
+    return _table(
+        world,
+        schema,
+        entity.size,
+        merchant_id=pa.array(world.tables.merchants.id[entities.merchant[entity]]),
+        zone_representation=_coded(entities.zone[entity], world.tzids),
+        channel_group=_coded(entities.channel[entity], tuple(text or None for text in world.channels)),
+        bucket_index=pa.array(bucket),
+        count_N=pa.array(counts),
+        count_physical=pa.array(counts - virtual),
+        count_virtual=pa.array(virtual),
+    )
+
+
+def write_anomalies(ledger: ScenarioLedger, path: Path) -> int:
     """One row an entity and fallback that it took, ordered by anomaly_id; returns the number of rows."""
-    found = sorted(_anomalies(ledger))
+    # An entity's count rows all lie in its merchant's piece, so no anomaly is in two.
+    found = sorted(anomaly for piece in ledger.pieces() for anomaly in _anomalies(piece))
     schema = arrow_schema("s4_arrival_anomalies_5B")
     columns = list(zip(*found, strict=True)) or [(), (), (), ()]
     table = _table(

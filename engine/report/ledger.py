@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,50 @@ from engine.backend import BatchSums
 from engine.world.load import World
 
 Mask = NDArray[np.bool_]
+
+
+class ScenarioLedger(Protocol):
+    """What reports need to know of a scenario, however much of it lies in memory at once."""
+
+    @property
+    def world(self) -> World:
+        """The scenario's lookup tables and texts; its count rows may be elsewhere."""
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of all arrivals."""
+
+    @property
+    def at_start(self) -> int:
+        """Arrivals at the first microsecond of their bucket."""
+
+    @property
+    def at_end(self) -> int:
+        """Arrivals at the last microsecond of their bucket."""
+
+    @property
+    def virtual(self) -> int:
+        """Virtual arrivals."""
+
+    @property
+    def counted(self) -> int:
+        """Arrivals that the count rows ask for."""
+
+    @property
+    def count_rows(self) -> int:
+        """Count rows with N > 0."""
+
+    def buckets(self) -> NDArray[np.int32]:
+        """The buckets with arrivals, ascending."""
+
+    def fallbacks(self) -> Mapping[str, int]:
+        """Arrivals that took each fallback of LAW section 4."""
+
+    def accounting(self) -> Mapping[str, FamilyAccount]:
+        """Blocks and words per family, by LAW section 6, keyed by substream label."""
+
+    def pieces(self) -> Iterator[Ledger]:
+        """Ledgers of whole merchants, in dataset order, that together are the scenario's."""
 
 
 class Ledger:
@@ -39,6 +85,24 @@ class Ledger:
     def virtual(self) -> int:
         """Virtual arrivals."""
         return int(self.row_totals.virtual.sum(dtype=np.int64))
+
+    @property
+    def counted(self) -> int:
+        """Arrivals that the count rows ask for."""
+        return self.world.arrivals
+
+    @property
+    def count_rows(self) -> int:
+        """Count rows with N > 0."""
+        return self.world.rows.arrivals.size
+
+    def buckets(self) -> NDArray[np.int32]:
+        """The buckets with arrivals, ascending."""
+        return np.unique(self.world.rows.bucket)
+
+    def pieces(self) -> Iterator[Ledger]:
+        """The ledger itself: it holds every merchant."""
+        yield self
 
     def without_edge_table(self) -> Mask:
         """Which count rows belong to a virtual merchant that has no edge table."""

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol
+from typing import BinaryIO, Literal, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +20,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from contracts import ArrivalError, Code, arrow_schema, dataset
+from cpu_fallback.tables import Rows
 from engine.output.publish import Publication
-from engine.report.ledger import FamilyAccount, FamilyUse, Ledger
+from engine.report.groups import equal_groups
+from engine.report.ledger import FamilyAccount, FamilyUse, ScenarioLedger
 from engine.report.rng_logs import MODULE
 from engine.staging import writing
 from engine.world.load import World
@@ -32,7 +34,7 @@ _GROUP_ROWS = 1 << 18
 
 
 def write_rng_events(
-    ledger: Ledger, accounts: Mapping[str, FamilyAccount], directory: Path, file_format: EventFormat
+    ledger: ScenarioLedger, accounts: Mapping[str, FamilyAccount], directory: Path, file_format: EventFormat
 ) -> None:
     """Write one file a family to `directory`, which is made anew, its totals equal to the trace log's.
 
@@ -44,13 +46,14 @@ def write_rng_events(
         if directory.exists():
             shutil.rmtree(directory)
         directory.mkdir()
-    for label, use in ledger.uses().items():
+    for label in accounts:
         path = directory / f"{label}.{file_format}"
         schema = arrow_schema(_dataset_id(label))
         written = _Totals()
+        chunks = (chunk for piece in ledger.pieces() for chunk in _touching(piece.uses()[label], piece.world.rows))
         with writing("random-number events", path), _sink(path, schema, file_format) as sink:
-            for rows in _row_groups(use):
-                events = _events(ledger.world, label, use, rows, schema)
+            for columns in equal_groups(chunks, _GROUP_ROWS):
+                events = _events(ledger.world, label, _Touching(*columns), schema)
                 written.add(events)
                 sink.write(events)
         _check(label, written.account(), accounts[label])
@@ -72,18 +75,30 @@ def _dataset_id(label: str) -> str:
     return f"rng_event_{label}"
 
 
-def _row_groups(use: FamilyUse) -> Iterator[NDArray[np.int64]]:
+class _Touching(NamedTuple):
+    """Count rows that touch a family: their entities and buckets, word 1 of the counter, arrivals, words drawn."""
+
+    entity: NDArray[np.int32]
+    bucket: NDArray[np.int32]
+    word1: NDArray[np.uint64]
+    arrivals: NDArray[np.int32]
+    words: NDArray[np.int64]
+
+
+def _touching(use: FamilyUse, rows: Rows) -> Iterator[_Touching]:
     touching = np.flatnonzero(use.touched)
     for first in range(0, touching.size, _GROUP_ROWS):
-        yield touching[first : first + _GROUP_ROWS]
+        row = touching[first : first + _GROUP_ROWS]
+        entity, bucket = rows.entity[row], rows.bucket[row]
+        word1 = use.hi0[entity] + bucket.astype(np.uint64)
+        yield _Touching(entity, bucket, word1, rows.arrivals[row], use.words[row])
 
 
-def _events(world: World, label: str, use: FamilyUse, rows: NDArray[np.int64], schema: pa.Schema) -> pa.Table:
+def _events(world: World, label: str, rows: _Touching, schema: pa.Schema) -> pa.Table:
     """The events of these count rows (LAW section 6), columns as the contract declares them."""
-    entity, bucket = world.rows.entity[rows], world.rows.bucket[rows]
     entities, identity = world.tables.entities, world.receipt.identity
-    word1 = pa.array(use.hi0[entity] + bucket.astype(np.uint64))
-    blocks = pa.array(world.rows.arrivals[rows].astype(np.uint64))
+    word1 = pa.array(rows.word1)
+    blocks = pa.array(rows.arrivals.astype(np.uint64))
     constants: dict[str, str | int] = {
         "ts_utc": world.seal.created_utc,
         "run_id": identity.run_id,
@@ -99,14 +114,14 @@ def _events(world: World, label: str, use: FamilyUse, rows: NDArray[np.int64], s
         "rng_counter_before_hi": word1,
         "rng_counter_after_lo": blocks,
         "rng_counter_after_hi": word1,
-        "draws": pa.array(use.words[rows]).cast(pa.string()),
+        "draws": pa.array(rows.words).cast(pa.string()),
         "blocks": blocks,
-        "merchant_id": pa.array(world.tables.merchants.id[entities.merchant[entity]]),
-        "zone_representation": _coded(entities.zone[entity], world.tzids),
-        "channel_group": _coded(entities.channel[entity], world.channels),
-        "bucket_index": pa.array(bucket.astype(np.int64)),
+        "merchant_id": pa.array(world.tables.merchants.id[entities.merchant[rows.entity]]),
+        "zone_representation": _coded(entities.zone[rows.entity], world.tzids),
+        "channel_group": _coded(entities.channel[rows.entity], world.channels),
+        "bucket_index": pa.array(rows.bucket.astype(np.int64)),
     }
-    arrays = {**{name: _constant(value, rows.size) for name, value in constants.items()}, **columns}
+    arrays = {**{name: _constant(value, rows.entity.size) for name, value in constants.items()}, **columns}
     return pa.table([arrays[field.name].cast(field.type) for field in schema], schema=schema)
 
 

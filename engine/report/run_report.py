@@ -20,7 +20,7 @@ from engine.version import LAW_VERSION, version
 
 if TYPE_CHECKING:
     # Validation writes its lines with this module, and must not load what the expansion is made of.
-    from engine.report.ledger import FamilyAccount, Ledger
+    from engine.report.ledger import FamilyAccount, ScenarioLedger
 
 _LABELS = {"time": "arrival_time_jitter", "site": "arrival_site_pick", "edge": "arrival_edge_pick"}
 
@@ -49,11 +49,11 @@ def report_head(identity: Identity, scenario_id: str | None, started: str) -> di
     }
 
 
-def scenario_facts(ledger: Ledger, accounts: Mapping[str, FamilyAccount]) -> dict[str, Any]:
+def scenario_facts(ledger: ScenarioLedger, accounts: Mapping[str, FamilyAccount]) -> dict[str, Any]:
     """Every metric that follows from the scenario itself; the same for any backend, thread count or batch size."""
     world = ledger.world
-    rows, grid = world.rows, world.tables.grid
-    durations = grid.duration_us[np.unique(rows.bucket)] // np.uint64(1_000_000)
+    grid = world.tables.grid
+    durations = grid.duration_us[ledger.buckets()] // np.uint64(1_000_000)
     drawn = accounts["arrival_time_jitter"].blocks
     return {
         "n_buckets_total": int(grid.start_us.size),
@@ -65,14 +65,14 @@ def scenario_facts(ledger: Ledger, accounts: Mapping[str, FamilyAccount]) -> dic
         "max_bucket_duration": int(durations.max()) if durations.size else None,
         "n_arrivals_at_bucket_start": ledger.at_start,
         "n_arrivals_at_bucket_end_minus_epsilon": ledger.at_end,
-        "counts_match_s3": ledger.digest.rows == world.arrivals,
-        "rng_accounting_ok": drawn == world.arrivals,
+        "counts_match_s3": ledger.digest.rows == ledger.counted,
+        "rng_accounting_ok": drawn == ledger.counted,
         **{f"rng_draws_{name}": accounts[label].words for name, label in _LABELS.items()},
         **{f"rng_blocks_{name}": accounts[label].blocks for name, label in _LABELS.items()},
         "count_rows_read": world.input_rows,
         "count_rows_zero": world.zero_rows,
         "count_rows_merged": world.merged_rows,
-        "count_rows_drawn": int(rows.arrivals.size),
+        "count_rows_drawn": ledger.count_rows,
         "entities": int(world.tables.entities.merchant.size),
         "merchants": int(world.tables.merchants.id.size),
         "fallbacks": ledger.fallbacks(),
