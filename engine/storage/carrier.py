@@ -1,0 +1,101 @@
+"""Many files between a store and this machine at once, with progress, ending soon when the run does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from contracts import ArrivalError, Code
+from engine.pipeline import Cancellation, ordered
+from engine.progress import Reporter
+from engine.storage.store import Check, Object, Store, Transfer
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# Requests wait for the network far more than for a core.
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """Moves files of one store, several at once; the first failure ends all."""
+
+    store: Store
+    reporter: Reporter
+
+    def list_all(self, folders: Iterable[str]) -> list[Object]:
+        """Every file below any of the folders."""
+        return [item for found in self._each(lambda folder, _: self.store.list(folder), folders) for item in found]
+
+    def find_all(self, paths: Iterable[str]) -> list[Object]:
+        """Those of the files that are there."""
+        return [item for item in self._each(lambda path, _: self.store.stat(path), paths) if item is not None]
+
+    def download_all(self, files: Sequence[Object], root: Path) -> list[Transfer]:
+        """Copy files to the same paths below `root`. Raises IO_READ_FAILED for one that comes short."""
+
+        def fetch(item: Object, check: Check) -> Transfer:
+            # Two objects may have names that cannot both be files: `a` and `a/b`.
+            with _receiving(root / item.path):
+                found = self.store.download(item.path, root / item.path, check)
+            if found.bytes != item.bytes:
+                raise ArrivalError(
+                    Code.IO_READ_FAILED,
+                    f"{self.store.url(item.path)} had {item.bytes} bytes when it was listed, {found.bytes} came",
+                    hint="something changes it; run again when it has settled",
+                )
+            return found
+
+        self.reporter.expect("bytes", sum(item.bytes for item in files))
+        return self._each(fetch, files)
+
+    def upload_all(self, files: Sequence[tuple[Path, str]]) -> list[Transfer]:
+        """Write local files to paths of the store."""
+        self.reporter.expect("bytes", sum(path.stat().st_size for path, _ in files))
+        return self._each(lambda pair, check: self.store.upload(pair[0], pair[1], check), files)
+
+    def copy_all(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Copy files within the store."""
+        self.reporter.expect("files", len(pairs))
+
+        def copy(pair: tuple[str, str], check: Check) -> None:
+            self.store.copy(*pair)
+            check(1)
+
+        self._each(copy, pairs)
+
+    def hash_all(self, files: Sequence[Object]) -> list[Transfer]:
+        """Read files of the store and hash them."""
+        self.reporter.expect("bytes", sum(item.bytes for item in files))
+        return self._each(lambda item, check: self.store.sha256(item.path, check), files)
+
+    def delete_all(self, paths: Iterable[str]) -> None:
+        """Delete files."""
+        self._each(lambda path, _: self.store.delete(path), paths)
+
+    def _each(self, work: Callable[[T, Check], R], items: Iterable[T]) -> list[R]:
+        cancellation = Cancellation()
+
+        def check(amount: int) -> None:
+            cancellation.check()
+            self.reporter.advance(amount)
+
+        results = ordered(lambda item: work(item, check), items, _AT_ONCE, cancellation)
+        with closing(results):
+            return list(results)
+
+
+@contextmanager
+def _receiving(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as failure:
+        raise ArrivalError(
+            Code.IO_WRITE_FAILED,
+            f"cannot write {target}: {failure.strerror or failure}",
+            hint="check that the scratch directory has room (--scratch DIR names another)",
+        ) from failure

@@ -1,0 +1,107 @@
+"""One writer at a time on a run directory in a store, which has no locks.
+
+Every writer puts an object of its own into the lock's folder and only then looks who else has one there. Of two that
+come together each sees the other, so that never both go on; both may be refused. What a killed writer left behind is
+known by its process, as long as the next one starts on the same machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from contracts import ArrivalError, Code, compact_json
+from engine.documents import parse_json
+from engine.staging import FOLDER
+from engine.storage.store import Store
+
+LOCK_FOLDER = f"{FOLDER}/arrivals-lock"
+_BYTES_MAX = 4096
+_PROC = Path("/proc")
+
+
+@contextmanager
+def store_lock(store: Store) -> Iterator[None]:
+    """Hold the run directory in `store`. Raises IO_WRITE_CONFLICT, naming the holder, where another process does."""
+    ours = f"{LOCK_FOLDER}/{secrets.token_hex(8)}.json"
+    store.write_bytes(ours, compact_json(_ourselves()))
+    try:
+        for other in store.list(LOCK_FOLDER):
+            if other.path != ours:
+                _pass(store, other.path)
+        yield
+    finally:
+        # Reported is the failure that ended the work; a lock that stays is told apart by its process.
+        with suppress(ArrivalError):
+            store.delete(ours)
+
+
+def _pass(store: Store, path: str) -> None:
+    try:
+        holder = parse_json(store.read_bytes(path, _BYTES_MAX))
+    except ArrivalError:
+        if store.stat(path) is None:
+            return
+        raise
+    except ValueError:
+        holder = {}
+    if isinstance(holder, dict) and _is_gone(holder):
+        store.delete(path)
+        return
+    who = json.dumps(holder) if not isinstance(holder, dict) or "pid" not in holder else _described(holder)
+    raise ArrivalError(
+        Code.IO_WRITE_CONFLICT,
+        f"another run is writing to {store}: {who}",
+        hint=f"wait for it to end; if it was killed on another machine, delete {store.url(path)}",
+        path=store.url(path),
+    )
+
+
+def _described(holder: Mapping[str, object]) -> str:
+    return f"process {holder['pid']} on {holder.get('host')}, since {holder.get('since')}"
+
+
+def _ourselves() -> dict[str, object]:
+    return {
+        "pid": os.getpid(),
+        "process_started": _started(os.getpid()),
+        "host": socket.gethostname(),
+        "machine": _machine(),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _is_gone(holder: Mapping[str, object]) -> bool:
+    """Whether the holder ran here and has ended; False where nobody can tell."""
+    machine, pid = _machine(), holder.get("pid")
+    if not machine or holder.get("machine") != machine or not isinstance(pid, int):
+        return False
+    return _started(pid) != holder.get("process_started")
+
+
+def _machine() -> str:
+    """What process numbers are unique in: this boot of this machine, and the container; empty where unknown."""
+    try:
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        space = (_PROC / "self/ns/pid").stat().st_ino
+    except OSError:
+        return ""
+    return f"{socket.gethostname()} {boot} {space}"
+
+
+def _started(pid: int) -> int | None:
+    """When a process started, in clock ticks since the machine did; None where there is none, or nobody can tell.
+
+    Process numbers are used again; together with the start they name one process.
+    """
+    try:
+        # The second field, the command's name, may hold anything; the start is the 20th after it.
+        return int((_PROC / str(pid) / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+    except OSError:
+        return None

@@ -1,0 +1,121 @@
+"""The manifest of a scenario's arrivals in an object store: the one object whose presence is the publication."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from contracts import ArrivalError, Code, check_document, compact_json, dataset
+from contracts.identity import Identity
+from cpu_fallback.digest import Digest
+from engine.documents import parse_json
+from engine.storage.store import Store
+
+MANIFEST = "_manifest.json"
+# Some 250 bytes a part; far beyond the number of parts that any reader copes with.
+_BYTES_MAX = 256 * 2**20
+_SCHEMA = "arrival_manifest_5B"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part file beside the manifest; `arrival_digest` is of its rows alone."""
+
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+    arrival_digest: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the arrivals were made from, and by which law and engine."""
+
+    law_version: int
+    engine_version: str
+    sealed_inputs_digest: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is published of one scenario; nothing in it differs between two runs that make the same parts."""
+
+    identity: Identity
+    scenario_id: str
+    format: str
+    source: Source
+    parts: tuple[Part, ...]
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of all arrivals."""
+        return sum((Digest.parse(part.arrival_digest) for part in self.parts), Digest())
+
+    def to_bytes(self) -> bytes:
+        """The document, as it is stored."""
+        identity, digest = self.identity, self.digest
+        return compact_json(
+            {
+                "manifest_version": 1,
+                "dataset": "arrival_events_5B",
+                "manifest_fingerprint": identity.manifest_fingerprint,
+                "parameter_hash": identity.parameter_hash,
+                "seed": identity.seed,
+                "scenario_id": self.scenario_id,
+                "format": self.format,
+                "arrivals": digest.rows,
+                "arrival_digest": str(digest),
+                **asdict(self.source),
+                "parts": [asdict(part) for part in self.parts],
+            }
+        )
+
+
+def partition(identity: Identity, scenario_id: str) -> str:
+    """Where a scenario's arrivals belong, below the run directory."""
+    return dataset("arrival_events_5B").relative(identity.tokens(scenario_id=scenario_id)).rstrip("/")
+
+
+def read_manifest(store: Store, identity: Identity, scenario_id: str) -> Manifest | None:
+    """The manifest of a scenario; None where nothing is published.
+
+    Raises IO_READ_FAILED, IO_WRITE_CONFLICT for a manifest that is damaged or of something else.
+    """
+    path = f"{partition(identity, scenario_id)}/{MANIFEST}"
+    if store.stat(path) is None:
+        return None
+    where = store.url(path)
+    data = store.read_bytes(path, _BYTES_MAX)
+    try:
+        document = parse_json(data)
+    except ValueError as failure:
+        raise _damaged(where, f"is no valid JSON: {failure}") from failure
+    check_document(_SCHEMA, document, code=Code.IO_WRITE_CONFLICT, where=where)
+    manifest = _manifest(document, identity)
+    # Whatever differs when it is written again was not written by a run for this place.
+    if manifest.to_bytes() != compact_json(document) or manifest.scenario_id != scenario_id:
+        raise _damaged(where, "is of another run or scenario, or does not add up")
+    _check_names(manifest.parts, manifest.format, where)
+    return manifest
+
+
+def _manifest(document: dict[str, Any], identity: Identity) -> Manifest:
+    source = Source(document["law_version"], document["engine_version"], document["sealed_inputs_digest"])
+    parts = tuple(Part(**part) for part in document["parts"])
+    return Manifest(identity, document["scenario_id"], document["format"], source, parts)
+
+
+def _check_names(parts: Sequence[Part], file_format: str, where: str) -> None:
+    name = dataset("arrival_events_5B").part_name.removesuffix(".parquet")
+    if [part.name for part in parts] != [f"{name.format(index=n)}.{file_format}" for n in range(len(parts))]:
+        raise _damaged(where, "lists parts that are not numbered 0, 1, 2, ... in one format")
+
+
+def _damaged(where: str, problem: str) -> ArrivalError:
+    return ArrivalError(
+        Code.IO_WRITE_CONFLICT,
+        f"{where} {problem}",
+        hint="restore it, or publish again with `arrivals run URL --replace`",
+    )

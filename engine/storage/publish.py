@@ -1,0 +1,229 @@
+"""Publication in a store that cannot rename: upload, copy into place, read back, and at last one manifest.
+
+tmp/arrivals-<scenario>-<token>/     finished parts, while they are uploaded
+.../scenario_id=.../_incomplete      there while parts are put in place: without a manifest, they may be cleared away
+.../scenario_id=.../part-*           the parts
+.../scenario_id=.../_manifest.json   what is published
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from contracts import ArrivalError, Code
+from contracts.identity import Identity
+from engine.lock import STAGING
+from engine.output.publish import Outcome, Published
+from engine.staging import FOLDER
+from engine.storage.carrier import Carrier
+from engine.storage.lock import LOCK_FOLDER
+from engine.storage.manifest import MANIFEST, Manifest, Part, Source, partition, read_manifest
+from engine.storage.store import COPY_LIMIT, Object, Store, Transfer
+
+MARKER = "_incomplete"
+
+
+class Staged(NamedTuple):
+    """Parts uploaded to `folder`, and the manifest that will list them."""
+
+    folder: str
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class StorePublication:
+    """Publishes one scenario's arrivals. For the holder of the store's lock."""
+
+    carrier: Carrier
+    identity: Identity
+    scenario_id: str
+
+    @property
+    def partition(self) -> str:
+        """Where the arrivals belong."""
+        return partition(self.identity, self.scenario_id)
+
+    @property
+    def _store(self) -> Store:
+        return self.carrier.store
+
+    def refuse_certain_conflict(self, file_format: str, arrivals: int) -> None:
+        """Raise IO_WRITE_CONFLICT, before any work, for what no run of that format and size could leave as it is."""
+        standing = self._standing()
+        if standing is not None and (standing.format, standing.digest.rows) != (file_format, arrivals):
+            made = f"this run makes {arrivals} arrivals as {file_format}"
+            raise self._conflict(f"it holds {_described(standing)}; {made}")
+
+    def is_standing(self, expected: Published, *, replace: bool) -> bool:
+        """Whether these very arrivals are published; IO_WRITE_CONFLICT where others are and may not be replaced."""
+        try:
+            standing = self._standing()
+        except ArrivalError as error:
+            if not replace or error.code is not Code.IO_WRITE_CONFLICT:
+                raise
+            return False
+        if standing is None:
+            return False
+        same = (standing.format, standing.digest) == (expected.format, expected.digest)
+        if not same and not replace:
+            made = f"this run made {expected.format} arrivals with digest {expected.digest}"
+            raise self._conflict(f"it holds {_described(standing)}; {made}")
+        return same
+
+    def stage(self, directory: Path) -> Staged:
+        """Upload the part files of a directory below tmp/ of the store."""
+        paths = sorted(directory.iterdir())
+        for path in paths:
+            _refuse_large(path)
+        folder = f"{FOLDER}/{STAGING}-{self.scenario_id}-{secrets.token_hex(8)}"
+        sent = self.carrier.upload_all([(path, f"{folder}/{path.name}") for path in paths])
+        parts = tuple(_part(path, transfer) for path, transfer in zip(paths, sent, strict=True))
+        form = "parquet" if paths[0].suffix == ".parquet" else "arrow"
+        return Staged(folder, Manifest(self.identity, self.scenario_id, form, _source(paths[0]), parts))
+
+    def place(self, staged: Staged) -> bool:
+        """Copy staged parts into place and read them back; an earlier manifest is withdrawn. True if there was one.
+
+        Raises IO_WRITE_FAILED where a part is not what was uploaded; nothing is published then.
+        """
+        store, here = self._store, self.partition
+        before = {item.path.rpartition("/")[2] for item in store.list(here)}
+        store.write_bytes(f"{here}/{MARKER}", b"arrivals are being put in place; only a manifest publishes them\n")
+        store.delete(f"{here}/{MANIFEST}")
+        names = [part.name for part in staged.manifest.parts]
+        self.carrier.delete_all(f"{here}/{name}" for name in before - {MANIFEST, MARKER, *names})
+        self.carrier.copy_all([(f"{staged.folder}/{name}", f"{here}/{name}") for name in names])
+        self.verify(staged.manifest)
+        return bool(before - {MARKER})
+
+    def verify(self, manifest: Manifest) -> None:
+        """Read every part in its place; raises IO_WRITE_FAILED for one that is not what the manifest says."""
+        here = self.partition
+        files = [Object(f"{here}/{part.name}", part.bytes) for part in manifest.parts]
+        for part, found in zip(manifest.parts, self.carrier.hash_all(files), strict=True):
+            if found != Transfer(part.bytes, part.sha256):
+                raise ArrivalError(
+                    Code.IO_WRITE_FAILED,
+                    f"{self._store.url(f'{here}/{part.name}')} has {found.bytes} bytes with SHA-256 {found.sha256}; "
+                    f"{part.bytes} with {part.sha256} were written",
+                    hint="something else writes there, or the store loses data; nothing was published, run again",
+                )
+
+    def commit(self, staged: Staged) -> None:
+        """Write the manifest of parts that are in place: from now on they are published."""
+        store, here, data = self._store, self.partition, staged.manifest.to_bytes()
+        store.write_bytes(f"{here}/{MANIFEST}", data)
+        store.delete(f"{here}/{MARKER}")
+        store.delete_folder(staged.folder)
+
+    def abandon(self, staged: Staged) -> None:
+        """Take away what was put in place, as far as the store still answers; the next run sees to the rest."""
+        with suppress(ArrivalError):
+            if self._store.stat(f"{self.partition}/{MARKER}") is not None:
+                _clear(self.carrier, self.partition)
+            self._store.delete_folder(staged.folder)
+
+    def _standing(self) -> Manifest | None:
+        """The manifest, its parts all there; None where there is nothing.
+
+        Raises IO_WRITE_CONFLICT for anything else.
+        """
+        manifest = read_manifest(self._store, self.identity, self.scenario_id)
+        sizes = {item.path.rpartition("/")[2]: item.bytes for item in self._store.list(self.partition)}
+        if manifest is None:
+            if sizes:
+                raise self._conflict("it holds files and no manifest, so that no run of this engine put them there")
+            return None
+        lost = [part.name for part in manifest.parts if sizes.get(part.name) != part.bytes]
+        if lost:
+            raise self._conflict(f"its manifest lists {lost[0]}, which is not there or has another size")
+        return manifest
+
+    def _conflict(self, problem: str) -> ArrivalError:
+        return ArrivalError(
+            Code.IO_WRITE_CONFLICT,
+            f"{self._store.url(self.partition)} already exists: {problem}",
+            hint="pass --replace to put the new arrivals in its place, or move it away",
+            path=self._store.url(self.partition),
+        )
+
+
+def clear_leftovers(carrier: Carrier, identity: Identity, scenarios: Sequence[str]) -> list[str]:
+    """Remove what killed runs have left behind: staged parts, and parts put in place without a manifest; their folders.
+
+    For the holder of the store's lock: nobody else's run is under way.
+    """
+    store = carrier.store
+    cleared = []
+    for scenario_id in scenarios:
+        here = partition(identity, scenario_id)
+        if store.stat(f"{here}/{MARKER}") is not None:
+            if store.stat(f"{here}/{MANIFEST}") is not None:
+                # Killed after the publication: all that is left to do.
+                store.delete(f"{here}/{MARKER}")
+            else:
+                _clear(carrier, here)
+                cleared.append(here)
+    folders = {"/".join(item.path.split("/")[:2]) for item in store.list(FOLDER)}
+    staged = sorted(name for name in folders if name.startswith(f"{FOLDER}/{STAGING}-") and name != LOCK_FOLDER)
+    for folder in staged:
+        store.delete_folder(folder)
+    return [*cleared, *staged]
+
+
+def _clear(carrier: Carrier, here: str) -> None:
+    """Empty a partition, its marker last, so that a second interruption changes nothing."""
+    marker = f"{here}/{MARKER}"
+    carrier.delete_all(item.path for item in carrier.store.list(here) if item.path != marker)
+    carrier.store.delete(marker)
+
+
+def _part(path: Path, transfer: Transfer) -> Part:
+    from engine.output.parts import read_part_digest
+
+    digest = read_part_digest(path)
+    return Part(path.name, digest.rows, transfer.bytes, transfer.sha256, str(digest))
+
+
+def _source(path: Path) -> Source:
+    stated = part_metadata(path)
+    return Source(
+        int(stated["arrivals.law_version"]),
+        stated["arrivals.engine_version"],
+        stated["arrivals.sealed_inputs_digest"],
+    )
+
+
+def part_metadata(path: Path) -> dict[str, str]:
+    """What a part file says of itself."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if path.suffix == ".parquet":
+        metadata = pq.read_schema(path).metadata
+    else:
+        with pa.OSFile(str(path)) as source:
+            metadata = pa.ipc.open_file(source).schema.metadata
+    return {key.decode(): value.decode() for key, value in metadata.items()}
+
+
+def _refuse_large(path: Path) -> None:
+    size = path.stat().st_size
+    if size > COPY_LIMIT:
+        raise ArrivalError(
+            Code.IO_WRITE_FAILED,
+            f"{path.name} has {size} bytes; object stores copy {COPY_LIMIT} at most",
+            hint="lower --batch-arrivals: a batch is a part file",
+        )
+
+
+def _described(manifest: Manifest) -> str:
+    return f"{manifest.format} arrivals with digest {manifest.digest}"
+
+
+__all__ = ["MARKER", "Outcome", "Staged", "StorePublication", "clear_leftovers"]
