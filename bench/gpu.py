@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from gpu_kernels import device
 
 if TYPE_CHECKING:
-    from cpu_fallback.expand import Work
+    from cpu_fallback.tables import Work
     from gpu_kernels.lane import Lane
     from gpu_kernels.layout import Output, Piece
     from gpu_kernels.memory import Block
@@ -61,7 +61,7 @@ def measure_world(run_root: str, repeats: int, shape: tuple[int, int | None], pi
     """Raw milliseconds of every repeat on the first device. Raises NoDeviceError."""
     if reason := device.unusable_reason():
         raise NoDeviceError(reason)
-    from cpu_fallback.expand import Work
+    from cpu_fallback.tables import Work
     from engine.planning import plan
     from engine.world.load import load_world
     from gpu_kernels.lane import DeviceLanes, compile_kernels, open_lanes

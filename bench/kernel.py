@@ -12,7 +12,7 @@ from bench.workplace import Workplace, world_facts
 from engine import human
 
 if TYPE_CHECKING:
-    from cpu_fallback.expand import Work
+    from cpu_fallback.tables import Work
     from engine.planning import Batch, Plan
 
 # Spread over the world: merchants with many sites and merchants with few take their turn.
@@ -31,7 +31,8 @@ def measure(workplace: Workplace) -> dict[str, Any]:
 
 def time_kernel(run_root: str, threads: int, repeats: int, batches: int) -> dict[str, Any]:
     """Raw seconds of the whole kernel on one and on several threads, and of its parts alone."""
-    from cpu_fallback.expand import Work, expand_segments
+    from cpu_fallback.expand import expand_segments
+    from cpu_fallback.tables import Work
     from engine.pipeline import Cancellation, ordered
     from engine.planning import plan
     from engine.world.load import load_world
@@ -64,25 +65,17 @@ def _time_parts(work: Work, chosen: list[Batch], repeats: int) -> dict[str, Any]
     import numpy as np
 
     from bench import kernel_loops
-    from cpu_fallback.expand import _scratch, expand_segments, position_bits
+    from cpu_fallback.draw import scratch
+    from cpu_fallback.expand import position_bits
 
     arrivals = sum(batch.arrivals for batch in chosen)
-    sizes = np.diff(work.segments.arrival_start)
-    longest = int(sizes.max(initial=0))
-    scratch = _scratch(longest, int(np.diff(work.segments.row_start).max(initial=0)))
+    longest = int(np.diff(work.segments.arrival_start).max(initial=0))
+    space = scratch(longest, int(np.diff(work.segments.row_start).max(initial=0)))
     shift = np.uint64(position_bits(longest))
-    # One batch at a time: all of them expanded would not fit beside a large world.
-    made = [
-        kernel_loops.Arrivals(work, batch.rows, expand_segments(work, batch.segments).columns) for batch in chosen[:1]
-    ]
-    routed = chosen[0].arrivals
 
     def over_spans(loop: Callable[..., object]) -> dict[str, Any]:
-        seconds = repeated(lambda: [loop(work, batch.segments, shift, scratch) for batch in chosen], repeats)
+        seconds = repeated(lambda: [loop(work, batch.segments, shift, space) for batch in chosen], repeats)
         return {"values": arrivals, **seconds}
-
-    def over_arrivals(loop: Callable[..., object]) -> dict[str, Any]:
-        return {"values": routed, **repeated(lambda: [loop(work, batch) for batch in made], repeats)}
 
     words = np.empty(kernel_loops.RING + 1, np.uint64)
     blocks = repeated(lambda: kernel_loops.philox_blocks(arrivals, np.uint64(arrivals), words), repeats)
@@ -90,9 +83,6 @@ def _time_parts(work: Work, chosen: list[Batch], repeats: int) -> dict[str, Any]
         "Philox, one block": {"values": arrivals, **blocks},
         "draw times": over_spans(kernel_loops.draw),
         "draw times and sort": over_spans(kernel_loops.draw_and_sort),
-        "route": over_arrivals(kernel_loops.route_all),
-        "local time": over_arrivals(kernel_loops.clock_all),
-        "digest": over_arrivals(kernel_loops.digest_all),
     }
 
 

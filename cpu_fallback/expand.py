@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
 
 from cpu_fallback import route
+from cpu_fallback.draw import Scratch, draw_keys, scratch, sort_keys
 from cpu_fallback.jit import is_cached, njit
-from cpu_fallback.law import counter_word1, draw_offset
-from cpu_fallback.philox import philox2x64
+from cpu_fallback.law import NON_VIRTUAL
+from cpu_fallback.physical import pick_sites, store_physical
 from cpu_fallback.route import Clocks, Routed
 from cpu_fallback.tables import (
-    I64,
     NO_TABLE,
-    U64,
-    BatchTotals,
     Columns,
-    Rows,
-    RowTotals,
+    Merchants,
+    Results,
     Segments,
-    Switches,
-    Tables,
+    Work,
     empty_batch_totals,
     empty_columns,
     empty_row_totals,
 )
-from cpu_fallback.wide import mul_hi
 
 _part = njit(allocates=False, internal=True)
 _find_group_table = _part(route.find_group_table)
@@ -35,98 +28,6 @@ _route_arrival = _part(route.route_arrival)
 _local_time = _part(route.local_time)
 _row_digest = _part(route.row_digest)
 _forbidden_fallback = _part(route.forbidden_fallback)
-
-
-class Scratch(NamedTuple):
-    """Working space for the largest segment of a batch, n arrivals in m count rows."""
-
-    keys: U64  # [n]
-    scattered: U64  # [n]
-    bins: NDArray[np.uint32]  # [n]
-    fill: I64  # [n + 1]
-    owner: I64  # [n]
-    row_first: I64  # [m]
-
-
-def _scratch(arrivals: int, rows: int) -> Scratch:
-    return Scratch(
-        np.empty(arrivals, np.uint64),
-        np.empty(arrivals, np.uint64),
-        np.empty(arrivals, np.uint32),
-        np.empty(arrivals + 1, np.int64),
-        np.empty(arrivals, np.int64),
-        np.empty(rows, np.int64),
-    )
-
-
-@_part
-def _draw_keys(
-    tables: Tables, rows: Rows, first_row: np.int64, last_row: np.int64, shift: np.uint64, scratch: Scratch
-) -> np.int64:
-    """Sort keys of a segment in (row, draw) order: offset above, position below `shift` bits."""
-    keys, bins, owner, row_first = scratch.keys, scratch.bins, scratch.owner, scratch.row_first
-    total = np.int64(0)
-    for row in range(first_row, last_row):
-        total += rows.arrivals[row]
-    size = np.uint64(total)
-    bucket = rows.bucket[first_row]
-    duration = tables.grid.duration_us[bucket]
-    position = np.int64(0)
-    for row in range(first_row, last_row):
-        entity = rows.entity[row]
-        key = tables.entities.time_key[entity]
-        word1 = counter_word1(tables.entities.time_hi[entity], bucket)
-        row_first[row - first_row] = position
-        for draw in range(rows.arrivals[row]):
-            x0, _ = philox2x64(np.uint64(draw), word1, key)
-            keys[position] = (draw_offset(x0, duration) << shift) | np.uint64(position)
-            bins[position] = mul_hi(x0, size)
-            owner[position] = row
-            position += 1
-    return total
-
-
-@_part
-def _sort_keys(scratch: Scratch, size: np.int64) -> None:
-    """Ascending keys into `scratch.scattered`: n equal bins of the time word, then insertion.
-
-    Offsets are uniform, so a bin holds about one key and the insertion pass moves almost nothing. The bin is monotone
-    in the offset; keys of equal offset may start in neighbouring bins, which the insertion pass puts right.
-    """
-    keys, bins, fill, scattered = scratch.keys, scratch.bins, scratch.fill, scratch.scattered
-    fill[: size + 1] = 0
-    for i in range(size):
-        fill[bins[i] + 1] += 1
-    for i in range(size):
-        fill[i + 1] += fill[i]
-    for i in range(size):
-        at = fill[bins[i]]
-        fill[bins[i]] = at + 1
-        scattered[at] = keys[i]
-    for i in range(1, size):
-        key = scattered[i]
-        at = i
-        while at > 0 and scattered[at - 1] > key:
-            scattered[at] = scattered[at - 1]
-            at -= 1
-        scattered[at] = key
-
-
-class Work(NamedTuple):
-    """What a batch is expanded from."""
-
-    tables: Tables
-    rows: Rows
-    segments: Segments
-    switches: Switches
-
-
-class Results(NamedTuple):
-    """What a batch is expanded to."""
-
-    columns: Columns
-    row_totals: RowTotals
-    totals: BatchTotals
 
 
 @_part
@@ -146,8 +47,10 @@ def _store(
 
 
 @_part
-def _expand_segment(work: Work, segment: int, shift: np.uint64, scratch: Scratch, results: Results) -> bool:
-    """One segment, its keys sorted in `scratch`, to its place in the columns; False at a forbidden fallback."""
+def _expand_mixed(
+    work: Work, segment: int, group_table: np.int64, shift: np.uint64, space: Scratch, results: Results
+) -> bool:
+    """One segment, its keys in order, arrival by arrival to its place in the columns; False at a forbidden fallback."""
     tables, rows, segments, switches = work
     first_row = segments.row_start[segment]
     # Rows and arrivals are counted from the batch's first, which the columns start with.
@@ -156,19 +59,16 @@ def _expand_segment(work: Work, segment: int, shift: np.uint64, scratch: Scratch
     bucket = rows.bucket[first_row]
     start_us = tables.grid.start_us[bucket]
     last_offset = np.int64(tables.grid.duration_us[bucket]) - 1
-    group_table = np.int64(NO_TABLE)
-    if switches.use_group_weights:
-        merchant = tables.entities.merchant[rows.entity[first_row]]
-        group_table = _find_group_table(tables.merchants, tables.groups, merchant, tables.grid.day[bucket])
     without_group = switches.use_group_weights and group_table < 0
     low_bits = (np.uint64(1) << shift) - np.uint64(1)
     seq = segments.arrivals_before[segment]
     for i in range(segments.arrival_start[segment + 1] - segments.arrival_start[segment]):
-        position = np.int64(scratch.scattered[i] & low_bits)
-        offset = np.int64(scratch.scattered[i] >> shift)
-        row = scratch.owner[position]
+        position = np.int64(space.ordered[i] & low_bits)
+        offset = np.int64(space.ordered[i] >> shift)
+        owner = space.owner[position]
+        row = first_row + owner
         entity = rows.entity[row]
-        draw = position - scratch.row_first[row - first_row]
+        draw = position - space.row_first[owner]
         routed = _route_arrival(tables, switches.coin, entity, bucket, group_table, draw)
         is_virtual, _, primary, settlement, without_site = routed
         failure = _forbidden_fallback(switches, without_group and not is_virtual, without_site)
@@ -195,17 +95,32 @@ def _expand_segment(work: Work, segment: int, shift: np.uint64, scratch: Scratch
     return True
 
 
+@_part
+def _is_physical(merchants: Merchants, merchant: np.int32) -> bool:
+    return (
+        merchants.mode[merchant] == NON_VIRTUAL or merchants.edge_start[merchant + 1] == merchants.edge_start[merchant]
+    )
+
+
 @njit(nogil=True, allocates=False)
-def _expand(work: Work, span: tuple[int, int], shift: np.uint64, scratch: Scratch, results: Results) -> None:
-    rows, segments = work.rows, work.segments
+def _expand(work: Work, span: tuple[int, int], shift: np.uint64, space: Scratch, results: Results) -> None:
+    tables, rows, segments, switches = work
     results.totals.origin[0] = segments.row_start[span[0]]
     results.totals.origin[1] = segments.arrival_start[span[0]]
     for segment in range(span[0], span[1]):
-        size = _draw_keys(
-            work.tables, rows, segments.row_start[segment], segments.row_start[segment + 1], shift, scratch
-        )
-        _sort_keys(scratch, size)
-        if not _expand_segment(work, segment, shift, scratch, results):
+        first_row = segments.row_start[segment]
+        merchant = tables.entities.merchant[rows.entity[first_row]]
+        group_table = np.int64(NO_TABLE)
+        if switches.use_group_weights:
+            day = tables.grid.day[rows.bucket[first_row]]
+            group_table = _find_group_table(tables.merchants, tables.groups, merchant, day)
+        size = draw_keys(tables, rows, segments, segment, shift, space)
+        sort_keys(space, size)
+        physical = _is_physical(tables.merchants, merchant)
+        # A forbidden fallback is left to the other branch, which reports the first one in output order.
+        if physical and pick_sites(work, segment, group_table, space, results):
+            store_physical(work, segment, shift, space, results)
+        elif not _expand_mixed(work, segment, group_table, shift, space, results):
             return
 
 
@@ -220,8 +135,8 @@ def expand_segments(work: Work, span: tuple[int, int]) -> Results:
     row_counts = np.diff(segments.row_start[first : last + 1])
     results = Results(empty_columns(int(sizes.sum())), empty_row_totals(int(row_counts.sum())), empty_batch_totals())
     longest = int(sizes.max(initial=0))
-    scratch = _scratch(longest, int(row_counts.max(initial=0)))
-    _expand(work, span, np.uint64(position_bits(longest)), scratch, results)
+    space = scratch(longest, int(row_counts.max(initial=0)))
+    _expand(work, span, np.uint64(position_bits(longest)), space, results)
     return results
 
 

@@ -163,6 +163,23 @@ class BatchTotals(NamedTuple):
     failure: I64  # [2] what stopped the batch (0 nothing, FAILED_NO_GROUP, FAILED_NO_SITE) and its row in the batch
 
 
+class Work(NamedTuple):
+    """What batches are expanded from."""
+
+    tables: Tables
+    rows: Rows
+    segments: Segments
+    switches: Switches
+
+
+class Results(NamedTuple):
+    """What a batch is expanded to."""
+
+    columns: Columns
+    row_totals: RowTotals
+    totals: BatchTotals
+
+
 def empty_columns(size: int) -> Columns:
     """Uninitialised columns for `size` arrivals."""
     return Columns(

@@ -10,8 +10,8 @@ from typing import Literal, get_args
 
 from contracts import ArrivalError, Code
 from cpu_fallback.digest import Digest
-from cpu_fallback.expand import Results, Work, expand_segments, kernels_are_cached, load_kernel
-from cpu_fallback.tables import FAILED_NO_GROUP, Columns, RowTotals
+from cpu_fallback.expand import expand_segments, kernels_are_cached, load_kernel
+from cpu_fallback.tables import FAILED_NO_GROUP, Columns, Results, RowTotals, Work
 from engine.planning import Batch, Plan
 from engine.progress import Reporter
 from gpu_kernels import simulator

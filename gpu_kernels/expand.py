@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts import Notice
-from cpu_fallback.expand import Results, Work
 from cpu_fallback.tables import (
     U64,
     BatchTotals,
     Columns,
+    Results,
     RowTotals,
     Segments,
+    Work,
     empty_batch_totals,
     empty_columns,
     empty_row_totals,

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from contracts import ArrivalError, Code
-from cpu_fallback.expand import Work
-from cpu_fallback.tables import Columns, RowTotals, Switches, empty_columns, empty_row_totals
+from cpu_fallback.tables import Columns, Rows, RowTotals, Switches, Tables, Work, empty_columns, empty_row_totals
 from gpu_kernels.launch import draw, prepare, settle
 from gpu_kernels.layout import SUMS, Output, Piece, Resident, Spans
-from gpu_kernels.memory import Block, DeviceMemory, uploaded
+from gpu_kernels.load import RowSource, uploaded_rows
+from gpu_kernels.memory import Block, DeviceMemory, storages, uploaded, views
 from gpu_kernels.shape import LaunchShape
 from gpu_kernels.sort import ARRIVAL_BYTES
 
@@ -59,49 +59,55 @@ class Workspace:
 
 
 @dataclass(frozen=True)
+class Lookups:
+    """Tables and count rows as arrays of the device's library, for what is no kernel of ours."""
+
+    tables: Tables
+    rows: Rows
+
+
+@dataclass(frozen=True)
 class Lane:
     """One stream of a device with a workspace of its own; it expands one batch at a time."""
 
     device: DeviceLanes
     memory: DeviceMemory
     resident: Resident
+    lookups: Lookups
     workspace: Workspace
 
 
-def open_lanes(device: DeviceLanes, work: Work) -> tuple[list[Lane], int]:
-    """The device's lanes, tables and count rows uploaded once, and the most arrivals that a piece should have."""
+def open_lanes(device: DeviceLanes, work: Work, rows: RowSource = uploaded_rows) -> tuple[list[Lane], int]:
+    """The device's lanes, tables and count rows put there once, and the most arrivals that a piece should have."""
     memory = device.memories[0]
     try:
         with memory.entered():
-            resident = _resident(memory, work)
+            resident, lookups = _resident(memory, work, rows)
             if work.segments.arrivals_before.size:
                 prepare(device.shape, memory, resident)
             memory.wait()
             usable = int(memory.free_bytes() * USABLE_SHARE)
     except MemoryError as failure:
         raise out_of_memory(f"{device.label} has no memory for the tables and count rows ({failure})") from failure
-    lanes = [Lane(device, lane, resident, Workspace(lane)) for lane in device.memories]
+    lanes = [Lane(device, lane, resident, lookups, Workspace(lane)) for lane in device.memories]
     return lanes, usable // (ARRIVAL_BYTES * len(lanes))
 
 
-def _resident(memory: DeviceMemory, work: Work) -> Resident:
+def _resident(memory: DeviceMemory, work: Work, source: RowSource) -> tuple[Resident, Lookups]:
     segments = work.segments
-    arrivals = memory.upload(work.rows.arrivals)
+    rows = source(memory, work.rows)
     spans = Spans(
         row_start=memory.upload(segments.row_start).view,
         arrivals_before=memory.upload(segments.arrivals_before).view,
         arrival_start=memory.upload(segments.arrival_start).view,
-        row_arrivals=memory.running_total(arrivals).view,
+        row_arrivals=memory.running_total(rows.arrivals).view,
         shift=memory.empty(segments.arrivals_before.size + 1, np.uint8).view,
         group_table=memory.empty(segments.arrivals_before.size + 1, np.int32).view,
     )
-    # Kernels read a row's arrivals off the running total alone.
-    rows = work.rows._replace(
-        entity=memory.upload(work.rows.entity).view, bucket=memory.upload(work.rows.bucket).view, arrivals=arrivals.view
-    )
     coin, *flags = work.switches
     switches = Switches(np.uint64(coin), *map(bool, flags))
-    return Resident(uploaded(memory, work.tables), rows, spans, switches)
+    tables = uploaded(memory, work.tables)
+    return Resident(views(tables), views(rows), spans, switches), Lookups(storages(tables), storages(rows))
 
 
 def output_of(columns: list[Block], row_totals: list[Block], sums: Block) -> Output:

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from contracts import ArrivalError, Code, Notice
-from cpu_fallback.expand import Results, Work
+from cpu_fallback.tables import Results, Work
 from gpu_kernels.shape import LaunchShape
 
 __all__ = ["Simulator", "SimulatorOptions", "unusable_reason"]

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from contracts import ArrivalError, Code, Notice
-from cpu_fallback.expand import Results, Work
+from cpu_fallback.tables import Results, Work
 from gpu_kernels.expand import Expander
 from gpu_kernels.jit import SIMULATED
 from gpu_kernels.lane import STREAMS, DeviceLanes

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from contracts import ArrivalError
 from cpu_fallback.digest import Digest
-from cpu_fallback.expand import Results, Work, expand_segments
+from cpu_fallback.expand import expand_segments
+from cpu_fallback.tables import Results, Work
 from engine.assemble import Assembler
 from engine.backend import BatchResult, finish_batch
 from engine.batch_checks import check_batch

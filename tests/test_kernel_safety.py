@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from cpu_fallback import expand as kernel
-from cpu_fallback.expand import Results, Work
-from cpu_fallback.tables import empty_batch_totals, empty_columns, empty_row_totals
+from cpu_fallback.draw import scratch
+from cpu_fallback.tables import Results, Work, empty_batch_totals, empty_columns, empty_row_totals
 from engine.planning import plan
 from engine.seal import seal
 from engine.world.load import load_world
@@ -44,9 +44,9 @@ def expand_into(planned, pattern):
     results = Results(
         poisoned(empty_columns(int(sizes.sum())), pattern), empty_row_totals(int(rows.sum())), empty_batch_totals()
     )
-    scratch = poisoned(kernel._scratch(int(sizes.max()), int(rows.max())), pattern)
+    space = poisoned(scratch(int(sizes.max()), int(rows.max())), pattern)
     shift = np.uint64(kernel.position_bits(int(sizes.max())))
-    kernel._expand(work, (0, sizes.size), shift, scratch, results)
+    kernel._expand(work, (0, sizes.size), shift, space, results)
     return results
 
 

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench import kernel_loops
-from cpu_fallback.expand import Work, expand_segments
+from cpu_fallback.expand import expand_segments
 from cpu_fallback.philox import philox2x64
+from cpu_fallback.tables import Work
 from engine.assemble import Assembler
 from engine.backend import finish_batch
 from engine.batch_checks import check_batch
