@@ -59,7 +59,7 @@ def demo(directory: Path | None = None, reporter: Reporter | None = None) -> Dem
     result = run(run_root, RunOptions(), reporter)
     with reporter.phase("check"):
         checks = tuple(check_published(run_root, scenario.scenario_id) for scenario in result.scenarios)
-    merchant = _first_merchant(result.scenarios[0].path)
+    merchant = _first_merchant(Path(result.scenarios[0].path))
     return DemoResult(run_root, world.reused, result.scenarios, checks, merchant, reporter.elapsed_s - begin)
 
 

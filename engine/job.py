@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from contracts import ArrivalError, Code, Notice, check_token, dataset
 from engine.backend import Backend, BackendName, choose_backend
@@ -31,6 +31,9 @@ from engine.report.run_report import append_line, failure_facts, report_head, sc
 from engine.seal import Seal, verify_seal
 from engine.staging import staging
 from engine.world.load import World, load_world
+
+if TYPE_CHECKING:
+    from engine.storage import Shipping
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class ScenarioResult:
     parts: int
     bytes: int
     digest: str
-    path: Path
+    path: Path | str  # a URL where the run directory is in an object store
     published: Outcome
     merged_rows: int
     fallbacks: Mapping[str, int]
@@ -101,6 +104,7 @@ class _Job:
     backend: Backend
     options: RunOptions
     reporter: Reporter
+    shipping: Shipping | None
 
     @property
     def workshop(self) -> Workshop:
@@ -108,11 +112,18 @@ class _Job:
         return Workshop(self.backend, threads, self.options.format, self.reporter)
 
 
-def run(run_root: Path | str, options: RunOptions | None = None, reporter: Reporter | None = None) -> RunResult:
+def run(
+    run_root: Path | str,
+    options: RunOptions | None = None,
+    reporter: Reporter | None = None,
+    *,
+    shipping: Shipping | None = None,
+) -> RunResult:
     """Check the seal, expand every scenario asked for (default: all), publish, report.
 
     Each scenario is published whole by rename; a failure leaves earlier publications as they were. Any failure but
-    an interruption is also a FAIL line of the run report. Raises ArrivalError.
+    an interruption is also a FAIL line of the run report. `shipping`: of the `engine.storage.run_directory` whose
+    working copy `run_root` is. Raises ArrivalError.
     """
     options, reporter = options or RunOptions(), reporter or Reporter()
     receipt = read_receipt(Path(run_root))
@@ -121,7 +132,7 @@ def run(run_root: Path | str, options: RunOptions | None = None, reporter: Repor
         with heard_interrupts(), run_lock(receipt.run_root):
             for name in () if options.resume else clear_leftovers(receipt.run_root):
                 reporter.message(f"removed {name}, which a killed run had left behind")
-            return _run(receipt, options, reporter)
+            return _run(receipt, options, reporter, shipping)
     except Exception as failure:
         error = failure if isinstance(failure, ArrivalError) else _unexpected(failure)
         line = {**report_head(receipt.identity, _scenario_of(error), started), **failure_facts(error)}
@@ -152,7 +163,7 @@ def _scenario_of(error: ArrivalError) -> str | None:
     return scenario if isinstance(scenario, str) else None
 
 
-def _run(receipt: Receipt, options: RunOptions, reporter: Reporter) -> RunResult:
+def _run(receipt: Receipt, options: RunOptions, reporter: Reporter, shipping: Shipping | None) -> RunResult:
     for scenario_id in options.scenarios:
         check_token("scenario_id", scenario_id)
     backend = choose_backend(options.backend)
@@ -170,7 +181,7 @@ def _run(receipt: Receipt, options: RunOptions, reporter: Reporter) -> RunResult
             hint="name scenarios that were sealed, or leave --scenario out for all of them",
             scenarios=list(seal.scenario_set),
         )
-    job = _Job(receipt, seal, backend, options, reporter)
+    job = _Job(receipt, seal, backend, options, reporter, shipping)
     wanted = dict.fromkeys(options.scenarios or seal.scenario_set)
     results = [_run_scenario(job, scenario_id) for scenario_id in wanted]
     return RunResult(tuple(results), backend.name)
@@ -214,6 +225,8 @@ def _expand_and_publish(job: _Job, scenario_id: str, staged: Path, *, resume: bo
         check_memory(batches, job.workshop.threads)
     if not options.replace:
         refuse_certain_conflict(_place(world, "arrival_events_5B"), options.format, batches.arrivals)
+    if job.shipping:
+        job.shipping.prepare(world, options.format, batches.arrivals, replace=options.replace)
     made = produce_parts(job.workshop, batches, staged, resume=resume)
     ledger, parts = made.ledger, made.parts
     accounts = ledger.accounting()
@@ -226,6 +239,8 @@ def _expand_and_publish(job: _Job, scenario_id: str, staged: Path, *, resume: bo
         with reporter.phase("publish"):
             outcome = _publish(job, output, ledger, staged)
             update_rng_logs(world, accounts, utc_now(), staged)
+            if job.shipping:
+                outcome = _ship(job, job.shipping, ledger)
         seconds = time.perf_counter() - begin
         phases = {name: spent - before.get(name, 0.0) for name, spent in reporter.phases.items()}
         result = ScenarioResult(
@@ -236,7 +251,7 @@ def _expand_and_publish(job: _Job, scenario_id: str, staged: Path, *, resume: bo
             parts=len(parts),
             bytes=sum(part.bytes for part in parts),
             digest=str(ledger.digest),
-            path=_place(world, "arrival_events_5B"),
+            path=_shown(job, _place(world, "arrival_events_5B")),
             published=outcome,
             merged_rows=world.merged_rows,
             fallbacks=ledger.fallbacks(),
@@ -266,6 +281,16 @@ def _publish(job: _Job, output: Publication, ledger: Ledger, staged: Path) -> Ou
     if job.options.rng_events != "none" or outcome == "replaced":
         publish_rng_events(output, world, staged / "rng_events", job.options.rng_events)
     return outcome
+
+
+def _ship(job: _Job, shipping: Shipping, ledger: Ledger) -> Outcome:
+    options = job.options
+    made = Published(options.format, ledger.digest)
+    return shipping.publish(ledger.world, made, replace=options.replace, rng_events=options.rng_events != "none")
+
+
+def _shown(job: _Job, path: Path) -> Path | str:
+    return job.shipping.url_of(path) if job.shipping else path
 
 
 def _place(world: World, dataset_id: str) -> Path:

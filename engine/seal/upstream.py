@@ -207,6 +207,23 @@ def _judge(segment: str, places: _Places, receipt: Receipt) -> tuple[str, str, s
     return PASS, digest, ""
 
 
+def members_by_run_root(receipt: Receipt) -> Iterator[str]:
+    """The paths below the run root that bundle indexes name, as they are written; none of an index that is broken.
+
+    For whoever has to fetch them before the bundles are checked.
+    """
+    for segment, law in _LAWS.items():
+        places = _places(segment, receipt)
+        if not (law.from_run_root or law.over_hashes) or not places.index.is_file():
+            continue
+        try:
+            index = parse_json(places.index.read_bytes())
+            entries = _entries(index, law)
+        except (ValueError, TypeError, KeyError, AttributeError, _BundleError):
+            continue
+        yield from (str(entry.get("path")) for entry in entries)
+
+
 def check_upstream(receipt: Receipt) -> Iterator[Upstream]:
     """How each segment stands for this run's manifest_fingerprint, in the order of `SEGMENTS`.
 

@@ -1,12 +1,42 @@
 """Run directories in object stores: s3://, gs://, and file:// or plain paths as their local twin.
 
-open_store(url)          a Store: list, read, upload, copy, delete below one place; picklable
-published_parts(place)   what readers of published arrivals are to read
+open_store(url)            a Store: list, read, upload, copy, delete below one place; picklable
+published_parts(place, s)  what readers of the arrivals of a scenario are to read
+run_directory(place, r)    a run directory to work on, wherever it lies
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from engine.storage.store import Object, Store, Transfer, open_store
 from engine.storage.url import Place, StoreUrl, is_url, parse_place
 
-__all__ = ["Object", "Place", "Store", "StoreUrl", "Transfer", "is_url", "open_store", "parse_place"]
+if TYPE_CHECKING:
+    from engine.storage.directory import RunDirectory, Shipping, published_parts, run_directory
+
+__all__ = [
+    "Object",
+    "Place",
+    "RunDirectory",
+    "Shipping",
+    "Store",
+    "StoreUrl",
+    "Transfer",
+    "is_url",
+    "open_store",
+    "parse_place",
+    "published_parts",
+    "run_directory",
+]
+
+# They load what a run is made of, which the command line's parsing of a URL must not.
+_LATE = frozenset({"RunDirectory", "Shipping", "published_parts", "run_directory"})
+
+
+def __getattr__(name: str) -> object:
+    if name in _LATE:
+        from engine.storage import directory
+
+        return getattr(directory, name)
+    raise AttributeError(f"module 'engine.storage' has no attribute {name!r}")

@@ -101,7 +101,8 @@ def _started(pid: int) -> int | None:
     Process numbers are used again; together with the start they name one process.
     """
     try:
-        # The second field, the command's name, may hold anything; the start is the 20th after it.
-        return int((_PROC / str(pid) / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+        # The second field, the command's name, may hold anything; the state and the start come 1st and 20th after it.
+        fields = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
+    return None if fields[0] in "ZX" else int(fields[19])

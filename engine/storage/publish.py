@@ -9,7 +9,6 @@ tmp/arrivals-<scenario>-<token>/     finished parts, while they are uploaded
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import NamedTuple
 from contracts import ArrivalError, Code
 from contracts.identity import Identity
 from engine.lock import STAGING
-from engine.output.publish import Outcome, Published
+from engine.output.publish import Published
 from engine.staging import FOLDER
 from engine.storage.carrier import Carrier
 from engine.storage.lock import LOCK_FOLDER
@@ -52,6 +51,18 @@ class StorePublication:
     def _store(self) -> Store:
         return self.carrier.store
 
+    def clear_leftover(self) -> bool:
+        """Remove what a killed run had put in place without publishing it; whether there was anything."""
+        store, here = self._store, self.partition
+        if store.stat(f"{here}/{MARKER}") is None:
+            return False
+        if store.stat(f"{here}/{MANIFEST}") is not None:
+            # Killed after the publication: this is all that is left to do.
+            store.delete(f"{here}/{MARKER}")
+            return False
+        _clear(self.carrier, here)
+        return True
+
     def refuse_certain_conflict(self, file_format: str, arrivals: int) -> None:
         """Raise IO_WRITE_CONFLICT, before any work, for what no run of that format and size could leave as it is."""
         standing = self._standing()
@@ -81,7 +92,12 @@ class StorePublication:
         for path in paths:
             _refuse_large(path)
         folder = f"{FOLDER}/{STAGING}-{self.scenario_id}-{secrets.token_hex(8)}"
-        sent = self.carrier.upload_all([(path, f"{folder}/{path.name}") for path in paths])
+        try:
+            sent = self.carrier.upload_all([(path, f"{folder}/{path.name}") for path in paths])
+        except BaseException:
+            with suppress(ArrivalError):
+                self._store.delete_folder(folder)
+            raise
         parts = tuple(_part(path, transfer) for path, transfer in zip(paths, sent, strict=True))
         form = "parquet" if paths[0].suffix == ".parquet" else "arrow"
         return Staged(folder, Manifest(self.identity, self.scenario_id, form, _source(paths[0]), parts))
@@ -92,7 +108,7 @@ class StorePublication:
         Raises IO_WRITE_FAILED where a part is not what was uploaded; nothing is published then.
         """
         store, here = self._store, self.partition
-        before = {item.path.rpartition("/")[2] for item in store.list(here)}
+        before = {item.path.removeprefix(f"{here}/") for item in store.list(here)}
         store.write_bytes(f"{here}/{MARKER}", b"arrivals are being put in place; only a manifest publishes them\n")
         store.delete(f"{here}/{MANIFEST}")
         names = [part.name for part in staged.manifest.parts]
@@ -116,16 +132,13 @@ class StorePublication:
 
     def commit(self, staged: Staged) -> None:
         """Write the manifest of parts that are in place: from now on they are published."""
-        store, here, data = self._store, self.partition, staged.manifest.to_bytes()
-        store.write_bytes(f"{here}/{MANIFEST}", data)
-        store.delete(f"{here}/{MARKER}")
-        store.delete_folder(staged.folder)
+        self._store.write_bytes(f"{self.partition}/{MANIFEST}", staged.manifest.to_bytes())
+        self.tidy(staged)
 
-    def abandon(self, staged: Staged) -> None:
-        """Take away what was put in place, as far as the store still answers; the next run sees to the rest."""
+    def tidy(self, staged: Staged) -> None:
+        """Take away what is not published, as far as the store still answers; the next run sees to the rest."""
         with suppress(ArrivalError):
-            if self._store.stat(f"{self.partition}/{MARKER}") is not None:
-                _clear(self.carrier, self.partition)
+            self.clear_leftover()
             self._store.delete_folder(staged.folder)
 
     def _standing(self) -> Manifest | None:
@@ -134,7 +147,8 @@ class StorePublication:
         Raises IO_WRITE_CONFLICT for anything else.
         """
         manifest = read_manifest(self._store, self.identity, self.scenario_id)
-        sizes = {item.path.rpartition("/")[2]: item.bytes for item in self._store.list(self.partition)}
+        here = f"{self.partition}/"
+        sizes = {item.path.removeprefix(here): item.bytes for item in self._store.list(self.partition)}
         if manifest is None:
             if sizes:
                 raise self._conflict("it holds files and no manifest, so that no run of this engine put them there")
@@ -153,27 +167,13 @@ class StorePublication:
         )
 
 
-def clear_leftovers(carrier: Carrier, identity: Identity, scenarios: Sequence[str]) -> list[str]:
-    """Remove what killed runs have left behind: staged parts, and parts put in place without a manifest; their folders.
-
-    For the holder of the store's lock: nobody else's run is under way.
-    """
-    store = carrier.store
-    cleared = []
-    for scenario_id in scenarios:
-        here = partition(identity, scenario_id)
-        if store.stat(f"{here}/{MARKER}") is not None:
-            if store.stat(f"{here}/{MANIFEST}") is not None:
-                # Killed after the publication: all that is left to do.
-                store.delete(f"{here}/{MARKER}")
-            else:
-                _clear(carrier, here)
-                cleared.append(here)
+def clear_staging(store: Store) -> list[str]:
+    """Remove the parts that killed runs had uploaded; their folders. For the holder of the store's lock."""
     folders = {"/".join(item.path.split("/")[:2]) for item in store.list(FOLDER)}
     staged = sorted(name for name in folders if name.startswith(f"{FOLDER}/{STAGING}-") and name != LOCK_FOLDER)
     for folder in staged:
         store.delete_folder(folder)
-    return [*cleared, *staged]
+    return staged
 
 
 def _clear(carrier: Carrier, here: str) -> None:
@@ -191,7 +191,7 @@ def _part(path: Path, transfer: Transfer) -> Part:
 
 
 def _source(path: Path) -> Source:
-    stated = part_metadata(path)
+    stated = _stated_by(path)
     return Source(
         int(stated["arrivals.law_version"]),
         stated["arrivals.engine_version"],
@@ -199,7 +199,7 @@ def _source(path: Path) -> Source:
     )
 
 
-def part_metadata(path: Path) -> dict[str, str]:
+def _stated_by(path: Path) -> dict[str, str]:
     """What a part file says of itself."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -224,6 +224,3 @@ def _refuse_large(path: Path) -> None:
 
 def _described(manifest: Manifest) -> str:
     return f"{manifest.format} arrivals with digest {manifest.digest}"
-
-
-__all__ = ["MARKER", "Outcome", "Staged", "StorePublication", "clear_leftovers"]

@@ -1,0 +1,167 @@
+"""A command's run directory, wherever it lies: a path is worked on in place, a URL by a working copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from contracts import ArrivalError, Code, dataset
+from engine.output.publish import Outcome, Published
+from engine.progress import Reporter
+from engine.seal.inventory import scenario_set
+from engine.storage.manifest import Manifest, partition, read_manifest
+from engine.storage.publish import StorePublication, clear_staging
+from engine.storage.store import Object, Store, open_store
+from engine.storage.url import Place, StoreUrl, parse_place
+from engine.storage.working_copy import RNG_EVENTS, WorkingCopy, fetch_receipt, working_copy
+
+if TYPE_CHECKING:
+    from engine.world.load import World
+
+
+@dataclass(frozen=True)
+class Shipping:
+    """What a run does besides, where its run directory lies in a store: publishes there, too."""
+
+    copy: WorkingCopy
+
+    def prepare(self, world: World, file_format: str, arrivals: int, *, replace: bool) -> None:
+        """Clear what killed runs left; raise IO_WRITE_CONFLICT for what this run could only be refused for."""
+        target, reporter = self._target(world.scenario_id), self.copy.carrier.reporter
+        for folder in clear_staging(self.copy.store):
+            reporter.message(f"removed {folder}, which a killed run had left behind")
+        if target.clear_leftover():
+            reporter.message(f"removed parts of {target.partition}, which a killed run had not published")
+        if not replace:
+            target.refuse_certain_conflict(file_format, arrivals)
+
+    def publish(self, world: World, made: Published, *, replace: bool, rng_events: bool) -> Outcome:
+        """Bring a scenario that is published in the copy to the store; the manifest last.
+
+        The parts of the copy are removed then, for the room they take. Raises IO_WRITE_CONFLICT, IO_WRITE_FAILED,
+        IO_READ_FAILED; nothing new is published then.
+        """
+        target, reporter = self._target(world.scenario_id), self.copy.carrier.reporter
+        with reporter.phase("upload"):
+            if target.is_standing(made, replace=replace):
+                self._withdraw_rng_events(world, rng_events)
+                return "identical"
+            events = self.copy.root / target.partition
+            staged = target.stage(events)
+        try:
+            with reporter.phase("put in place"):
+                replaced = target.place(staged)
+                self._withdraw_rng_events(world, replaced or rng_events)
+                self.copy.bring_back()
+                target.commit(staged)
+        except BaseException:
+            target.tidy(staged)
+            raise
+        for path in events.iterdir():
+            path.unlink()
+        return "replaced" if replaced else "published"
+
+    def url_of(self, path: Path) -> str:
+        """What a file of the copy is called in the store."""
+        return self.copy.url_of(path)
+
+    def _target(self, scenario_id: str) -> StorePublication:
+        return StorePublication(self.copy.carrier, self.copy.receipt.identity, scenario_id)
+
+    def _withdraw_rng_events(self, world: World, others_stand_for_nothing: bool) -> None:
+        """Delete the scenario's earlier events that this run has not written again; they were never fetched."""
+        if not others_stand_for_nothing:
+            return
+        index, root = world.seal.scenario_set.index(world.scenario_id), self.copy.root
+        for dataset_id in RNG_EVENTS:
+            part = dataset(dataset_id).part(root, self.copy.receipt.identity.tokens(), index)
+            for path in (part.with_suffix(".jsonl"), part.with_suffix(".parquet")):
+                if not path.exists():
+                    self.copy.store.delete(self.copy.path_of(path))
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run directory on this machine: the one that was named, or a working copy of it."""
+
+    root: Path
+    copy: WorkingCopy | None = None
+
+    @property
+    def shipping(self) -> Shipping | None:
+        """For `engine.job.run`."""
+        return Shipping(self.copy) if self.copy else None
+
+    def shown(self, path: Path) -> Path | str:
+        """What to call a file below `root` when speaking to people: its path, or its URL."""
+        return self.copy.url_of(path) if self.copy else path
+
+    def fetch_arrivals(self) -> None:
+        """Download what is published, for commands that read it. Raises IO_READ_FAILED for a part that is damaged."""
+        if self.copy is None:
+            return
+        copy = self.copy
+        with copy.carrier.reporter.phase("download arrivals"):
+            for scenario_id in scenario_set(copy.receipt):
+                manifest = read_manifest(copy.store, copy.receipt.identity, scenario_id)
+                if manifest is not None:
+                    _fetch_parts(copy, manifest)
+
+
+def _fetch_parts(copy: WorkingCopy, manifest: Manifest) -> None:
+    here = partition(copy.receipt.identity, manifest.scenario_id)
+    files = [Object(f"{here}/{part.name}", part.bytes) for part in manifest.parts]
+    found = copy.carrier.download_all(files, copy.root)
+    for part, item, transfer in zip(manifest.parts, files, found, strict=True):
+        if transfer.sha256 != part.sha256:
+            raise ArrivalError(
+                Code.IO_READ_FAILED,
+                f"{copy.store.url(item.path)} has SHA-256 {transfer.sha256}, its manifest says {part.sha256}",
+                hint="something has changed it; publish again with `arrivals run URL --replace`",
+            )
+
+
+@contextmanager
+def run_directory(
+    place: str | Place, reporter: Reporter, *, scratch: Path | None = None, writes: bool = True
+) -> Iterator[RunDirectory]:
+    """Open a run directory for one command: a path is taken as it is, of a URL a working copy is made and brought back.
+
+    scratch: where the copy lies, by default below the directory for temporary files. Raises what `working_copy` does.
+    """
+    place = parse_place(place)
+    if isinstance(place, Path):
+        yield RunDirectory(place)
+        return
+    with working_copy(Store(place), reporter, scratch=scratch, writes=writes) as copy:
+        yield RunDirectory(copy.root, copy)
+
+
+def published_parts(place: str | Place, scenario_id: str) -> list[str]:
+    """What to read of a scenario's arrivals, in arrival order: URLs without options, or paths for a local directory.
+
+    In a store these are the parts that the manifest lists, whatever else lies beside them. Raises IO_READ_FAILED where
+    nothing is published, IO_WRITE_CONFLICT for a damaged manifest, and what reading the run receipt raises.
+    """
+    from engine.output.reading import events_directory, part_files
+    from engine.receipt import read_receipt
+
+    place = parse_place(place)
+    if isinstance(place, StoreUrl):
+        store = open_store(place)
+        identity = fetch_receipt(store).identity
+        manifest = read_manifest(store, identity, scenario_id)
+        here = partition(identity, scenario_id)
+        found = [store.url(f"{here}/{part.name}") for part in manifest.parts] if manifest else []
+    else:
+        found = [str(path) for path in part_files(events_directory(read_receipt(place), scenario_id))]
+    if not found:
+        raise ArrivalError(
+            Code.IO_READ_FAILED,
+            f"no arrivals of scenario {scenario_id} are published in {place}",
+            hint="publish them with `arrivals run`",
+        )
+    return found

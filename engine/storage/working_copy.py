@@ -1,0 +1,236 @@
+"""A run directory of a store on this machine: what a command needs is fetched, what it made is brought back.
+
+The command itself works on files, as always; the seal check therefore hashes the very bytes that are read afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from contracts import ArrivalError, Code, dataset, datasets
+from contracts.errors import json_safe
+from contracts.identity import Identity
+from engine.progress import Reporter
+from engine.receipt import Receipt, read_receipt
+from engine.staging import FOLDER, writing
+from engine.storage.carrier import Carrier
+from engine.storage.lock import store_lock
+from engine.storage.store import Store
+from engine.storage.url import path_fault
+
+EVENTS = "arrival_events_5B"
+RNG_EVENTS = tuple(f"rng_event_{label}" for label in ("arrival_time_jitter", "arrival_site_pick", "arrival_edge_pick"))
+_RECEIPT_BYTES_MAX = 16 * 2**20
+# Each vouches for what lies beside it or was written before it: last in, first out.
+_VOUCHERS = frozenset({"_passed.flag", "s0_gate_receipt_5B.json"})
+_REPORT = "segment_state_runs"
+
+_Stamp = tuple[int, int, int]
+
+
+@dataclass
+class WorkingCopy:
+    """The files of `store` below `root`, as far as they were fetched; `receipt` is the copy's."""
+
+    carrier: Carrier
+    root: Path
+    receipt: Receipt
+    _seen: dict[str, _Stamp] = field(default_factory=dict)
+
+    @property
+    def store(self) -> Store:
+        """Where the run directory lies."""
+        return self.carrier.store
+
+    def path_of(self, path: Path) -> str:
+        """The path below the run directory of a file of the copy."""
+        return path.relative_to(self.root).as_posix()
+
+    def url_of(self, path: Path) -> str:
+        """What a file of the copy is called in the store."""
+        return self.store.url(self.path_of(path))
+
+    def fetch(self, folders: Iterable[str], paths: Iterable[str] = ()) -> None:
+        """Download everything below the folders, and those of the single files that are there."""
+        found = {item.path: item for item in self.carrier.list_all(folders)}
+        found.update((item.path, item) for item in self.carrier.find_all(paths))
+        missing = [item for item in found.values() if not (self.root / item.path).exists()]
+        self.carrier.download_all(missing, self.root)
+        self._seen = self._stamps()
+
+    def bring_back(self, wanted: Callable[[str], bool] = lambda _: True) -> None:
+        """Upload what is new or changed, delete what is gone; arrivals, which have their own way, are left alone."""
+        now, vouchers = self._stamps(), {}
+        changed = sorted(path for path, stamp in now.items() if wanted(path) and self._seen.get(path) != stamp)
+        gone = sorted(path for path in self._seen if wanted(path) and path not in now)
+        for path in self._seen:
+            folder, _, name = path.rpartition("/")
+            if name in _VOUCHERS:
+                vouchers[folder] = path
+        # A flag must not stand beside members that it was not written for.
+        withdrawn = {vouchers[folder] for folder in (path.rpartition("/")[0] for path in changed) if folder in vouchers}
+        self.carrier.delete_all(sorted(withdrawn | set(gone)))
+        members = [path for path in changed if path.rpartition("/")[2] not in _VOUCHERS]
+        last = sorted({*changed, *(path for path in withdrawn if path in now)} - set(members))
+        for group in (members, last):
+            self.carrier.upload_all([(self.root / path, path) for path in group])
+        for path in gone:
+            del self._seen[path]
+        self._seen.update((path, now[path]) for path in (*members, *last))
+
+    def bring_back_report(self) -> None:
+        """Upload the run report alone, for a run that failed."""
+        folder = _folder(dataset(_REPORT).path, self.receipt.identity)
+        self.bring_back(lambda path: path.startswith(f"{folder}/"))
+
+    def _stamps(self) -> dict[str, _Stamp]:
+        stamps = {}
+        own = (FOLDER, _folder(dataset(EVENTS).path, self.receipt.identity))
+        for folder, _, names in os.walk(self.root):
+            base = Path(folder).relative_to(self.root).as_posix()
+            if any(base == mine or base.startswith(f"{mine}/") for mine in own):
+                continue
+            for name in names:
+                found = (Path(folder) / name).stat()
+                path = name if base == "." else f"{base}/{name}"
+                stamps[path] = (found.st_mtime_ns, found.st_size, found.st_ino)
+        return stamps
+
+
+@contextmanager
+def working_copy(
+    store: Store, reporter: Reporter, *, scratch: Path | None = None, writes: bool = True
+) -> Iterator[WorkingCopy]:
+    """A copy of the control plane and the inputs of a run directory, in a private directory that is removed at the end.
+
+    Where the block reaches its end, everything that it made but arrivals is brought back; where it fails, the run
+    report is. `writes` False leaves the store alone. Errors that leave speak of the store's URLs. Raises
+    S0_GATE_MISSING_OR_INVALID where there is no run receipt, IO_READ_FAILED, IO_WRITE_FAILED, and IO_WRITE_CONFLICT
+    while another run holds the store.
+    """
+    with _scratch(scratch) as folder:
+        # read_receipt compares the directory's name with the run id, where it looks like one.
+        root = folder / _name(store)
+        root.mkdir()
+        with _speaking_of(store, root):
+            copy = WorkingCopy(Carrier(store, reporter), root, _fetch_receipt(store, root))
+            # Only now: a mistyped URL must not get a lock object.
+            with store_lock(store) if writes else nullcontext():
+                with reporter.phase("download"):
+                    _fetch_world(copy)
+                try:
+                    yield copy
+                except Exception:
+                    # The first failure is the one to report, even where the report cannot be written either.
+                    with suppress(ArrivalError):
+                        if writes:
+                            copy.bring_back_report()
+                    raise
+                if writes:
+                    with reporter.phase("upload"):
+                        copy.bring_back()
+
+
+def fetch_receipt(store: Store) -> Receipt:
+    """The run receipt alone; its `run_root` is gone. Raises as `working_copy` does."""
+    with tempfile.TemporaryDirectory(prefix="arrivals-") as folder:
+        root = Path(folder) / _name(store)
+        root.mkdir()
+        with _speaking_of(store, root):
+            return _fetch_receipt(store, root)
+
+
+def _name(store: Store) -> str:
+    return store.place.name or "world"
+
+
+@contextmanager
+def _scratch(parent: Path | None) -> Iterator[Path]:
+    with writing("a working copy", parent or Path(tempfile.gettempdir())):
+        if parent is not None:
+            parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="arrivals-", dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fetch_receipt(store: Store, root: Path) -> Receipt:
+    name = dataset("run_receipt").path
+    if store.stat(name) is None:
+        store.require()
+        raise ArrivalError(
+            Code.S0_GATE_MISSING_OR_INVALID,
+            f"{store} has no run receipt {name}",
+            hint="give the run directory itself; a world made here gets there by any program that copies directories",
+            path=store.url(name),
+        )
+    (root / name).write_bytes(store.read_bytes(name, _RECEIPT_BYTES_MAX))
+    receipt = read_receipt(root)
+    relative = [path for path in receipt.document.get("external_roots", ()) if not Path(path).is_absolute()]
+    if relative:
+        raise ArrivalError(
+            Code.S0_GATE_MISSING_OR_INVALID,
+            f"{store.url(name)}: external root {relative[0]!r} is relative, and a store has no directory above it",
+            hint="put those policies below config/ of the run directory, or name absolute directories of this machine",
+        )
+    return receipt
+
+
+def _fetch_world(copy: WorkingCopy) -> None:
+    from engine.seal.upstream import members_by_run_root
+
+    copy.fetch(_control_folders(copy.receipt.identity))
+    # Two segments' indexes name files elsewhere in the run directory.
+    named = {path for path in members_by_run_root(copy.receipt) if not path_fault(path)}
+    copy.fetch((), sorted(path for path in named if not (copy.root / path).exists()))
+
+
+def _control_folders(identity: Identity) -> list[str]:
+    """The folders of every dataset but those that a run makes in bulk, none inside another."""
+    bulk = {EVENTS, *RNG_EVENTS, "run_receipt"}
+    folders = {_folder(entry.path, identity) for entry in datasets() if entry.id not in bulk}
+    return sorted(path for path in folders if not any(path.startswith(f"{other}/") for other in folders))
+
+
+def _folder(template: str, identity: Identity) -> str:
+    """The folder of a dataset's files, up to the first token that the identity does not decide."""
+    tokens, parts = identity.tokens(), []
+    for part in template.split("/")[:-1]:
+        with suppress(KeyError):
+            parts.append(part.format_map(tokens))
+            continue
+        break
+    return "/".join(parts)
+
+
+@contextmanager
+def _speaking_of(store: Store, root: Path) -> Iterator[None]:
+    """Errors name the store's files instead of their copies, which are gone when anybody reads of them."""
+    try:
+        yield
+    except ArrivalError as error:
+        local, there = str(root), str(store)
+        if local not in f"{error.message}{error.hint}{json_safe(error.context)}":
+            raise
+        context = _replaced(json_safe(error.context), local, there)
+        message, hint = (text.replace(local, there) for text in (error.message, error.hint))
+        raise ArrivalError(error.code, message, hint=hint, **context) from error
+
+
+def _replaced(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, str):
+        return value.replace(old, new)
+    if isinstance(value, dict):
+        return {key: _replaced(item, old, new) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_replaced(item, old, new) for item in value]
+    return value
