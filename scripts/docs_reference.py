@@ -1,0 +1,233 @@
+"""Parts of the reference made from what the program itself reads: dictionary, schemas, policies, error codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from config import policy_ids, resolve_policy
+from contracts import Code, Dataset, dataset, datasets, json_schema
+from contracts.columns import Column, table_shape
+from contracts.schemas import deref
+
+ROOT = Path(__file__).parent.parent
+ERRORS = ROOT / "docs" / "reference" / "errors.yaml"
+
+SEGMENTS = {
+    "engine": "The run",
+    "5B": "5B: counts, arrivals, validation",
+    "1B": "1B: site locations",
+    "2A": "2A: time zones",
+    "2B": "2B: site weights and group weights",
+    "3A": "3A: zone allocation",
+    "3B": "3B: virtual merchants and edges",
+}
+_SIGNS = {"minimum": "≥ {}", "maximum": "≤ {}", "exclusiveMinimum": "> {}", "exclusiveMaximum": "< {}"}
+
+
+class Key(NamedTuple):
+    """One key of a document: its dotted path, its schema with references resolved, whether it must be there."""
+
+    path: str
+    schema: dict[str, Any]
+    required: bool
+
+
+def table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]] | list[tuple[str, ...]]) -> str:
+    """A Markdown table; bars within cells are escaped."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+# --------------------------------------------------------------------------- keys of documents
+
+
+def keys(name: str) -> Iterator[Key]:
+    """Every key of the object that the schema `name` describes, objects within objects included, in order."""
+    yield from _keys(json_schema(name), name, "")
+
+
+def _keys(schema: Mapping[str, Any], name: str, prefix: str) -> Iterator[Key]:
+    required = schema.get("required", ())
+    for key, body in schema.get("properties", {}).items():
+        flat, home = deref(body, name), _home(body, name)
+        path = f"{prefix}{key}"
+        yield Key(path, flat, key in required)
+        yield from _keys(flat, home, f"{path}.")
+        items = flat.get("items")
+        if isinstance(items, Mapping):
+            yield from _keys(deref(items, home), home, f"{path}[].")
+        others = flat.get("additionalProperties")
+        if isinstance(others, Mapping):
+            yield from _keys(deref(others, home), home, f"{path}.*.")
+
+
+def _home(body: Mapping[str, Any], name: str) -> str:
+    file = str(body.get("$ref", "")).partition("#")[0]
+    return file.removesuffix(".schema.json") or name
+
+
+def is_group(key: Key) -> bool:
+    """Whether the key only holds further keys."""
+    return bool(key.schema.get("properties"))
+
+
+def allowed(schema: Mapping[str, Any]) -> str:
+    """What a value may be, in words."""
+    if "const" in schema:
+        return f"always {_code(schema['const'])}"
+    if "enum" in schema:
+        return ", ".join(_code(choice) for choice in schema["enum"])
+    kind = schema.get("type", "")
+    if "anyOf" in schema:
+        return " or ".join(allowed(deref(branch, "primitives")) for branch in schema["anyOf"])
+    words = [" or ".join(kind) if isinstance(kind, list) else str(kind)]
+    words += [text.format(schema[sign]) for sign, text in _SIGNS.items() if sign in schema]
+    words += _of_items(schema)
+    return " ".join(words)
+
+
+def _of_items(schema: Mapping[str, Any]) -> list[str]:
+    items, others = schema.get("items"), schema.get("additionalProperties")
+    if isinstance(items, Mapping):
+        count = f"{schema['minItems']} x " if schema.get("minItems") == schema.get("maxItems") else ""
+        return [f"of {count}{allowed(items)}" if "properties" not in items else "of objects"]
+    if isinstance(others, Mapping) and "properties" not in others:
+        return [f"from name to {allowed(others)}"]
+    return [f"like `{schema['pattern']}`"] if "pattern" in schema else []
+
+
+def _code(value: object) -> str:
+    return f"`{json.dumps(value, ensure_ascii=False, default=_number)}`"
+
+
+def _number(value: object) -> object:
+    if not isinstance(value, Decimal):
+        raise TypeError(f"{type(value).__name__} in a policy")
+    return int(value) if value == value.to_integral_value() else float(value)
+
+
+# --------------------------------------------------------------------------- policies
+
+
+def policies_part() -> str:
+    """Every policy, key by key."""
+    parts: list[str] = []
+    for policy_id in policy_ids():
+        entry = dataset(policy_id)
+        policy = resolve_policy(policy_id)
+        parts.append(f"\n## {policy_id}\n\n{json_schema(entry.schema)['title']}.\n\n")
+        parts.append(f"`{entry.path}`, version {policy.version}. A fault in it is `{entry.on_invalid.value}`.\n\n")
+        rows = [
+            (f"`{key.path}`", _delivered(policy.document, key.path), allowed(key.schema), key.schema["description"])
+            for key in keys(entry.schema)
+            if not is_group(key)
+        ]
+        parts.append(table(("key", "as delivered", "may be", "meaning"), rows))
+    return "".join(parts)
+
+
+def _delivered(document: object, path: str) -> str:
+    # Keys may hold dots themselves (`S2.latent_vector.v1`), so the longest name that is there is taken.
+    if "[]" in path:
+        return ""
+    value = document
+    while path:
+        names = [name for name in value if path == name or path.startswith(f"{name}.")]  # type: ignore[attr-defined]
+        name = max(names, key=len)
+        value = value[name]  # type: ignore[index]
+        path = path[len(name) + 1 :]
+    return _code(value) if not isinstance(value, (dict, list)) or len(_code(value)) < 60 else f"{len(value)} entries"
+
+
+# --------------------------------------------------------------------------- contracts
+
+
+def contracts_part() -> str:
+    """Every dataset: where it lies, how it is keyed, what its columns or fields are."""
+    parts: list[str] = []
+    entries = [entry for entry in datasets() if entry.role != "policy"]
+    for segment, title in SEGMENTS.items():
+        mine = [entry for entry in entries if entry.owner_segment == segment and not _upstream_proof(entry)]
+        parts.append(f"\n## {title}\n")
+        parts += [_dataset(entry) for entry in mine]
+    proofs = [entry for entry in entries if _upstream_proof(entry)]
+    parts.append("\n## Upstream bundles\n\nRead by the seal and by validation, to see that upstream passed.\n\n")
+    parts.append(table(("dataset", "path"), [(f"`{entry.id}`", f"`{entry.path}`") for entry in proofs]))
+    return "".join(parts)
+
+
+def _upstream_proof(entry: Dataset) -> bool:
+    return entry.owner_segment != "5B" and entry.id.startswith("validation_")
+
+
+def _dataset(entry: Dataset) -> str:
+    schema = json_schema(entry.schema) if entry.schema else {}
+    facts = [
+        ("path", f"`{entry.path}{entry.part_name}`"),
+        ("format", entry.format),
+        ("primary key", ", ".join(entry.primary_key)),
+        ("order", ", ".join(entry.order)),
+        ("sealed", "yes" if entry.sealed else "no"),
+        ("must be there", "yes" if entry.status == "REQUIRED" else "no"),
+        ("a fault in it is", f"`{entry.on_invalid.value}`"),
+    ]
+    title = f"{schema['title']}.\n\n" if schema else ""
+    text = f"\n### {entry.id}\n\n{title}" + table(("", ""), [fact for fact in facts if fact[1]])
+    if schema.get("type") == "array":
+        shape = table_shape(entry.id)
+        described = schema["items"]["properties"]
+        rows = [_column(column, described[column.name]) for column in shape.columns]
+        return f"{text}\n" + table(("column", "Arrow type", "may be", "meaning"), rows)
+    if schema:
+        rows = [_field(key) for key in keys(entry.schema) if not is_group(key)]
+        return f"{text}\n" + table(("field", "may be", "meaning"), rows)
+    return text
+
+
+def _column(column: Column, body: Mapping[str, Any]) -> tuple[str, ...]:
+    words = ["null allowed"] if column.nullable else []
+    words += [] if column.required else ["may be missing"]
+    words += [", ".join(f"`{choice}`" for choice in column.choices)] if column.choices else []
+    signs = (
+        ("≥", column.minimum),
+        ("≤", column.maximum),
+        (">", column.exclusive_minimum),
+        ("<", column.exclusive_maximum),
+    )
+    words += [f"{sign} {bound}" for sign, bound in signs if bound is not None and abs(bound) < 2**63]
+    return (f"`{column.name}`", column.arrow, "; ".join(words), body.get("description", ""))
+
+
+def _field(key: Key) -> tuple[str, ...]:
+    optional = "" if key.required else "; may be missing"
+    return (f"`{key.path}`", allowed(key.schema) + optional, key.schema.get("description", ""))
+
+
+# --------------------------------------------------------------------------- error codes
+
+
+def error_entries() -> dict[str, dict[str, str]]:
+    """Cause, cure and the test that meets it, by member name of `Code`."""
+    entries: dict[str, dict[str, str]] = yaml.safe_load(ERRORS.read_text(encoding="utf-8"))
+    return entries
+
+
+def errors_part() -> str:
+    """Every error code with its cause and cure."""
+    entries = error_entries()
+    parts: list[str] = []
+    states = (("S4: making arrivals", "5B.S4."), ("S5: judging them", "5B.S5."))
+    for title, prefix in states:
+        parts.append(f"\n## {title}\n")
+        for code in Code:
+            if code.value.startswith(prefix):
+                entry = entries[code.name]
+                parts.append(f"\n### {code.value}\n\n{entry['cause']}\n\n**What to do.** {entry['cure']}\n\n")
+                parts.append(f"Met for real by `{entry['test']}`.\n")
+    return "".join(parts)
