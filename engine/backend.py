@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, get_args
 
-from contracts import ArrivalError, Code
+from contracts import ArrivalError, Code, dataset
 from cpu_fallback.digest import Digest
 from cpu_fallback.expand import expand_segments, kernels_are_cached, load_kernel
 from cpu_fallback.tables import FAILED_NO_GROUP, Columns, Results, RowTotals, Work
 from engine.planning import Batch, Plan
 from engine.progress import Reporter
-from gpu_kernels import simulator
+from engine.world.load import World
+from gpu_kernels import load, simulator
 from gpu_kernels.device import DeviceFacts, devices, unusable_reason
 
 BackendName = Literal["auto", "cpu", "cuda"]
@@ -109,13 +110,27 @@ def _work(plan: Plan) -> Work:
     return Work(plan.world.tables, plan.world.rows, plan.segments, plan.switches)
 
 
+def count_files(world: World, library: str = "cudf") -> load.CountFiles:
+    """The world's count files and entity names, for a library that reads them on a device."""
+    entities = world.tables.entities
+    names = load.EntityNames(
+        world.tables.merchants.id[entities.merchant],
+        [world.tzids[code] for code in entities.zone.tolist()],
+        [world.channels[code] for code in entities.channel.tolist()],
+        entities.merchant,
+    )
+    tokens = world.receipt.identity.tokens(scenario_id=world.scenario_id)
+    return load.CountFiles(tuple(dataset("s3_bucket_counts_5B").files(world.receipt.run_root, tokens)), names, library)
+
+
 @contextmanager
 def _open_cuda(found: tuple[DeviceFacts, ...], plan: Plan, reporter: Reporter) -> Iterator[Expander]:
     from gpu_kernels.expand import open_devices
 
+    files = count_files(plan.world) if load.reader()[0] == "cuDF" else None
     with ExitStack() as stack:
         with reporter.phase("load kernels"):
-            expander = stack.enter_context(open_devices(_work(plan), found, reporter.notice))
+            expander = stack.enter_context(open_devices(_work(plan), found, reporter.notice, files=files))
         yield lambda batch: finish_batch(plan, batch, expander.expand(batch.segments))
 
 

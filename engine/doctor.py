@@ -151,6 +151,13 @@ def _device_packages() -> Iterator[Fact]:
             yield Fact(name, "not installed", "note", advice)
 
 
+def _count_reader() -> Iterator[Fact]:
+    from gpu_kernels.load import reader
+
+    name, reason = reader()
+    yield Fact("count rows", f"for a device: {name}: {reason}")
+
+
 def _jit_cache() -> Iterator[Fact]:
     from cpu_fallback import jit
 
@@ -233,6 +240,7 @@ _GATHERERS: dict[str, Callable[[], Iterator[Fact]]] = {
     "memory": _memory,
     "CUDA": _cuda,
     "device packages": _device_packages,
+    "count rows": _count_reader,
     "JIT cache": _jit_cache,
     "tzdata": _tzdata,
     "terminal": _terminal,

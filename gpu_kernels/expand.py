@@ -24,15 +24,17 @@ from cpu_fallback.tables import (
     empty_columns,
     empty_row_totals,
 )
+from gpu_kernels.columns import Kept
 from gpu_kernels.device import DeviceFacts
 from gpu_kernels.lane import STREAMS, DeviceLanes, Lane, compile_kernels, open_lanes, out_of_memory, output_of
 from gpu_kernels.launch import run_piece
 from gpu_kernels.layout import AT_END, AT_START, FAILURE, FAILURE_CODES, LATEST, SUM_A, SUMS, Piece
-from gpu_kernels.memory import CupyMemory, DeviceMemory, device_pool
+from gpu_kernels.load import CountFiles, RowSource, device_rows, uploaded_rows
+from gpu_kernels.memory import Block, CupyMemory, DeviceMemory, device_pool
 from gpu_kernels.shape import LaunchShape
 from gpu_kernels.sort import check_key_width, cut, offset_bits
 
-__all__ = ["Expander", "open_devices"]
+__all__ = ["Expander", "OnDevice", "open_devices"]
 
 OnNotice = Callable[[Notice], None]
 
@@ -43,6 +45,14 @@ class _Host(NamedTuple):
     columns: Columns
     row_totals: RowTotals
     sums: U64
+
+
+class OnDevice(NamedTuple):
+    """A batch's columns on a device, the stream that they were computed in, and what messages call the device."""
+
+    kept: Kept
+    stream: Any
+    label: str
 
 
 class _Limit:
@@ -71,9 +81,14 @@ class Expander:
     """
 
     def __init__(
-        self, work: Work, devices: Sequence[DeviceLanes], on_notice: OnNotice, piece_arrivals: int | None = None
+        self,
+        work: Work,
+        devices: Sequence[DeviceLanes],
+        on_notice: OnNotice,
+        piece_arrivals: int | None = None,
+        rows: RowSource = uploaded_rows,
     ) -> None:
-        """Upload tables and count rows to every device.
+        """Put tables and count rows on every device, the count rows by `rows`.
 
         Batches are sorted in pieces of at most `piece_arrivals`, by default what the devices have memory for.
         Raises UNEXPECTED_INTERNAL_ERROR where tables and count rows do not fit.
@@ -85,7 +100,7 @@ class Expander:
         self._lanes: list[Lane] = []
         limits = []
         for device in devices:
-            lanes, most_arrivals = open_lanes(device, work)
+            lanes, most_arrivals = open_lanes(device, work, rows)
             limits.append(most_arrivals)
             self._lanes += lanes
         self._limit = _Limit(piece_arrivals or min(limits))
@@ -114,14 +129,37 @@ class Expander:
         When `totals.failure[0]` is not 0, the row totals do not count. A device without room makes the pieces
         smaller once, with a notice; after that raises UNEXPECTED_INTERNAL_ERROR.
         """
+        with self._lane() as lane:
+            return self._expand_on(lane, span, keep=False)
+
+    @contextmanager
+    def keeping(self, span: tuple[int, int]) -> Iterator[tuple[Results, OnDevice]]:
+        """As `expand`; while the block runs, the columns also stand on the device that they were computed on.
+
+        The block must be entered and left by the same thread, which has that device and its stream for its own.
+        """
+        with self._lane() as lane:
+            results = self._expand_on(lane, span, keep=True)
+            columns = lane.workspace.blocks(results.columns, results.columns.row.size)
+            kept = Kept(
+                lane.memory.library,
+                lane.lookups,
+                Columns(*(block.storage for block in columns)),
+                int(self._segments.row_start[span[0]]),
+                results.columns.row.size,
+            )
+            yield results, OnDevice(kept, lane.memory.stream, lane.device.label)
+
+    @contextmanager
+    def _lane(self) -> Iterator[Lane]:
         lane = self._free.get()
         try:
             with lane.memory.entered():
-                return self._expand_on(lane, span)
+                yield lane
         finally:
             self._free.put(lane)
 
-    def _expand_on(self, lane: Lane, span: tuple[int, int]) -> Results:
+    def _expand_on(self, lane: Lane, span: tuple[int, int], *, keep: bool) -> Results:
         segments = self._segments
         arrivals = int(segments.arrival_start[span[1]] - segments.arrival_start[span[0]])
         rows = int(segments.row_start[span[1]] - segments.row_start[span[0]])
@@ -130,7 +168,7 @@ class Expander:
             limit = self._limit.arrivals
             pieces = tuple(cut(segments, span, self._bits, limit))
             try:
-                _queue_pieces(lane, pieces, host)
+                _queue_pieces(lane, pieces, host, keep=keep)
                 lane.memory.wait()
                 return _results(segments, span, host)
             except MemoryError as failure:
@@ -162,24 +200,31 @@ def _largest(pieces: tuple[Piece, ...]) -> int:
     return max((int(piece.arrivals) for piece in pieces), default=0)
 
 
-def _queue_pieces(lane: Lane, pieces: tuple[Piece, ...], host: _Host) -> None:
-    """Everything from keys to copies, queued on the lane's stream without waiting for any of it."""
+def _queue_pieces(lane: Lane, pieces: tuple[Piece, ...], host: _Host, *, keep: bool) -> None:
+    """Everything from keys to copies, queued on the lane's stream without waiting for any of it.
+
+    Pieces use the same device columns one after the other, or with `keep` each its own part of them.
+    """
     memory, space, largest = lane.memory, lane.workspace, _largest(pieces)
     sums = space.block("sums", SUMS, np.uint64)
     row_totals = space.blocks(host.row_totals, host.row_totals.virtual.size)
     for block in (sums, *row_totals):
         memory.clear(block)
     keys = space.block("keys", largest, np.uint64)
-    columns = space.blocks(host.columns, largest)
-    output = output_of(columns, row_totals, sums)
+    columns = space.blocks(host.columns, host.columns.row.size if keep else largest)
     for piece in pieces:
-        run_piece(lane.device.shape, memory, lane.resident, piece, keys, output)
         place = slice(int(piece.batch_position), int(piece.batch_position + piece.arrivals))
-        for block, column in zip(columns, _arrays(host.columns), strict=True):
+        used = [_part(block, place) for block in columns] if keep and len(pieces) > 1 else columns
+        run_piece(lane.device.shape, memory, lane.resident, piece, keys, output_of(used, row_totals, sums))
+        for block, column in zip(used, _arrays(host.columns), strict=True):
             memory.copy_out(block, column[place])
     for block, total in zip(row_totals, _arrays(host.row_totals), strict=True):
         memory.copy_out(block, total)
     memory.copy_out(sums, host.sums)
+
+
+def _part(block: Block, place: slice) -> Block:
+    return Block(block.storage[place], block.view[place])
 
 
 def _arrays(group: Columns | RowTotals) -> list[NDArray[Any]]:
@@ -205,17 +250,20 @@ def open_devices(
     on_notice: OnNotice,
     shape: LaunchShape | None = None,
     piece_arrivals: int | None = None,
+    files: CountFiles | None = None,
 ) -> Iterator[Expander]:
     """An expander over the given devices; `shape` replaces each device's own, `piece_arrivals` is as for Expander.
 
-    Device memory is given back at the end. Raises ArrivalError where tables and count rows do not fit.
+    With `files`, each device reads the count rows itself. Device memory is given back at the end. Raises ArrivalError
+    where tables and count rows do not fit.
     """
     lanes = []
     for device in devices:
         pool = device_pool(device.ordinal)
         memories = tuple(CupyMemory(device.ordinal, pool) for _ in range(STREAMS))
         lanes.append(DeviceLanes(device.label, shape or LaunchShape.of_device(device.multiprocessors), memories))
-    expander = Expander(work, lanes, on_notice, piece_arrivals)
+    rows = uploaded_rows if files is None else device_rows(files, on_notice)
+    expander = Expander(work, lanes, on_notice, piece_arrivals, rows)
     try:
         expander.compile()
         yield expander

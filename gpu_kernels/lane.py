@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from contracts import ArrivalError, Code
-from cpu_fallback.tables import Columns, Rows, RowTotals, Switches, Tables, Work, empty_columns, empty_row_totals
+from cpu_fallback.tables import Columns, RowTotals, Switches, Work, empty_columns, empty_row_totals
+from gpu_kernels.columns import Lookups
 from gpu_kernels.launch import draw, prepare, settle
 from gpu_kernels.layout import SUMS, Output, Piece, Resident, Spans
 from gpu_kernels.load import RowSource, uploaded_rows
@@ -56,14 +57,6 @@ class Workspace:
     def drop(self) -> None:
         """Forget every array."""
         self._blocks.clear()
-
-
-@dataclass(frozen=True)
-class Lookups:
-    """Tables and count rows as arrays of the device's library, for what is no kernel of ours."""
-
-    tables: Tables
-    rows: Rows
 
 
 @dataclass(frozen=True)

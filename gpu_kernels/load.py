@@ -1,25 +1,33 @@
-"""Count rows read on the device, through cuDF: decoded, joined to entities, summed and ordered without the host.
+"""How a run's count rows get onto a device: uploaded from the host, or read there by cuDF.
 
-A run does not read them so: it plans on the host, so its rows are there already, checked, and uploading twelve bytes a
-row costs less than decoding the files again. This is for programs that keep their arrivals on the device. The same
-code runs on pandas, whose interface cuDF has, and is tested so; on cuDF where a device is.
+The host has read, checked and planned with the rows before any device is opened; they are the authority. Where cuDF
+is installed, it decodes the same files on the device, joins them to entity indices, sums repeated keys and orders them,
+and only sums are compared with the host's. What cuDF cannot do, or does differently, is uploaded, with a notice. The
+same code runs on pandas, whose interface cuDF has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from contracts import ArrivalError, Code
-from cpu_fallback.tables import I32, U64, Rows
+import numpy as np
 
-__all__ = ["EntityNames", "read_rows", "reader"]
+from contracts import Notice
+from cpu_fallback.tables import I32, U64, Rows
+from gpu_kernels.memory import DeviceMemory, uploaded
+
+__all__ = ["CountFiles", "EntityNames", "RowSource", "device_rows", "read_rows", "reader", "uploaded_rows"]
+
+# A run's checked count rows to the same rows as Rows of blocks of a memory, which is entered.
+RowSource = Callable[[DeviceMemory, Rows], Any]
 
 _KEY = ["merchant_id", "zone_representation", "channel_group"]
-_LAST_COUNT = 2**31 - 1
 
 
 class EntityNames(NamedTuple):
@@ -31,25 +39,89 @@ class EntityNames(NamedTuple):
     merchant: I32  # index of the merchant
 
 
-def reader() -> str:
-    """Who can read count rows on this machine: `cuDF`, or `pyarrow` on the host."""
-    return "cuDF" if find_spec("cudf") else "pyarrow"
+@dataclass(frozen=True)
+class CountFiles:
+    """Where count rows stand as Parquet; `library` names the data frame library that reads them."""
+
+    paths: tuple[Path, ...]
+    entities: EntityNames
+    library: str = "cudf"
 
 
-def read_rows(files: Sequence[Path], entities: EntityNames, frames: Any = None) -> Rows:
-    """Count rows of Parquet files in law order: N > 0, repeated keys summed, (merchant, bucket, zone, channel).
+def reader() -> tuple[str, str]:
+    """Who reads count rows for a device, `cuDF` or `pyarrow`, and why."""
+    if find_spec("cudf") is None:
+        return "pyarrow", "cuDF is not installed, so the rows that the host has read are uploaded"
+    return "cuDF", "cuDF is installed, so the files are decoded, joined and ordered on the device"
 
-    frames: the data frame library, by default cuDF; its arrays are what comes out (CuPy's for cuDF). Files are taken
-    to have passed the checks of `arrivals seal`. Raises S1_OR_S3_OUTPUT_MISSING for a row of an unknown entity or
-    sums beyond int32.
+
+def uploaded_rows(memory: DeviceMemory, rows: Rows) -> Any:
+    """The host's rows, copied: twelve bytes a row."""
+    return uploaded(memory, rows)
+
+
+def device_rows(files: CountFiles, on_notice: Callable[[Notice], None]) -> RowSource:
+    """A source that reads on the device, and where that fails uploads with the notice COUNT_READER."""
+
+    def rows_of(memory: DeviceMemory, rows: Rows) -> Any:
+        if rows.entity.size == 0:
+            return uploaded_rows(memory, rows)
+        try:
+            with memory.on_default_stream():
+                found = read_rows(files)
+            _compare(rows, found)
+            adopted: list[Any] = list(map(memory.adopt, found))
+            return Rows(*adopted)
+        except Exception as failure:  # noqa: BLE001 - a data frame library may fail in any way; the host has the rows
+            problem = f"{type(failure).__name__}: {failure}"
+        memory.release()
+        on_notice(
+            Notice(
+                "COUNT_READER",
+                f"{files.library} could not read the count rows on the device ({problem}); uploading the host's",
+                {"library": files.library, "problem": problem},
+            )
+        )
+        return uploaded_rows(memory, rows)
+
+    return rows_of
+
+
+def _compare(rows: Rows, found: Rows) -> None:
+    """Raise ValueError unless the columns have the host's types, lengths and sums; order is left to batch checks."""
+    for name, wanted, column in zip(Rows._fields, rows, found, strict=True):
+        facts = [(str(one.dtype), int(one.size), int(one.sum(dtype=np.int64))) for one in (wanted, column)]
+        if facts[0] != facts[1]:
+            raise ValueError(f"{name} is {facts[1]} as (type, rows, sum), but {facts[0]} on the host")
+
+
+def read_rows(files: CountFiles) -> Rows:
+    """Count rows of entities in law order: N > 0, repeated keys summed, (merchant, bucket, zone, channel).
+
+    The columns are arrays of the library, CuPy's for cuDF. Rows of other entities are left out. The files are taken
+    to have passed the host's checks.
     """
-    frames = frames or import_module("cudf")
+    frames = import_module(files.library)
     columns = [*_KEY, "bucket_index", "count_N"]
-    table = frames.concat([frames.read_parquet(str(path), columns=columns) for path in files], ignore_index=True)
+    # As bytes: from a path both libraries would add columns for its key=value folders.
+    tables = [frames.read_parquet(io.BytesIO(path.read_bytes()), columns=columns) for path in files.paths]
+    table = frames.concat(tables, ignore_index=True)
     table = table[table["count_N"] > 0].copy()
     for name in _KEY[1:]:
         table[name] = table[name].astype("str").fillna("")
-    known = frames.DataFrame(
+    # Files may hold any integer type; int64 joined to uint64 would be compared as float64.
+    table["merchant_id"] = table["merchant_id"].astype("uint64")
+    table["bucket_index"] = table["bucket_index"].astype("int64")
+    table["count_N"] = table["count_N"].astype("int64")
+    joined = table.merge(_known_entities(frames, files.entities), on=_KEY, how="inner")
+    # Entities are in (merchant, zone, channel) order, so their index stands for the rest of the key.
+    order = ["merchant", "bucket_index", "entity"]
+    rows = joined.groupby(order, as_index=False, sort=True)["count_N"].sum()
+    return Rows(*(rows[name].astype("int32").values for name in ("entity", "bucket_index", "count_N")))
+
+
+def _known_entities(frames: Any, entities: EntityNames) -> Any:
+    return frames.DataFrame(
         {
             "merchant_id": entities.merchant_id,
             "zone_representation": list(entities.zone),
@@ -57,21 +129,4 @@ def read_rows(files: Sequence[Path], entities: EntityNames, frames: Any = None) 
             "merchant": entities.merchant,
             "entity": range(len(entities.merchant)),
         }
-    )
-    joined = table.merge(known, on=_KEY, how="inner")
-    if len(joined) != len(table):
-        raise _refused(f"{len(table) - len(joined)} count rows belong to no known entity")
-    # Entities are in (merchant, zone, channel) order, so their index stands for the rest of the key.
-    order = ["merchant", "bucket_index", "entity"]
-    rows = joined.groupby(order, as_index=False, sort=True)["count_N"].sum()
-    if len(rows) and int(rows["count_N"].max()) > _LAST_COUNT:
-        raise _refused("repeated count rows add up to 2^31 arrivals or more")
-    return Rows(*(rows[name].astype("int32").values for name in ("entity", "bucket_index", "count_N")))
-
-
-def _refused(problem: str) -> ArrivalError:
-    return ArrivalError(
-        Code.S1_OR_S3_OUTPUT_MISSING,
-        f"s3_bucket_counts_5B: {problem}",
-        hint="the files are not those that the entities were read from; check the run's seed and fingerprint",
     )

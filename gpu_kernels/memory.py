@@ -32,6 +32,7 @@ class DeviceMemory(Protocol):
     """One stream of one device, and the memory that is used in its order."""
 
     name: str  # whose allocator it is
+    library: Any  # numpy, or a module that has its functions for these arrays
     stream: Any  # what a kernel launch takes
 
     def entered(self) -> AbstractContextManager[None]:
@@ -42,6 +43,12 @@ class DeviceMemory(Protocol):
 
     def upload(self, host: NDArray[Any]) -> Block:
         """A copy of a host array; an empty one becomes one element, so that every block has an address."""
+
+    def adopt(self, array: Any) -> Block:
+        """A copy of an array that another library made in `on_default_stream`."""
+
+    def on_default_stream(self) -> AbstractContextManager[None]:
+        """For libraries that work in the device's default stream; what they did is finished when it is left."""
 
     def empty(self, size: int, dtype: DTypeLike) -> Block:
         """An uninitialised array."""
@@ -69,15 +76,25 @@ class DeviceMemory(Protocol):
 
 
 def uploaded(memory: DeviceMemory, group: Group) -> Group:
-    """A group of host arrays as the same group of kernel arrays; scalars stay as they are."""
-    return _mapped(group, lambda array: memory.upload(array).view)
+    """A group of host arrays as the same group of blocks."""
+    return _mapped(group, np.ndarray, memory.upload)
 
 
-def _mapped(group: Group, function: Callable[[NDArray[Any]], Any]) -> Group:
+def views(group: Group) -> Group:
+    """A group of blocks as what kernels take."""
+    return _mapped(group, Block, lambda block: block.view)
+
+
+def storages(group: Group) -> Group:
+    """A group of blocks as arrays of the memory's library."""
+    return _mapped(group, Block, lambda block: block.storage)
+
+
+def _mapped(group: Group, kind: type, function: Callable[[Any], Any]) -> Group:
+    """The nested group with every element of a kind replaced by what the function makes of it."""
+
     def convert(part: Any) -> Any:
-        if isinstance(part, tuple):
-            return _mapped(part, function)
-        return function(part) if isinstance(part, np.ndarray) else part
+        return function(part) if isinstance(part, kind) else _mapped(part, kind, function)
 
     return type(group)(*map(convert, group))
 
@@ -86,6 +103,7 @@ class HostMemory:
     """The simulator's: numpy arrays, and a capacity that allocations are held to as a device would."""
 
     name = "numpy"
+    library: Any = np
     stream = 0
 
     def __init__(self, capacity_bytes: int) -> None:
@@ -106,6 +124,15 @@ class HostMemory:
         block = self.empty(max(host.size, 1), host.dtype)
         block.storage[: host.size] = host
         return block
+
+    def adopt(self, array: Any) -> Block:
+        """A copy of `array`."""
+        return self.upload(np.asarray(array))
+
+    @contextmanager
+    def on_default_stream(self) -> Iterator[None]:
+        """There is but one order here."""
+        yield
 
     def empty(self, size: int, dtype: DTypeLike) -> Block:
         """An array of poisoned bytes, so that a kernel that leaves one unwritten shows."""
@@ -172,12 +199,15 @@ def device_pool(ordinal: int) -> _Pool:
 
         pool = cupy.cuda.MemoryPool()
         return _Pool("CuPy memory pool", pool.malloc, pool.free_bytes, pool.free_all_blocks)
+    import cupy
     import rmm
     from rmm.allocators.cupy import rmm_cupy_allocator
 
-    # RMM starts out with plain cudaMalloc, which would synchronise the device; a pool chosen by others stays.
+    # RMM starts out with plain cudaMalloc, which would synchronise the device; a pool chosen by others stays. A new
+    # pool takes its memory from whichever device is current while it is made.
     if isinstance(rmm.mr.get_per_device_resource(ordinal), rmm.mr.CudaMemoryResource):
-        rmm.mr.set_per_device_resource(ordinal, rmm.mr.CudaAsyncMemoryResource())
+        with cupy.cuda.Device(ordinal):
+            rmm.mr.set_per_device_resource(ordinal, rmm.mr.CudaAsyncMemoryResource())
     return _Pool("RMM", rmm_cupy_allocator, lambda: 0, lambda: None)
 
 
@@ -194,7 +224,7 @@ class CupyMemory:
 
         self._cupy, self._cuda = cupy, cuda
         self._ordinal, self._pool = ordinal, pool
-        self.name = pool.name
+        self.name, self.library = pool.name, cupy
         with cupy.cuda.Device(ordinal), cuda.gpus[ordinal]:
             self._cupy_stream = cupy.cuda.Stream(non_blocking=True)
             # Blocking: the waiting thread sleeps, and leaves its core to the Parquet writers.
@@ -223,6 +253,20 @@ class CupyMemory:
         if host.size == 0:
             return self._block(self._cupy.zeros(1, host.dtype))
         return self._block(self._cupy.asarray(host))
+
+    def adopt(self, array: Any) -> Block:
+        """A device copy in this memory's own order and allocator."""
+        return self._block(self._cupy.array(array, copy=True))
+
+    @contextmanager
+    def on_default_stream(self) -> Iterator[None]:
+        """Make the default stream CuPy's too: cuDF mixes its own kernels there with CuPy's in CuPy's current stream.
+
+        This memory's stream does not wait for the default stream by itself.
+        """
+        with self._cupy.cuda.Stream.null:
+            yield
+        self._cupy.cuda.runtime.deviceSynchronize()
 
     def empty(self, size: int, dtype: DTypeLike) -> Block:
         """An uninitialised array."""

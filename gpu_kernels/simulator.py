@@ -19,6 +19,8 @@ from typing import Any, Self
 
 from contracts import ArrivalError, Code, Notice
 from cpu_fallback.tables import Results, Work
+from gpu_kernels.columns import DeviceColumn, Layout
+from gpu_kernels.load import CountFiles
 from gpu_kernels.shape import LaunchShape
 
 __all__ = ["Simulator", "SimulatorOptions", "unusable_reason"]
@@ -69,14 +71,25 @@ class Simulator:
             env=environment,
         )
 
-    def open(self, work: Work, options: SimulatorOptions | None = None) -> None:
-        """Take up `work`; what was opened before is let go."""
-        self._ask("open", work, options or SimulatorOptions())
+    def open(
+        self, work: Work, options: SimulatorOptions | None = None, files: CountFiles | None = None
+    ) -> tuple[Notice, ...]:
+        """Take up `work` and say what came up; what was opened before is let go.
+
+        With `files`, the pretended devices read the count rows themselves.
+        """
+        notices: tuple[Notice, ...] = self._ask("open", work, options or SimulatorOptions(), files)
+        return notices
 
     def expand(self, span: tuple[int, int]) -> tuple[Results, tuple[Notice, ...]]:
         """Segments span[0] to span[1] of the opened work, and what the expander had to say; thread-safe."""
         results, notices = self._ask("expand", span)
         return results, notices
+
+    def arranged(self, span: tuple[int, int], layout: Layout) -> list[DeviceColumn]:
+        """The columns of segments span[0] to span[1] as they stand on the pretended device, ready to be written."""
+        columns: list[DeviceColumn] = self._ask("arranged", span, layout)
+        return columns
 
     def close(self) -> None:
         """End the process."""

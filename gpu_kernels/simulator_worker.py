@@ -2,7 +2,8 @@
 
     python -P -m gpu_kernels.simulator_worker        with NUMBA_ENABLE_CUDASIM=1; see gpu_kernels.simulator
 
-Both ways carry pickles: ("open", work, options) or ("expand", span) in; ("ok", value) or ("error", exception) out.
+Both ways carry pickles: the name of a method of `_Session` and its arguments in; ("ok", value) or ("error", exception)
+out.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from typing import Any, BinaryIO
 
 from contracts import ArrivalError, Code, Notice
 from cpu_fallback.tables import Results, Work
+from gpu_kernels.columns import DeviceColumn, Layout, arranged
 from gpu_kernels.expand import Expander
 from gpu_kernels.jit import SIMULATED
 from gpu_kernels.lane import STREAMS, DeviceLanes
+from gpu_kernels.load import CountFiles, device_rows, uploaded_rows
 from gpu_kernels.memory import HostMemory
 from gpu_kernels.simulator import SimulatorOptions
 
@@ -31,8 +34,8 @@ class _Session:
         self._notices: list[Notice] = []
         self._expander: Expander | None = None
 
-    def open(self, work: Work, options: SimulatorOptions) -> None:
-        """Make an expander over pretended devices."""
+    def open(self, work: Work, options: SimulatorOptions, files: CountFiles | None) -> tuple[Notice, ...]:
+        """Make an expander over pretended devices; the notices that came up."""
         devices = [
             DeviceLanes(
                 f"simulated device {ordinal}",
@@ -41,20 +44,36 @@ class _Session:
             )
             for ordinal in range(options.devices)
         ]
-        self._expander = Expander(work, devices, self._notices.append, options.piece_arrivals)
+        rows = uploaded_rows if files is None else device_rows(files, self._notices.append)
+        self._expander = Expander(work, devices, self._notices.append, options.piece_arrivals, rows)
+        return self._news()
 
     def expand(self, span: tuple[int, int]) -> tuple[Results, tuple[Notice, ...]]:
         """Results of a span, with the notices that came up."""
+        return self._opened().expand(span), self._news()
+
+    def arranged(self, span: tuple[int, int], layout: Layout) -> list[DeviceColumn]:
+        """Columns of a span while they stand on the device."""
+        with self._opened().keeping(span) as (_, on_device):
+            return arranged(layout, on_device.kept, 0, on_device.kept.arrivals)
+
+    def _opened(self) -> Expander:
         if self._expander is None:
             raise ValueError("nothing is open")
-        results = self._expander.expand(span)
+        return self._expander
+
+    def _news(self) -> tuple[Notice, ...]:
         notices = tuple(self._notices)
         self._notices.clear()
-        return results, notices
+        return notices
 
 
 def _answer(session: _Session, request: tuple[Any, ...]) -> tuple[str, object]:
-    actions: dict[str, Callable[..., object]] = {"open": session.open, "expand": session.expand}
+    actions: dict[str, Callable[..., object]] = {
+        "open": session.open,
+        "expand": session.expand,
+        "arranged": session.arranged,
+    }
     try:
         return "ok", actions[request[0]](*request[1:])
     except ArrivalError as error:

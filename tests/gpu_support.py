@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from contracts import ArrivalError
 from cpu_fallback.digest import Digest
@@ -23,6 +24,7 @@ from engine.batch_checks import check_batch
 from engine.planning import Plan, plan
 from engine.seal import seal
 from engine.world.load import load_world
+from gpu_kernels import device
 from tests import worlds
 from tests.compare import assert_same_rows
 from tests.model import World
@@ -31,6 +33,14 @@ from tests.world_files import WrittenWorld, write_world
 
 ROOT = Path(__file__).resolve().parent.parent
 ExpandSpan = Callable[[tuple[int, int]], Results]
+
+without_device = pytest.mark.skipif(not device.unusable_reason(), reason="a device can be used here")
+
+
+def gpu(test):
+    """Mark a test as one that needs a device; where there is none it is skipped, with the reason."""
+    reason = device.unusable_reason()
+    return pytest.mark.gpu(pytest.mark.skipif(bool(reason), reason=reason)(test))
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,12 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import gpu as gpu_bench
-from contracts import ArrivalError, dataset
+from contracts import ArrivalError
 from cpu_fallback.expand import expand_segments, position_bits
 from cpu_fallback.tables import Grid, Segments
 from engine.backend import choose_backend, parity_backend
@@ -27,22 +26,13 @@ from engine.seal import seal
 from engine.synth import synthesise
 from engine.world.load import load_world
 from gpu_kernels import device
-from gpu_kernels.load import EntityNames, read_rows, reader
 from gpu_kernels.shape import MAX_THREADS, LaunchShape
 from gpu_kernels.sort import KEY_BITS, check_key_width, cut
 from tests import gpu_support as support
+from tests.gpu_support import gpu, without_device
 from tests.model import FAIL, Policy
 from tests.strategies import worlds as drawn_worlds
 from tests.worlds import small_world
-
-without_device = pytest.mark.skipif(not device.unusable_reason(), reason="a device can be used here")
-with_device = [pytest.mark.gpu, pytest.mark.skipif(bool(device.unusable_reason()), reason=device.unusable_reason())]
-
-
-def gpu(test):
-    for mark in with_device:
-        test = mark(test)
-    return test
 
 
 @pytest.fixture(scope="module")
@@ -164,49 +154,6 @@ def test_sides_of_a_parity_check():
     assert [parity_backend(name).name for name in ("cpu", "cudasim")] == ["cpu", "cudasim"]
     with pytest.raises(ValueError, match="cpu, cuda, cudasim"):
         parity_backend("auto")
-
-
-# --- Count rows by data frames ---------------------------------------------------------------------
-
-
-def entity_names(world):
-    entities = world.tables.entities
-    return EntityNames(
-        world.tables.merchants.id[entities.merchant],
-        [world.tzids[code] for code in entities.zone],
-        [world.channels[code] for code in entities.channel],
-        entities.merchant,
-    )
-
-
-def count_files(case):
-    world = case.plan.world
-    tokens = world.receipt.identity.tokens(scenario_id=world.scenario_id)
-    return dataset("s3_bucket_counts_5B").files(world.receipt.run_root, tokens)
-
-
-def test_count_rows_by_pandas_are_the_runs(small):
-    rows = read_rows(count_files(small), entity_names(small.plan.world), pd)
-    for name, column in rows._asdict().items():
-        wanted = getattr(small.plan.world.rows, name)
-        assert (column.dtype, column.tolist()) == (wanted.dtype, wanted.tolist())
-
-
-def test_count_rows_of_unknown_entities_are_refused(small):
-    names = entity_names(small.plan.world)
-    fewer = EntityNames(names.merchant_id[1:], names.zone[1:], names.channel[1:], names.merchant[1:])
-    with pytest.raises(ArrivalError, match="no known entity"):
-        read_rows(count_files(small), fewer, pd)
-
-
-@gpu
-def test_count_rows_by_cudf_are_the_runs(small):
-    if reader() != "cuDF":
-        pytest.skip("cuDF is not installed")
-    rows = read_rows(count_files(small), entity_names(small.plan.world))
-    for name, column in rows._asdict().items():
-        wanted = getattr(small.plan.world.rows, name)
-        assert (column.dtype, column.get().tolist()) == (wanted.dtype, wanted.tolist())
 
 
 # --- On a device -----------------------------------------------------------------------------------

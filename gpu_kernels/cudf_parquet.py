@@ -1,0 +1,139 @@
+"""Part files written by cuDF on the device that holds their columns.
+
+Only this module speaks to pylibcudf, the layer of cuDF that lets a caller choose stream, nullability and key-value
+metadata. What is written, and as which types, is `gpu_kernels.columns`'s; what cuDF has no switch for is put right in
+the footer (`gpu_kernels.footer`). Written against pylibcudf 26.10.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from gpu_kernels.columns import DeviceColumn, Kept, Layout, arranged
+from gpu_kernels.footer import state_instants
+
+__all__ = ["ARROW_SCHEMA_KEY", "DevicePart", "arrow_schema_text", "write_part"]
+
+# Where Arrow's readers find the schema that a file was written from: what makes texts dictionaries again.
+ARROW_SCHEMA_KEY = "ARROW:schema"
+# Parquet's LZ4 is the raw format for cuDF as for Arrow.
+_CODECS = {"lz4": "LZ4", "zstd": "ZSTD", "snappy": "SNAPPY", "none": "NONE"}
+
+
+@dataclass(frozen=True)
+class DevicePart:
+    """One part file to be written; `compression` is a name of arrival_output_policy_5B."""
+
+    path: Path
+    metadata: Mapping[str, str]
+    compression: str
+    row_group_rows: int
+
+
+def write_part(layout: Layout, kept: Kept, stream: Any, part: DevicePart) -> None:
+    """Write a batch's columns as one Parquet file of the layout's schema, in row groups of `row_group_rows`.
+
+    `stream` is the device's stream that the columns were computed in, and `kept` must stay as it is until this
+    returns. Raises MemoryError where the device has no room, OSError, and whatever pylibcudf finds wrong.
+    """
+    cudf = import_module("pylibcudf")
+    order = import_module("rmm.pylibrmm.stream").Stream(stream)
+    texts = _Texts(cudf, order)
+    writer = None
+    for first in range(0, kept.arrivals, part.row_group_rows):
+        columns = arranged(layout, kept, first, min(first + part.row_group_rows, kept.arrivals))
+        table = cudf.Table([_column(cudf, order, layout.schema, texts, column) for column in columns])
+        writer = writer or _open_writer(cudf, order, layout, part, table)
+        writer.write(table)
+    if writer is None:
+        raise ValueError("a part without arrivals is not written on a device")
+    writer.close([])
+    state_instants(part.path, dict(_instants(layout.schema)))
+
+
+def arrow_schema_text(schema: pa.Schema) -> str:
+    """The value of ARROW:schema for a file that is to be read with this schema."""
+    return base64.b64encode(schema.serialize()).decode("ascii")
+
+
+def _instants(schema: pa.Schema) -> Iterator[tuple[str, bool]]:
+    for field in schema:
+        if pa.types.is_timestamp(field.type):
+            yield field.name, field.type.tz is not None
+
+
+def _open_writer(cudf: Any, order: Any, layout: Layout, part: DevicePart, table: Any) -> Any:
+    types, parquet = cudf.io.types, cudf.io.parquet
+    metadata = types.TableInputMetadata(table)
+    for field, column in zip(layout.schema, metadata.column_metadata, strict=True):
+        column.set_name(field.name)
+        column.set_nullability(field.nullable)
+    # Row groups are the tables; the limits only keep cuDF from cutting them.
+    options = (
+        parquet.ChunkedParquetWriterOptions.builder(cudf.io.SinkInfo([str(part.path)]))
+        .metadata(metadata)
+        .key_value_metadata([{**part.metadata, ARROW_SCHEMA_KEY: arrow_schema_text(layout.schema)}])
+        .compression(getattr(types.CompressionType, _CODECS[part.compression]))
+        .stats_level(types.StatisticsFreq.STATISTICS_ROWGROUP)
+        .row_group_size_rows(part.row_group_rows)
+        .write_arrow_schema(False)
+        .build()
+    )
+    options.set_dictionary_policy(types.DictionaryPolicy.ADAPTIVE)
+    return parquet.ChunkedParquetWriter.from_options(options, order)
+
+
+class _Texts:
+    """Vocabularies as string columns on the device, uploaded once a part."""
+
+    def __init__(self, cudf: Any, order: Any) -> None:
+        self._cudf, self._order = cudf, order
+        self._columns: dict[tuple[str, ...], Any] = {}
+
+    def column(self, texts: tuple[str, ...]) -> Any:
+        if texts not in self._columns:
+            strings = pa.array(texts, pa.string())
+            self._columns[texts] = self._cudf.Column.from_arrow(strings, stream=self._order)
+        return self._columns[texts]
+
+
+def _column(cudf: Any, order: Any, schema: pa.Schema, texts: _Texts, column: DeviceColumn) -> Any:
+    if column.texts is not None:
+        return _gathered(cudf, order, texts.column(column.texts), column)
+    plain = _wrapped(cudf, _type_id(cudf, schema.field(column.name).type), column.values)
+    if column.valid is None:
+        return plain
+    mask, nulls = cudf.transform.bools_to_mask(_wrapped(cudf, cudf.TypeId.BOOL8, column.valid), order)
+    return plain.with_mask(mask, nulls) if nulls else plain
+
+
+def _gathered(cudf: Any, order: Any, vocabulary: Any, column: DeviceColumn) -> Any:
+    """Texts by code; cuDF makes a null of a code past the end (-1 would count from there)."""
+    policy = cudf.copying.OutOfBoundsPolicy
+    bounds = policy.DONT_CHECK if column.valid is None else policy.NULLIFY
+    wanted = _wrapped(cudf, cudf.TypeId.INT32, column.values)
+    (found,) = cudf.copying.gather(cudf.Table([vocabulary]), wanted, bounds, order).columns()
+    return found
+
+
+def _wrapped(cudf: Any, type_id: Any, array: Any) -> Any:
+    """A column over the array's own memory, which the column keeps alive."""
+    memory = cudf.gpumemoryview(array)
+    return cudf.Column(cudf.DataType(type_id), array.size, memory, None, 0, 0, [])
+
+
+def _type_id(cudf: Any, kind: pa.DataType) -> Any:
+    if pa.types.is_timestamp(kind):
+        return cudf.TypeId.TIMESTAMP_MICROSECONDS
+    return {
+        pa.uint64(): cudf.TypeId.UINT64,
+        pa.int64(): cudf.TypeId.INT64,
+        pa.bool_(): cudf.TypeId.BOOL8,
+    }[kind]
