@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from engine.cli.places import LOCAL
 from engine.cli.session import output_options, session_of
 
 
@@ -13,7 +14,7 @@ from engine.cli.session import output_options, session_of
     epilog="Example: arrivals demo /tmp/arrivals-demo",
     short_help="Make a small world, seal it, expand it, check it.",
 )
-@click.argument("directory", type=click.Path(path_type=Path), required=False)
+@click.argument("directory", type=LOCAL, required=False)
 @output_options
 @click.pass_context
 def command(context: click.Context, directory: Path | None) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engine import human
+from engine.cli.places import LOCAL
 from engine.cli.session import Session, output_options, session_of
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     epilog="Example: arrivals diff runs/small runs/small-again",
     short_help="Compare the arrivals of two runs row by row.",
 )
-@click.argument("a", type=click.Path(path_type=Path))
-@click.argument("b", type=click.Path(path_type=Path))
+@click.argument("a", type=LOCAL)
+@click.argument("b", type=LOCAL)
 @click.option("--scenario", metavar="ID", help="Only this one.")
 @click.option("--limit", type=click.IntRange(0), default=10, show_default=True, help="The most differing rows to show.")
 @output_options

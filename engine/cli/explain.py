@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from engine.cli.places import LOCAL
 from engine.cli.session import output_options, session_of
 
 _U64 = click.IntRange(0, 2**64 - 1)
@@ -35,7 +36,7 @@ class _Instant(click.ParamType[int]):
     epilog="Example: arrivals explain runs/small --merchant 123456789 --seq 1",
     short_help="Derive one arrival again and show how it came about.",
 )
-@click.argument("run_root", type=click.Path(path_type=Path))
+@click.argument("run_root", type=LOCAL)
 @click.option("--merchant", type=_U64, required=True, help="The merchant's id.")
 @click.option("--seq", type=click.IntRange(1), help="The arrival of this arrival_seq.")
 @click.option("--ts", type=_Instant(), metavar="INSTANT", help="The arrival at or next after 2026-03-29T01:00:00Z.")

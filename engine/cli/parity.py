@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine import human
+from engine.cli.places import LOCAL
 from engine.cli.session import Session, output_options, session_of
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     epilog="Example: arrivals parity runs/small --right cudasim --sample-batches 4",
     short_help="Compare two backends bit by bit, and time both.",
 )
-@click.argument("run_root", type=click.Path(path_type=Path))
+@click.argument("run_root", type=LOCAL)
 @click.option("--left", type=click.Choice(["cpu", "cuda", "cudasim"]), help="[default: cpu]")
 @click.option(
     "--right",

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from engine.cli.places import PLACE, open_place, scratch_option
 from engine.cli.session import output_options, session_of
+from engine.storage.url import Place
 
 
 @click.command(
     epilog="Example: arrivals seal runs/small",
     short_help="Verify every input and seal it by its SHA-256.",
 )
-@click.argument("run_root", type=click.Path(path_type=Path))
+@click.argument("run_root", type=PLACE)
+@scratch_option
 @output_options
 @click.pass_context
-def command(context: click.Context, run_root: Path) -> None:
-    """Verify every input under RUN_ROOT, then write the sealed inventory and the gate receipt.
+def command(context: click.Context, run_root: Place, scratch: Path | None) -> None:
+    """Verify every input under RUN_ROOT (a directory, a URL), then write the sealed inventory and the gate receipt.
 
     Sealing again with nothing changed writes the same bytes; with something changed it refuses and says what.
     """
@@ -27,6 +31,8 @@ def command(context: click.Context, run_root: Path) -> None:
     from engine.cli.summary import show_seal
     from engine.seal import seal
 
-    with session.reporter() as reporter:
-        result = seal(run_root, reporter)
-    show_seal(result, run_root, session)
+    with session.reporter() as reporter, open_place(run_root, reporter, scratch) as directory:
+        result = seal(directory.root, reporter)
+    gate, inventory = directory.shown(Path(result.gate_path)), directory.shown(Path(result.inventory_path))
+    given = str(run_root) if isinstance(run_root, Path) else run_root.text
+    show_seal(replace(result, gate_path=gate, inventory_path=inventory), given, session)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.cli.places import LOCAL
 from engine.cli.session import Session, session_of, set_flag
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _RATE_SECONDS = 5.0
     epilog="Example: arrivals stream runs/small --from 2026-03-29T00:00:00Z --speed 60x | head -n 5",
     short_help="Arrivals in time order, to a pipe or a local listener.",
 )
-@click.argument("run_root", type=click.Path(path_type=Path))
+@click.argument("run_root", type=LOCAL)
 @click.option("--scenario", "scenario_id", metavar="ID", help="Which one.  [default: the only one]")
 @click.option("--from", "start", metavar="TIME", help="First moment, as 2026-01-31T09:30:00Z or with an offset.")
 @click.option("--to", "end", metavar="TIME", help="First moment no more.")

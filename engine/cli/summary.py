@@ -145,7 +145,7 @@ def show_synth(result: SynthResult, session: Session) -> None:
     _commands(f"seal {shlex.quote(str(result.run_root))}")
 
 
-def show_seal(result: SealResult, run_root: Path, session: Session) -> None:
+def show_seal(result: SealResult, run_root: str, session: Session) -> None:
     """What was sealed, or that it was so before."""
     if session.json:
         emit_json(_document(result))
@@ -162,7 +162,7 @@ def show_seal(result: SealResult, run_root: Path, session: Session) -> None:
         ("inventory", str(result.inventory_path)),
         ("receipt", str(result.gate_path)),
     )
-    _commands(f"run {shlex.quote(str(run_root))}")
+    _commands(f"run {shlex.quote(run_root)}")
 
 
 def show_tz_build(result: CacheResult, session: Session) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from engine.cli.places import LOCAL
 from engine.cli.session import output_options, session_of
 
 
@@ -13,7 +14,7 @@ from engine.cli.session import output_options, session_of
     epilog="Example: arrivals synth runs/small --preset demo --seed 7 --scale 0.1",
     short_help="Write a synthetic world in the contract layout.",
 )
-@click.argument("run_root", type=click.Path(path_type=Path))
+@click.argument("run_root", type=LOCAL)
 @click.option("--preset", type=click.Choice(["demo", "reference"]), default="demo", show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=42, show_default=True, help="Fixes the world.")
 @click.option(

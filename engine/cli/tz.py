@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from engine.cli.places import LOCAL
 from engine.cli.session import output_options, session_of
 
 
@@ -15,7 +16,7 @@ def command() -> None:
 
 
 @command.command(epilog="Example: arrivals tz build runs/small", short_help="Write a correct cache.")
-@click.argument("run_root", type=click.Path(path_type=Path))
+@click.argument("run_root", type=LOCAL)
 @click.option("--zone", "zones", multiple=True, metavar="TZID", help="Only this one; may be repeated.  [default: all]")
 @click.option("--replace", is_flag=True, help="Replace a cache that differs.")
 @output_options

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from engine import human
+from engine.cli.places import PLACE, open_place, scratch_option
 from engine.cli.session import Session, output_options, session_of
+from engine.storage.url import Place
 
 if TYPE_CHECKING:
     from engine.validate.findings import Finding
@@ -37,12 +40,13 @@ _STATISTICS_SHOWN = 4
     epilog="Example: arrivals validate runs/small",
     short_help="Check every published arrival and write the validation bundle.",
 )
-@click.argument("run_root", type=click.Path(path_type=Path))
+@click.argument("run_root", type=PLACE)
 @click.option("--threads", type=click.IntRange(1), help="Part files at once.  [default: every core]")
+@scratch_option
 @output_options
 @click.pass_context
-def command(context: click.Context, run_root: Path, threads: int | None) -> None:
-    """Check every published arrival under RUN_ROOT against the sealed inputs, by code of its own.
+def command(context: click.Context, run_root: Place, threads: int | None, scratch: Path | None) -> None:
+    """Check every published arrival under RUN_ROOT (a directory, a URL) against the sealed inputs, by code of its own.
 
     Writes the validation bundle, with its passed flag only if nothing failed; the exit code is 1 otherwise. The
     bundle of a run that fails goes to a place of its own and never stands in the way of a later one.
@@ -52,9 +56,11 @@ def command(context: click.Context, run_root: Path, threads: int | None) -> None
 
     from engine.validate.job import ValidateOptions, validate
 
-    with session.reporter() as reporter:
-        result = validate(run_root, ValidateOptions(threads), reporter)
-    _show(result, session)
+    with session.reporter() as reporter, open_place(run_root, reporter, scratch) as directory:
+        directory.fetch_arrivals()
+        result = validate(directory.root, ValidateOptions(threads), reporter)
+    bundle = replace(result.bundle, folder=directory.shown(Path(result.bundle.folder)))
+    _show(replace(result, bundle=bundle), session)
     if not result.passed:
         context.exit(1)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from engine.cli.places import LOCAL
 from engine.cli.session import output_options, session_of
 
 
@@ -13,7 +14,7 @@ from engine.cli.session import output_options, session_of
     epilog="Example: arrivals verify runs/small",
     short_help="Hash the validation bundle again and say whether its flag holds.",
 )
-@click.argument("run_root", type=click.Path(path_type=Path))
+@click.argument("run_root", type=LOCAL)
 @output_options
 @click.pass_context
 def command(context: click.Context, run_root: Path) -> None:

@@ -30,8 +30,8 @@ class SealResult:
     scenario_set: tuple[str, ...]
     upstream: Mapping[str, str]
     created_utc: str
-    gate_path: Path
-    inventory_path: Path
+    gate_path: Path | str  # URLs where the run directory is in an object store
+    inventory_path: Path | str
     notices: tuple[Notice, ...]
 
 

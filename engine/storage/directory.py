@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contracts import ArrivalError, Code, dataset
-from engine.output.publish import Outcome, Published
 from engine.progress import Reporter
 from engine.seal.inventory import scenario_set
 from engine.storage.manifest import Manifest, partition, read_manifest
@@ -19,6 +18,7 @@ from engine.storage.url import Place, StoreUrl, parse_place
 from engine.storage.working_copy import RNG_EVENTS, WorkingCopy, fetch_receipt, working_copy
 
 if TYPE_CHECKING:
+    from engine.output.publish import Outcome, Published
     from engine.world.load import World
 
 

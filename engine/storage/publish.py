@@ -12,17 +12,19 @@ import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from contracts import ArrivalError, Code
 from contracts.identity import Identity
 from engine.lock import STAGING
-from engine.output.publish import Published
 from engine.staging import FOLDER
 from engine.storage.carrier import Carrier
 from engine.storage.lock import LOCK_FOLDER
 from engine.storage.manifest import MANIFEST, Manifest, Part, Source, partition, read_manifest
 from engine.storage.store import COPY_LIMIT, Object, Store, Transfer
+
+if TYPE_CHECKING:
+    from engine.output.publish import Published
 
 MARKER = "_incomplete"
 
@@ -66,7 +68,7 @@ class StorePublication:
     def refuse_certain_conflict(self, file_format: str, arrivals: int) -> None:
         """Raise IO_WRITE_CONFLICT, before any work, for what no run of that format and size could leave as it is."""
         standing = self._standing()
-        if standing is not None and (standing.format, standing.digest.rows) != (file_format, arrivals):
+        if standing is not None and (standing.format, standing.arrivals) != (file_format, arrivals):
             made = f"this run makes {arrivals} arrivals as {file_format}"
             raise self._conflict(f"it holds {_described(standing)}; {made}")
 
@@ -80,7 +82,7 @@ class StorePublication:
             return False
         if standing is None:
             return False
-        same = (standing.format, standing.digest) == (expected.format, expected.digest)
+        same = (standing.format, standing.digest) == (expected.format, str(expected.digest))
         if not same and not replace:
             made = f"this run made {expected.format} arrivals with digest {expected.digest}"
             raise self._conflict(f"it holds {_described(standing)}; {made}")

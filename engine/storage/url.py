@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from contracts import ArrivalError, Code
 
@@ -50,6 +50,11 @@ class StoreUrl:
     def __str__(self) -> str:
         """The URL without its options, as messages show it."""
         return f"{self.scheme}://{self.bucket}/{self.prefix}".rstrip("/")
+
+    @property
+    def text(self) -> str:
+        """The URL with its options, to be given to a command."""
+        return f"{self}?{urlencode(self.options, safe=':/[]')}" if self.options else str(self)
 
     @property
     def name(self) -> str:

@@ -87,7 +87,7 @@ class Evidence:
 class Published:
     """Where a bundle went, its digest, and whether it was there before."""
 
-    folder: Path
+    folder: Path | str  # a URL where the run directory is in an object store
     digest: str
     publication: Publication
 
