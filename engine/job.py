@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from contracts import ArrivalError, Code, Notice, check_token, dataset
-from engine.backend import Backend, BackendName, choose_backend
+from engine.backend import BackendName, choose_backend
 from engine.interrupts import heard_interrupts
 from engine.lock import STAGING, clear_leftovers, run_lock
 from engine.machine import available_cores, peak_rss_bytes
+from engine.made import Made, WorkerFacts
 from engine.memory import check_memory
 from engine.output.part_ledger import abandoned_staging
 from engine.output.parts import FileFormat
@@ -24,15 +26,17 @@ from engine.production import Workshop, produce_parts
 from engine.progress import Reporter
 from engine.receipt import Receipt, read_receipt
 from engine.report.diagnostics import write_anomalies, write_summary
-from engine.report.ledger import Ledger
+from engine.report.ledger import ScenarioLedger
 from engine.report.rng_events import EventFormat, publish_rng_events, write_rng_events
 from engine.report.rng_logs import update_rng_logs
 from engine.report.run_report import append_line, failure_facts, report_head, scenario_facts, utc_now
 from engine.seal import Seal, verify_seal
 from engine.staging import staging
-from engine.world.load import World, load_world
+from engine.world.load import World, load_world, read_source
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from engine.storage import Shipping
 
 
@@ -83,8 +87,10 @@ class ScenarioResult:
     seconds: float
     phases: Mapping[str, float]
     arrivals_per_second: float
-    peak_rss_bytes: int
+    peak_rss_bytes: int  # of this process, or of a cluster's worker where that is more
     notices: tuple[Notice, ...]
+    backend: str
+    workers: tuple[WorkerFacts, ...]
 
 
 @dataclass(frozen=True)
@@ -101,15 +107,14 @@ class _Job:
 
     receipt: Receipt
     seal: Seal
-    backend: Backend
     options: RunOptions
     reporter: Reporter
     shipping: Shipping | None
+    make: Maker
 
-    @property
-    def workshop(self) -> Workshop:
-        threads = self.options.threads or available_cores()
-        return Workshop(self.backend, threads, self.options.format, self.reporter)
+
+# What makes a scenario's parts in a staging directory, on from those that are there with `resume`.
+Maker = Callable[["_Job", str, Path, bool], Made]
 
 
 def run(
@@ -118,21 +123,25 @@ def run(
     reporter: Reporter | None = None,
     *,
     shipping: Shipping | None = None,
+    client: Client | None = None,
 ) -> RunResult:
     """Check the seal, expand every scenario asked for (default: all), publish, report.
 
     Each scenario is published whole by rename; a failure leaves earlier publications as they were. Any failure but
     an interruption is also a FAIL line of the run report. `shipping`: of the `engine.storage.run_directory` whose
-    working copy `run_root` is. Raises ArrivalError.
+    working copy `run_root` is. `client`: a `distributed.Client` whose workers, with `run_root` at the same path,
+    expand the batches, to the same bytes. Raises ArrivalError.
     """
     options, reporter = options or RunOptions(), reporter or Reporter()
+    if client is not None and (options.resume or options.threads):
+        raise ValueError("a run on a cluster takes neither threads, which its workers have, nor resume")
     receipt = read_receipt(Path(run_root))
     started = utc_now()
     try:
         with heard_interrupts(), run_lock(receipt.run_root):
             for name in () if options.resume else clear_leftovers(receipt.run_root):
                 reporter.message(f"removed {name}, which a killed run had left behind")
-            return _run(receipt, options, reporter, shipping)
+            return _run(_Start(receipt, options, reporter, shipping, client))
     except Exception as failure:
         error = failure if isinstance(failure, ArrivalError) else _unexpected(failure)
         line = {**report_head(receipt.identity, _scenario_of(error), started), **failure_facts(error)}
@@ -163,12 +172,21 @@ def _scenario_of(error: ArrivalError) -> str | None:
     return scenario if isinstance(scenario, str) else None
 
 
-def _run(receipt: Receipt, options: RunOptions, reporter: Reporter, shipping: Shipping | None) -> RunResult:
+class _Start(NamedTuple):
+    """What a run is given."""
+
+    receipt: Receipt
+    options: RunOptions
+    reporter: Reporter
+    shipping: Shipping | None
+    client: Client | None
+
+
+def _run(start: _Start) -> RunResult:
+    receipt, options, reporter = start.receipt, start.options, start.reporter
     for scenario_id in options.scenarios:
         check_token("scenario_id", scenario_id)
-    backend = choose_backend(options.backend)
-    if options.backend == "auto":
-        reporter.message(f"backend {backend.name}: {backend.reason}")
+    make = _maker(start)
     with reporter.phase("seal check"):
         seal = verify_seal(receipt, reporter)
     for notice in seal.notices:
@@ -181,10 +199,22 @@ def _run(receipt: Receipt, options: RunOptions, reporter: Reporter, shipping: Sh
             hint="name scenarios that were sealed, or leave --scenario out for all of them",
             scenarios=list(seal.scenario_set),
         )
-    job = _Job(receipt, seal, backend, options, reporter, shipping)
+    job = _Job(receipt, seal, options, reporter, start.shipping, make)
     wanted = dict.fromkeys(options.scenarios or seal.scenario_set)
     results = [_run_scenario(job, scenario_id) for scenario_id in wanted]
-    return RunResult(tuple(results), backend.name)
+    return RunResult(tuple(results), ", ".join(sorted({result.backend for result in results})))
+
+
+def _maker(start: _Start) -> Maker:
+    options, reporter = start.options, start.reporter
+    if start.client is not None:
+        reporter.message(f"Dask dashboard: {start.client.dashboard_link}")
+        return partial(_made_on_cluster, start.client)
+    backend = choose_backend(options.backend)
+    if options.backend == "auto":
+        reporter.message(f"backend {backend.name}: {backend.reason}")
+    shop = Workshop(backend, options.threads or available_cores(), options.format, reporter)
+    return partial(_made_here, shop)
 
 
 def _run_scenario(job: _Job, scenario_id: str) -> ScenarioResult:
@@ -209,25 +239,8 @@ def _expand_and_publish(job: _Job, scenario_id: str, staged: Path, *, resume: bo
     """One scenario: everything is written to `staged` first; arrivals, diagnostics, logs and report appear together."""
     reporter, options = job.reporter, job.options
     begin, before, started = time.perf_counter(), dict(reporter.phases), utc_now()
-    with reporter.phase("read"):
-        world = load_world(
-            job.receipt.run_root,
-            scenario_id,
-            seal=job.seal,
-            strict=options.strict,
-            accept_tz_cache=options.accept_tz_cache,
-            threads=job.workshop.threads,
-        )
-    for notice in world.notices:
-        reporter.notice(notice)
-    with reporter.phase("plan"):
-        batches = plan(world, options.batch_arrivals)
-        check_memory(batches, job.workshop.threads)
-    if not options.replace:
-        refuse_certain_conflict(_place(world, "arrival_events_5B"), options.format, batches.arrivals)
-    if job.shipping:
-        job.shipping.prepare(world, options.format, batches.arrivals, replace=options.replace)
-    made = produce_parts(job.workshop, batches, staged, resume=resume)
+    made = job.make(job, scenario_id, staged, resume)
+    world = made.world
     ledger, parts = made.ledger, made.parts
     accounts = ledger.accounting()
     with reporter.phase("report"):
@@ -258,16 +271,67 @@ def _expand_and_publish(job: _Job, scenario_id: str, staged: Path, *, resume: bo
             seconds=seconds,
             phases={name: spent for name, spent in phases.items() if spent > 0.0},
             arrivals_per_second=ledger.digest.rows / seconds,
-            peak_rss_bytes=peak_rss_bytes(),
+            peak_rss_bytes=max([peak_rss_bytes(), *(worker.peak_rss_bytes for worker in made.workers)]),
             notices=(*job.seal.notices, *world.notices),
+            backend=made.backend,
+            workers=made.workers,
         )
         head = report_head(job.receipt.identity, scenario_id, started)
-        performance = {**_performance(job, result), "anomalies": anomalies, "thread_seconds": dict(made.thread_seconds)}
+        performance = {**_performance(job, result, made), "anomalies": anomalies}
         append_line(job.receipt, {**head, **_PASSED, **scenario_facts(ledger, accounts), **performance})
     return result
 
 
-def _publish(job: _Job, output: Publication, ledger: Ledger, staged: Path) -> Outcome:
+def _made_here(shop: Workshop, job: _Job, scenario_id: str, staged: Path, resume: bool) -> Made:
+    """The parts of a scenario, made on this machine."""
+    reporter, options = job.reporter, job.options
+    with reporter.phase("read"):
+        world = load_world(
+            job.receipt.run_root,
+            scenario_id,
+            seal=job.seal,
+            strict=options.strict,
+            accept_tz_cache=options.accept_tz_cache,
+            threads=shop.threads,
+        )
+    for notice in world.notices:
+        reporter.notice(notice)
+    with reporter.phase("plan"):
+        batches = plan(world, options.batch_arrivals)
+        check_memory(batches, shop.threads)
+    _refuse_in_vain(job, world, batches.arrivals)
+    made = produce_parts(shop, batches, staged, resume=resume)
+    return Made(world, made.ledger, made.parts, shop.backend.name, shop.threads, made.thread_seconds)
+
+
+def _made_on_cluster(client: Client, job: _Job, scenario_id: str, staged: Path, _resume: bool) -> Made:
+    """The parts of a scenario, made by the workers of a cluster."""
+    from engine.cluster.production import Order, make_on_cluster
+
+    options = job.options
+    # Workers have working directories of their own.
+    receipt = replace(job.receipt, run_root=job.receipt.run_root.resolve())
+    order = Order(
+        source=read_source(receipt, scenario_id, seal=job.seal, strict=options.strict),
+        backend=options.backend,
+        file_format=options.format,
+        batch_arrivals=options.batch_arrivals,
+        accept_tz_cache=options.accept_tz_cache,
+        before_work=partial(_refuse_in_vain, job),
+    )
+    return make_on_cluster(client, order, staged.resolve(), job.reporter)
+
+
+def _refuse_in_vain(job: _Job, world: World, arrivals: int) -> None:
+    """Raise IO_WRITE_CONFLICT, before the work, for what could not be published after it."""
+    options = job.options
+    if not options.replace:
+        refuse_certain_conflict(_place(world, "arrival_events_5B"), options.format, arrivals)
+    if job.shipping:
+        job.shipping.prepare(world, options.format, arrivals, replace=options.replace)
+
+
+def _publish(job: _Job, output: Publication, ledger: ScenarioLedger, staged: Path) -> Outcome:
     world = ledger.world
     outcome = output.events(
         staged / "events",
@@ -283,7 +347,7 @@ def _publish(job: _Job, output: Publication, ledger: Ledger, staged: Path) -> Ou
     return outcome
 
 
-def _ship(job: _Job, shipping: Shipping, ledger: Ledger) -> Outcome:
+def _ship(job: _Job, shipping: Shipping, ledger: ScenarioLedger) -> Outcome:
     options = job.options
     made = Published(options.format, ledger.digest)
     return shipping.publish(ledger.world, made, replace=options.replace, rng_events=options.rng_events != "none")
@@ -302,11 +366,12 @@ def _place(world: World, dataset_id: str) -> Path:
 _PASSED = {"status": "PASS", "error_code": None, "error_message": None, "schema_ok": True, "partition_ok": True}
 
 
-def _performance(job: _Job, result: ScenarioResult) -> dict[str, object]:
+def _performance(job: _Job, result: ScenarioResult, made: Made) -> dict[str, object]:
     """How the run went: what differs from one run of the same scenario to the next."""
     return {
-        "backend": job.backend.name,
-        "threads": job.workshop.threads,
+        "backend": made.backend,
+        "threads": made.threads,
+        **({"workers": [asdict(worker) for worker in made.workers]} if made.workers else {}),
         "batch_arrivals": job.options.batch_arrivals,
         "format": job.options.format,
         "rng_events": job.options.rng_events,
@@ -315,5 +380,6 @@ def _performance(job: _Job, result: ScenarioResult) -> dict[str, object]:
         "published": result.published,
         "rows_per_second": result.arrivals_per_second,
         "peak_rss_bytes": result.peak_rss_bytes,
+        "thread_seconds": dict(made.thread_seconds),
         "durations": {"wall_ms": round(result.seconds * 1000), "phase_seconds": dict(result.phases)},
     }

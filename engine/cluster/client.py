@@ -1,0 +1,169 @@
+"""The Dask client of a run: opening it, running tasks to the end, and what to say when they do not get there."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, TypeAlias, TypeVar
+
+from contracts import ArrivalError, Code
+from engine.machine import available_cores
+from engine.progress import Reporter
+
+# distributed.Client, most of whose methods carry no types.
+Client: TypeAlias = Any
+Result = TypeVar("Result")
+
+LOCAL = "local"
+CONNECT_S = 30
+# A file system that is shared may hiccup; whatever else is wrong with a task will be wrong again.
+_WORTH_ANOTHER_TRY = frozenset({Code.IO_READ_FAILED, Code.IO_WRITE_FAILED})
+_TRIES = 3
+
+
+@contextmanager
+def open_client(scheduler: str, workers: int | None = None) -> Iterator[Client]:
+    """A client of the scheduler at an address such as tcp://host:8786, or of a cluster of processes made for the time.
+
+    scheduler: an address or "local"; workers: processes of one thread each, for "local" alone (default: one a core).
+    Raises UNEXPECTED_INTERNAL_ERROR where Dask is not installed or nobody answers.
+    """
+    distributed = _distributed()
+    if scheduler != LOCAL:
+        try:
+            client = distributed.Client(scheduler, timeout=CONNECT_S)
+        except (OSError, ValueError) as failure:
+            raise ArrivalError(
+                Code.UNEXPECTED_INTERNAL_ERROR,
+                f"no Dask scheduler answers at {scheduler}: {failure}",
+                hint="start one with `dask scheduler`, and give its address as tcp://HOST:PORT",
+                scheduler=scheduler,
+            ) from failure
+        with client:
+            yield client
+        return
+    with (
+        distributed.LocalCluster(
+            n_workers=workers or available_cores(),
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+def _distributed() -> Any:
+    try:
+        import distributed
+    except ImportError as failure:
+        raise ArrivalError(
+            Code.UNEXPECTED_INTERNAL_ERROR,
+            f"a run on a cluster needs Dask, which is not installed here: {failure}",
+            hint="pip install 'arrival-engine[dask]', for the client and for every worker",
+        ) from failure
+    return distributed
+
+
+def wait_for_workers(client: Client) -> int:
+    """Threads of all workers, once there is a worker. Raises UNEXPECTED_INTERNAL_ERROR where none comes."""
+    try:
+        client.wait_for_workers(1, timeout=CONNECT_S)
+    except TimeoutError as failure:
+        raise ArrivalError(
+            Code.UNEXPECTED_INTERNAL_ERROR,
+            f"the Dask scheduler at {client.scheduler.address} has no workers",
+            hint="start some with `dask worker SCHEDULER_ADDRESS`, where they see RUN_ROOT at the same path",
+        ) from failure
+    return sum(client.nthreads().values())
+
+
+def completed(
+    client: Client, task: Callable[..., Result], calls: Sequence[tuple[Any, ...]], name: str
+) -> Generator[tuple[int, Result], None, None]:
+    """The position of each call and its result, as they finish; tasks are named `name`-position-try.
+
+    Ending early, by an error, a closed iterator or Ctrl-C, cancels what is left. Raises the ArrivalError of a task,
+    or UNEXPECTED_INTERNAL_ERROR for what Dask says of one.
+    """
+    waiting = _distributed().as_completed()
+    pending: dict[Any, tuple[int, int]] = {}
+
+    def submit(position: int, attempt: int) -> None:
+        future = client.submit(task, *calls[position], key=f"{name}-{position}-{attempt}", pure=False)
+        pending[future] = (position, attempt)
+        waiting.add(future)
+
+    try:
+        for position in range(len(calls)):
+            submit(position, 1)
+        for future in waiting:
+            position, attempt = pending.pop(future)
+            try:
+                result = future.result()
+            except ArrivalError as error:
+                if error.code not in _WORTH_ANOTHER_TRY or attempt == _TRIES:
+                    raise
+                submit(position, attempt + 1)
+                continue
+            except Exception as failure:
+                raise _named(failure, f"{name}-{position}") from failure
+            yield position, result
+    finally:
+        # A lost scheduler has nothing left to cancel.
+        with suppress(Exception):
+            client.cancel(list(pending))
+
+
+def _named(failure: Exception, task: str) -> ArrivalError:
+    from distributed import KilledWorker
+
+    if isinstance(failure, KilledWorker):
+        return ArrivalError(
+            Code.UNEXPECTED_INTERNAL_ERROR,
+            f"task {task} was given up: {failure.allowed_failures + 1} workers died while they ran it",
+            hint="most often memory is short: lower --batch-arrivals or give workers more; nothing was published",
+            task=task,
+        )
+    return ArrivalError(
+        Code.UNEXPECTED_INTERNAL_ERROR,
+        f"task {task} did not get to its end: {type(failure).__name__}: {failure}",
+        hint="see that scheduler and workers are up and have this version of the engine; nothing was published",
+        task=task,
+    )
+
+
+class ShardProgress:
+    """Arrivals written, shard by shard, as workers tell it; a shard that is begun again counts once."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._written: dict[int, int] = {}
+        self._lock = threading.Lock()
+
+    def hear(self, event: tuple[float, dict[str, int]]) -> None:
+        """Take in what a worker tells."""
+        _, told = event
+        self.reached(told["shard"], told["arrivals"])
+
+    def reached(self, shard: int, arrivals: int) -> None:
+        """So many arrivals of the shard are written, or more were before."""
+        with self._lock:
+            further = arrivals - self._written.get(shard, 0)
+            if further > 0:
+                self._written[shard] = arrivals
+                self._reporter.advance(further)
+
+
+@contextmanager
+def heard_progress(client: Client, topic: str, progress: ShardProgress) -> Iterator[None]:
+    """Within, what workers tell under `topic` reaches `progress`."""
+    client.subscribe_topic(topic, progress.hear)
+    try:
+        yield
+    finally:
+        with suppress(Exception):
+            client.unsubscribe_topic(topic)

@@ -1,0 +1,60 @@
+"""Where the workers of a run hand in what they made: the one place that a store other than a file system replaces."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.staging import sync_folder, writing
+
+EVENTS, LEDGERS, CATALOGUE = "events", "ledgers", "catalogue.npz"
+_ATTEMPTS = "attempts"
+
+
+@dataclass(frozen=True)
+class Depot:
+    """A folder below the run's staging directory, at the same path for client and workers.
+
+    A worker writes to an attempt's own folder and hands in finished files by rename: a task that runs twice, or dies,
+    puts the same bytes in place a second time, or none. The client ends it by renaming the folder, so that a task
+    that nobody waits for any more finds no place to write to.
+    """
+
+    folder: Path
+
+    @classmethod
+    def open(cls, staged: Path) -> Depot:
+        """A new depot. Raises IO_WRITE_FAILED."""
+        depot = cls(staged / "depot")
+        with writing("arrivals", depot.folder):
+            for name in (EVENTS, LEDGERS, _ATTEMPTS):
+                (depot.folder / name).mkdir(parents=True)
+        return depot
+
+    @contextmanager
+    def attempt(self) -> Iterator[Path]:
+        """A folder for one attempt of one task. Raises IO_WRITE_FAILED."""
+        with writing("arrivals", self.folder):
+            scratch = Path(tempfile.mkdtemp(dir=self.folder / _ATTEMPTS))
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def hand_in(self, kind: str, files: Sequence[Path]) -> None:
+        """Put files that are on the disk in place, under the names that they have. Raises IO_WRITE_FAILED."""
+        with writing("arrivals", self.folder / kind):
+            for file in files:
+                file.replace(self.folder / kind / file.name)
+            sync_folder(self.folder / kind)
+
+    def close(self) -> Depot:
+        """The same depot where no task can reach it. Raises IO_WRITE_FAILED."""
+        closed = self.folder.with_name("collected")
+        with writing("arrivals", closed):
+            self.folder.rename(closed)
+        return Depot(closed)

@@ -1,0 +1,181 @@
+"""One scenario made on a cluster: survey, plan, shards, and the check that what was handed in is the whole."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from contracts import ArrivalError, Code
+from engine.backend import BackendName, choose_backend
+from engine.cluster.client import Client, ShardProgress, completed, heard_progress, wait_for_workers
+from engine.cluster.depot import EVENTS, Depot
+from engine.cluster.ledgers import StoredLedger
+from engine.cluster.receipts import ShardReceipt, check_receipt, worker_facts
+from engine.cluster.shards import Shard, cut_shards
+from engine.cluster.survey import Survey, merge_surveys
+from engine.cluster.tasks import Errand, lookup_world, shard_task, software, survey_task, write_catalogue
+from engine.made import Made
+from engine.output.parts import FileFormat, PartReceipt
+from engine.planning import check_key_width, plan
+from engine.production import Workshop, produce_parts
+from engine.progress import Reporter
+from engine.staging import writing
+from engine.world.counts import count_pieces
+from engine.world.load import Source, World
+
+# Enough for workers of unequal speed; row groups that a task reads together are merged where they are read.
+_SURVEYS_PER_THREAD = 4
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be made, and how: the part of a run's options that a cluster takes.
+
+    before_work: called with the world, which has no count rows, and its arrivals; raises what would be in vain.
+    """
+
+    source: Source
+    backend: BackendName
+    file_format: FileFormat
+    batch_arrivals: int
+    accept_tz_cache: bool
+    before_work: Callable[[World, int], None]
+
+
+def make_on_cluster(client: Client, order: Order, staged: Path, reporter: Reporter) -> Made:
+    """Every part of a scenario in `staged`/events, made by the client's workers; they see `staged` at the same path.
+
+    Raises the ArrivalError of the first task to fail, BUCKET_COUNT_MISMATCH, IO_WRITE_FAILED.
+    """
+    threads = wait_for_workers(client)
+    source = order.source
+    depot = Depot.open(staged)
+    errand = Errand(source, depot, order.backend, order.file_format, order.batch_arrivals, software())
+    with _collected(depot) as collected:
+        with reporter.phase("survey"):
+            survey = _survey(client, errand, threads, reporter)
+        with reporter.phase("read"):
+            world = lookup_world(source, survey.catalogue, accept_tz_cache=order.accept_tz_cache)
+        for notice in world.notices:
+            reporter.notice(notice)
+        with reporter.phase("plan"):
+            arrival_start = survey.arrival_start()
+            check_key_width(world, arrival_start)
+            shards = cut_shards(survey, order.batch_arrivals, threads)
+            write_catalogue(survey.catalogue, depot)
+        arrivals = int(arrival_start[-1])
+        order.before_work(world, arrivals)
+        if not shards:
+            return _made_here(order, world, staged, reporter)
+        with reporter.phase("expand and write"):
+            reporter.expect("arrivals", arrivals)
+            receipts = _expanded(client, errand, shards, reporter)
+    with reporter.phase("verify"):
+        parts = _verified(collected, receipts)
+        world = replace(world, merged_rows=survey.drawn_rows - sum(receipt.rows for receipt in receipts))
+        ledger = StoredLedger(world, collected, receipts)
+        _check_totals(ledger, survey)
+    with writing("arrivals", staged):
+        (collected.folder / EVENTS).rename(staged / "events")
+    return _made(world, ledger, parts, receipts, threads)
+
+
+@contextmanager
+def _collected(depot: Depot) -> Iterator[Depot]:
+    """Where the depot's files are once no task can reach them; they are out of reach however the block ends."""
+    closed = Depot(depot.folder.with_name("collected"))
+    try:
+        yield closed
+    except BaseException:
+        with suppress(ArrivalError):
+            depot.close()
+        raise
+    depot.close()
+
+
+def _survey(client: Client, errand: Errand, threads: int, reporter: Reporter) -> Survey:
+    pieces = count_pieces(errand.source.receipt, errand.source.scenario_id)
+    buckets = errand.source.grid().start_us.size
+    each = -(-len(pieces) // (threads * _SURVEYS_PER_THREAD))
+    groups = [pieces[first : first + each] for first in range(0, len(pieces), each)]
+    reporter.expect("row groups", len(pieces))
+    surveyed = []
+    calls = [(errand, group, buckets) for group in groups]
+    with closing(completed(client, survey_task, calls, f"{errand.topic}-survey")) as results:
+        for position, result in results:
+            surveyed.append(result)
+            reporter.advance(len(groups[position]))
+    return merge_surveys(surveyed)
+
+
+def _expanded(client: Client, errand: Errand, shards: Sequence[Shard], reporter: Reporter) -> list[ShardReceipt]:
+    """A receipt a shard, in shard order."""
+    receipts: dict[int, ShardReceipt] = {}
+    progress = ShardProgress(reporter)
+    tasks = completed(client, shard_task, [(errand, shard) for shard in shards], f"{errand.topic}-shard")
+    with heard_progress(client, errand.topic, progress), closing(tasks) as results:
+        for position, receipt in results:
+            check_receipt(receipt, shards[position], errand.file_format)
+            receipts[position] = receipt
+            progress.reached(position, shards[position].arrivals)
+            for notice in receipt.notices:
+                reporter.notice(notice)
+    return [receipts[position] for position in range(len(shards))]
+
+
+def _verified(depot: Depot, receipts: Sequence[ShardReceipt]) -> tuple[PartReceipt, ...]:
+    """The parts that were handed in, all there with their sizes and nothing else. Raises IO_WRITE_FAILED.
+
+    Their workers have read them back before they handed them in.
+    """
+    parts = tuple(part for receipt in receipts for part in receipt.parts)
+    folder = depot.folder / EVENTS
+    with writing("arrivals", folder), os.scandir(folder) as entries:
+        found = {entry.name: entry.stat().st_size for entry in entries}
+    if found != {part.name: part.bytes for part in parts}:
+        raise ArrivalError(
+            Code.IO_WRITE_FAILED,
+            f"{folder} holds {len(found)} files, not the {len(parts)} parts that workers handed in, or of other sizes",
+            hint="see that the workers write to the same file system as the client; nothing was published",
+            path=str(folder),
+        )
+    return parts
+
+
+def _check_totals(ledger: StoredLedger, survey: Survey) -> None:
+    surveyed = int(survey.sums.arrivals.sum())
+    if not surveyed == ledger.counted == ledger.digest.rows:
+        raise ArrivalError(
+            Code.BUCKET_COUNT_MISMATCH,
+            f"the counts ask for {surveyed} arrivals, {ledger.digest.rows} were handed in for {ledger.counted}",
+            hint="this is a defect of the engine; please report it with the run report",
+        )
+
+
+def _made_here(order: Order, world: World, staged: Path, reporter: Reporter) -> Made:
+    """A scenario without arrivals, which has nothing to hand out: one part without rows."""
+    shop = Workshop(choose_backend(order.backend), 1, order.file_format, reporter)
+    made = produce_parts(shop, plan(world, order.batch_arrivals), staged)
+    return Made(world, made.ledger, made.parts, shop.backend.name, shop.threads, made.thread_seconds)
+
+
+def _made(
+    world: World, ledger: StoredLedger, parts: tuple[PartReceipt, ...], receipts: Sequence[ShardReceipt], threads: int
+) -> Made:
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for receipt in receipts:
+        for kind, spent in receipt.thread_seconds.items():
+            seconds[kind] += spent
+    return Made(
+        world=world,
+        ledger=ledger,
+        parts=parts,
+        backend=", ".join(sorted({receipt.backend for receipt in receipts})),
+        threads=threads,
+        thread_seconds=dict(seconds),
+        workers=worker_facts(receipts),
+    )

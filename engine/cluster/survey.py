@@ -1,0 +1,115 @@
+"""The counts added up by segment, a few row groups at a time, so that nobody holds the whole count table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cpu_fallback.tables import I32, I64, U64
+from engine.world.counts import CountRows, DrawnRows, Entity, code_entities, read_drawn
+from engine.world.tables_io import TablePiece
+
+
+class SegmentSums(NamedTuple):
+    """Count rows with N > 0 added up by (merchant, bucket), S segments in that order.
+
+    merchant counts into merchant_ids; rows: count rows as read, before those that repeat a key are merged.
+    """
+
+    merchant_ids: U64  # [M] ascending
+    merchant: I32  # [S]
+    bucket: I32  # [S]
+    arrivals: I64  # [S]
+    rows: I64  # [S]
+
+
+class SurveyedPieces(NamedTuple):
+    """What some row groups hold."""
+
+    sums: SegmentSums
+    entities: frozenset[Entity]
+    input_rows: int
+    drawn_rows: int
+
+
+class Survey(NamedTuple):
+    """A scenario's segments and entities, without a count row.
+
+    catalogue: the coded entities; its input_rows and zero_rows are those of the whole scenario.
+    """
+
+    sums: SegmentSums
+    catalogue: CountRows
+    drawn_rows: int
+
+    def arrival_start(self) -> I64:
+        """Arrivals before each segment, and of them all: int64[S + 1]."""
+        return np.append(0, np.cumsum(self.sums.arrivals)).astype(np.int64)
+
+
+def survey_pieces(pieces: Sequence[TablePiece], buckets: int, max_count: int) -> SurveyedPieces:
+    """Read, check and add up row groups, one after another; errors as in `load_counts`."""
+    return reduce(_both, (_surveyed(read_drawn(piece, buckets, max_count)) for piece in pieces))
+
+
+def merge_surveys(surveyed: Sequence[SurveyedPieces]) -> Survey:
+    """The survey of a scenario from those of its row groups."""
+    entities: set[Entity] = set().union(*(part.entities for part in surveyed))
+    input_rows = sum(part.input_rows for part in surveyed)
+    drawn_rows = sum(part.drawn_rows for part in surveyed)
+    catalogue = replace(code_entities(entities), input_rows=input_rows, zero_rows=input_rows - drawn_rows)
+    return Survey(_merged([part.sums for part in surveyed]), catalogue, drawn_rows)
+
+
+def _both(one: SurveyedPieces, other: SurveyedPieces) -> SurveyedPieces:
+    return SurveyedPieces(
+        _merged([one.sums, other.sums]),
+        one.entities | other.entities,
+        one.input_rows + other.input_rows,
+        one.drawn_rows + other.drawn_rows,
+    )
+
+
+def _surveyed(drawn: DrawnRows) -> SurveyedPieces:
+    merchants = np.array([merchant for merchant, _, _ in drawn.entities], np.uint64)
+    rows = SegmentSums(
+        merchants,
+        drawn.entity,
+        drawn.bucket,
+        drawn.arrivals.astype(np.int64),
+        np.ones(drawn.entity.size, np.int64),
+    )
+    return SurveyedPieces(_merged([rows]), frozenset(drawn.entities), drawn.input_rows, drawn.entity.size)
+
+
+def _merged(parts: Sequence[SegmentSums]) -> SegmentSums:
+    """Sums of sums: merchants ascending and distinct, segments in (merchant, bucket) order and distinct."""
+    merchant_ids = np.unique(_joined([part.merchant_ids for part in parts], np.uint64))
+    ranks = [np.searchsorted(merchant_ids, part.merchant_ids)[part.merchant] for part in parts]
+    merchant, bucket = _joined(ranks, np.int64), _joined([part.bucket for part in parts], np.int64)
+    width = int(bucket.max(initial=0)) + 1
+    key = merchant * width + bucket
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    first = np.flatnonzero(np.append(key.size > 0, key[1:] != key[:-1]))[: key.size]
+
+    def summed(columns: list[I64]) -> I64:
+        joined: I64 = _joined(columns, np.int64)[order]
+        return np.add.reduceat(joined, first) if first.size else joined
+
+    return SegmentSums(
+        merchant_ids,
+        (key[first] // width).astype(np.int32),
+        (key[first] % width).astype(np.int32),
+        summed([part.arrivals for part in parts]),
+        summed([part.rows for part in parts]),
+    )
+
+
+def _joined(parts: Sequence[NDArray[Any]], kind: type) -> NDArray[Any]:
+    return np.concatenate([np.empty(0, kind), *parts]).astype(kind, copy=False)

@@ -1,0 +1,214 @@
+"""What a worker does: survey row groups, expand a shard. Functions of their arguments, safe to run twice."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+
+import numpy as np
+
+from contracts import ArrivalError, Code
+from engine.backend import BackendName, choose_backend
+from engine.cluster.depot import CATALOGUE, EVENTS, LEDGERS, Depot
+from engine.cluster.receipts import ShardReceipt
+from engine.cluster.shards import Shard, plan_of_shard
+from engine.cluster.survey import SurveyedPieces, survey_pieces
+from engine.documents import reading
+from engine.machine import peak_rss_bytes
+from engine.memory import check_memory
+from engine.output.parts import FileFormat
+from engine.production import Workshop, produce_parts
+from engine.progress import Reporter
+from engine.report.ledger import Ledger
+from engine.staging import writing
+from engine.version import LAW_VERSION, code_digest, version
+from engine.world.counts import CountRows, code_entities, load_counts
+from engine.world.load import Source, World, assemble_world
+from engine.world.tables_io import TablePiece
+
+_EVENT_GAP_S = 1.0
+
+
+def software() -> dict[str, str]:
+    """What decides a part's bytes besides its inputs; client and workers must agree on it."""
+    return {
+        "engine": version(),
+        "law": str(LAW_VERSION),
+        "code": code_digest(),
+        "pyarrow": distribution_version("pyarrow"),
+        "numpy": distribution_version("numpy"),
+    }
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What all tasks of a scenario share; paths are the same for client and workers."""
+
+    source: Source
+    depot: Depot
+    backend: BackendName
+    file_format: FileFormat
+    batch_arrivals: int
+    software: dict[str, str]
+
+    @property
+    def topic(self) -> str:
+        """The name under which workers tell of their progress; unique, as the depot's folder is."""
+        return f"arrivals-{self.depot.folder.parent.name}"
+
+
+def survey_task(errand: Errand, pieces: Sequence[TablePiece], buckets: int) -> SurveyedPieces:
+    """Add up some row groups of the counts."""
+    _check_software(errand)
+    return survey_pieces(pieces, buckets, errand.source.settings.max_count)
+
+
+def shard_task(errand: Errand, shard: Shard) -> ShardReceipt:
+    """Expand a shard within a Dask worker, and tell its progress."""
+    from distributed import get_worker
+
+    worker = get_worker()
+
+    def tell(arrivals: int) -> None:
+        worker.log_event(errand.topic, {"shard": shard.index, "arrivals": arrivals})
+
+    return expand_shard(errand, shard, _WorkerReporter(tell), str(worker.name), worker.state.nthreads)
+
+
+def expand_shard(errand: Errand, shard: Shard, reporter: Reporter, worker: str, threads: int) -> ShardReceipt:
+    """Read a shard's count rows, write its parts and what came of its count rows, and hand both in.
+
+    threads: shards that this process may be expanding at once. Raises ArrivalError.
+    """
+    began = time.time()
+    _check_software(errand)
+    lookup, catalogue = _lookup(errand)
+    receipt, max_count = errand.source.receipt, errand.source.settings.max_count
+    buckets = lookup.tables.grid.start_us.size
+    counts = load_counts(receipt, errand.source.scenario_id, buckets, max_count, 1, shard.merchant_ids)
+    plan = plan_of_shard(lookup, catalogue, counts, shard, errand.batch_arrivals)
+    del counts
+    check_memory(plan, threads)
+    backend = choose_backend(errand.backend)
+    with errand.depot.attempt() as scratch:
+        made = produce_parts(Workshop(backend, 1, errand.file_format, reporter), plan, scratch)
+        ledger_file = scratch / ledger_name(shard.index)
+        ledger_sha256 = _write_ledger(made.ledger, ledger_file)
+        errand.depot.hand_in(EVENTS, [scratch / "events" / part.name for part in made.parts])
+        errand.depot.hand_in(LEDGERS, [ledger_file])
+    return ShardReceipt(
+        shard=shard.index,
+        parts=made.parts,
+        digest=made.ledger.digest,
+        at_start=made.ledger.at_start,
+        at_end=made.ledger.at_end,
+        rows=made.ledger.count_rows,
+        ledger_sha256=ledger_sha256,
+        worker=worker,
+        backend=backend.name,
+        began=began,
+        ended=time.time(),
+        thread_seconds=dict(made.thread_seconds),
+        peak_rss_bytes=peak_rss_bytes(),
+        notices=reporter.notices,
+    )
+
+
+def ledger_name(shard: int) -> str:
+    """File name of what came of a shard's count rows: int32[6, R], Rows above RowTotals."""
+    return f"{shard:06d}.npy"
+
+
+def write_catalogue(catalogue: CountRows, depot: Depot) -> None:
+    """Leave the entities where every worker finds them. Raises IO_WRITE_FAILED."""
+    path = depot.folder / CATALOGUE
+    with writing("the catalogue of entities", path):
+        np.savez(
+            path,
+            merchant_ids=catalogue.merchant_ids,
+            zones=np.array(catalogue.zones, dtype=np.str_),
+            channels=np.array(catalogue.channels, dtype=np.str_),
+            entity_merchant=catalogue.entity_merchant,
+            entity_zone=catalogue.entity_zone,
+            entity_channel=catalogue.entity_channel,
+        )
+
+
+class _WorkerReporter(Reporter):
+    """Tells how many arrivals are written, once a second at most."""
+
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        super().__init__()
+        self._tell = tell
+        self._told_at = time.monotonic()
+        self._arrivals = 0
+
+    def advance(self, amount: int = 1) -> None:
+        """Count `amount` more arrivals as written."""
+        super().advance(amount)
+        self._arrivals += amount
+        if time.monotonic() - self._told_at >= _EVENT_GAP_S:
+            self._told_at = time.monotonic()
+            self._tell(self._arrivals)
+
+
+def _check_software(errand: Errand) -> None:
+    ours = software()
+    for name, wanted in errand.software.items():
+        if ours.get(name) != wanted:
+            raise ArrivalError(
+                Code.UNEXPECTED_INTERNAL_ERROR,
+                f"a worker has {name} {ours.get(name)}, the client has {wanted}: their files could differ",
+                hint="install the same versions for the workers as for the client",
+            )
+
+
+_lookups: dict[Path, tuple[World, CountRows]] = {}
+_lookups_lock = threading.Lock()
+
+
+def _lookup(errand: Errand) -> tuple[World, CountRows]:
+    """The lookup tables of a run, made once in a worker process and shared by its threads and shards."""
+    with _lookups_lock:
+        folder = errand.depot.folder
+        if folder not in _lookups:
+            # Those of a scenario that is done with are in nobody's way any more.
+            _lookups.clear()
+            catalogue = _read_catalogue(errand.depot)
+            # The client has compared the tz cache with tzdata, and accepted it or ended the run.
+            _lookups[folder] = (lookup_world(errand.source, catalogue, accept_tz_cache=True), catalogue)
+        return _lookups[folder]
+
+
+def lookup_world(source: Source, catalogue: CountRows, *, accept_tz_cache: bool) -> World:
+    """The world of a scenario without its count rows. Raises ArrivalError as `load_world` does."""
+    return assemble_world(source, source.grid(), catalogue, accept_tz_cache=accept_tz_cache)
+
+
+def _read_catalogue(depot: Depot) -> CountRows:
+    path = depot.folder / CATALOGUE
+    with reading("the catalogue of entities", path), np.load(path, allow_pickle=False) as columns:
+        return replace(
+            code_entities(()),
+            merchant_ids=columns["merchant_ids"],
+            zones=tuple(columns["zones"].tolist()),
+            channels=tuple(columns["channels"].tolist()),
+            entity_merchant=columns["entity_merchant"],
+            entity_zone=columns["entity_zone"],
+            entity_channel=columns["entity_channel"],
+        )
+
+
+def _write_ledger(ledger: Ledger, path: Path) -> str:
+    table = np.stack([*ledger.world.rows, *ledger.row_totals])
+    with writing("what came of the count rows", path), path.open("xb") as file:
+        np.save(file, table)
+        file.flush()
+        os.fsync(file.fileno())
+    return hashlib.sha256(table.tobytes()).hexdigest()
