@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from engine.demo import DemoResult
     from engine.doctor import Diagnosis
     from engine.job import RunResult, ScenarioResult
+    from engine.made import WorkerFacts
     from engine.seal import SealResult
     from engine.synth import SynthResult
     from engine.tz.build import CacheResult
@@ -78,11 +79,20 @@ def _show_scenario(scenario: ScenarioResult) -> None:
         ("digest", scenario.digest),
         ("speed", human.rate(scenario.arrivals_per_second, "arrivals")),
         ("time", f"{seconds} ({phases})" if phases else seconds),
+        *_worker_rows(scenario.workers),
         ("memory", f"{human.size(scenario.peak_rss_bytes)} at most"),
         ("merged", f"{human.count(scenario.merged_rows)} count rows that repeated a key"),
         ("fallbacks", fallbacks or "none"),
         ("output", f"{_PUBLISHED[scenario.published]}: {scenario.path}"),
     )
+
+
+def _worker_rows(workers: tuple[WorkerFacts, ...]) -> list[tuple[str, str]]:
+    slowest_first = sorted(workers, key=lambda worker: worker.arrivals_per_second)
+    if not slowest_first:
+        return []
+    rates = [human.rate(worker.arrivals_per_second, "arrivals") for worker in (slowest_first[0], slowest_first[-1])]
+    return [("workers", f"{human.count(len(workers))}, from {rates[0]} to {rates[1]}")]
 
 
 def show_demo(result: DemoResult, session: Session) -> None:
