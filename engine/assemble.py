@@ -14,6 +14,7 @@ from contracts import arrow_schema
 from cpu_fallback.spread import RowFacts, spread_rows
 from cpu_fallback.tables import Columns
 from engine.backend import BatchResult
+from engine.output.row_groups import row_group_spans
 from engine.world.load import World
 
 
@@ -31,11 +32,12 @@ class Assembler:
         self._full_constants = self._constant_columns(0)
 
     def batches(self, result: BatchResult) -> Iterator[pa.RecordBatch]:
-        """The batch in pieces of `row_group_rows`, each a row group of the file it goes to."""
+        """The batch in pieces of at most `row_group_rows`, each a row group of the file it goes to."""
         facts = self._row_facts(result)
-        size = result.batch.arrivals
-        for first in range(0, size, self._options.row_group_rows):
-            last = min(first + self._options.row_group_rows, size)
+        counts = self._world.rows.arrivals[slice(*result.batch.rows)]
+        before = np.cumsum(counts, dtype=np.int64) - counts
+        merchant_first = before[np.diff(facts.merchant_id, prepend=facts.merchant_id[:1]) != 0]
+        for first, last in row_group_spans(merchant_first, result.batch.arrivals, self._options.row_group_rows):
             yield self._record_batch(result.columns, facts, first, last)
 
     def whole(self, result: BatchResult) -> pa.RecordBatch:
@@ -94,17 +96,10 @@ class Assembler:
         return {name: array.slice(0, size) for name, array in full.items()}
 
     def _constant_columns(self, size: int) -> dict[str, pa.Array]:
-        world, identity = self._world, self._world.receipt.identity
-        texts = {
-            "manifest_fingerprint": identity.manifest_fingerprint,
-            "parameter_hash": identity.parameter_hash,
-            "scenario_id": world.scenario_id,
-            "routing_universe_hash": world.universe_hash,
-            "s4_spec_version": world.seal.spec_version,
-        }
         zeros = np.zeros(size, np.int32)
+        texts = constant_texts(self._world)
         columns = {name: _coded(zeros, pa.array([text], pa.string())) for name, text in texts.items()}
-        return {**columns, "seed": _plain(np.full(size, identity.seed, np.uint64))}
+        return {**columns, "seed": _plain(np.full(size, self._world.receipt.identity.seed, np.uint64))}
 
     def _zone(self, codes: NDArray[np.int32], validity: _Validity | None = None) -> pa.Array:
         return _coded(codes, self._tzids, validity)
@@ -125,6 +120,18 @@ class Assembler:
         # Ten times faster than strftime, to the same text.
         text = pc.binary_replace_slice(array.cast(pa.string()), 10, 11, "T")
         return text if zone is None else pc.binary_join_element_wise(text, "Z", "")
+
+
+def constant_texts(world: World) -> dict[str, str]:
+    """The text columns that have one value throughout a scenario."""
+    identity = world.receipt.identity
+    return {
+        "manifest_fingerprint": identity.manifest_fingerprint,
+        "parameter_hash": identity.parameter_hash,
+        "scenario_id": world.scenario_id,
+        "routing_universe_hash": world.universe_hash,
+        "s4_spec_version": world.seal.spec_version,
+    }
 
 
 class _Validity:

@@ -8,14 +8,18 @@ from collections import Counter, defaultdict
 from functools import cache
 
 import duckdb
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.job import RunOptions, run
+from engine.output.row_groups import row_group_spans
 from tests import reference
 from tests.compare import COLUMNS, assert_same_rows
 from tests.law import digest_text
@@ -162,6 +166,24 @@ def test_row_groups_are_small_ordered_and_described(published):
         last = (rows["merchant_id"][-1].as_py(), rows["arrival_seq"][-1].as_py())
         assert described["merchant_id"].max == last[0]
     assert last[0] == ALONE_ONLINE == 2**64 - 1
+
+
+@given(merchants=st.lists(st.integers(1, 300), min_size=1, max_size=30), most=st.integers(1, 100))
+def test_row_groups_cover_a_part_and_end_with_their_merchant_where_they_can(merchants, most):
+    ends = np.cumsum(merchants)
+    spans = row_group_spans(ends - merchants, int(ends[-1]), most)
+    assert [first for first, _ in spans] == [0, *(last for _, last in spans[:-1])]
+    assert spans[-1][1] == ends[-1]
+    for first, last in spans:
+        assert 0 < last - first <= most
+        # No merchant's end lies within a group that was a quarter full there.
+        inner = ends[(ends > first) & (ends < last)]
+        assert ((inner - first) * 4 < most).all()
+        assert last in ends or last - first == most
+
+
+def test_a_world_without_arrivals_has_no_row_group():
+    assert row_group_spans(np.empty(0, np.int64), 0, 100) == []
 
 
 # --- Arrivals: other readers ---------------------------------------------------------------------------

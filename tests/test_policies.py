@@ -130,11 +130,11 @@ def test_the_run_comes_before_external_roots_and_these_before_the_package(tmp_pa
         return resolve_policy(OUTPUT, run_root=run, external_roots=[near, far])
 
     assert found().origin == "packaged"
-    put(far, OUTPUT, edited(OUTPUT, "row_group_rows: 262144", "row_group_rows: 3000"))
+    put(far, OUTPUT, edited(OUTPUT, "row_group_rows: 65536", "row_group_rows: 3000"))
     assert (found().origin, found().document["row_group_rows"]) == ("external", 3000)
-    put(near, OUTPUT, edited(OUTPUT, "row_group_rows: 262144", "row_group_rows: 2000"))
+    put(near, OUTPUT, edited(OUTPUT, "row_group_rows: 65536", "row_group_rows: 2000"))
     assert (found().origin, found().document["row_group_rows"]) == ("external", 2000)
-    path = put(run, OUTPUT, edited(OUTPUT, "row_group_rows: 262144", "row_group_rows: 1024"))
+    path = put(run, OUTPUT, edited(OUTPUT, "row_group_rows: 65536", "row_group_rows: 1024"))
     policy = found()
     assert (policy.origin, policy.path, policy.document["row_group_rows"]) == ("run", str(path), 1024)
     assert policy.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -200,7 +200,7 @@ def test_an_id_that_is_no_policy_is_a_named_error() -> None:
         (PLACEMENT, "max_arrivals_per_bucket: 50000", "max_arrivals_per_bucket: 5e4", "not of type integer"),
         (OUTPUT, 'physical_dual_clock: "null"', "physical_dual_clock: null", "not of type string"),
         (OUTPUT, "compression: lz4", "compression: gzip", "'gzip' is none of 'lz4'"),
-        (OUTPUT, "row_group_rows: 262144", "row_group_rows: 1023", "is not >= 1024"),
+        (OUTPUT, "row_group_rows: 65536", "row_group_rows: 1023", "is not >= 1024"),
         (COUNT, "lambda_zero_eps: 1e-9", "lambda_zero_eps: 1e-5", "above realism_floors.lambda_zero_eps_max"),
         (COUNT, "kappa_bounds: [2, 200]", "kappa_bounds: [200, 2]", "not ascending"),
         (COUNT, "kappa_bounds: [2, 200]", "kappa_bounds: [2]", "minItems"),
