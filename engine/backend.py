@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from contracts import ArrivalError, Code, dataset
 from cpu_fallback.digest import Digest
@@ -16,11 +16,18 @@ from engine.planning import Batch, Plan
 from engine.progress import Reporter
 from engine.world.load import World
 from gpu_kernels import load, simulator
-from gpu_kernels.device import DeviceFacts, devices, unusable_reason
+from gpu_kernels.device import DeviceFacts, devices, no_writer_reason, unusable_reason
+
+if TYPE_CHECKING:
+    from gpu_kernels.expand import OnDevice
 
 BackendName = Literal["auto", "cpu", "cuda"]
 ParityName = Literal["cpu", "cuda", "cudasim"]
 Expander = Callable[[Batch], "BatchResult"]
+
+
+def _nothing_to_release() -> None:
+    """For results that hold no device."""
 
 
 @dataclass(frozen=True)
@@ -36,27 +43,38 @@ class BatchSums:
 
 @dataclass(frozen=True)
 class BatchResult(BatchSums):
-    """Arrivals of one batch in output order, and the sums over them."""
+    """Arrivals of one batch in output order, and the sums over them.
+
+    on_device: the same columns on the device that they were computed on, until `release` is called by the same thread.
+    """
 
     columns: Columns
+    on_device: OnDevice | None = None
+    release: Callable[[], None] = _nothing_to_release
 
 
 @dataclass(frozen=True)
 class Backend:
-    """A backend that can be used here; `open(plan, reporter)` gives a thread-safe function from batch to result."""
+    """A backend that can be used here; `open(plan, reporter)` gives a thread-safe function from batch to result.
+
+    device_writer: results stay on their device until they are released, and are to be written there.
+    """
 
     name: str
     reason: str
     open: Callable[[Plan, Reporter], AbstractContextManager[Expander]]
+    device_writer: bool = False
 
 
-def choose_backend(name: BackendName) -> Backend:
-    """The backend asked for; `auto` takes CUDA where a usable device is there.
+def choose_backend(name: BackendName, *, device_writer: bool = False) -> Backend:
+    """The backend asked for; `auto` takes CUDA where a usable device is there, and has to for a device writer.
 
-    Raises UNEXPECTED_INTERNAL_ERROR with the reason when `cuda` is asked for and no device can be used.
+    Raises UNEXPECTED_INTERNAL_ERROR with the reason when a device is asked for and none can be used, or cuDF cannot.
     """
     if name not in get_args(BackendName):
         raise ValueError(f"backend must be one of {', '.join(get_args(BackendName))}, not {name!r}")
+    if device_writer:
+        return _device_writer(name)
     if name == "cpu":
         return Backend("cpu", "asked for", _open_cpu)
     reason = unusable_reason()
@@ -71,6 +89,20 @@ def choose_backend(name: BackendName) -> Backend:
         f"the CUDA backend cannot be used here: {reason}",
         hint="use --backend cpu (the same arrivals, bit for bit), or see `arrivals doctor`",
     )
+
+
+def _device_writer(name: BackendName) -> Backend:
+    if name == "cpu":
+        raise ValueError("device_writer needs a CUDA device, and the backend asked for is cpu")
+    if reason := no_writer_reason():
+        raise ArrivalError(
+            Code.UNEXPECTED_INTERNAL_ERROR,
+            f"no device can write Parquet files here: {reason}",
+            hint="run without --device-writer (the same arrivals, by Arrow's writer), or see `arrivals doctor`",
+        )
+    found = devices()
+    labels = ", ".join(device.label for device in found)
+    return Backend("cuda", labels, partial(_open_cuda, found, keeping=True), device_writer=True)
 
 
 def parity_backend(name: ParityName) -> Backend:
@@ -124,14 +156,30 @@ def count_files(world: World, library: str = "cudf") -> load.CountFiles:
 
 
 @contextmanager
-def _open_cuda(found: tuple[DeviceFacts, ...], plan: Plan, reporter: Reporter) -> Iterator[Expander]:
+def _open_cuda(
+    found: tuple[DeviceFacts, ...], plan: Plan, reporter: Reporter, *, keeping: bool = False
+) -> Iterator[Expander]:
     from gpu_kernels.expand import open_devices
 
     files = count_files(plan.world) if load.reader()[0] == "cuDF" else None
     with ExitStack() as stack:
         with reporter.phase("load kernels"):
             expander = stack.enter_context(open_devices(_work(plan), found, reporter.notice, files=files))
-        yield lambda batch: finish_batch(plan, batch, expander.expand(batch.segments))
+
+        def expand(batch: Batch) -> BatchResult:
+            if keeping:
+                return keep_batch(plan, batch, expander.keeping(batch.segments))
+            return finish_batch(plan, batch, expander.expand(batch.segments))
+
+        yield expand
+
+
+def keep_batch(plan: Plan, batch: Batch, kept: AbstractContextManager[tuple[Results, OnDevice]]) -> BatchResult:
+    """As `finish_batch`, holding the device until the result is released; a batch that fails releases it at once."""
+    with ExitStack() as stack:
+        results, on_device = stack.enter_context(kept)
+        result = finish_batch(plan, batch, results)
+        return replace(result, on_device=on_device, release=stack.pop_all().close)
 
 
 @contextmanager

@@ -155,7 +155,7 @@ def _count_reader() -> Iterator[Fact]:
     from gpu_kernels.load import reader
 
     name, reason = reader()
-    yield Fact("count rows", f"for a device: {name}: {reason}")
+    yield Fact("count rows", f"{name}: {reason}")
 
 
 def _jit_cache() -> Iterator[Fact]:

@@ -54,6 +54,7 @@ class RunOptions:
     accept_tz_cache: bool = False
     rng_events: EventFormat = "none"
     resume: bool = False
+    device_writer: bool = False
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -67,6 +68,8 @@ class RunOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
+        if self.device_writer and (self.backend == "cpu" or self.format != "parquet"):
+            raise ValueError(f"device_writer writes Parquet on a CUDA device, not {self.format} by {self.backend}")
 
 
 @dataclass(frozen=True)
@@ -133,8 +136,8 @@ def run(
     expand the batches, to the same bytes. Raises ArrivalError.
     """
     options, reporter = options or RunOptions(), reporter or Reporter()
-    if client is not None and (options.resume or options.threads):
-        raise ValueError("a run on a cluster takes neither threads, which its workers have, nor resume")
+    if client is not None and (options.resume or options.threads or options.device_writer):
+        raise ValueError("a run on a cluster takes neither threads, which its workers have, nor resume, device_writer")
     receipt = read_receipt(Path(run_root))
     started = utc_now()
     try:
@@ -210,7 +213,7 @@ def _maker(start: _Start) -> Maker:
     if start.client is not None:
         reporter.message(f"Dask dashboard: {start.client.dashboard_link}")
         return partial(_made_on_cluster, start.client)
-    backend = choose_backend(options.backend)
+    backend = choose_backend(options.backend, device_writer=options.device_writer)
     if options.backend == "auto":
         reporter.message(f"backend {backend.name}: {backend.reason}")
     shop = Workshop(backend, options.threads or available_cores(), options.format, reporter)
@@ -374,6 +377,7 @@ def _performance(job: _Job, result: ScenarioResult, made: Made) -> dict[str, obj
         **({"workers": [asdict(worker) for worker in made.workers]} if made.workers else {}),
         "batch_arrivals": job.options.batch_arrivals,
         "format": job.options.format,
+        "device_writer": job.options.device_writer,
         "rng_events": job.options.rng_events,
         "parts": result.parts,
         "bytes": result.bytes,

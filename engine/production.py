@@ -6,7 +6,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ import pyarrow as pa
 from engine.assemble import Assembler
 from engine.backend import Backend, BatchResult, BatchSums, Expander
 from engine.batch_checks import check_batch
+from engine.output.device_parts import DevicePartWriter
 from engine.output.disk import DiskSync
 from engine.output.metadata import file_metadata
 from engine.output.part_ledger import FinishedPart, PartLedger
@@ -70,7 +71,9 @@ def produce_parts(shop: Workshop, plan: Plan, staged: Path, *, resume: bool = Fa
     `resume` takes over the parts that a killed run finished in `staged`, after hashing each. Raises the ArrivalError
     of the first batch, in part order, that failed.
     """
-    directory, entries = staged / "events", PartLedger(staged, plan, shop.file_format)
+    directory = staged / "events"
+    on_device = DevicePartWriter(directory, plan.world) if shop.backend.device_writer else None
+    entries = PartLedger(staged, plan, shop.file_format, on_device.name if on_device else None)
     assembler, ledger, work = Assembler(plan.world), Ledger(plan.world), _WorkSeconds()
     options, reporter = plan.world.settings.output, shop.reporter
     finished = _finished_parts(entries, directory, reporter) if resume else {}
@@ -85,10 +88,17 @@ def produce_parts(shop: Workshop, plan: Plan, staged: Path, *, resume: bool = Fa
         cancellation.check()
         with work.spent("expand"):
             result = expander(batch)
-        with work.spent("check"):
-            check_batch(plan, result)
-        with work.spent("assemble and write"):
-            part = writer.write(batch.index, _record_batches(assembler, result, cancellation, reporter), result.digest)
+        with ExitStack() as held:
+            held.callback(result.release)
+            with work.spent("check"):
+                check_batch(plan, result)
+            with work.spent("assemble and write"):
+                if on_device:
+                    part = on_device.write(result)
+                    reporter.advance(batch.arrivals)
+                else:
+                    pieces = _record_batches(assembler, result, cancellation, reporter)
+                    part = writer.write(batch.index, pieces, result.digest)
         return result, part
 
     parts = {index: part.receipt for index, part in finished.items()}

@@ -13,13 +13,17 @@ from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 
-__all__ = ["DeviceFacts", "devices", "unusable_reason"]
+__all__ = ["DeviceFacts", "devices", "no_writer_reason", "unusable_reason"]
 
 _EXTRAS = "extras: arrival-engine[cuda13] or [cuda12]"
 # Turing: the oldest that the toolkits of CUDA 12 and 13 both compile for.
 LEAST_COMPUTE_CAPABILITY = (7, 5)
 # Older ones can return unsorted keys, without an error, when device memory runs out (CuPy issue 9894).
 LEAST_CUPY = (14, 2)
+_CUPY_NAMES = ("cupy-cuda13x", "cupy-cuda12x", "cupy")
+# What `gpu_kernels.cudf_parquet` is written against.
+LEAST_CUDF = (26, 10)
+_CUDF_NAMES = ("pylibcudf-cu13", "pylibcudf-cu12", "pylibcudf")
 _DISABLED = ("0", "", "false", "no", "off")
 
 
@@ -45,6 +49,11 @@ def unusable_reason() -> str:
         return _driver_problem() or _package_problem() or _device_problem()
     except Exception as failure:  # noqa: BLE001 - whatever a driver or a broken package throws is the reason
         return f"{type(failure).__name__}: {failure}"
+
+
+def no_writer_reason() -> str:
+    """Why no device can write Parquet files; empty when one can. Never raises."""
+    return unusable_reason() or _cudf_problem(_installed_version(_CUDF_NAMES), find_spec("pylibcudf") is not None)
 
 
 def devices() -> tuple[DeviceFacts, ...]:
@@ -85,7 +94,7 @@ def _package_problem() -> str:
     for package, name in (("numba_cuda", "numba-cuda"), ("cupy", "CuPy")):
         if find_spec(package) is None:
             return f"{name} is not installed ({_EXTRAS})"
-    return _cupy_problem(_cupy_version())
+    return _cupy_problem(_installed_version(_CUPY_NAMES))
 
 
 def _cupy_problem(version: tuple[int, int] | None) -> str:
@@ -95,9 +104,18 @@ def _cupy_problem(version: tuple[int, int] | None) -> str:
     return f"CuPy {found} is too old, {least} is the least: it may sort wrongly when memory runs out ({_EXTRAS})"
 
 
-def _cupy_version() -> tuple[int, int] | None:
-    """Major and minor version of the CuPy that is installed, under whichever of its names; None if it does not tell."""
-    for name in ("cupy-cuda13x", "cupy-cuda12x", "cupy"):
+def _cudf_problem(version: tuple[int, int] | None, importable: bool) -> str:
+    if not importable:
+        return f"cuDF, which writes on a device, is not installed ({_EXTRAS})"
+    if version is None or version >= LEAST_CUDF:
+        return ""
+    found, least = (f"{major}.{minor:02}" for major, minor in (version, LEAST_CUDF))
+    return f"cuDF {found} is too old, {least} is the least that can write parts ({_EXTRAS})"
+
+
+def _installed_version(names: tuple[str, ...]) -> tuple[int, int] | None:
+    """Major and minor version of what is installed under one of these names; None if it does not tell."""
+    for name in names:
         try:
             match = re.match(r"(\d+)\.(\d+)", metadata.version(name))
         except metadata.PackageNotFoundError:

@@ -51,8 +51,8 @@ class CountFiles:
 def reader() -> tuple[str, str]:
     """Who reads count rows for a device, `cuDF` or `pyarrow`, and why."""
     if find_spec("cudf") is None:
-        return "pyarrow", "cuDF is not installed, so the rows that the host has read are uploaded"
-    return "cuDF", "cuDF is installed, so the files are decoded, joined and ordered on the device"
+        return "pyarrow", "cuDF is not installed, so a device gets the rows that the host has read"
+    return "cuDF", "it is installed, so a device decodes the files, joins and orders the rows itself"
 
 
 def uploaded_rows(memory: DeviceMemory, rows: Rows) -> Any:

@@ -45,7 +45,7 @@ class FinishedPart:
     sums: BatchSums
 
 
-def run_terms(plan: Plan, file_format: FileFormat) -> dict[str, Any]:
+def run_terms(plan: Plan, file_format: FileFormat, device_writer: str | None = None) -> dict[str, Any]:
     """Everything that decides a part's bytes; a ledger of other terms is of another run."""
     world = plan.world
     return {
@@ -58,6 +58,7 @@ def run_terms(plan: Plan, file_format: FileFormat) -> dict[str, Any]:
         "engine_version": version(),
         "pyarrow": distribution_version("pyarrow"),
         "format": file_format,
+        "device_writer": device_writer,
         "batch_arrivals": plan.batch_arrivals,
         "arrivals": plan.arrivals,
     }
@@ -86,11 +87,12 @@ def _terms_of(path: Path) -> Mapping[str, Any]:
 class PartLedger:
     """Records finished parts in a staging directory, and finds again what an earlier run had recorded there."""
 
-    def __init__(self, staged: Path, plan: Plan, file_format: FileFormat) -> None:
+    def __init__(self, staged: Path, plan: Plan, file_format: FileFormat, device_writer: str | None = None) -> None:
+        """`device_writer` names what writes parts on a device, with its version; None for Arrow's writer here."""
         self._folder = staged / FOLDER_NAME
         self._events = staged / "events"
         self._plan = plan
-        self._terms = run_terms(plan, file_format)
+        self._terms = run_terms(plan, file_format, device_writer)
         self._lock = threading.Lock()
 
     def begin(self) -> None:
