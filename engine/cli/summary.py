@@ -17,13 +17,24 @@ if TYPE_CHECKING:
 
     from engine.demo import DemoResult
     from engine.doctor import Diagnosis
+    from engine.importing import ImportResult
+    from engine.importing.example import Example
     from engine.job import RunResult, ScenarioResult
     from engine.made import WorkerFacts
     from engine.seal import SealResult
     from engine.synth import SynthResult
     from engine.tz.build import CacheResult
 
-__all__ = ["show_demo", "show_diagnosis", "show_run", "show_seal", "show_synth", "show_tz_build"]
+__all__ = [
+    "show_demo",
+    "show_diagnosis",
+    "show_example",
+    "show_import",
+    "show_run",
+    "show_seal",
+    "show_synth",
+    "show_tz_build",
+]
 
 _PUBLISHED = {
     "published": "published",
@@ -153,6 +164,55 @@ def show_synth(result: SynthResult, session: Session) -> None:
         ("run", str(result.run_root)),
     )
     _commands(f"seal {shlex.quote(str(result.run_root))}")
+
+
+_ZONES = {
+    "counts": "each to a site in its count row's zone",
+    "weights": "each to a site in a zone drawn by group weights",
+}
+
+
+def show_import(result: ImportResult, session: Session) -> None:
+    """What the world holds, or that it was there already, and what to do next."""
+    if session.json:
+        emit_json(_document(result))
+    if session.json or session.quiet:
+        return
+    from engine.importing.grid import length
+
+    verb = "was there already, the same to the byte" if result.reused else "written"
+    _headline(f"world {verb}: {human.count(result.arrivals)} arrivals to expect")
+    modes = f"{human.count(result.hybrid_merchants)} hybrid, {human.count(result.virtual_merchants)} virtual only"
+    lengths = f" of {length(result.bucket_seconds * 1_000_000)}" if result.bucket_seconds else ""
+    left_out = f", {human.count(result.zero_rows)} of them zero" if result.zero_rows else ""
+    added_up = f", {human.count(result.merged_rows)} added to others" if result.merged_rows else ""
+    places = f"{human.count(result.sites)} sites and {human.count(result.edges)} edges"
+    _block(
+        ("merchants", f"{human.count(result.merchants)} with arrivals, {modes}"),
+        ("places", f"{places} in {human.count(result.tzids)} time zones"),
+        ("buckets", f"{human.count(result.buckets)}{lengths}, {result.start_utc} to {result.end_utc}"),
+        ("count rows", f"{human.count(result.input_rows)}{left_out}{added_up}"),
+        ("physical", _ZONES[result.zones]),
+        ("virtual", f"{100 * result.virtual_share:.1f} % of the arrivals, expected"),
+        ("fingerprint", result.identity.manifest_fingerprint),
+        ("files", human.size(result.bytes)),
+        ("time", human.duration(result.seconds)),
+        ("run", str(result.run_root)),
+    )
+    root = shlex.quote(str(result.run_root))
+    _commands(f"seal {root}", f"run {root}", f"validate {root}")
+
+
+def show_example(example: Example, session: Session) -> None:
+    """Where the tables are, and how to import them."""
+    if session.json:
+        emit_json(_document(example))
+    if session.json or session.quiet:
+        return
+    _headline(f"example tables are in {example.directory}")
+    _block(*((path.name, what) for path, what in example.files.items()))
+    options = " ".join(f"{option} {shlex.quote(str(path))}" for option, path in example.options.items())
+    _commands(f"import world {options}")
 
 
 def show_seal(result: SealResult, run_root: str, session: Session) -> None:

@@ -1,0 +1,292 @@
+"""From the user's tables to the contents of a world; whatever does not fit together is refused, with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from contracts import Code, Notice
+from engine.authoring.virtual import HYBRID, MODES, NON_VIRTUAL, VIRTUAL_ONLY
+from engine.importing.contents import (
+    Contents,
+    Counts,
+    GroupWeights,
+    Ids,
+    Ints,
+    Members,
+    Merchants,
+    by_bytes,
+    codes_in,
+    ordered_sums,
+    runs,
+    sorted_order,
+    texts_in_use,
+)
+from engine.importing.grid import Limits, told
+from engine.importing.reading import Table
+from engine.importing.request import ZoneSource
+
+_TZ = "tz"
+
+
+@dataclass(frozen=True)
+class Build:
+    """The contents, and what became of the count rows as read: all of them, zeros, and rows that repeated a key."""
+
+    contents: Contents
+    input_rows: int
+    zero_rows: int
+    merged_rows: int
+    notices: tuple[Notice, ...]
+
+
+def build(tables: Mapping[str, Table], grid_us: Ints, bucket: Ints, limits: Limits, zones: ZoneSource) -> Build:
+    """Join the tables. `bucket` int64[R] is each count row's, on the grid `grid_us`. Raises as `import_world` says."""
+    table = tables["counts"]
+    counted = table["count"] > 0
+    if not counted.any():
+        table.refuse(0, f"all {table.rows} counts are zero", "give at least one row with arrivals")
+    named = texts_in_use(table, _TZ, counted) | texts_in_use(tables["virtual merchants"], "settlement_tz")
+    for name in ("sites", "edges", "group weights"):
+        named |= texts_in_use(tables[name], _TZ)
+    tzids = by_bytes(named - {""})
+    counts = _counts(table, counted, bucket, (tzids, grid_us), limits)
+    sites = _members(tables["sites"], "site_order", tzids, number_by_country=True)
+    edges = _members(tables["edges"], "edge_order", tzids, number_by_country=False)
+    merchants = _merchants(tables["virtual merchants"], counts, sites, tzids)
+    _check_edges(tables, merchants, edges)
+    _check_routes(table, counted, merchants, sites)
+    groups = _group_weights(tables["group weights"], sites, tzids)
+    contents = Contents(tzids, grid_us, counts, sites, merchants, edges, groups)
+    drawn = int(counted.sum())
+    merged = drawn - len(counts.arrivals)
+    return Build(contents, len(counted), len(counted) - drawn, merged, tuple(_notices(contents, merged, zones)))
+
+
+def _counts(
+    table: Table, kept: npt.NDArray[np.bool_], bucket: Ints, places: tuple[tuple[str, ...], Ints], limits: Limits
+) -> Counts:
+    tzids, grid_us = places
+    channels = by_bytes(texts_in_use(table, "channel", kept))
+    rows = np.flatnonzero(kept)
+    merchants, merchant = np.unique(table["merchant_id"][rows], return_inverse=True)
+    zone, channel = codes_in(table, _TZ, tzids)[rows], codes_in(table, "channel", channels)[rows]
+    order = _entity_order((merchant, zone, channel, bucket[rows]), (len(merchants), len(tzids), len(channels)), grid_us)
+    rows = rows[order]
+    keys = (merchant[order], zone[order], channel[order], bucket[rows])
+    first = runs(*keys)
+    arrivals = np.add.reduceat(table["count"][rows], first)
+    above = np.flatnonzero(arrivals > limits.arrivals_per_bucket)
+    if len(above):
+        run = int(above[0])
+        at = int(first[run])
+        members = rows[at : first[run + 1] if run + 1 < len(first) else None]
+        several = f" in {len(members)} rows" if len(members) > 1 else ""
+        table.refuse(
+            int(members[-1]),
+            f"merchant {merchants[keys[0][at]]} has {arrivals[run]} arrivals{several} in {tzids[keys[1][at]]}"
+            f" from {told(int(grid_us[keys[3][at]]))}; the policies allow {limits.arrivals_per_bucket} a bucket",
+            "use shorter buckets, or split the merchant's arrivals by channel",
+        )
+    return Counts(
+        merchant=merchants[keys[0][first]],
+        zone=keys[1][first],
+        channel=keys[2][first],
+        channels=channels,
+        bucket=keys[3][first],
+        arrivals=arrivals,
+    )
+
+
+def _entity_order(keys: tuple[Ints, Ints, Ints, Ints], sizes: tuple[int, int, int], grid_us: Ints) -> Ints:
+    """Order by all keys; one sort of a combined key wherever 64 bits hold it."""
+    merchants, zones, channels = sizes
+    buckets = len(grid_us) - 1
+    if merchants * zones * channels * buckets >= 1 << 63:
+        return sorted_order(*keys)
+    merchant, zone, channel, bucket = keys
+    combined = ((merchant * zones + zone) * channels + channel) * buckets + bucket
+    return np.argsort(combined, kind="stable").astype(np.int64)
+
+
+def _members(table: Table, order_name: str, tzids: tuple[str, ...], *, number_by_country: bool) -> Members:
+    """Sites or edges in their order, which is given or follows from what they are; their weights can be drawn from."""
+    countries = by_bytes(texts_in_use(table, "country"))
+    merchant, weight = table["merchant_id"], table["weight"]
+    zone, country = codes_in(table, _TZ, tzids), codes_in(table, "country", countries)
+    scope = (merchant, country) if number_by_country else (merchant,)
+    if table.has(order_name):
+        given = table[order_name]
+        rows = sorted_order(*scope, given)
+        _refuse_repeats(table, rows, (*(key[rows] for key in scope), given[rows]), order_name)
+        number = given[rows]
+    else:
+        rows = sorted_order(merchant, country, zone, weight)
+        first = runs(*(key[rows] for key in scope))
+        number = np.arange(len(rows)) - np.repeat(first, np.diff(np.append(first, len(rows)))) + 1
+    _check_weights(table, rows, merchant[rows], weight[rows])
+    return Members(merchant[rows], zone[rows], country[rows], countries, number.astype(np.int64), weight[rows])
+
+
+def _refuse_repeats(table: Table, rows: Ints, keys: tuple[npt.NDArray[np.generic], ...], order_name: str) -> None:
+    repeated = np.ones(len(rows), np.bool_)
+    repeated[runs(*keys)] = False
+    if repeated.any():
+        at = int(np.argmax(repeated))
+        row = int(rows[at])
+        of_country = f" in {table.texts['country'][table['country'][row]]}" if len(keys) == 3 else ""
+        table.refuse(
+            row,
+            f"merchant {keys[0][at]} has {order_name} {keys[-1][at]} twice{of_country}",
+            "number them differently, or remove the repetition",
+            merchant_id=int(table["merchant_id"][row]),
+        )
+
+
+def _check_weights(table: Table, rows: Ints, merchant: Ids, weight: npt.NDArray[np.float64]) -> None:
+    """The weights of every merchant have a sum that is finite and above zero."""
+    first = runs(merchant)
+    with np.errstate(over="ignore"):
+        total = ordered_sums(first, weight)
+    for bad, what, hint in (
+        (total <= 0.0, "are all zero", "give at least one a weight above zero"),
+        (~np.isfinite(total), "add up to more than a number can hold", "give smaller weights; only their ratios count"),
+    ):
+        if bad.any():
+            at = int(first[int(np.argmax(bad))])
+            noun = table.layout.name
+            table.refuse(int(rows[at]), f"the weights of merchant {merchant[at]}'s {noun} {what}", hint)
+
+
+def _merchants(table: Table, counts: Counts, sites: Members, tzids: tuple[str, ...]) -> Merchants:
+    listed = table["merchant_id"]
+    rows = sorted_order(listed)
+    repeated = np.ones(len(rows), np.bool_)
+    repeated[runs(listed[rows])] = False
+    if repeated.any():
+        row = int(rows[int(np.argmax(repeated))])
+        table.refuse(row, f"merchant {listed[row]} stands there twice", "give each merchant one mode")
+    everyone = np.unique(np.concatenate([counts.merchant, sites.merchant, listed]))
+    at = np.searchsorted(everyone, listed)
+    mode = np.full(len(everyone), NON_VIRTUAL, np.int64)
+    mode[at] = codes_in(table, "mode", MODES)
+    settlement = np.full(len(everyone), -1, np.int64)
+    settlement[at] = codes_in(table, "settlement_tz", tzids)
+    physical = (mode == NON_VIRTUAL) & (settlement >= 0)
+    if physical.any():
+        row = int(np.flatnonzero(listed == everyone[int(np.argmax(physical))])[0])
+        table.refuse(row, f"merchant {listed[row]} is NON_VIRTUAL and has a settlement_tz", "leave it empty there")
+    return Merchants(everyone, mode, settlement)
+
+
+def _mode_of(merchants: Merchants, ids: Ids) -> Ints:
+    """Mode of each id; one that nobody listed is not virtual."""
+    at = np.minimum(np.searchsorted(merchants.merchant, ids), len(merchants.merchant) - 1)
+    return np.where(merchants.merchant[at] == ids, merchants.mode[at], NON_VIRTUAL)
+
+
+def _check_edges(tables: Mapping[str, Table], merchants: Merchants, edges: Members) -> None:
+    table, virtual = tables["edges"], tables["virtual merchants"]
+    owners = table["merchant_id"]
+    strange = _mode_of(merchants, owners) == NON_VIRTUAL
+    if strange.any():
+        row = int(np.argmax(strange))
+        table.refuse(
+            row,
+            f"merchant {owners[row]} has edges and is not virtual",
+            "list it among --virtual-merchants as HYBRID or VIRTUAL_ONLY, or remove its edges",
+        )
+    lacking = (codes_in(virtual, "mode", MODES) != NON_VIRTUAL) & ~np.isin(virtual["merchant_id"], edges.merchant)
+    if lacking.any():
+        row = int(np.argmax(lacking))
+        virtual.refuse(
+            row,
+            f"merchant {virtual['merchant_id'][row]} is {virtual.texts['mode'][virtual['mode'][row]]} and has no edges",
+            "give its edges with --edges, or make it NON_VIRTUAL",
+            code=Code.EDGE_RESOLUTION_FAILED,
+        )
+
+
+def _check_routes(table: Table, counted: npt.NDArray[np.bool_], merchants: Merchants, sites: Members) -> None:
+    """Whoever can have physical arrivals has a site."""
+    ids = table["merchant_id"]
+    lost = counted & (_mode_of(merchants, ids) != VIRTUAL_ONLY) & ~np.isin(ids, sites.merchant)
+    if lost.any():
+        row = int(np.argmax(lost))
+        table.refuse(
+            row,
+            f"merchant {ids[row]} has arrivals and no site",
+            "add its sites to --sites, or list it among --virtual-merchants as VIRTUAL_ONLY with edges",
+            code=Code.SITE_RESOLUTION_FAILED,
+            merchants=len(np.unique(ids[lost])),
+        )
+
+
+def _group_weights(table: Table, sites: Members, tzids: tuple[str, ...]) -> GroupWeights:
+    merchant, zone = table["merchant_id"], codes_in(table, _TZ, tzids)
+    rows = sorted_order(merchant, zone)
+    repeated = np.ones(len(rows), np.bool_)
+    repeated[runs(merchant[rows], zone[rows])] = False
+    if repeated.any():
+        row = int(rows[int(np.argmax(repeated))])
+        table.refuse(row, f"merchant {merchant[row]} has {tzids[zone[row]]} twice", "give each zone one weight")
+    strange = ~np.isin(merchant, sites.merchant)
+    if strange.any():
+        row = int(np.argmax(strange))
+        table.refuse(row, f"merchant {merchant[row]} has group weights and no site", "add its sites to --sites")
+    _check_weights(table, rows, merchant[rows], table["weight"][rows])
+    return GroupWeights(merchant[rows], zone[rows], table["weight"][rows])
+
+
+def _notices(contents: Contents, merged: int, zones: ZoneSource) -> list[Notice]:
+    found = []
+    if merged:
+        message = f"{merged} count rows repeat a key (merchant, tz, channel, bucket); their counts are added up"
+        found.append(Notice("COUNT_ROWS_MERGED", message, {"rows": merged}))
+    homeless = _homeless_counts(contents) if zones == "counts" else _homeless_groups(contents)
+    return found if homeless is None else [*found, homeless]
+
+
+def _has_site(contents: Contents, merchant: Ids, zone: Ints) -> npt.NDArray[np.bool_]:
+    """Whether the merchant has a site that may be drawn in the zone."""
+    everyone, width, sites = contents.merchants.merchant, len(contents.tzids), contents.sites
+    usable = sites.weight > 0
+    home = np.searchsorted(everyone, sites.merchant[usable]) * width + sites.zone[usable]
+    return np.isin(np.searchsorted(everyone, merchant) * width + zone, home)
+
+
+def _homeless_counts(contents: Contents) -> Notice | None:
+    counts = contents.counts
+    homeless = _mode_of(contents.merchants, counts.merchant) != VIRTUAL_ONLY
+    homeless &= ~_has_site(contents, counts.merchant, counts.zone)
+    if not homeless.any():
+        return None
+    row, arrivals = int(np.argmax(homeless)), int(counts.arrivals[homeless].sum())
+    message = (
+        f"up to {arrivals} arrivals are counted in a zone where their merchant has no site, such as merchant "
+        f"{counts.merchant[row]} in {contents.tzids[counts.zone[row]]}: they go to any of its sites"
+    )
+    return Notice("NO_SITE_IN_ZONE", message, {"arrivals": arrivals})
+
+
+def _homeless_groups(contents: Contents) -> Notice | None:
+    groups = contents.group_weights
+    homeless = (groups.weight > 0) & ~_has_site(contents, groups.merchant, groups.zone)
+    if not homeless.any():
+        return None
+    row = int(np.argmax(homeless))
+    message = (
+        f"merchant {groups.merchant[row]} has a group weight and no site in {contents.tzids[groups.zone[row]]}: "
+        "arrivals drawn there go to any of its sites"
+    )
+    return Notice("NO_SITE_IN_ZONE", message, {"group_weights": int(homeless.sum())})
+
+
+def virtual_counts(contents: Contents) -> tuple[int, int]:
+    """Arrivals of VIRTUAL_ONLY merchants, and of HYBRID ones."""
+    mode = _mode_of(contents.merchants, contents.counts.merchant)
+    arrivals = contents.counts.arrivals
+    return int(arrivals[mode == VIRTUAL_ONLY].sum()), int(arrivals[mode == HYBRID].sum())

@@ -1,0 +1,168 @@
+"""The tables that a user may bring: their columns, and finding these in a file's header."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NoReturn
+
+from contracts import ArrivalError, Code
+from engine.importing import values
+
+Kind = Literal["uint64", "int64", "float64", "text"]
+
+# What people call these columns elsewhere, where spelling alone would not lead from one to the other.
+_OTHER_NAMES = {
+    "merchant_id": ("merchant", "id", "shop", "shop_id", "store", "store_id", "mid"),
+    "tz": ("timezone", "time_zone", "tzid", "zone", "zone_representation", "tz_group_id", "tzid_operational"),
+    "bucket_start": ("bucket_start_utc", "time", "timestamp", "ts", "hour", "start", "datetime", "date", "bucket"),
+    "bucket_end": ("bucket_end_utc", "end"),
+    "bucket_index": ("index", "hour_index"),
+    "count": ("n", "count_n", "arrivals", "number", "transactions", "events", "value"),
+    "channel": ("channel_group",),
+    "weight": ("p_weight", "edge_weight", "p_group", "share", "w"),
+    "country": ("legal_country_iso", "country_iso", "country_code", "iso2"),
+    "site_order": ("order", "site", "site_id", "site_number"),
+    "edge_order": ("order", "edge", "edge_id", "edge_seq_index"),
+    "mode": ("virtual_mode", "kind", "type"),
+    "settlement_tz": ("tzid_settlement", "settlement", "settlement_timezone"),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its name, how it is kept, what a cell may say, and whether a file may leave it out."""
+
+    name: str
+    kind: Kind
+    convert: Callable[[values.Cell], Any]
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A table: what it is called, the code of what is wrong with it as a whole, and its columns."""
+
+    name: str
+    code: Code
+    columns: tuple[Column, ...]
+
+    def column(self, name: str) -> Column:
+        """The column of that name, which must be there."""
+        return next(column for column in self.columns if column.name == name)
+
+
+_MERCHANT = Column("merchant_id", "uint64", values.merchant_id)
+_TZ = Column("tz", "text", values.tzid)
+_WEIGHT = Column("weight", "float64", values.weight)
+_COUNTRY = Column("country", "text", values.country)
+
+
+def layouts(assume_utc: bool) -> Mapping[str, Layout]:
+    """Every table by name; times without a zone are UTC where `assume_utc` says so."""
+    time = partial(values.instant, assume_utc=assume_utc)
+    start = Column("bucket_start", "int64", time)
+    index = Column("bucket_index", "int64", values.bucket_index, optional=True)
+    tables = (
+        Layout(
+            "counts",
+            Code.S1_OR_S3_OUTPUT_MISSING,
+            (
+                _MERCHANT,
+                _TZ,
+                Column("bucket_start", "int64", time, optional=True),
+                index,
+                Column("count", "int64", values.count),
+                Column("channel", "text", values.channel, optional=True),
+            ),
+        ),
+        Layout(
+            "sites",
+            Code.SITE_RESOLUTION_FAILED,
+            (_MERCHANT, _TZ, _WEIGHT, _COUNTRY, Column("site_order", "int64", values.order, optional=True)),
+        ),
+        Layout(
+            "virtual merchants",
+            Code.ROUTING_POLICY_INVALID,
+            (
+                _MERCHANT,
+                Column("mode", "text", values.mode),
+                Column("settlement_tz", "text", values.optional_tzid, optional=True),
+            ),
+        ),
+        Layout(
+            "edges",
+            Code.EDGE_RESOLUTION_FAILED,
+            (_MERCHANT, _TZ, _WEIGHT, _COUNTRY, Column("edge_order", "int64", values.order, optional=True)),
+        ),
+        Layout("group weights", Code.SITE_RESOLUTION_FAILED, (_MERCHANT, _TZ, _WEIGHT)),
+        Layout("grid", Code.TIME_GRID_MISMATCH, (index, start, Column("bucket_end", "int64", time))),
+    )
+    return {layout.name: layout for layout in tables}
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How the user's column names become ours: `rename` theirs to ours, each where a table has it; `ignore` theirs."""
+
+    rename: Mapping[str, tuple[str, ...]]
+    ignore: frozenset[str]
+
+
+def match_header(layout: Layout, header: Sequence[str], naming: Naming, file: str) -> dict[str, str]:
+    """The file's own name of each of our columns that it has. Raises SCHEMA_VIOLATION for any other column."""
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        _refuse(file, f"has several columns {repeated[0]!r}", "keep one of them", column=repeated[0])
+    known = [column.name for column in layout.columns]
+    found: dict[str, str] = {}
+    for theirs in header:
+        if theirs in naming.ignore:
+            continue
+        ours = next((name for name in naming.rename.get(theirs, ()) if name in known), theirs)
+        if ours not in known:
+            _unknown(layout, theirs, ours, file)
+        if ours in found:
+            what = f"has {found[ours]!r} and {theirs!r}, which are both to be {ours}"
+            _refuse(file, what, f"leave one out: --ignore {theirs}", column=theirs)
+        found[ours] = theirs
+    missing = [column.name for column in layout.columns if not column.optional and column.name not in found]
+    if missing:
+        _refuse(
+            file,
+            f"has no column {missing[0]}, which {layout.name} need; it has {', '.join(header) or 'none'}",
+            f"add it, or name the one that holds it: --rename THEIRS={missing[0]}",
+            column=missing[0],
+        )
+    return found
+
+
+def _unknown(layout: Layout, theirs: str, ours: str, file: str) -> NoReturn:
+    known = [column.name for column in layout.columns]
+    near = nearest_column(ours, known)
+    guess = f"; did you mean {near}?" if near else f"; {layout.name} have {', '.join(known)}"
+    rename = f"rename it: --rename {theirs}={near}, or " if near else ""
+    _refuse(
+        file,
+        f"has a column {theirs!r}, which {layout.name} do not have{guess}",
+        f"{rename}leave it out: --ignore {theirs}",
+        column=theirs,
+        known=known,
+    )
+
+
+def nearest_column(name: str, known: Sequence[str]) -> str:
+    """The one of our columns that somebody may have meant; empty where none comes near."""
+    plain = name.strip().casefold().replace(" ", "_").replace("-", "_")
+    if plain in known:
+        return plain
+    for ours in known:
+        if plain in _OTHER_NAMES.get(ours, ()):
+            return ours
+    return next(iter(difflib.get_close_matches(plain, known, n=1, cutoff=0.6)), "")
+
+
+def _refuse(file: str, what: str, hint: str, **context: object) -> NoReturn:
+    raise ArrivalError(Code.SCHEMA_VIOLATION, f"{file} {what}", hint=hint, file=file, **context)

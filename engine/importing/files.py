@@ -1,0 +1,216 @@
+"""Opening a user's CSV and Parquet files: what they are, their header, and their rows as Arrow batches of cells.
+
+CSV is read in blocks, Parquet in batches, so that a file may be larger than memory.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from contracts import ArrivalError, Code, Notice
+
+_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".parquet", ".pq")
+_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_BLOCK_BYTES = 1 << 22
+_BATCH_ROWS = 1 << 17
+_HEADER_BYTES_MAX = 1 << 20
+_PARQUET = b"PAR1"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of a table: `name` for messages, its header, and for CSV what separates its values."""
+
+    path: Path
+    name: str
+    header: tuple[str, ...]
+    delimiter: str = ""
+
+    @property
+    def is_csv(self) -> bool:
+        """Whether it is CSV; Parquet otherwise."""
+        return bool(self.delimiter)
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The named columns, CSV's as text. Raises SCHEMA_VIOLATION for a broken file, IO_READ_FAILED."""
+        return _csv_batches(self, columns) if self.is_csv else _parquet_batches(self, columns)
+
+    def place(self, row: int) -> Mapping[str, object]:
+        """Where data row `row`, from 0, is: the file, and its line (CSV, from 1) or row (Parquet, from 1)."""
+        if not self.is_csv:
+            return {"file": self.name, "row": row + 1}
+        return {"file": self.name, "line": _line_of(self, row)}
+
+
+def files_of(paths: Sequence[Path], table: str) -> list[Path]:
+    """The files meant: a directory stands for the CSV and Parquet files in it, by name. Raises IO_READ_FAILED."""
+    found: list[Path] = []
+    for path in paths:
+        with _readable(path):
+            if not path.is_dir():
+                found.append(path)
+                continue
+            inside = sorted(child for child in path.iterdir() if child.name.lower().endswith(_SUFFIXES))
+        if not inside:
+            raise ArrivalError(
+                Code.IO_READ_FAILED,
+                f"{path} holds no CSV or Parquet file for {table}",
+                hint=f"give files, or a directory of files that end in {', '.join(_SUFFIXES)}",
+                directory=path,
+            )
+        found += inside
+    return found
+
+
+def open_file(path: Path) -> tuple[SourceFile, list[Notice]]:
+    """What the file is, and what was noticed about its form. Raises SCHEMA_VIOLATION, IO_READ_FAILED."""
+    name = str(path)
+    with _readable(path):
+        with path.open("rb") as raw:
+            magic = raw.read(4)
+        if magic == _PARQUET:
+            with _sound_parquet(name):
+                return SourceFile(path, name, tuple(pq.read_schema(path).names)), []
+        with pa.input_stream(str(path), compression="detect") as stream:
+            head = stream.read(_HEADER_BYTES_MAX)
+    if not head.strip():
+        _refuse(name, "is empty", "give a header line with column names and one line a row")
+    if head[:2] in _UTF16:
+        _refuse(name, "is UTF-16 text", "save it as UTF-8 (in a spreadsheet: CSV UTF-8)")
+    if b"\0" in head:
+        _refuse(name, "is neither CSV nor Parquet", "export the table as CSV or Parquet")
+    line = head.lstrip(b"\r\n").splitlines()[0]
+    try:
+        text = line.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        _refuse(name, "is not UTF-8: its header holds other bytes", "save it as UTF-8")
+    delimiter = max(_DELIMITERS, key=text.count)
+    header = next(csv.reader([text], delimiter=delimiter), [])
+    notices = []
+    if delimiter != ",":
+        message = f"{name} is read as values separated by a {_DELIMITERS[delimiter]}"
+        notices.append(Notice("CSV_DELIMITER", message, {"file": name, "delimiter": delimiter}))
+    return SourceFile(path, name, tuple(header), delimiter), notices
+
+
+def _csv_batches(file: SourceFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    ragged: list[pa.csv.InvalidRow] = []
+
+    def refuse(row: pa.csv.InvalidRow) -> str:
+        ragged.append(row)
+        return "error"
+
+    try:
+        with (
+            _readable(file.path),
+            pa.input_stream(str(file.path), compression="detect") as stream,
+            pa.csv.open_csv(
+                stream,
+                read_options=pa.csv.ReadOptions(block_size=_BLOCK_BYTES),
+                parse_options=pa.csv.ParseOptions(delimiter=file.delimiter, invalid_row_handler=refuse),
+                convert_options=pa.csv.ConvertOptions(
+                    column_types=dict.fromkeys(file.header, pa.string()),
+                    include_columns=list(columns),
+                    strings_can_be_null=False,
+                ),
+            ) as reader,
+        ):
+            yield from reader
+    except pa.ArrowInvalid as failure:
+        _explain(file, failure, ragged)
+
+
+def _explain(file: SourceFile, failure: Exception, ragged: Sequence[pa.csv.InvalidRow]) -> NoReturn:
+    """Name the line that Arrow's reader stumbled over."""
+    if ragged:
+        line, values = _first_ragged(file)
+        hint = "quote values that contain the separator, and leave out titles, totals and notes"
+        what = f"line {line} has {values} values where the header has {len(file.header)} columns"
+        raise ArrivalError(Code.SCHEMA_VIOLATION, f"{file.name}: {what}", hint=hint, file=file.name, line=line)
+    if "UTF8" in str(failure) or "UTF-8" in str(failure):
+        line = _first_undecodable(file)
+        what = f"line {line} is not UTF-8"
+        raise ArrivalError(
+            Code.SCHEMA_VIOLATION, f"{file.name}: {what}", hint="save it as UTF-8", file=file.name, line=line
+        )
+    _refuse(file.name, f"cannot be read as CSV: {str(failure).splitlines()[0]}", "check how it was exported")
+
+
+def _parquet_batches(file: SourceFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    with _readable(file.path), _sound_parquet(file.name), pq.ParquetFile(file.path) as parquet:
+        yield from parquet.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns))
+
+
+# --- A second look at a file that is to be refused ---------------------------------------------------
+
+
+def _records(file: SourceFile) -> Iterator[tuple[int, list[str]]]:
+    """(last line, values) of each record that is not blank, the header first."""
+    with pa.input_stream(str(file.path), compression="detect") as stream:
+        text = io.TextIOWrapper(io.BufferedReader(stream), encoding="utf-8-sig", errors="replace", newline="")
+        reader = csv.reader(text, delimiter=file.delimiter)
+        # A value longer than the module's limit ends the search: what is wrong is said without its line.
+        with suppress(csv.Error):
+            for values in reader:
+                if values:
+                    yield reader.line_num, values
+
+
+def _line_of(file: SourceFile, row: int) -> int:
+    for number, (line, _) in enumerate(_records(file)):
+        if number == row + 1:
+            return line
+    return row + 2
+
+
+def _first_ragged(file: SourceFile) -> tuple[int, int]:
+    for line, values in _records(file):
+        if len(values) != len(file.header):
+            return line, len(values)
+    return 0, 0
+
+
+def _first_undecodable(file: SourceFile) -> int:
+    with pa.input_stream(str(file.path), compression="detect") as stream:
+        for line, data in enumerate(io.BufferedReader(stream), 1):
+            try:
+                data.decode("utf-8")
+            except UnicodeDecodeError:
+                return line
+    return 0
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as failure:
+        raise ArrivalError(
+            Code.IO_READ_FAILED,
+            f"cannot read {path}: {failure.strerror or str(failure).splitlines()[0]}",
+            hint="check the name, and that the file may be read",
+            path=path,
+        ) from failure
+
+
+@contextmanager
+def _sound_parquet(name: str) -> Iterator[None]:
+    try:
+        yield
+    except pa.ArrowException as failure:
+        _refuse(name, f"cannot be read as Parquet: {str(failure).splitlines()[0]}", "export the table again")
+
+
+def _refuse(file: str, what: str, hint: str) -> NoReturn:
+    raise ArrivalError(Code.SCHEMA_VIOLATION, f"{file} {what}", hint=hint, file=file)

@@ -1,0 +1,207 @@
+"""The time grid of an import: given, or spanned over the counts; and the bucket of every count row."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from contracts import ArrivalError, Code
+from engine.importing.reading import Table
+from engine.importing.values import MICROS, Refused, instant
+
+Ints = npt.NDArray[np.int64]
+
+DEFAULT_BUCKET_SECONDS = 3600
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UNITS = {"": 1, "s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "d": 86_400}
+_DURATION = re.compile(r"([0-9]{1,9}) ?([a-z]*)")
+_CODE = Code.TIME_GRID_MISMATCH
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the run's policies allow of a grid and of a bucket."""
+
+    bucket_seconds: int
+    buckets: int
+    arrivals_per_bucket: int
+
+
+@dataclass(frozen=True)
+class Span:
+    """A regular grid as asked for: microseconds and seconds; None where the counts decide."""
+
+    start_us: int | None = None
+    end_us: int | None = None
+    bucket_seconds: int | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was asked for."""
+        return self == Span()
+
+
+def duration_seconds(text: str) -> int:
+    """Seconds of a duration such as 900, 15min, 1h or 1d. Raises TIME_GRID_MISMATCH."""
+    match = _DURATION.fullmatch(text.strip().lower())
+    if match is None or match[2] not in _UNITS or int(match[1]) == 0:
+        raise ArrivalError(
+            _CODE, f"--bucket {text!r} is no length of time", hint="give whole seconds, or such as 15min, 1h or 1d"
+        )
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def option_instant(name: str, text: str | None, assume_utc: bool) -> int | None:
+    """The instant that an option names, in microseconds. Raises TIME_GRID_MISMATCH."""
+    if text is None:
+        return None
+    try:
+        return instant(text, assume_utc)
+    except Refused as verdict:
+        raise ArrivalError(_CODE, f"{name} {text!r} {verdict.what}", hint=verdict.hint) from verdict
+
+
+def told(micros: int) -> str:
+    """An instant as people read it."""
+    moment = _EPOCH + timedelta(microseconds=micros)
+    return moment.isoformat().removesuffix("+00:00") + "Z"
+
+
+def length(micros: int) -> str:
+    """A duration in its largest whole unit: '1 h', '90 min', '1.5 s'."""
+    seconds = micros / MICROS
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:g} {unit}"
+    return f"{seconds:g} s"
+
+
+def _fault(what: str, hint: str, **context: object) -> NoReturn:
+    raise ArrivalError(_CODE, what, hint=hint, **context)
+
+
+def given_edges(table: Table, limits: Limits) -> Ints:
+    """Edges of the buckets that a grid table lists, in any order: int64[B + 1] microseconds."""
+    by_start = np.argsort(table["bucket_start"], kind="stable")
+    start, end = table["bucket_start"][by_start], table["bucket_end"][by_start]
+
+    def check(bad: npt.NDArray[np.bool_], what: str, hint: str) -> None:
+        if bad.any():
+            at = int(np.argmax(bad))
+            table.refuse(int(by_start[at]), f"the bucket from {told(int(start[at]))} {what}", hint)
+
+    whole = "give times without fractions of a second"
+    check((start % MICROS != 0) | (end % MICROS != 0), "does not start and end at whole seconds", whole)
+    check(end <= start, "does not end after it starts", "check bucket_start and bucket_end")
+    longest = f"buckets may be {limits.bucket_seconds} s long at most"
+    check(end - start > limits.bucket_seconds * MICROS, f"is {_longest(start, end)} long", longest)
+    joined = np.append(True, start[1:] == end[:-1])
+    check(~joined, "does not start where the one before it ends", "list every bucket once, without gaps")
+    if table.has("bucket_index"):
+        expected = np.arange(len(start))
+        wrong = table["bucket_index"][by_start] != expected
+        check(wrong, "is not numbered in the order of time, from 0", "number buckets 0, 1, 2, ..., or leave it out")
+    _check_number(len(start), limits)
+    return np.append(start, end[-1:])
+
+
+def _longest(start: Ints, end: Ints) -> str:
+    return length(int((end - start).max()))
+
+
+def spanned_edges(counts: Table, span: Span, limits: Limits) -> Ints:
+    """Edges of the regular grid from `span`, what it leaves open being taken from the counts."""
+    seconds = span.bucket_seconds or DEFAULT_BUCKET_SECONDS
+    if seconds > limits.bucket_seconds:
+        most = length(limits.bucket_seconds * MICROS)
+        _fault(f"buckets of {length(seconds * MICROS)} are too long", f"give --bucket {most} or less")
+    size = seconds * MICROS
+    by_index = counts.has("bucket_index")
+    if by_index and (span.start_us is None or span.bucket_seconds is None):
+        _fault(
+            f"{counts.files[0].name} numbers its buckets, and nothing says when they are",
+            "give --start and --bucket, or a table of buckets with --grid",
+        )
+    if span.bucket_seconds is None:
+        _refuse_longer_steps(counts)
+    start = int(counts["bucket_start"].min()) if span.start_us is None else span.start_us
+    if start % MICROS:
+        what = "--start" if span.start_us is not None else "the first bucket_start"
+        _fault(f"{what} {told(start)} is no whole second", "start buckets at whole seconds")
+    if span.end_us is not None:
+        end = span.end_us
+    elif by_index:
+        end = start + (int(counts["bucket_index"].max()) + 1) * size
+    else:
+        # Up to the bucket that holds the last one, whether or not that one starts where a bucket does.
+        end = start + (int(counts["bucket_start"].max() - start) // size + 1) * size
+    if end <= start:
+        _fault(f"the grid ends at {told(end)}, not after its start {told(start)}", "check --start and --end")
+    if (end - start) % size:
+        number = (end - start) / size
+        _fault(
+            f"{told(start)} to {told(end)} are {number:.6g} buckets of {length(size)}, no whole number",
+            "move --start or --end, or change --bucket",
+        )
+    _check_number((end - start) // size, limits)
+    return np.arange(start, end + 1, size, dtype=np.int64)
+
+
+def _refuse_longer_steps(counts: Table) -> None:
+    """Counts by the day must not be squeezed into the first hour of each because nobody named their buckets."""
+    step = int(np.gcd.reduce(np.diff(np.unique(counts["bucket_start"]))))
+    if step > DEFAULT_BUCKET_SECONDS * MICROS:
+        _fault(
+            f"the times in {counts.files[0].name} are multiples of {length(step)} apart, and nothing says how long"
+            " their buckets are",
+            f"give --bucket {step // MICROS}s if each counts until the next one, else --bucket 1h",
+        )
+
+
+def _check_number(buckets: int, limits: Limits) -> None:
+    if buckets > limits.buckets:
+        _fault(
+            f"the grid has {buckets} buckets; the policies allow {limits.buckets}",
+            "use longer buckets (--bucket), or import a shorter time at once",
+            buckets=buckets,
+            limit=limits.buckets,
+        )
+
+
+def bucket_of(counts: Table, edges: Ints) -> Ints:
+    """Bucket of each count row, int64[R]. Raises TIME_GRID_MISMATCH, naming the first row that is off the grid."""
+    buckets = len(edges) - 1
+    if counts.has("bucket_start") and counts.has("bucket_index"):
+        _fault(
+            f"{counts.files[0].name} has both bucket_start and bucket_index",
+            "one of them says it all: --ignore the other",
+        )
+    if counts.has("bucket_index"):
+        index = counts["bucket_index"]
+        beyond = index >= buckets
+        if beyond.any():
+            row = int(np.argmax(beyond))
+            what = f"bucket_index {index[row]} is beyond the grid's last bucket, {buckets - 1}"
+            counts.refuse(row, what, "buckets are numbered from 0: check --end, or correct it", code=_CODE)
+        return index
+    start = counts["bucket_start"]
+    bucket = np.searchsorted(edges, start, side="right") - 1
+    outside = (bucket < 0) | (bucket >= buckets)
+    if outside.any():
+        row = int(np.argmax(outside))
+        extent = f"{told(int(edges[0]))} to {told(int(edges[-1]))}"
+        what = f"bucket_start {told(int(start[row]))} is outside the grid, {extent}"
+        counts.refuse(row, what, "check --start and --end, or correct the time", code=_CODE)
+    late = start - edges[bucket]
+    if late.any():
+        row = int(np.argmax(late != 0))
+        after = f"{length(int(late[row]))} after the bucket that starts at {told(int(edges[bucket[row]]))}"
+        fitting = int(np.gcd.reduce(np.unique(start - edges[0]))) // MICROS
+        hint = f"give --bucket {fitting}s, which fits all times, or correct this one" if fitting else "correct it"
+        counts.refuse(row, f"bucket_start {told(int(start[row]))} is {after}", hint, code=_CODE)
+    return bucket.astype(np.int64)

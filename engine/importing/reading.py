@@ -1,0 +1,236 @@
+"""A user's table as compact columns: every cell read once per distinct value, every refusal with its place."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contracts import ArrivalError, Code, Notice
+from engine.importing.columns import Column, Layout, Naming, match_header
+from engine.importing.files import SourceFile, files_of, open_file
+from engine.importing.values import Cell, Instant, Refused
+
+_DTYPES: Mapping[str, Any] = {"uint64": np.uint64, "int64": np.int64, "float64": np.float64, "text": np.int32}
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Rows in the order of the files. Columns by name, each of `rows` values; text as int32 codes into `texts`."""
+
+    layout: Layout
+    rows: int
+    columns: Mapping[str, npt.NDArray[Any]]
+    texts: Mapping[str, tuple[str | None, ...]]
+    files: tuple[SourceFile, ...] = ()
+    first_rows: tuple[int, ...] = ()
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        return self.columns[name]
+
+    def has(self, name: str) -> bool:
+        """Whether the user's files have this column."""
+        return name in self.columns
+
+    def refuse(self, row: int, what: str, hint: str, *, code: Code | None = None, **context: object) -> NoReturn:
+        """Raise what is wrong with a row, naming its file and line."""
+        number = bisect_right(self.first_rows, row) - 1
+        place = self.files[number].place(row - self.first_rows[number])
+        raise ArrivalError(code or self.layout.code, f"{_told(place)}: {what}", hint=hint, **place, **context)
+
+
+def empty_table(layout: Layout) -> Table:
+    """A table that the user did not bring: all columns, no rows."""
+    columns = {column.name: np.empty(0, _DTYPES[column.kind]) for column in layout.columns}
+    return Table(layout, 0, columns, {column.name: () for column in layout.columns if column.kind == "text"})
+
+
+def read_table(layout: Layout, paths: Sequence[Path], naming: Naming) -> tuple[Table, list[Notice]]:
+    """All files of a table as one, and what was noticed about them.
+
+    Raises SCHEMA_VIOLATION for a file, column or value that is not as it should be, TIME_GRID_MISMATCH for a time,
+    DST_MAPPING_FAILED for a zone, ROUTING_POLICY_INVALID for a mode, the layout's code for a table without rows,
+    IO_READ_FAILED.
+    """
+    builder = _Builder(layout)
+    notices: list[Notice] = []
+    for path in files_of(paths, layout.name):
+        file, noticed = open_file(path)
+        notices += noticed
+        builder.read(file, match_header(layout, file.header, naming, file.name))
+    table = builder.table()
+    if not table.rows:
+        names = ", ".join(file.name for file in table.files)
+        raise ArrivalError(
+            layout.code,
+            f"{names}: {layout.name} have column names and no rows",
+            hint="give at least one row",
+            files=names,
+        )
+    return table, notices
+
+
+def _told(place: Mapping[str, object]) -> str:
+    return ", ".join(str(value) if name == "file" else f"{name} {value}" for name, value in place.items())
+
+
+@dataclass
+class _Builder:
+    """The files of one table, one after the other."""
+
+    layout: Layout
+    files: list[SourceFile] = field(default_factory=list)
+    first_rows: list[int] = field(default_factory=list)
+    rows: int = 0
+    pieces: dict[str, list[npt.NDArray[Any]]] = field(default_factory=dict)
+    texts: dict[str, dict[str | None, int]] = field(default_factory=dict)
+
+    def read(self, file: SourceFile, names: Mapping[str, str]) -> None:
+        self._same_columns(file, names)
+        self.files.append(file)
+        self.first_rows.append(self.rows)
+        # In the layout's order, so that of several faults in a row the leftmost column's is told.
+        columns = [column for column in self.layout.columns if column.name in names]
+        for batch in file.batches([names[column.name] for column in columns]):
+            found = [self._column(file, column, names[column.name], batch) for column in columns]
+            for column, values in zip(columns, found, strict=True):
+                self.pieces[column.name].append(values)
+            self.rows += batch.num_rows
+
+    def _same_columns(self, file: SourceFile, names: Mapping[str, str]) -> None:
+        if not self.files:
+            self.pieces = {column.name: [] for column in self.layout.columns if column.name in names}
+        differing = sorted(self.pieces.keys() ^ names.keys())
+        if differing:
+            has, lacks = (file, self.files[0]) if differing[0] in names else (self.files[0], file)
+            raise ArrivalError(
+                Code.SCHEMA_VIOLATION,
+                f"{has.name} has a column {differing[0]}, {lacks.name} has none",
+                hint="give all files of a table the same columns",
+                file=file.name,
+                column=differing[0],
+            )
+
+    def _column(self, file: SourceFile, column: Column, theirs: str, batch: pa.RecordBatch) -> npt.NDArray[Any]:
+        """One column of a batch, its distinct cells converted once each."""
+        codes, cells = _distinct(file, theirs, batch.column(theirs))
+        converted: list[Any] = []
+        refused: list[tuple[int, Refused]] = []
+        for code, cell in enumerate(cells):
+            # Distinct cells stand in the order in which they first occur, but for null: one refusal is the first.
+            if refused and cell is not None:
+                continue
+            try:
+                converted.append(column.convert(cell))
+            except Refused as verdict:
+                converted.append(0)
+                refused.append((int(np.argmax(codes == code)), verdict))
+        if refused:
+            row, first = min(refused, key=lambda item: item[0])
+            self._refuse_cell(file, theirs, row, cells[codes[row]], first)
+        if column.kind == "text":
+            vocabulary = self.texts.setdefault(column.name, {})
+            converted = [vocabulary.setdefault(text, len(vocabulary)) for text in converted]
+        return np.array(converted, _DTYPES[column.kind])[codes]
+
+    def _refuse_cell(self, file: SourceFile, theirs: str, row: int, cell: Cell, verdict: Refused) -> NoReturn:
+        place = file.place(self.rows - self.first_rows[-1] + row)
+        shown = _shown(cell)
+        value = f" {shown}" if shown else ""
+        raise ArrivalError(
+            verdict.code,
+            f"{_told(place)}: {theirs}{value} {verdict.what}",
+            hint=verdict.hint,
+            **place,
+            column=theirs,
+            value=shown,
+        )
+
+    def table(self) -> Table:
+        columns = {
+            column.name: np.concatenate([np.empty(0, _DTYPES[column.kind]), *self.pieces[column.name]])
+            for column in self.layout.columns
+            if column.name in self.pieces
+        }
+        texts = {name: tuple(vocabulary) for name, vocabulary in self.texts.items()}
+        return Table(self.layout, self.rows, columns, texts, tuple(self.files), tuple(self.first_rows))
+
+
+def _shown(cell: Cell) -> str:
+    """A cell for a message; empty where it is."""
+    if cell is None or cell == "":
+        return ""
+    if isinstance(cell, Instant):
+        moment = np.datetime64(cell.micros, "us")
+        return f"{moment}Z" if cell.zoned else str(moment)
+    text = repr(cell) if isinstance(cell, str) else str(cell)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _distinct(file: SourceFile, theirs: str, array: pa.Array) -> tuple[npt.NDArray[np.int64], list[Cell]]:
+    """Index of each row's cell among the distinct ones (nulls are one of them), and those."""
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        array, kind = array.dictionary_decode(), kind.value_type
+    if pa.types.is_timestamp(kind):
+        array = _micros(file, theirs, array)
+    elif not _readable(kind):
+        raise ArrivalError(
+            Code.SCHEMA_VIOLATION,
+            f"{file.name}: column {theirs!r} has the type {kind}",
+            hint="store it as a number, a text, a date or a timestamp",
+            file=file.name,
+            column=theirs,
+        )
+    coded = array.dictionary_encode()
+    cells: list[Cell] = list(_cells(coded.dictionary, kind))
+    codes = coded.indices.fill_null(len(cells)).to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes, [*cells, None] if coded.indices.null_count else cells
+
+
+def _readable(kind: pa.DataType) -> bool:
+    tests = (
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_decimal,
+        pa.types.is_date,
+        pa.types.is_string,
+        pa.types.is_large_string,
+        pa.types.is_string_view,
+        pa.types.is_null,
+    )
+    return any(test(kind) for test in tests)
+
+
+def _micros(file: SourceFile, theirs: str, array: pa.Array) -> pa.Array:
+    """Timestamps of any unit in microseconds, where none is finer than that."""
+    try:
+        return pc.cast(array, pa.timestamp("us", array.type.tz)).cast(pa.int64())
+    except pa.ArrowInvalid as failure:
+        raise ArrivalError(
+            Code.TIME_GRID_MISMATCH,
+            f"{file.name}: column {theirs!r} has times that microseconds cannot hold",
+            hint="round the times to the starts of their buckets",
+            file=file.name,
+            column=theirs,
+        ) from failure
+
+
+def _cells(distinct: pa.Array, kind: pa.DataType) -> Iterator[Cell]:
+    for value in distinct.to_pylist():
+        if pa.types.is_timestamp(kind):
+            yield Instant(value, kind.tz is not None)
+        elif isinstance(value, datetime):
+            # date64 counts milliseconds; as a date it has no time of day.
+            yield value.date()
+        elif isinstance(value, int | float | str | Decimal | date):
+            yield value

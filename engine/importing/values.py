@@ -1,0 +1,257 @@
+"""What a cell of a user's table may say: one function a kind of column, from the cell to its value.
+
+A cell is what CSV or Parquet holds: text, a number, a date, or an instant. Each function raises `Refused` with what is
+wrong with the cell and what to do about it; whoever called it knows file, line and column.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import cache
+from typing import NamedTuple
+
+from contracts import Code
+from engine.authoring.virtual import MODES
+from engine.tz.pinned import known_tzids, release
+
+MICROS = 1_000_000
+_U64_MAX = 2**64 - 1
+_ORDER_MAX = 2**31 - 1
+# The instants that every reader of a world can hold and print with four digits of the year.
+FIRST_US = 0
+LAST_US = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp()) * MICROS
+
+_WHOLE = re.compile(r"-?[0-9]{1,40}")
+_WHOLE_WITH_ZEROS = re.compile(r"(-?[0-9]{1,40})\.0+")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
+_TIME = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?))?"
+    r" ?(Z|z|UTC|[+-][0-9]{2}(?::?[0-9]{2})?)?"
+)
+_COUNTRY = re.compile(r"[A-Z]{2}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class Instant(NamedTuple):
+    """A moment as Parquet stores it: microseconds of UTC, or of a clock of unknown zone."""
+
+    micros: int
+    zoned: bool
+
+
+Cell = str | int | float | Decimal | date | Instant | None
+
+
+class Refused(Exception):  # noqa: N818 - a verdict on a cell, turned into the one error class by the reader
+    """Why a cell is not taken, what to do, and under which code."""
+
+    def __init__(self, what: str, hint: str, code: Code = Code.SCHEMA_VIOLATION) -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+        self.code = code
+
+
+def absent(cell: Cell) -> bool:
+    """Whether the cell holds nothing."""
+    return cell is None or cell == ""
+
+
+def _whole(cell: Cell) -> int:
+    """A whole number, also where a spreadsheet wrote it as 12.0."""
+    if absent(cell):
+        raise Refused("is empty", "every row needs a value here")
+    if isinstance(cell, bool | date | Instant):
+        raise Refused("is no number", "give a whole number")
+    if isinstance(cell, str):
+        match = _WHOLE.fullmatch(cell) or _WHOLE_WITH_ZEROS.fullmatch(cell)
+        if match is None:
+            raise Refused("is no whole number", "give digits alone, such as 12")
+        return int(match[match.lastindex or 0])
+    if isinstance(cell, float) and not math.isfinite(cell):
+        raise Refused("is no number", "leave out rows that have no value, or write 0")
+    if cell != int(cell or 0):
+        raise Refused("is no whole number", "arrivals cannot be split: round the number")
+    return int(cell or 0)
+
+
+def merchant_id(cell: Cell) -> int:
+    """1 to 2^64 - 1, exactly as written."""
+    hint = "merchants are numbered from 1 to 18446744073709551615: number yours, and keep the list of their names"
+    if absent(cell):
+        raise Refused("is empty", "every row needs a merchant")
+    if isinstance(cell, float | Decimal) or (isinstance(cell, str) and _WHOLE_WITH_ZEROS.fullmatch(cell)):
+        raise Refused(
+            "is a number with decimals", "store ids as whole numbers or text: as decimals, long ids lose digits"
+        )
+    if isinstance(cell, str):
+        if not _WHOLE.fullmatch(cell):
+            raise Refused("is no number", hint)
+        if cell.startswith("0") and len(cell) > 1:
+            raise Refused("starts with a zero", "write ids without leading zeros, the same in every table")
+        cell = int(cell)
+    if not isinstance(cell, int) or isinstance(cell, bool) or not 1 <= cell <= _U64_MAX:
+        raise Refused("is no merchant id", hint)
+    return cell
+
+
+def count(cell: Cell) -> int:
+    """Arrivals of a bucket, 0 or more; the upper limit belongs to whole buckets, summed."""
+    value = _whole(cell)
+    if value < 0:
+        raise Refused("is negative", "a count of arrivals is 0 or more")
+    if value > _ORDER_MAX:
+        raise Refused("is too large", "use shorter buckets, so that fewer arrivals fall into each")
+    return value
+
+
+def order(cell: Cell) -> int:
+    """A number of a site or an edge within its merchant, from 1."""
+    value = _whole(cell)
+    if not 1 <= value <= _ORDER_MAX:
+        raise Refused(f"is not from 1 to {_ORDER_MAX}", "number from 1, or leave the column out")
+    return value
+
+
+def bucket_index(cell: Cell) -> int:
+    """A bucket's number, from 0."""
+    value = _whole(cell)
+    if not 0 <= value <= _ORDER_MAX:
+        raise Refused(f"is not from 0 to {_ORDER_MAX}", "buckets are numbered from 0", Code.TIME_GRID_MISMATCH)
+    return value
+
+
+def weight(cell: Cell) -> float:
+    """A finite weight, 0 or more."""
+    if absent(cell):
+        raise Refused("is empty", "give a weight, 0 for what is never to be chosen")
+    if isinstance(cell, bool | date | Instant):
+        raise Refused("is no number", "give a weight such as 1 or 0.25")
+    if isinstance(cell, str):
+        if _DECIMAL_COMMA.fullmatch(cell):
+            raise Refused("has a decimal comma", f"write {cell.replace(',', '.')}")
+        if not _NUMBER.fullmatch(cell):
+            raise Refused("is no number", "give a weight such as 1 or 0.25")
+    value = float(cell or 0)
+    if not math.isfinite(value):
+        raise Refused("is not finite", "give a weight such as 1 or 0.25")
+    if value < 0:
+        raise Refused("is negative", "a weight is 0 or more")
+    return value + 0.0  # -0.0 becomes 0.0
+
+
+def tzid(cell: Cell) -> str:
+    """An IANA time zone that the pinned tzdata knows."""
+    if absent(cell):
+        raise Refused("is empty", "give an IANA time zone such as Europe/Berlin", Code.DST_MAPPING_FAILED)
+    text = str(cell)
+    if text not in _known_tzids():
+        near = _near_zones(text)
+        hint = f"did you mean {' or '.join(near)}?" if near else "give an IANA name such as Europe/Berlin"
+        raise Refused(f"is no time zone of tzdata {release()}", hint, Code.DST_MAPPING_FAILED)
+    return text
+
+
+def optional_tzid(cell: Cell) -> str | None:
+    """The same, or nothing."""
+    return None if absent(cell) else tzid(cell)
+
+
+@cache
+def _known_tzids() -> frozenset[str]:
+    return frozenset(known_tzids())
+
+
+def _near_zones(text: str) -> list[str]:
+    """Up to three names that a person may have meant: another case, the city alone, a typing error."""
+    wanted = text.strip().replace(" ", "_").casefold()
+    lowered = {name.casefold(): name for name in known_tzids()}
+    if wanted in lowered:
+        return [lowered[wanted]]
+    cities = [name for name in known_tzids() if name.rpartition("/")[2].casefold() == wanted]
+    if cities:
+        return cities[:3]
+    return [lowered[name] for name in difflib.get_close_matches(wanted, lowered, n=3, cutoff=0.7)]
+
+
+def country(cell: Cell) -> str:
+    """Two capital letters."""
+    text = "" if cell is None else str(cell)
+    if _COUNTRY.fullmatch(text):
+        return text
+    hint = "give two capital letters (ISO 3166), such as DE"
+    if _COUNTRY.fullmatch(text.strip().upper()):
+        hint = f"write {text.strip().upper()}"
+    raise Refused("is empty" if absent(cell) else "is no country code", hint)
+
+
+def channel(cell: Cell) -> str | None:
+    """Any text without control characters; nothing at all is a channel of its own."""
+    if absent(cell):
+        return None
+    text = str(cell)
+    if _CONTROL.search(text):
+        raise Refused("has a control character", "name channels by letters, digits and signs")
+    return text
+
+
+def mode(cell: Cell) -> str:
+    """NON_VIRTUAL, HYBRID or VIRTUAL_ONLY."""
+    text = "" if cell is None else str(cell)
+    if text in MODES:
+        return text
+    near = difflib.get_close_matches(text.strip().upper(), MODES, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"write {', '.join(MODES[:-1])} or {MODES[-1]}"
+    raise Refused("is empty" if absent(cell) else "is no mode", hint, Code.ROUTING_POLICY_INVALID)
+
+
+def instant(cell: Cell, assume_utc: bool) -> int:
+    """Microseconds since 1970 of a time with its zone; of one without, as UTC, only where that is asked for."""
+    code = Code.TIME_GRID_MISMATCH
+    if absent(cell):
+        raise Refused("is empty", "give a time such as 2026-03-29T01:00:00Z", code)
+    if isinstance(cell, Instant):
+        micros, zoned = cell
+    elif isinstance(cell, date):
+        micros, zoned = _midnight(cell), False
+    elif isinstance(cell, str):
+        micros, zoned = _parsed(cell)
+    else:
+        raise Refused("is no time", "give a time such as 2026-03-29T01:00:00Z", code)
+    if not zoned and not assume_utc:
+        raise Refused(
+            "does not say which zone its clock shows",
+            "end UTC times with Z, local ones with their offset (+02:00); or read them all as UTC with --assume-utc",
+            code,
+        )
+    if not FIRST_US <= micros < LAST_US:
+        raise Refused("is not between 1970 and 2199", "check the year", code)
+    return micros
+
+
+def _midnight(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * MICROS
+
+
+def _parsed(text: str) -> Instant:
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise Refused(
+            "is no time of the form 2026-03-29T01:00:00Z",
+            "write day and time so, with Z or an offset such as +02:00",
+            Code.TIME_GRID_MISMATCH,
+        )
+    day, clock, zone = match[1], match[2] or "00:00", match[3]
+    offset = "+00:00" if zone in (None, "Z", "z", "UTC") else f"{zone}:00" if len(zone) == 3 else zone
+    try:
+        moment = datetime.fromisoformat(f"{day}T{clock}{offset}")
+        seconds = int(moment.replace(microsecond=0).timestamp())
+    except (ValueError, OverflowError):
+        what = "names a day, an hour or an offset that does not exist"
+        raise Refused(what, "check day, hour and offset", Code.TIME_GRID_MISMATCH) from None
+    return Instant(seconds * MICROS + moment.microsecond, zone is not None)

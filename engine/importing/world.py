@@ -1,0 +1,198 @@
+"""An import from tables to a published world."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from contracts import ArrivalError, Code, Identity, Notice, check_token
+from engine.authoring.publish import Target, place_world
+from engine.authoring.virtual import HYBRID, VIRTUAL_ONLY
+from engine.importing.build import Build, build, virtual_counts
+from engine.importing.columns import Naming, layouts
+from engine.importing.contents import Contents, Ints
+from engine.importing.grid import Span, bucket_of, duration_seconds, given_edges, option_instant, spanned_edges, told
+from engine.importing.identity import world_identity
+from engine.importing.policies import Policies, load_policies
+from engine.importing.reading import Table, empty_table, read_table
+from engine.importing.request import ImportRequest, ZoneSource
+from engine.importing.values import MICROS
+from engine.importing.write import write_world
+from engine.progress import Reporter
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """A world made of a user's tables; `reused` where exactly this one was there already.
+
+    merchants have counts, hybrid and virtual-only ones among them; sites, edges and tzids are all there are. The grid
+    is told by its start, end, buckets and, where all are equally long, bucket_seconds. input_rows, zero_rows,
+    merged_rows: what became of the count rows as read. arrivals is exact; virtual_share of them is expected, coin
+    included. zones: where a physical arrival's zone comes from.
+    """
+
+    run_root: Path
+    identity: Identity
+    scenario_id: str
+    zones: ZoneSource
+    merchants: int
+    hybrid_merchants: int
+    virtual_merchants: int
+    sites: int
+    edges: int
+    tzids: int
+    start_utc: str
+    end_utc: str
+    buckets: int
+    bucket_seconds: int | None
+    count_rows: int
+    arrivals: int
+    virtual_share: float
+    input_rows: int
+    zero_rows: int
+    merged_rows: int
+    bytes: int
+    seconds: float
+    reused: bool
+    notices: tuple[Notice, ...]
+
+
+def make_world(request: ImportRequest, reporter: Reporter | None) -> ImportResult:
+    """See `engine.importing.import_world`."""
+    reporter = reporter or Reporter()
+    began = reporter.elapsed_s
+    run_root = Path(request.run_root)
+    check_token("scenario_id", request.scenario_id)
+    zones: ZoneSource = "weights" if request.group_weights else request.zones
+    policies = load_policies(zones)
+    with reporter.phase("read tables"):
+        tables, notices = _read(request)
+    with reporter.phase("join tables"):
+        built = _build(request, tables, policies, zones)
+        identity = world_identity(built.contents, policies.by_id, request.seed, request.scenario_id)
+    notices += built.notices
+    for notice in notices:
+        reporter.notice(notice)
+    statistics = {"scenario_id": request.scenario_id, "zones": zones, **_statistics(built.contents, policies)}
+    target = Target(run_root, "import", "an imported world", identity, policies.by_id)
+    report, reused = place_world(
+        target,
+        lambda stage: write_world(stage, built.contents, policies, target, statistics, reporter),
+        reporter,
+    )
+    if reused:
+        reporter.message(f"{run_root} holds exactly this world already; nothing was written")
+    return ImportResult(
+        run_root=run_root,
+        identity=identity,
+        input_rows=built.input_rows,
+        zero_rows=built.zero_rows,
+        merged_rows=built.merged_rows,
+        bytes=report.bytes,
+        seconds=reporter.elapsed_s - began,
+        reused=reused,
+        notices=tuple(notices),
+        **statistics,
+    )
+
+
+def _naming(request: ImportRequest) -> Naming:
+    """Renames and ignored columns; SCHEMA_VIOLATION for a rename to a column that no table has."""
+    known = {column.name for layout in layouts(request.assume_utc).values() for column in layout.columns}
+    rename: dict[str, tuple[str, ...]] = {}
+    for theirs, ours in request.rename:
+        if ours not in known:
+            raise ArrivalError(
+                Code.SCHEMA_VIOLATION,
+                f"--rename {theirs}={ours}: no table has a column {ours}",
+                hint=f"write theirs=ours; ours are {', '.join(sorted(known))}",
+            )
+        rename[theirs] = (*rename.get(theirs, ()), ours)
+    return Naming(rename, frozenset(request.ignore))
+
+
+def _read(request: ImportRequest) -> tuple[dict[str, Table], list[Notice]]:
+    given: Mapping[str, Sequence[Path]] = {
+        "counts": request.counts,
+        "sites": request.sites,
+        "virtual merchants": request.virtual_merchants,
+        "edges": request.edges,
+        "group weights": request.group_weights,
+        "grid": request.grid,
+    }
+    naming = _naming(request)
+    tables: dict[str, Table] = {}
+    notices: list[Notice] = []
+    for name, layout in layouts(request.assume_utc).items():
+        tables[name] = empty_table(layout)
+        if given[name]:
+            tables[name], noticed = read_table(layout, [Path(path) for path in given[name]], naming)
+            notices += noticed
+    headers = {name for table in tables.values() for file in table.files for name in file.header}
+    for name in (*naming.rename, *naming.ignore):
+        if name not in headers:
+            option = "--rename" if name in naming.rename else "--ignore"
+            raise ArrivalError(
+                Code.SCHEMA_VIOLATION,
+                f"{option} {name}: no file has a column of that name",
+                hint=f"columns there are: {', '.join(sorted(headers))}",
+            )
+    return tables, notices
+
+
+def _build(request: ImportRequest, tables: Mapping[str, Table], policies: Policies, zones: ZoneSource) -> Build:
+    counts = tables["counts"]
+    if not (counts.has("bucket_start") or counts.has("bucket_index")):
+        raise ArrivalError(
+            Code.SCHEMA_VIOLATION,
+            f"{counts.files[0].name} has neither bucket_start nor bucket_index; counts need one of them",
+            hint="add it, or name the column that holds it: --rename THEIRS=bucket_start",
+        )
+    grid_us = _grid(request, counts, tables["grid"], policies)
+    return build(tables, grid_us, bucket_of(counts, grid_us), policies.limits, zones)
+
+
+def _grid(request: ImportRequest, counts: Table, listed: Table, policies: Policies) -> Ints:
+    span = Span(
+        option_instant("--start", request.start, request.assume_utc),
+        option_instant("--end", request.end, request.assume_utc),
+        duration_seconds(request.bucket) if request.bucket is not None else None,
+    )
+    if not listed.rows:
+        return spanned_edges(counts, span, policies.limits)
+    if not span.empty:
+        raise ArrivalError(
+            Code.TIME_GRID_MISMATCH,
+            "--grid says when the buckets are, and so do --start, --end and --bucket",
+            hint="give one or the other",
+        )
+    return given_edges(listed, policies.limits)
+
+
+def _statistics(contents: Contents, policies: Policies) -> dict[str, Any]:
+    """What the world's report and the result say; nothing in it depends on how the tables were written."""
+    counts, grid_us = contents.counts, contents.grid_us
+    counted = np.isin(contents.merchants.merchant, counts.merchant)
+    mode = contents.merchants.mode[counted]
+    lengths = np.unique(np.diff(grid_us)) // MICROS
+    arrivals = int(counts.arrivals.sum())
+    only, hybrid = virtual_counts(contents)
+    return {
+        "merchants": int(counted.sum()),
+        "hybrid_merchants": int((mode == HYBRID).sum()),
+        "virtual_merchants": int((mode == VIRTUAL_ONLY).sum()),
+        "sites": len(contents.sites.merchant),
+        "edges": len(contents.edges.merchant),
+        "tzids": len(contents.tzids),
+        "start_utc": told(int(grid_us[0])),
+        "end_utc": told(int(grid_us[-1])),
+        "buckets": len(grid_us) - 1,
+        "bucket_seconds": int(lengths[0]) if len(lengths) == 1 else None,
+        "count_rows": len(counts.arrivals),
+        "arrivals": arrivals,
+        "virtual_share": (only + float(policies.hybrid_probability) * hybrid) / arrivals,
+    }
