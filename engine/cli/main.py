@@ -30,6 +30,7 @@ EXIT_TERMINATED = 128 + signal.SIGTERM
 _COMMANDS = {
     "demo": "engine.cli.demo",
     "synth": "engine.cli.synth",
+    "import": "engine.cli.import_",
     "seal": "engine.cli.seal",
     "run": "engine.cli.run",
     "validate": "engine.cli.validate",
