@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from engine.check import CheckResult, check_published
     from engine.expansion import expand
     from engine.job import RunOptions, RunResult, ScenarioResult, run
+    from engine.overview import ReportOptions, ReportResult, write_report
     from engine.planning import Plan, plan
     from engine.progress import Reporter
     from engine.seal import Seal, verify_seal
@@ -35,6 +36,8 @@ __all__ = [
     "Code",
     "Notice",
     "Plan",
+    "ReportOptions",
+    "ReportResult",
     "Reporter",
     "RunOptions",
     "RunResult",
@@ -49,6 +52,7 @@ __all__ = [
     "stream_arrivals",
     "synthesise",
     "verify_seal",
+    "write_report",
 ]
 
 _HOMES = {
@@ -56,6 +60,7 @@ _HOMES = {
     "engine.check": ("CheckResult", "check_published"),
     "engine.expansion": ("expand",),
     "engine.job": ("RunOptions", "RunResult", "ScenarioResult", "run"),
+    "engine.overview": ("ReportOptions", "ReportResult", "write_report"),
     "engine.planning": ("Plan", "plan"),
     "engine.progress": ("Reporter",),
     "engine.seal": ("Seal", "verify_seal"),

@@ -35,6 +35,7 @@ _COMMANDS = {
     "run": "engine.cli.run",
     "validate": "engine.cli.validate",
     "verify": "engine.cli.verify",
+    "report": "engine.cli.report",
     "stream": "engine.cli.stream",
     "explain": "engine.cli.explain",
     "diff": "engine.cli.diff",
