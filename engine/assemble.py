@@ -34,11 +34,17 @@ class Assembler:
     def batches(self, result: BatchResult) -> Iterator[pa.RecordBatch]:
         """The batch in pieces of at most `row_group_rows`, each a row group of the file it goes to."""
         facts = self._row_facts(result)
-        counts = self._world.rows.arrivals[slice(*result.batch.rows)]
-        before = np.cumsum(counts, dtype=np.int64) - counts
-        merchant_first = before[np.diff(facts.merchant_id, prepend=facts.merchant_id[:1]) != 0]
-        for first, last in row_group_spans(merchant_first, result.batch.arrivals, self._options.row_group_rows):
+        for first, last in self.row_groups(result):
             yield self._record_batch(result.columns, facts, first, last)
+
+    def row_groups(self, result: BatchResult) -> Iterator[tuple[int, int]]:
+        """The arrivals that each row group holds, half-open, counted within the batch."""
+        rows, span = self._world.rows, slice(*result.batch.rows)
+        counts = rows.arrivals[span]
+        before = np.cumsum(counts, dtype=np.int64) - counts
+        merchant = self._world.tables.entities.merchant[rows.entity[span]]
+        merchant_first = before[np.diff(merchant, prepend=merchant[:1]) != 0]
+        yield from row_group_spans(merchant_first, result.batch.arrivals, self._options.row_group_rows)
 
     def whole(self, result: BatchResult) -> pa.RecordBatch:
         """The batch as one record batch."""

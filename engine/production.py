@@ -72,9 +72,9 @@ def produce_parts(shop: Workshop, plan: Plan, staged: Path, *, resume: bool = Fa
     of the first batch, in part order, that failed.
     """
     directory = staged / "events"
-    on_device = DevicePartWriter(directory, plan.world) if shop.backend.device_writer else None
-    entries = PartLedger(staged, plan, shop.file_format, on_device.name if on_device else None)
     assembler, ledger, work = Assembler(plan.world), Ledger(plan.world), _WorkSeconds()
+    on_device = DevicePartWriter(directory, plan.world, assembler) if shop.backend.device_writer else None
+    entries = PartLedger(staged, plan, shop.file_format, on_device.name if on_device else None)
     options, reporter = plan.world.settings.output, shop.reporter
     finished = _finished_parts(entries, directory, reporter) if resume else {}
     if not resume:

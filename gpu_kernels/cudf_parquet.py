@@ -8,7 +8,7 @@ the footer (`gpu_kernels.footer`). Written against pylibcudf 26.10.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -23,22 +23,26 @@ __all__ = ["ARROW_SCHEMA_KEY", "DevicePart", "arrow_schema_text", "write_part"]
 
 # Where Arrow's readers find the schema that a file was written from: what makes texts dictionaries again.
 ARROW_SCHEMA_KEY = "ARROW:schema"
+_DEFAULT_ROW_GROUP_ROWS = 1_000_000
 # Parquet's LZ4 is the raw format for cuDF as for Arrow.
 _CODECS = {"lz4": "LZ4", "zstd": "ZSTD", "snappy": "SNAPPY", "none": "NONE"}
 
 
 @dataclass(frozen=True)
 class DevicePart:
-    """One part file to be written; `compression` is a name of arrival_output_policy_5B."""
+    """One part file to be written; `compression` is a name of arrival_output_policy_5B.
+
+    row_groups: the arrivals of each, half-open, counted within the batch; there is at least one.
+    """
 
     path: Path
     metadata: Mapping[str, str]
     compression: str
-    row_group_rows: int
+    row_groups: Sequence[tuple[int, int]]
 
 
 def write_part(layout: Layout, kept: Kept, stream: Any, part: DevicePart) -> None:
-    """Write a batch's columns as one Parquet file of the layout's schema, in row groups of `row_group_rows`.
+    """Write a batch's columns as one Parquet file of the layout's schema.
 
     `stream` is the device's stream that the columns were computed in, and `kept` must stay as it is until this
     returns. Raises MemoryError where the device has no room, OSError, and whatever pylibcudf finds wrong.
@@ -47,8 +51,8 @@ def write_part(layout: Layout, kept: Kept, stream: Any, part: DevicePart) -> Non
     order = import_module("rmm.pylibrmm.stream").Stream(stream)
     texts = _Texts(cudf, order)
     writer = None
-    for first in range(0, kept.arrivals, part.row_group_rows):
-        columns = arranged(layout, kept, first, min(first + part.row_group_rows, kept.arrivals))
+    for first, last in part.row_groups:
+        columns = arranged(layout, kept, first, last)
         table = cudf.Table([_column(cudf, order, layout.schema, texts, column) for column in columns])
         writer = writer or _open_writer(cudf, order, layout, part, table)
         writer.write(table)
@@ -75,14 +79,15 @@ def _open_writer(cudf: Any, order: Any, layout: Layout, part: DevicePart, table:
     for field, column in zip(layout.schema, metadata.column_metadata, strict=True):
         column.set_name(field.name)
         column.set_nullability(field.nullable)
-    # Row groups are the tables; the limits only keep cuDF from cutting them.
+    # A table is a row group, as long as it is within this limit.
+    most_rows = max(_DEFAULT_ROW_GROUP_ROWS, *(last - first for first, last in part.row_groups))
     options = (
         parquet.ChunkedParquetWriterOptions.builder(cudf.io.SinkInfo([str(part.path)]))
         .metadata(metadata)
         .key_value_metadata([{**part.metadata, ARROW_SCHEMA_KEY: arrow_schema_text(layout.schema)}])
         .compression(getattr(types.CompressionType, _CODECS[part.compression]))
         .stats_level(types.StatisticsFreq.STATISTICS_ROWGROUP)
-        .row_group_size_rows(part.row_group_rows)
+        .row_group_size_rows(most_rows)
         .write_arrow_schema(False)
         .build()
     )

@@ -9,7 +9,7 @@ import importlib.metadata
 from pathlib import Path
 
 from contracts import ArrivalError, Code, arrow_schema
-from engine.assemble import constant_texts
+from engine.assemble import Assembler, constant_texts
 from engine.backend import BatchResult
 from engine.output.metadata import file_metadata
 from engine.output.parts import DIGEST_KEY, PartReceipt, part_name
@@ -40,12 +40,15 @@ def layout_of(world: World) -> Layout:
 
 
 class DevicePartWriter:
-    """Writes part files of one run into a directory; raises ROUTING_POLICY_INVALID for a policy that it cannot keep."""
+    """Writes part files of one run into a directory; raises ROUTING_POLICY_INVALID for a policy that it cannot keep.
 
-    def __init__(self, directory: Path, world: World) -> None:
-        self._directory = directory
+    Row groups are the assembler's.
+    """
+
+    def __init__(self, directory: Path, world: World, assembler: Assembler) -> None:
+        self._directory, self._assembler = directory, assembler
         self._layout = layout_of(world)
-        self._options = world.settings.output
+        self._compression = world.settings.output.compression
         self._metadata = file_metadata(world)
 
     @property
@@ -71,7 +74,7 @@ class DevicePartWriter:
         kept, stream, label = result.on_device
         path = self._directory / part_name(result.batch.index, "parquet")
         metadata = {**self._metadata, DIGEST_KEY: str(result.digest)}
-        part = DevicePart(path, metadata, self._options.compression, self._options.row_group_rows)
+        part = DevicePart(path, metadata, self._compression, tuple(self._assembler.row_groups(result)))
         try:
             with writing("arrivals", path):
                 write_part(self._layout, kept, stream, part)
