@@ -100,7 +100,10 @@ class RunDirectory:
         return self.copy.url_of(path) if self.copy else path
 
     def fetch_arrivals(self) -> None:
-        """Download what is published, for commands that read it. Raises IO_READ_FAILED for a part that is damaged."""
+        """Download arrivals and random-number events, for commands that read what is published.
+
+        Raises IO_READ_FAILED for a part that is not what its manifest says, IO_WRITE_CONFLICT for a damaged manifest.
+        """
         if self.copy is None:
             return
         copy = self.copy
@@ -109,6 +112,7 @@ class RunDirectory:
                 manifest = read_manifest(copy.store, copy.receipt.identity, scenario_id)
                 if manifest is not None:
                     _fetch_parts(copy, manifest)
+            copy.fetch(copy.folder(dataset_id) for dataset_id in RNG_EVENTS)
 
 
 def _fetch_parts(copy: WorkingCopy, manifest: Manifest) -> None:

@@ -57,6 +57,10 @@ class WorkingCopy:
         """What a file of the copy is called in the store."""
         return self.store.url(self.path_of(path))
 
+    def folder(self, dataset_id: str) -> str:
+        """Where a dataset's files lie, below the run directory."""
+        return _folder(dataset(dataset_id).path, self.receipt.identity)
+
     def fetch(self, folders: Iterable[str], paths: Iterable[str] = ()) -> None:
         """Download everything below the folders, and those of the single files that are there."""
         found = {item.path: item for item in self.carrier.list_all(folders)}
@@ -87,12 +91,12 @@ class WorkingCopy:
 
     def bring_back_report(self) -> None:
         """Upload the run report alone, for a run that failed."""
-        folder = _folder(dataset(_REPORT).path, self.receipt.identity)
+        folder = self.folder(_REPORT)
         self.bring_back(lambda path: path.startswith(f"{folder}/"))
 
     def _stamps(self) -> dict[str, _Stamp]:
         stamps = {}
-        own = (FOLDER, _folder(dataset(EVENTS).path, self.receipt.identity))
+        own = (FOLDER, self.folder(EVENTS))
         for folder, _, names in os.walk(self.root):
             base = Path(folder).relative_to(self.root).as_posix()
             if any(base == mine or base.startswith(f"{mine}/") for mine in own):

@@ -1,0 +1,242 @@
+"""Run directories on a real server of the S3 protocol: the whole way, publication by manifest, and every repetition."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from contracts import ArrivalError, Code, dataset
+from contracts.identity import Identity
+from engine.job import run
+from engine.progress import Reporter
+from engine.seal import seal
+from engine.storage import open_store, published_parts, run_directory
+from engine.storage.manifest import MANIFEST, partition
+from engine.storage.publish import MARKER
+from tests.refusals import CPU
+from tests.s3_server import cli, files_of, put_tree, server
+from tests.test_robustness import heavy_counts
+from tests.world_files import write_world
+from tests.worlds import small_world
+
+__all__ = ["server"]
+
+WORLD = small_world()
+STRESS = small_world(scenario_id="stress_v1", counts=WORLD.counts[:5])
+IDENTITY = Identity(WORLD.manifest_fingerprint, WORLD.parameter_hash, WORLD.seed, WORLD.run_id)
+HERE = partition(IDENTITY, WORLD.scenario_id)
+SMALL_PARTS = replace(CPU, batch_arrivals=500)
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory):
+    """Two scenarios, sealed, on this machine."""
+    run_root = tmp_path_factory.mktemp("storage") / "sealed"
+    write_world(WORLD, run_root, further_scenarios=[STRESS])
+    seal(run_root)
+    return run_root
+
+
+@pytest.fixture(scope="module")
+def local(sealed, tmp_path_factory):
+    """The same world, run on this machine with small parts and random-number events."""
+    import shutil
+
+    run_root = shutil.copytree(sealed, tmp_path_factory.mktemp("storage") / "local")
+    run(run_root, replace(SMALL_PARTS, rng_events="parquet"))
+    return run_root
+
+
+@pytest.fixture
+def url(server, sealed, request):
+    """A sealed world in the store, at a place of its own."""
+    found = server.url(request.node.name)
+    put_tree(sealed, open_store(found))
+    return found
+
+
+def run_in_store(url, options=SMALL_PARTS, reporter=None, scratch=None):
+    reporter = reporter or Reporter()
+    with run_directory(url, reporter, scratch=scratch) as directory:
+        return run(directory.root, options, reporter, shipping=directory.shipping)
+
+
+def made_by_runs(files):
+    """What a run publishes besides logs and reports, which tell the time."""
+    return {path: data for path, data in files.items() if path.startswith("data/layer2/5B/arrival_")}
+
+
+class TestARun:
+    def test_gives_the_bytes_of_a_local_run_and_leaves_nothing_else(self, url, local, tmp_path):
+        result = run_in_store(url, replace(SMALL_PARTS, rng_events="parquet"), scratch=tmp_path)
+        store = open_store(url)
+        found = files_of(store)
+        expected = {path.relative_to(local).as_posix(): path for path in local.rglob("*") if path.is_file()}
+        manifests = {path for path in found if path.endswith(MANIFEST)}
+        assert found.keys() - manifests == {path for path in expected if not path.startswith("tmp/")}
+        for path, data in found.items():
+            if path in expected and not path.startswith(
+                ("logs/layer2/5B/rng/audit", "logs/layer2/5B/rng/trace", "rep")
+            ):
+                assert data == expected[path].read_bytes(), path
+        assert len(manifests) == 2
+        assert list(tmp_path.iterdir()) == []
+        scenario = result.scenarios[0]
+        assert (scenario.path, scenario.published) == (store.url(HERE), "published")
+        assert scenario.parts == sum(path.startswith(f"{HERE}/part-") for path in found)
+
+    def test_is_found_by_readers_through_the_manifest(self, url, local):
+        run_in_store(url)
+        store = open_store(url)
+        # Beside the manifest anything may lie; it is not what was published.
+        store.write_bytes(f"{HERE}/part-999999.parquet", b"no part of it")
+        document = json.loads(store.read_bytes(f"{HERE}/{MANIFEST}", 1 << 20))
+        names = published_parts(url, WORLD.scenario_id)
+        assert names == [store.url(f"{HERE}/{part['name']}") for part in document["parts"]]
+        keys = [store.key(name.removeprefix(f"{store}/")) for name in names]
+        table = pa.concat_tables(pq.read_table(key, filesystem=store.filesystem, partitioning=None) for key in keys)
+        ours = [pq.read_table(path, partitioning=None) for path in published_parts(local, WORLD.scenario_id)]
+        assert table.equals(pa.concat_tables(ours))
+        assert document["arrivals"] == table.num_rows == sum(part["rows"] for part in document["parts"])
+
+    def test_repeated_touches_nothing_that_is_published(self, url, server):
+        run_in_store(url)
+        before = made_by_runs(files_of(open_store(url)))
+        asked = len(server.requests())
+        result = run_in_store(url, CPU)
+        assert [scenario.published for scenario in result.scenarios] == ["identical", "identical"]
+        writes = [line for line in server.requests()[asked:] if line.startswith(("PUT", "POST", "DELETE"))]
+        assert writes
+        assert not [line for line in writes if "/data/" in line]
+        assert made_by_runs(files_of(open_store(url))) == before
+
+    def test_of_one_scenario_leaves_the_other_to_a_later_one(self, url):
+        run_in_store(url, replace(SMALL_PARTS, scenarios=("stress_v1",)))
+        with pytest.raises(ArrivalError, match="no arrivals of scenario baseline_v1") as caught:
+            published_parts(url, WORLD.scenario_id)
+        assert caught.value.code is Code.IO_READ_FAILED
+        result = run_in_store(url)
+        assert [scenario.published for scenario in result.scenarios] == ["published", "identical"]
+
+    def test_that_differs_is_refused_before_any_work(self, url):
+        run_in_store(url)
+        before = files_of(open_store(url))
+        reporter = Reporter()
+        with pytest.raises(ArrivalError, match="as arrow") as caught:
+            run_in_store(url, replace(SMALL_PARTS, format="arrow"), reporter)
+        assert caught.value.code is Code.IO_WRITE_CONFLICT
+        assert "--replace" in caught.value.hint
+        assert "expand and write" not in reporter.phases
+        after = files_of(open_store(url))
+        (report,) = [path for path in after if path.endswith("segment_state_runs.jsonl")]
+        assert json.loads(after.pop(report).splitlines()[-1])["error_code"] == str(Code.IO_WRITE_CONFLICT)
+        assert after == {path: data for path, data in before.items() if path != report}
+
+    def test_with_replace_takes_the_place_of_what_was_there(self, url):
+        run_in_store(url, replace(SMALL_PARTS, rng_events="jsonl"))
+        options = replace(CPU, format="arrow", rng_events="parquet", replace=True)
+        result = run_in_store(url, options)
+        assert [scenario.published for scenario in result.scenarios] == ["replaced", "replaced"]
+        found = files_of(open_store(url))
+        assert sorted(path.removeprefix(f"{HERE}/") for path in found if path.startswith(HERE)) == [
+            MANIFEST,
+            "part-000000.arrow",
+        ]
+        assert not [path for path in found if "rng/events" in path and path.endswith(".jsonl")]
+        assert [scenario.published for scenario in run_in_store(url, options).scenarios] == ["identical"] * 2
+
+
+class TestLargeParts:
+    @pytest.fixture
+    def large(self, tmp_path):
+        """One part of some twenty megabytes."""
+        run_root = tmp_path / "large"
+        write_world(small_world(counts=heavy_counts(7_000, 6)), run_root, output_policy={"compression": "none"})
+        seal(run_root)
+        return run_root
+
+    def test_an_upload_in_pieces_arrives_whole(self, server, tmp_path):
+        source = tmp_path / "source"
+        source.write_bytes(bytes(range(256)) * (25 << 12))
+        store = open_store(server.url("pieces"))
+        sent = store.upload(source, "large")
+        assert store.sha256("large") == sent
+        # A manifest is one request, which happens or does not.
+        store.write_bytes("small", b"x" * (1 << 20))
+        asked = [line.split("&")[0] for line in server.requests() if line.startswith("PUT") and "/pieces/" in line]
+        numbered = [f"PUT /worlds/pieces/large?partNumber={number}" for number in (1, 2, 3)]
+        assert sorted(asked) == [*numbered, "PUT /worlds/pieces/small"]
+
+    def test_a_part_larger_than_a_piece_is_published(self, server, large):
+        url = server.url("large")
+        put_tree(large, open_store(url))
+        result = run_in_store(url, replace(CPU, batch_arrivals=1 << 20))
+        assert result.scenarios[0].parts == 1
+        assert result.scenarios[0].bytes > 11 << 20
+        staged = [line for line in server.requests() if "/large/tmp/arrivals-baseline_v1-" in line]
+        assert [line for line in staged if line.startswith("PUT") and "partNumber=2" in line]
+        run(large, replace(CPU, batch_arrivals=1 << 20))
+        (ours,), (theirs,) = published_parts(large, WORLD.scenario_id), published_parts(url, WORLD.scenario_id)
+        with open(ours, "rb") as file:  # noqa: PTH123 - a text
+            assert open_store(url).read_bytes(f"{HERE}/{theirs.rpartition('/')[2]}", 1 << 30) == file.read()
+
+
+class TestTheCommandLine:
+    def test_seals_runs_and_validates_in_a_store(self, server, tmp_path):
+        write_world(WORLD, tmp_path / "world")
+        store = open_store(server.url("by-command"))
+        put_tree(tmp_path / "world", store)
+        scratch = tmp_path / "scratch"
+        for words in (("seal",), ("run", "--backend", "cpu"), ("validate",)):
+            process = cli(words[0], server.url("by-command"), *words[1:], "--json", "--scratch", str(scratch))
+            out, err = process.communicate(timeout=300)
+            assert process.returncode == 0, err
+            assert "Traceback" not in err
+            shown = json.loads(out)
+            assert shown["status"] == "PASS"
+            assert str(scratch) not in out
+        assert shown["bundle"]["folder"].startswith("s3://worlds/by-command/data/layer2/5B/validation/")
+        found = files_of(store)
+        assert dataset("s0_gate_receipt_5B").relative(IDENTITY.tokens()) in found
+        assert dataset("validation_passed_flag_5B").relative(IDENTITY.tokens()) in found
+        assert f"{HERE}/{MARKER}" not in found
+        assert not [path for path in found if path.startswith("tmp/")]
+        assert list(scratch.iterdir()) == []
+
+
+def test_validation_in_a_store_gives_the_bundle_of_a_local_one(url, local):
+    from engine.validate.job import validate
+
+    options = replace(SMALL_PARTS, rng_events="parquet")
+    run_in_store(url, options)
+    here = validate(local)
+    with run_directory(url, Reporter()) as directory:
+        directory.fetch_arrivals()
+        there = validate(directory.root)
+    assert there.passed
+    assert there.bundle.digest == here.bundle.digest
+    assert {finding.check: finding.verdict for finding in there.findings} == {
+        finding.check: finding.verdict for finding in here.findings
+    }
+
+
+def test_a_command_that_only_reads_leaves_the_store_as_it_is(url):
+    before = files_of(open_store(url))
+    with run_directory(url, Reporter(), writes=False) as directory:
+        assert (directory.root / "run_receipt.json").is_file()
+        (directory.root / "new.yaml").write_text("a: 1")
+    assert files_of(open_store(url)) == before
+
+
+def test_a_run_directory_named_by_its_run_id_is_held_to_it(server, sealed):
+    other = "d" * 32
+    url = server.url(other)
+    put_tree(sealed, open_store(url))
+    with pytest.raises(ArrivalError, match=other) as caught, run_directory(url, Reporter()):
+        pass
+    assert caught.value.code is Code.PARTITION_OR_PK_VIOLATION
+    assert str(open_store(url)) in caught.value.message
