@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Two-sided 99% of a normal distribution.
 _BAND = 2.5758293035489004
+# Below so many arrivals a bar, chi-square says nothing.
+_MEAN_MIN = 5.0
 _BAR, _BESIDE_BARS = 24, 40
 
 
@@ -30,7 +32,6 @@ def offsets(measures: Measures) -> Plot:
     deviation = measures.offsets / mean - 1.0
     band = _BAND * math.sqrt((1.0 - 1.0 / BINS) / mean)
     beyond = int(np.count_nonzero(np.abs(deviation) > band))
-    statistic, tail = chi_square_uniform(measures.offsets) if found else (0.0, 1.0)
 
     def draw(axes: Axes, palette: Palette) -> None:
         axes.axhspan(-band, band, color=palette.band, linewidth=0)
@@ -46,7 +47,6 @@ def offsets(measures: Measures) -> Plot:
         axes.set_xlabel("place in the bucket, from its start to its end")
         axes.set_ylabel("against the mean")
 
-    verdict = f"Chi-square {statistic:.1f} on {BINS - 1} degrees of freedom, p = {tail:.3g}."
     outside = f" {counted(measures.outside, 'arrival')} outside their buckets." if measures.outside else ""
     return Plot(
         "offsets",
@@ -62,8 +62,15 @@ def offsets(measures: Measures) -> Plot:
                 NARROW,
             ),
         ),
-        f"The band holds 99% of what uniform offsets give. {verdict}{outside}",
+        f"The band holds 99% of what uniform offsets give. {_test(measures)}{outside}",
     )
+
+
+def _test(measures: Measures) -> str:
+    if int(measures.offsets.sum()) < _MEAN_MIN * BINS:
+        return "There are too few arrivals for a test."
+    statistic, tail = chi_square_uniform(measures.offsets)
+    return f"Chi-square {statistic:.1f} on {BINS - 1} degrees of freedom, p = {tail:.3g}."
 
 
 def phases(seconds: Mapping[str, float]) -> Plot:

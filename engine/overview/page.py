@@ -98,7 +98,6 @@ def render(records: Records, sections: Sequence[Section], unpublished: Sequence[
         tally=_tally(records.verdicts),
         notable=_notable(records.verdicts, sections),
         run_checks=_checks(records.verdicts, ""),
-        run_root=str(records.receipt.run_root),
         sections=[_section(number, section, records) for number, section in enumerate(sections, 1)],
         made_with=_made_with(),
     )
