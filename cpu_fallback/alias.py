@@ -131,6 +131,11 @@ def build_alias_tables(weights: NDArray[np.float64], starts: NDArray[np.int64]) 
     return tables
 
 
+def load_kernel() -> None:
+    """Compile the kernel, or load it from the cache, by building no table at all."""
+    build_alias_tables(np.empty(0, np.float64), np.zeros(1, np.int64))
+
+
 def pack(threshold: NDArray[np.uint64], alias: NDArray[np.uint32]) -> NDArray[np.uint64]:
     """One 8-byte word a slot: threshold in the low, alias in the high 32 bits, so a pick costs one load.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts import ArrivalError, Code, Notice, dataset
+from cpu_fallback import alias
 from cpu_fallback.identifiers import text_word
 from cpu_fallback.law import VIRTUAL_ONLY
 from cpu_fallback.streams import FAMILIES, StreamFamily, domain, entity_stream
@@ -91,12 +93,16 @@ def load_world(
     missing or wrong.
     """
     receipt = read_receipt(Path(run_root))
-    source = read_source(receipt, scenario_id, seal=seal or verify_seal(receipt), strict=strict)
-    grid = source.grid()
-    max_count = source.settings.max_count
-    counts = load_counts(
-        receipt, source.scenario_id, grid.start_us.size, max_count, threads or available_cores(), merchant_ids
-    )
+    with ThreadPoolExecutor(1, thread_name_prefix="kernels") as aside:
+        # The first kernel of a process takes numba a third of a second to load: meanwhile, others read.
+        loading = aside.submit(alias.load_kernel)
+        source = read_source(receipt, scenario_id, seal=seal or verify_seal(receipt), strict=strict)
+        grid = source.grid()
+        max_count = source.settings.max_count
+        counts = load_counts(
+            receipt, source.scenario_id, grid.start_us.size, max_count, threads or available_cores(), merchant_ids
+        )
+        loading.result()
     return assemble_world(source, grid, counts, accept_tz_cache=accept_tz_cache)
 
 
