@@ -17,6 +17,8 @@ from engine.backend import BatchResult
 from engine.output.row_groups import row_group_spans
 from engine.world.load import World
 
+_PADDING = 64  # bytes that Arrow files align to at most; here elements, of four bytes and eight
+
 
 class Assembler:
     """Turns batch results into record batches; holds the texts once for the whole run."""
@@ -97,8 +99,10 @@ class Assembler:
     def _constants(self, size: int) -> dict[str, pa.Array]:
         """Columns of one value, slices of arrays that are made once: threads may share them, since none changes."""
         full = self._full_constants
-        if len(full["seed"]) < size:
-            full = self._full_constants = self._constant_columns(size)
+        # Arrow files cut a longer array to its padded length, and keep a shorter one's end as it is: always longer, so
+        # that a part's bytes do not depend on how large the parts made before it were.
+        if len(full["seed"]) < size + _PADDING:
+            full = self._full_constants = self._constant_columns(size + _PADDING)
         return {name: array.slice(0, size) for name, array in full.items()}
 
     def _constant_columns(self, size: int) -> dict[str, pa.Array]:
