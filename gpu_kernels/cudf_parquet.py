@@ -62,9 +62,12 @@ def write_part(layout: Layout, kept: Kept, stream: Any, part: DevicePart) -> Non
     state_instants(part.path, dict(_instants(layout.schema)))
 
 
-def arrow_schema_text(schema: pa.Schema) -> str:
-    """The value of ARROW:schema for a file that is to be read with this schema."""
-    return base64.b64encode(schema.serialize()).decode("ascii")
+def arrow_schema_text(schema: pa.Schema, metadata: Mapping[str, str]) -> str:
+    """The value of ARROW:schema for a file that is to be read with this schema and metadata.
+
+    Arrow's readers take the metadata from here, and look at the file's own only where this key is absent.
+    """
+    return base64.b64encode(schema.with_metadata(dict(metadata)).serialize()).decode("ascii")
 
 
 def _instants(schema: pa.Schema) -> Iterator[tuple[str, bool]]:
@@ -84,7 +87,7 @@ def _open_writer(cudf: Any, order: Any, layout: Layout, part: DevicePart, table:
     options = (
         parquet.ChunkedParquetWriterOptions.builder(cudf.io.SinkInfo([str(part.path)]))
         .metadata(metadata)
-        .key_value_metadata([{**part.metadata, ARROW_SCHEMA_KEY: arrow_schema_text(layout.schema)}])
+        .key_value_metadata([{**part.metadata, ARROW_SCHEMA_KEY: arrow_schema_text(layout.schema, part.metadata)}])
         .compression(getattr(types.CompressionType, _CODECS[part.compression]))
         .stats_level(types.StatisticsFreq.STATISTICS_ROWGROUP)
         .row_group_size_rows(most_rows)
