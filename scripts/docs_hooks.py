@@ -59,8 +59,8 @@ def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
 
 def _made(name: str) -> str:
     if str(ROOT) not in sys.path:
-        sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
-    import docs_reference
+        sys.path.insert(0, str(ROOT))
+    from scripts import docs_reference
 
     made: str = getattr(docs_reference, f"{name}_part")()
     return made

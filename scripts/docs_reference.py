@@ -95,7 +95,8 @@ def allowed(schema: Mapping[str, Any]) -> str:
 def _of_items(schema: Mapping[str, Any]) -> list[str]:
     items, others = schema.get("items"), schema.get("additionalProperties")
     if isinstance(items, Mapping):
-        count = f"{schema['minItems']} x " if schema.get("minItems") == schema.get("maxItems") else ""
+        exact = schema.get("minItems") == schema.get("maxItems", -1)
+        count = f"{schema['minItems']} x " if exact else ""
         return [f"of {count}{allowed(items)}" if "properties" not in items else "of objects"]
     if isinstance(others, Mapping) and "properties" not in others:
         return [f"from name to {allowed(others)}"]
