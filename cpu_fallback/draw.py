@@ -59,7 +59,7 @@ def draw_keys(
     """
     keys, bins, fill, owner = space.keys, space.bins, space.fill, space.owner
     first_row, last_row = segments.row_start[segment], segments.row_start[segment + 1]
-    total = segments.arrival_start[segment + 1] - segments.arrival_start[segment]
+    total: np.int64 = segments.arrival_start[segment + 1] - segments.arrival_start[segment]
     size = np.uint64(total)
     bucket = rows.bucket[first_row]
     duration = tables.grid.duration_us[bucket]

@@ -97,9 +97,8 @@ def _expand_mixed(
 
 @_part
 def _is_physical(merchants: Merchants, merchant: np.int32) -> bool:
-    return (
-        merchants.mode[merchant] == NON_VIRTUAL or merchants.edge_start[merchant + 1] == merchants.edge_start[merchant]
-    )
+    edges = merchants.edge_start[merchant + 1] - merchants.edge_start[merchant]
+    return bool(merchants.mode[merchant] == NON_VIRTUAL or edges == 0)
 
 
 @njit(nogil=True, allocates=False)

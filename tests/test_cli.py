@@ -326,7 +326,7 @@ class TestDemo:
         root = tmp_path / "a demo"
         done = arrivals("demo", root)
         assert done.returncode == 0, done.stderr
-        assert done.stdout.count("  ok   ") == 4
+        assert done.stdout.count("  ok   ") == 9
         assert "FAIL" not in done.stdout
         commands = [line.strip() for line in done.stdout.split("Next:")[1].splitlines() if line.strip()]
         assert len(commands) == 3

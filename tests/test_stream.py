@@ -31,7 +31,6 @@ from hypothesis import strategies as st
 
 from contracts import ArrivalError, Code, arrow_schema, check_document
 from engine import stream_arrivals
-from engine.check import _add_digest, _Sums
 from engine.cli.main import main
 from engine.job import run
 from engine.progress import Reporter
@@ -45,6 +44,7 @@ from engine.stream.sink import Address, DescriptorSink, parse_output
 from engine.stream.window import Window, microseconds, window
 from engine.stream.writer import Writer
 from engine.synth import synthesise
+from engine.validate.stream import table_digest
 from engine.world.load import load_world
 from tests import reference
 from tests.compare import assert_same_rows
@@ -156,9 +156,7 @@ def assert_same(found, expected):
 
 
 def independent_digest(table):
-    sums = _Sums()
-    _add_digest(sums, table)
-    return f"{sums.rows}-{sums.a:016x}{sums.b:016x}"
+    return table_digest(table)
 
 
 class TestOrder:

@@ -116,19 +116,32 @@ def stream_part(path: Path) -> Stream:
     result = Stream()
     digester = _Digester()
     for batch in _batches(path):
-        if batch.num_rows == 0:
-            continue
-        columns = {column: batch.column(column) for column in _COLUMNS}
-        ordered = _Batch(
-            _numbers(columns["merchant_id"]).view(np.uint64),
-            _numbers(columns["arrival_seq"]).view(np.int64),
-            _instants(columns["ts_utc"]),
-            _coded(columns["zone_representation"]),
-            _coded(columns["channel_group"]),
-        )
-        digester.add(result, columns, ordered)
-        _add_order(result, ordered)
+        if batch.num_rows:
+            columns, ordered = _columns(batch)
+            digester.add(result, columns, ordered)
+            _add_order(result, ordered)
     return result
+
+
+def table_digest(table: pa.Table) -> str:
+    """The digest of arrivals in memory, in any order; of their columns only those that it takes in are needed."""
+    result = Stream()
+    digester = _Digester()
+    for batch in table.combine_chunks().to_batches(max_chunksize=_BATCH_ROWS):
+        digester.add(result, *_columns(batch))
+    return result.digest
+
+
+def _columns(batch: pa.RecordBatch) -> tuple[dict[str, pa.Array], _Batch]:
+    columns = {column: batch.column(column) for column in _COLUMNS}
+    ordered = _Batch(
+        _numbers(columns["merchant_id"]).view(np.uint64),
+        _numbers(columns["arrival_seq"]).view(np.int64),
+        _instants(columns["ts_utc"]),
+        _coded(columns["zone_representation"]),
+        _coded(columns["channel_group"]),
+    )
+    return columns, ordered
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
