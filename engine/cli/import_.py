@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
+from engine.cli.places import LOCAL
 from engine.cli.session import output_options, session_of
 
-_FILES = click.Path(path_type=Path)
+_FILES = LOCAL
 
 
 _HELP = """Make a world under RUN_ROOT of your own tables, ready to seal and run.
@@ -44,11 +45,29 @@ def _renames(_context: click.Context, _parameter: click.Parameter, value: tuple[
     short_help="Make a world of your own tables of counts and sites.",
 )
 @click.argument("run_root", type=_FILES, required=False)
-@click.option("--counts", type=_FILES, multiple=True, help="Counts per merchant, zone and bucket; may be repeated.")
-@click.option("--sites", type=_FILES, multiple=True, help="The merchants' sites, with zones and weights.")
-@click.option("--virtual-merchants", type=_FILES, multiple=True, help="Which merchants sell online, only or also.")
-@click.option("--edges", type=_FILES, multiple=True, help="Where virtual merchants' arrivals come from.")
-@click.option("--group-weights", type=_FILES, multiple=True, help="Zone weights per merchant; implies --zones weights.")
+@click.option(
+    "--counts",
+    type=_FILES,
+    metavar="FILE",
+    multiple=True,
+    help="Counts per merchant, zone and bucket; may be repeated.",
+)
+@click.option(
+    "--sites", type=_FILES, metavar="FILE", multiple=True, help="The merchants' sites, with zones and weights."
+)
+@click.option(
+    "--virtual-merchants", type=_FILES, metavar="FILE", multiple=True, help="Which merchants sell online, only or also."
+)
+@click.option(
+    "--edges", type=_FILES, metavar="FILE", multiple=True, help="Where virtual merchants' arrivals come from."
+)
+@click.option(
+    "--group-weights",
+    type=_FILES,
+    metavar="FILE",
+    multiple=True,
+    help="Zone weights per merchant; implies --zones weights.",
+)
 @click.option(
     "--zones",
     type=click.Choice(["counts", "weights"]),
@@ -56,7 +75,9 @@ def _renames(_context: click.Context, _parameter: click.Parameter, value: tuple[
     show_default=True,
     help="A physical arrival goes to a site in its count row's zone, or in one drawn by group weights.",
 )
-@click.option("--grid", type=_FILES, multiple=True, help="A table of buckets, instead of the three options below.")
+@click.option(
+    "--grid", type=_FILES, metavar="FILE", multiple=True, help="A table of buckets, instead of the three options below."
+)
 @click.option("--start", metavar="TIME", help="Start of the first bucket.  [default: the first in the counts]")
 @click.option("--end", metavar="TIME", help="End of the last bucket.  [default: that of the last in the counts]")
 @click.option("--bucket", metavar="LENGTH", help="Length of a bucket, such as 900, 15min or 1d.  [default: 1h]")

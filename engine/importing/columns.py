@@ -123,7 +123,7 @@ def match_header(layout: Layout, header: Sequence[str], naming: Naming, file: st
             continue
         ours = next((name for name in naming.rename.get(theirs, ()) if name in known), theirs)
         if ours not in known:
-            _unknown(layout, theirs, ours, file)
+            _unknown(layout, theirs, [name for name in known if name not in header], file)
         if ours in found:
             what = f"has {found[ours]!r} and {theirs!r}, which are both to be {ours}"
             _refuse(file, what, f"leave one out: --ignore {theirs}", column=theirs)
@@ -139,9 +139,9 @@ def match_header(layout: Layout, header: Sequence[str], naming: Naming, file: st
     return found
 
 
-def _unknown(layout: Layout, theirs: str, ours: str, file: str) -> NoReturn:
+def _unknown(layout: Layout, theirs: str, lacking: Sequence[str], file: str) -> NoReturn:
     known = [column.name for column in layout.columns]
-    near = nearest_column(ours, known)
+    near = nearest_column(theirs, lacking)
     guess = f"; did you mean {near}?" if near else f"; {layout.name} have {', '.join(known)}"
     rename = f"rename it: --rename {theirs}={near}, or " if near else ""
     _refuse(
@@ -161,7 +161,7 @@ def nearest_column(name: str, known: Sequence[str]) -> str:
     for ours in known:
         if plain in _OTHER_NAMES.get(ours, ()):
             return ours
-    return next(iter(difflib.get_close_matches(plain, known, n=1, cutoff=0.6)), "")
+    return next(iter(difflib.get_close_matches(plain, known, n=1, cutoff=0.7)), "")
 
 
 def _refuse(file: str, what: str, hint: str, **context: object) -> NoReturn:

@@ -176,11 +176,6 @@ def _check_number(buckets: int, limits: Limits) -> None:
 def bucket_of(counts: Table, edges: Ints) -> Ints:
     """Bucket of each count row, int64[R]. Raises TIME_GRID_MISMATCH, naming the first row that is off the grid."""
     buckets = len(edges) - 1
-    if counts.has("bucket_start") and counts.has("bucket_index"):
-        _fault(
-            f"{counts.files[0].name} has both bucket_start and bucket_index",
-            "one of them says it all: --ignore the other",
-        )
     if counts.has("bucket_index"):
         index = counts["bucket_index"]
         beyond = index >= buckets

@@ -152,6 +152,12 @@ def _build(request: ImportRequest, tables: Mapping[str, Table], policies: Polici
             f"{counts.files[0].name} has neither bucket_start nor bucket_index; counts need one of them",
             hint="add it, or name the column that holds it: --rename THEIRS=bucket_start",
         )
+    if counts.has("bucket_start") and counts.has("bucket_index"):
+        raise ArrivalError(
+            Code.TIME_GRID_MISMATCH,
+            f"{counts.files[0].name} has both bucket_start and bucket_index",
+            hint="one of them says it all: --ignore the other",
+        )
     grid_us = _grid(request, counts, tables["grid"], policies)
     return build(tables, grid_us, bucket_of(counts, grid_us), policies.limits, zones)
 
