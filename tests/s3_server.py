@@ -75,10 +75,9 @@ class S3Server:
     def make_bucket(self, name: str) -> None:
         self.request("PUT", name)
 
-    def permit(self, bucket: str, effect: str, *actions: str) -> None:
-        """Replace a bucket's policy by one statement about everybody."""
-        where = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
-        statement = {"Effect": effect, "Principal": "*", "Action": list(actions), "Resource": where}
+    def forbid(self, bucket: str, action: str) -> None:
+        """Deny everybody an action on the objects of a bucket."""
+        statement = {"Effect": "Deny", "Principal": "*", "Action": [action], "Resource": [f"arn:aws:s3:::{bucket}/*"]}
         policy = {"Version": "2012-10-17", "Statement": [statement]}
         self.request("PUT", f"{bucket}?policy", json.dumps(policy).encode())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from engine.seal import seal
 from engine.storage import open_store, published_parts, run_directory
 from engine.storage.manifest import MANIFEST, partition
 from engine.storage.publish import MARKER
+from engine.validate.job import validate
 from tests.refusals import CPU
 from tests.s3_server import cli, files_of, put_tree, server
 from tests.test_robustness import heavy_counts
@@ -30,6 +32,7 @@ STRESS = small_world(scenario_id="stress_v1", counts=WORLD.counts[:5])
 IDENTITY = Identity(WORLD.manifest_fingerprint, WORLD.parameter_hash, WORLD.seed, WORLD.run_id)
 HERE = partition(IDENTITY, WORLD.scenario_id)
 SMALL_PARTS = replace(CPU, batch_arrivals=500)
+WITH_EVENTS = replace(SMALL_PARTS, rng_events="parquet")
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +47,8 @@ def sealed(tmp_path_factory):
 @pytest.fixture(scope="module")
 def local(sealed, tmp_path_factory):
     """The same world, run on this machine with small parts and random-number events."""
-    import shutil
-
     run_root = shutil.copytree(sealed, tmp_path_factory.mktemp("storage") / "local")
-    run(run_root, replace(SMALL_PARTS, rng_events="parquet"))
+    run(run_root, WITH_EVENTS)
     return run_root
 
 
@@ -56,6 +57,15 @@ def url(server, sealed, request):
     """A sealed world in the store, at a place of its own."""
     found = server.url(request.node.name)
     put_tree(sealed, open_store(found))
+    return found
+
+
+@pytest.fixture(scope="module")
+def published(server, sealed):
+    """A world that is published in the store, for tests that do not change what is."""
+    found = server.url("published")
+    put_tree(sealed, open_store(found))
+    run_in_store(found, WITH_EVENTS)
     return found
 
 
@@ -72,7 +82,7 @@ def made_by_runs(files):
 
 class TestARun:
     def test_gives_the_bytes_of_a_local_run_and_leaves_nothing_else(self, url, local, tmp_path):
-        result = run_in_store(url, replace(SMALL_PARTS, rng_events="parquet"), scratch=tmp_path)
+        result = run_in_store(url, WITH_EVENTS, scratch=tmp_path)
         store = open_store(url)
         found = files_of(store)
         expected = {path.relative_to(local).as_posix(): path for path in local.rglob("*") if path.is_file()}
@@ -89,13 +99,12 @@ class TestARun:
         assert (scenario.path, scenario.published) == (store.url(HERE), "published")
         assert scenario.parts == sum(path.startswith(f"{HERE}/part-") for path in found)
 
-    def test_is_found_by_readers_through_the_manifest(self, url, local):
-        run_in_store(url)
-        store = open_store(url)
+    def test_is_found_by_readers_through_the_manifest(self, published, local):
+        store = open_store(published)
         # Beside the manifest anything may lie; it is not what was published.
         store.write_bytes(f"{HERE}/part-999999.parquet", b"no part of it")
         document = json.loads(store.read_bytes(f"{HERE}/{MANIFEST}", 1 << 20))
-        names = published_parts(url, WORLD.scenario_id)
+        names = published_parts(published, WORLD.scenario_id)
         assert names == [store.url(f"{HERE}/{part['name']}") for part in document["parts"]]
         keys = [store.key(name.removeprefix(f"{store}/")) for name in names]
         table = pa.concat_tables(pq.read_table(key, filesystem=store.filesystem, partitioning=None) for key in keys)
@@ -103,16 +112,15 @@ class TestARun:
         assert table.equals(pa.concat_tables(ours))
         assert document["arrivals"] == table.num_rows == sum(part["rows"] for part in document["parts"])
 
-    def test_repeated_touches_nothing_that_is_published(self, url, server):
-        run_in_store(url)
-        before = made_by_runs(files_of(open_store(url)))
+    def test_repeated_touches_nothing_that_is_published(self, published, server):
+        before = made_by_runs(files_of(open_store(published)))
         asked = len(server.requests())
-        result = run_in_store(url, CPU)
+        result = run_in_store(published, CPU)
         assert [scenario.published for scenario in result.scenarios] == ["identical", "identical"]
         writes = [line for line in server.requests()[asked:] if line.startswith(("PUT", "POST", "DELETE"))]
         assert writes
         assert not [line for line in writes if "/data/" in line]
-        assert made_by_runs(files_of(open_store(url))) == before
+        assert made_by_runs(files_of(open_store(published))) == before
 
     def test_of_one_scenario_leaves_the_other_to_a_later_one(self, url):
         run_in_store(url, replace(SMALL_PARTS, scenarios=("stress_v1",)))
@@ -122,16 +130,15 @@ class TestARun:
         result = run_in_store(url)
         assert [scenario.published for scenario in result.scenarios] == ["published", "identical"]
 
-    def test_that_differs_is_refused_before_any_work(self, url):
-        run_in_store(url)
-        before = files_of(open_store(url))
+    def test_that_differs_is_refused_before_any_work(self, published):
+        before = files_of(open_store(published))
         reporter = Reporter()
         with pytest.raises(ArrivalError, match="as arrow") as caught:
-            run_in_store(url, replace(SMALL_PARTS, format="arrow"), reporter)
+            run_in_store(published, replace(SMALL_PARTS, format="arrow"), reporter)
         assert caught.value.code is Code.IO_WRITE_CONFLICT
         assert "--replace" in caught.value.hint
         assert "expand and write" not in reporter.phases
-        after = files_of(open_store(url))
+        after = files_of(open_store(published))
         (report,) = [path for path in after if path.endswith("segment_state_runs.jsonl")]
         assert json.loads(after.pop(report).splitlines()[-1])["error_code"] == str(Code.IO_WRITE_CONFLICT)
         assert after == {path: data for path, data in before.items() if path != report}
@@ -201,28 +208,23 @@ class TestTheCommandLine:
         assert list(scratch.iterdir()) == []
 
 
-def test_validation_in_a_store_gives_the_bundle_of_a_local_one(url, local):
-    from engine.validate.job import validate
-
-    options = replace(SMALL_PARTS, rng_events="parquet")
-    run_in_store(url, options)
+def test_validation_in_a_store_gives_the_bundle_of_a_local_one(published, local):
     here = validate(local)
-    with run_directory(url, Reporter()) as directory:
+    with run_directory(published, Reporter()) as directory:
         directory.fetch_arrivals()
         there = validate(directory.root)
     assert there.passed
     assert there.bundle.digest == here.bundle.digest
-    assert {finding.check: finding.verdict for finding in there.findings} == {
-        finding.check: finding.verdict for finding in here.findings
-    }
+    verdicts = [{finding.check: finding.verdict for finding in result.findings} for result in (here, there)]
+    assert verdicts[0] == verdicts[1]
 
 
-def test_a_command_that_only_reads_leaves_the_store_as_it_is(url):
-    before = files_of(open_store(url))
-    with run_directory(url, Reporter(), writes=False) as directory:
+def test_a_command_that_only_reads_leaves_the_store_as_it_is(published):
+    before = files_of(open_store(published))
+    with run_directory(published, Reporter(), writes=False) as directory:
         assert (directory.root / "run_receipt.json").is_file()
         (directory.root / "new.yaml").write_text("a: 1")
-    assert files_of(open_store(url)) == before
+    assert files_of(open_store(published)) == before
 
 
 def test_a_run_directory_named_by_its_run_id_is_held_to_it(server, sealed):
