@@ -349,6 +349,10 @@ def read_page(path):
     return source
 
 
+def sides_of(report):
+    return report["left"], report["right"]
+
+
 def test_both_reports_say_the_same(run_root, planned, tmp_path):
     result = check(run_root, tmp_path / "out", tampering(unchanged), sample_batches=2)
     report = json.loads(result.report_json.read_bytes())
@@ -361,7 +365,7 @@ def test_both_reports_say_the_same(run_root, planned, tmp_path):
     assert report["compared"]["batches"] == [0, len(planned.batches) - 1]
     assert report["compared"]["whole"] is False
     assert report["environment"]["packages"]["numpy"] == np.__version__
-    for side in (report["left"], report["right"]):
+    for side in sides_of(report):
         assert side["digest"] == result.left.digest
         assert set(side["phase_seconds"]) == {"load", "expand"}
         assert all(rate > 0 for rate in side["arrivals_per_second"].values())
@@ -371,8 +375,10 @@ def test_both_reports_say_the_same(run_root, planned, tmp_path):
     page = read_page(result.report_html)
     assert "cpu and tampered: identical" in page
     assert result.left.digest in page
-    chart = ET.fromstring(re.search(r"<svg.*?</svg>", page, re.DOTALL)[0])  # noqa: S314 - written just now
-    assert len(chart.findall("rect")) == 4
+    chart = ET.fromstring(re.search(r"<div class='chart'.*?</div></div>", page)[0])  # noqa: S314 - written just now
+    widths = [float(bar.get("style")[len("width:") : -1]) for bar in chart.findall(".//span[@style]")]
+    rates = [side["arrivals_per_second"][name] for name in ("expand", "load and expand") for side in sides_of(report)]
+    assert widths == [pytest.approx(100 * rate / max(rates), abs=0.01) for rate in rates]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["parity_report.html", "parity_report.json"]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -11,7 +11,6 @@ from typing import Any
 
 from engine import human
 
-_BAR_WIDTH, _BAR_HEIGHT, _ROW_HEIGHT, _LABEL_WIDTH, _VALUE_WIDTH = 420, 20, 30, 250, 170
 _GROUPS = {"columns": "arrival", "row_totals": "count row", "sums": "batch", "refusal": "refused batch"}
 
 
@@ -29,8 +28,12 @@ def page(report: dict[str, Any]) -> str:
         difference=_difference(report["first_difference"]),
         sides=_table(("", f"left: {left}", f"right: {right}"), _side_rows(sides)),
         chart=_chart(sides),
-        columns=_table(("array", "one value per", "type", "compared", "differing", "verdict"), _column_rows(report)),
-        batches=_table(("batch", "arrivals", f"{left}, s", f"{right}, s", "digests"), _batch_rows(sides)),
+        columns=_table(
+            ("array", "verdict", "one value per", "type", "compared", "differing"), _column_rows(report), numbers=(4, 5)
+        ),
+        batches=_table(
+            ("batch", "arrivals", f"{left}, s", f"{right}, s", "digests"), _batch_rows(sides), numbers=(1, 2, 3)
+        ),
         world=_table(("", ""), _world_rows(report)),
         environment=_table(("", ""), _flat(report["environment"])),
     )
@@ -52,14 +55,18 @@ def _summary(report: dict[str, Any], left: str, right: str) -> str:
     return f"Scenario {scenario}: {left} and {right} differ. {extent} were compared."
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    titles = "".join(f"<th scope='col'>{escape(title)}</th>" for title in head)
-    body = "".join(
-        f"<tr><th scope='row'>{escape(row[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}</tr>"
-        for row in rows
-    )
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] | None = None) -> str:
+    """A table of facts, whose texts break anywhere; with `numbers`, the columns of numbers, one whose cells do not."""
+    marks = ["" if numbers is None or column not in numbers else " class='number'" for column in range(len(head))]
+    titles = "".join(f"<th scope='col'{mark}>{escape(title)}</th>" for title, mark in zip(head, marks, strict=True))
+    body = "".join(f"<tr><th scope='row'>{escape(row[0])}</th>{_cells(row[1:], marks[1:])}</tr>" for row in rows)
     header = f"<thead><tr>{titles}</tr></thead>" if any(head) else ""
-    return f"<div class='wide'><table>{header}<tbody>{body}</tbody></table></div>"
+    kind = "facts" if numbers is None else "list"
+    return f"<div class='wide'><table class='{kind}'>{header}<tbody>{body}</tbody></table></div>"
+
+
+def _cells(cells: Sequence[str], marks: Sequence[str]) -> str:
+    return "".join(f"<td{mark}>{escape(cell)}</td>" for cell, mark in zip(cells, marks, strict=True))
 
 
 def _side_rows(sides: Sequence[dict[str, Any]]) -> Iterable[tuple[str, ...]]:
@@ -74,8 +81,8 @@ def _side_rows(sides: Sequence[dict[str, Any]]) -> Iterable[tuple[str, ...]]:
     yield row("expand, to host memory", (human.duration(side["phase_seconds"]["expand"]) for side in sides))
     for name in ("expand", "load and expand"):
         yield row(f"arrivals/s, {name}", (_rate(side, name) for side in sides))
-    yield row("registers a thread", (_kernels(side) for side in sides))
-    yield row("occupancy", ("not known" for _ in sides))
+    yield row("registers a thread", (_kernels(side, _registers) for side in sides))
+    yield row("occupancy", (_kernels(side, _occupancy) for side in sides))
 
 
 def _rate(side: dict[str, Any], name: str) -> str:
@@ -83,12 +90,18 @@ def _rate(side: dict[str, Any], name: str) -> str:
     return "not measured" if rate is None else human.rate(rate, "arrivals")
 
 
-def _kernels(side: dict[str, Any]) -> str:
+def _kernels(side: dict[str, Any], figure: Callable[[dict[str, Any]], str]) -> str:
     if side["kernels"] is None:
         return f"not known: {side['kernels_reason']}"
-    return ", ".join(
-        f"{kernel['name']} {kernel['registers']} (local memory {kernel['local_bytes']} B)" for kernel in side["kernels"]
-    )
+    return ", ".join(f"{kernel['name']} {figure(kernel)}" for kernel in side["kernels"])
+
+
+def _registers(kernel: dict[str, Any]) -> str:
+    return f"{kernel['registers']} (local memory {kernel['local_bytes']} B)"
+
+
+def _occupancy(kernel: dict[str, Any]) -> str:
+    return f"{kernel['occupancy_percent']} %"
 
 
 def _chart(sides: Sequence[dict[str, Any]]) -> str:
@@ -102,21 +115,15 @@ def _chart(sides: Sequence[dict[str, Any]]) -> str:
     most = max((rate for _, rate, _ in bars), default=0.0)
     if not most:
         return "<p>Nothing was measured.</p>"
-    shapes = "".join(_bar(place, *bar, most) for place, bar in enumerate(bars))
-    width, height = _LABEL_WIDTH + _BAR_WIDTH + _VALUE_WIDTH, _ROW_HEIGHT * len(bars)
-    label = escape(
-        "Arrivals a second: " + "; ".join(f"{name} {human.rate(rate, 'arrivals')}" for name, rate, _ in bars)
-    )
-    return f"<svg viewBox='0 0 {width} {height}' role='img' aria-label='{label}'>{shapes}</svg>"
+    rows = "".join(_bar(*bar, most) for bar in bars)
+    return f"<div class='chart' role='table' aria-label='Arrivals a second'>{rows}</div>"
 
 
-def _bar(place: int, name: str, rate: float, side: int, most: float) -> str:
-    top, length = place * _ROW_HEIGHT, max(_BAR_WIDTH * rate / most, 1.0)
-    middle = top + _BAR_HEIGHT * 0.75
+def _bar(name: str, rate: float, side: int, most: float) -> str:
     return (
-        f"<text x='{_LABEL_WIDTH - 10}' y='{middle:.1f}' text-anchor='end'>{escape(name)}</text>"
-        f"<rect class='side{side}' x='{_LABEL_WIDTH}' y='{top}' width='{length:.1f}' height='{_BAR_HEIGHT}'/>"
-        f"<text x='{_LABEL_WIDTH + length + 8:.1f}' y='{middle:.1f}'>{escape(human.rate(rate, 'arrivals'))}</text>"
+        f"<div class='row' role='row'><span class='name' role='rowheader'>{escape(name)}</span>"
+        f"<span class='track' aria-hidden='true'><span class='bar side{side}' style='width:{100 * rate / most:.2f}%'>"
+        f"</span></span><span class='value' role='cell'>{escape(human.rate(rate, 'arrivals'))}</span></div>"
     )
 
 
@@ -124,11 +131,11 @@ def _column_rows(report: dict[str, Any]) -> Iterable[tuple[str, ...]]:
     for column in report["columns"]:
         yield (
             column["name"],
+            "identical" if column["identical"] else f"DIFFERENT in {human.count(column['batches'])} batches",
             _GROUPS[column["group"]],
             column["dtype"],
             human.count(column["compared"]),
             human.count(column["differing"]),
-            "identical" if column["identical"] else f"DIFFERENT in {human.count(column['batches'])} batches",
         )
 
 
@@ -156,11 +163,19 @@ def _flat(facts: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
         elif isinstance(value, list):
             yield label, "; ".join(_item(item) for item in value) or "none"
         elif value is not None:
-            yield label, str(value)
+            yield label, _amount(name, value)
 
 
 def _item(item: object) -> str:
-    return ", ".join(f"{name} {value}" for name, value in item.items()) if isinstance(item, dict) else str(item)
+    if not isinstance(item, dict):
+        return str(item)
+    return ", ".join(f"{name.replace('_', ' ')} {_amount(name, value)}" for name, value in item.items())
+
+
+def _amount(name: str, value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return str(value)
+    return human.size(value) if name.endswith("_bytes") else human.count(value)
 
 
 def _difference(found: dict[str, Any] | None) -> str:

@@ -93,11 +93,15 @@ class BatchTime:
 
 @dataclass(frozen=True)
 class KernelFigures:
-    """What the driver says of a compiled kernel, a thread each."""
+    """What the driver says of a compiled kernel: a thread's registers and local memory, and its occupancy.
+
+    occupancy_percent: the share of a multiprocessor's threads that blocks of the largest size fill.
+    """
 
     name: str
     registers: int
     local_bytes: int
+    occupancy_percent: int
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,6 @@ from engine.pipeline import Cancellation, ordered
 from engine.planning import Batch, Plan
 from engine.progress import Reporter
 
-_KERNELS = ("prepare_segments", "draw_keys", "settle")
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -96,15 +94,8 @@ def _kernel_figures(name: str) -> tuple[tuple[KernelFigures, ...] | None, str]:
     if name != "cuda":
         return None, "compiled for no device"
     try:
-        from gpu_kernels import kernels
+        from gpu_kernels.figures import kernel_figures
 
-        return tuple(_figures(kernel, getattr(kernels, kernel)) for kernel in _KERNELS), ""
+        return tuple(KernelFigures(*figures) for figures in kernel_figures()), ""
     except Exception as failure:  # noqa: BLE001 - figures that cannot be had must not spoil a verdict
         return None, f"the driver does not tell: {type(failure).__name__}: {failure}"
-
-
-def _figures(name: str, kernel: object) -> KernelFigures:
-    # Several entries where it was compiled for several devices or types: the largest counts.
-    registers = kernel.get_regs_per_thread()  # type: ignore[attr-defined]
-    local_bytes = kernel.get_local_mem_per_thread()  # type: ignore[attr-defined]
-    return KernelFigures(name, max(registers.values()), max(local_bytes.values()))
