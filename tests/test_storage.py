@@ -227,6 +227,12 @@ def test_a_command_that_only_reads_leaves_the_store_as_it_is(published):
     assert files_of(open_store(published)) == before
 
 
+def test_the_endpoint_may_come_from_the_environment(published, server, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.port}")
+    store = open_store("s3://worlds/published?region=us-east-1")
+    assert store.list() == open_store(published).list() != []
+
+
 def test_a_run_directory_named_by_its_run_id_is_held_to_it(server, sealed):
     other = "d" * 32
     url = server.url(other)

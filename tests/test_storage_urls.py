@@ -177,6 +177,14 @@ class TestSilence:
         assert "<AWS_SECRET_ACCESS_KEY>" in caught.value.message
 
 
+@pytest.mark.parametrize("value", ["127.0.0.1:9000", "https://key:hush@host", "https://host/path", "ftp://host"])
+def test_an_endpoint_of_the_environment_that_makes_no_sense_is_refused(monkeypatch, value):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", value)
+    with pytest.raises(ArrivalError, match="AWS_ENDPOINT_URL") as caught:
+        open_store("s3://bucket/world?region=us-east-1&connect_timeout=1.25").list()
+    assert "hush" not in str(caught.value.to_dict())
+
+
 def test_each_place_is_connected_to_once():
     first, again = (open_store("s3://b/x?region=us-east-1&anonymous=true") for _ in range(2))
     assert first.filesystem is again.filesystem

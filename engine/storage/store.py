@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 from contracts import ArrivalError, Code
 from engine.storage.url import Place, StoreUrl, parse_place, path_fault
@@ -260,6 +261,7 @@ def _filesystem(place: Place) -> Any:
     if "anonymous" in given:
         given["anonymous"] = given["anonymous"] == "true"
     if place.scheme == "s3":
+        given = {**_endpoint(), **given}
         attempts = int(given.pop("max_attempts", 3))
         # Small files are then one request that either happens or does not, and opening costs none.
         return fs.S3FileSystem(
@@ -269,6 +271,21 @@ def _filesystem(place: Place) -> Any:
 
     limit = timedelta(seconds=float(given.pop("retry_time_limit", _GCS_RETRY_S)))
     return fs.GcsFileSystem(retry_time_limit=limit, **given)
+
+
+def _endpoint() -> dict[str, str]:
+    """What the environment says of the endpoint, in the variables that every AWS client but pyarrow's looks at."""
+    url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if not url:
+        return {}
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc or parts.path.strip("/"):
+        raise ArrivalError(
+            Code.IO_READ_FAILED,
+            "AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL of the environment is no endpoint",
+            hint="write http://HOST:PORT or https://HOST:PORT, without credentials and path, or unset it",
+        )
+    return {"scheme": parts.scheme, "endpoint_override": parts.netloc}
 
 
 @contextmanager
