@@ -183,7 +183,7 @@ class HostMemory:
         self._used -= nbytes
 
 
-class _Pool(NamedTuple):
+class Pool(NamedTuple):
     """An allocator for CuPy; `spare` counts bytes that it holds for later."""
 
     name: str
@@ -192,13 +192,13 @@ class _Pool(NamedTuple):
     release: Callable[[], None]
 
 
-def device_pool(ordinal: int) -> _Pool:
+def device_pool(ordinal: int) -> Pool:
     """The allocator for one device: RMM's where rmm is installed, so that cuDF shares it, else a CuPy pool."""
     if find_spec("rmm") is None:
         import cupy
 
         pool = cupy.cuda.MemoryPool()
-        return _Pool("CuPy memory pool", pool.malloc, pool.free_bytes, pool.free_all_blocks)
+        return Pool("CuPy memory pool", pool.malloc, pool.free_bytes, pool.free_all_blocks)
     import cupy
     import rmm
     from rmm.allocators.cupy import rmm_cupy_allocator
@@ -208,7 +208,7 @@ def device_pool(ordinal: int) -> _Pool:
     if isinstance(rmm.mr.get_per_device_resource(ordinal), rmm.mr.CudaMemoryResource):
         with cupy.cuda.Device(ordinal):
             rmm.mr.set_per_device_resource(ordinal, rmm.mr.CudaAsyncMemoryResource())
-    return _Pool("RMM", rmm_cupy_allocator, lambda: 0, lambda: None)
+    return Pool("RMM", rmm_cupy_allocator, lambda: 0, lambda: None)
 
 
 class CupyMemory:
@@ -218,7 +218,7 @@ class CupyMemory:
     when memory ran out (CuPy issue 9894).
     """
 
-    def __init__(self, ordinal: int, pool: _Pool) -> None:
+    def __init__(self, ordinal: int, pool: Pool) -> None:
         import cupy
         from numba import cuda
 

@@ -193,6 +193,87 @@ def test_drawn_worlds(model, batch_arrivals):
 
 
 @gpu
+def test_kept_columns_are_those_that_were_copied_out(small):
+    case = small.replanned(100)
+    with on_device(case, piece_arrivals=30) as expander:
+        for batch in case.plan.batches:
+            with expander.keeping(batch.segments) as (results, standing):
+                assert (standing.kept.arrivals, standing.kept.first_row) == (batch.arrivals, batch.rows[0])
+                for name, column in standing.kept.columns._asdict().items():
+                    assert np.array_equal(column[: batch.arrivals].get(), getattr(results.columns, name)), name
+            support.assert_same_results(expand_segments(case.work, batch.segments), results)
+
+
+@gpu
+def test_columns_come_to_pinned_memory(small):
+    import cupy
+
+    with on_device(small) as expander:
+        columns = expander.expand(small.plan.batches[0].segments).columns
+        kinds = {cupy.cuda.runtime.pointerGetAttributes(column.ctypes.data).type for column in columns}
+    assert kinds == {1}  # cudaMemoryTypeHost
+
+
+@gpu
+def test_every_device_uses_memory_of_its_own(small):
+    """RMM makes a pool on whichever device is current."""
+    import cupy
+
+    from gpu_kernels.memory import CupyMemory, device_pool
+
+    for found in device.devices():
+        memory = CupyMemory(found.ordinal, device_pool(found.ordinal))
+        with memory.entered():
+            block = memory.upload(small.work.rows.arrivals)
+            memory.wait()
+            pointer = block.storage.data.ptr
+        assert cupy.cuda.runtime.pointerGetAttributes(pointer).device == found.ordinal
+
+
+@gpu
+def test_the_driver_tells_what_kernels_take(small):
+    from gpu_kernels.figures import kernel_figures
+
+    with on_device(small):
+        figures = kernel_figures()
+    assert [one.name for one in figures] == ["prepare_segments", "draw_keys", "settle"]
+    for one in figures:
+        assert one.local_bytes == 0
+        assert 0 < one.registers <= 64
+        assert 0 < one.occupancy_percent <= 100
+
+
+@gpu
+def test_a_device_that_runs_out_makes_the_pieces_smaller_once(tmp_path):
+    """With CuPy's own error: its pool is given room for the tables and half of what the batch takes."""
+    import cupy
+
+    from gpu_kernels.expand import Expander
+    from gpu_kernels.lane import DeviceLanes
+    from gpu_kernels.memory import CupyMemory, Pool
+    from gpu_kernels.sort import ARRIVAL_BYTES
+
+    synthesise(tmp_path / "run", preset="demo", seed=42, scale=0.2)
+    seal(tmp_path / "run")
+    planned = plan(load_world(tmp_path / "run"), batch_arrivals=10**9)
+    work, (batch,) = support.work_of(planned), planned.batches
+    found = device.devices()[0]
+    pool, notices = cupy.cuda.MemoryPool(), []
+    memory = CupyMemory(found.ordinal, Pool("limited", pool.malloc, pool.free_bytes, pool.free_all_blocks))
+    lanes = DeviceLanes(found.label, LaunchShape.of_device(found.multiprocessors), (memory,))
+    expander = Expander(work, [lanes], notices.append, piece_arrivals=10**9)
+    try:
+        pool.set_limit(size=pool.used_bytes() + batch.arrivals * ARRIVAL_BYTES // 2)
+        results = expander.expand(batch.segments)
+        support.assert_same_results(expand_segments(work, batch.segments), results)
+        assert [notice.code for notice in notices] == ["DEVICE_MEMORY"]
+        expander.expand(batch.segments)
+        assert len(notices) == 1
+    finally:
+        expander.close()
+
+
+@gpu
 @pytest.mark.parametrize("switch", ["missing_group_table", "no_site_in_zone"])
 def test_the_first_forbidden_fallback_is_the_cpu_backends(tmp_path, switch):
     strict = replace(support.shrunk_small_world(), policy=Policy(**{switch: FAIL}))

@@ -34,6 +34,7 @@ from gpu_kernels.expand import OnDevice
 from gpu_kernels.footer import state_instants
 from gpu_kernels.lane import out_of_memory
 from gpu_kernels.simulator import Simulator, SimulatorOptions
+from gpu_kernels.sort import ARRIVAL_BYTES
 from tests import gpu_support as support
 from tests import stand_in_cudf
 from tests.gpu_support import gpu, without_device
@@ -121,6 +122,23 @@ def test_kernels_leave_these_columns_on_the_device(small, piece_arrivals):
                 assert np.array_equal(column.values[shown], expected.values[shown]), column.name
                 assert (column.valid is None) == (expected.valid is None)
                 assert column.valid is None or np.array_equal(column.valid, expected.valid)
+
+
+@pytest.mark.cuda_sim
+def test_a_batch_without_room_to_be_kept_says_what_to_lower(small):
+    """Pieces may be as small as they like: its columns have to stand there as a whole."""
+    case = small.replanned(10**6)
+    (batch,) = case.plan.batches
+    capacity = support.device_bytes(case.work) + batch.arrivals * ARRIVAL_BYTES // 2
+    with Simulator() as simulator:
+        simulator.open(case.work, SimulatorOptions(capacity_bytes=capacity))
+        with pytest.raises(ArrivalError, match="has no memory for") as caught:
+            simulator.arranged(batch.segments, layout_of(case.plan.world))
+        assert "--batch-arrivals" in caught.value.hint
+        # The lane that failed is free again: it is the second one's turn, then its own.
+        for _ in range(2):
+            results, _ = simulator.expand(batch.segments)
+            support.assert_same_results(expand_segments(case.work, batch.segments), results)
 
 
 # --- The footer ------------------------------------------------------------------------------------
