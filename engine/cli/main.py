@@ -32,6 +32,7 @@ _COMMANDS = {
     "synth": "engine.cli.synth",
     "import": "engine.cli.import_",
     "seal": "engine.cli.seal",
+    "plan": "engine.cli.plan",
     "run": "engine.cli.run",
     "validate": "engine.cli.validate",
     "verify": "engine.cli.verify",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
@@ -63,6 +63,15 @@ def cut_shards(survey: Survey, batch_arrivals: int, workers: int) -> tuple[Shard
         _shard(survey, arrival_start, row_start, index, first_part, spans[first_part:end_part])
         for index, (first_part, end_part) in enumerate(_part_ranges(spans, row_start, batches_each))
     )
+
+
+def shards_of_batches(survey: Survey, batch_arrivals: int, parts: Iterable[int]) -> Iterator[Shard]:
+    """Single batches of the plan as shards, numbered as they come."""
+    arrival_start = survey.arrival_start()
+    spans = segment_spans(arrival_start, batch_arrivals)
+    row_start = np.append(0, np.cumsum(survey.sums.rows))
+    for index, part in enumerate(parts):
+        yield _shard(survey, arrival_start, row_start, index, part, spans[part : part + 1])
 
 
 def _part_ranges(
