@@ -3,8 +3,9 @@
     python -m bench.gpu RUN_ROOT [--repeats 20] [--threads 256] [--blocks N] [--piece-arrivals N]
 
 One JSON object on standard output: every repeat of every step, the measured copy bandwidth, and the floor, which is
-each input read once and each output written once at that bandwidth. Without a device it says so and ends with 1;
-nothing is ever estimated.
+each input read once and each output written once at that bandwidth; what it takes to get the count rows to the device
+by either reader; registers and occupancy of the kernels. Without a device it says so and ends with 1; nothing is ever
+estimated.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import json
 import statistics
 import sys
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -21,12 +23,15 @@ from typing import TYPE_CHECKING, Any
 from gpu_kernels import device
 
 if TYPE_CHECKING:
+    from contracts import Notice
     from cpu_fallback.tables import Work
+    from engine.planning import Plan
     from gpu_kernels.lane import Lane
     from gpu_kernels.layout import Output, Piece
     from gpu_kernels.memory import Block
 
 STEPS = ("draw", "sort", "settle")
+_LOADS = 5
 COPY_BYTES = 1 << 30
 WARM_UP = 3
 
@@ -64,6 +69,7 @@ def measure_world(run_root: str, repeats: int, shape: tuple[int, int | None], pi
     from cpu_fallback.tables import Work
     from engine.planning import plan
     from engine.world.load import load_world
+    from gpu_kernels.figures import kernel_figures
     from gpu_kernels.lane import DeviceLanes, compile_kernels, open_lanes
     from gpu_kernels.memory import CupyMemory, device_pool
     from gpu_kernels.shape import LaunchShape
@@ -82,6 +88,8 @@ def measure_world(run_root: str, repeats: int, shape: tuple[int, int | None], pi
     with memory.entered():
         steps = _time_steps(lane, work, pieces, repeats)
         copy_ms = _time_copy(lane, repeats)
+        readers = _time_readers(lane, planned, min(repeats, _LOADS))
+        kernels = [figures._asdict() for figures in kernel_figures()]
     floor_bytes = _floor_bytes(work)
     bandwidth = 2 * COPY_BYTES / (statistics.median(copy_ms) / 1000)
     total_ms = statistics.median(map(sum, zip(*steps.values(), strict=True)))
@@ -94,6 +102,8 @@ def measure_world(run_root: str, repeats: int, shape: tuple[int, int | None], pi
         "pieces": len(pieces),
         "launch_shape": launch_shape.__dict__,
         "allocator": memory.name,
+        "kernels": kernels,
+        "count_rows_seconds": readers,
         "step_ms": steps,
         "copy_ms": copy_ms,
         "copy_bytes_per_second": bandwidth,
@@ -158,6 +168,32 @@ def _time_copy(lane: Lane, repeats: int) -> list[float]:
         target[...] = source
         watch.mark()
     return watch.gaps()[2 * WARM_UP :: 2]
+
+
+def _time_readers(lane: Lane, planned: Plan, repeats: int) -> dict[str, list[float] | str]:
+    """Seconds until the count rows are on the device: uploaded, and read there by cuDF; or why that was not measured.
+
+    The first of cuDF's contains its import.
+    """
+    from engine.backend import count_files
+    from gpu_kernels.load import device_rows, reader, uploaded_rows
+
+    notices: list[Notice] = []
+    sources = {"uploaded": uploaded_rows, "read by cuDF": device_rows(count_files(planned.world), notices.append)}
+    found: dict[str, list[float] | str] = {}
+    for name, source in sources.items():
+        if name != "uploaded" and reader()[0] != "cuDF":
+            found[name] = reader()[1]
+            continue
+        seconds = []
+        for _ in range(repeats):
+            began = time.perf_counter()
+            rows = source(lane.memory, planned.world.rows)
+            lane.memory.wait()
+            seconds.append(time.perf_counter() - began)
+            del rows
+        found[name] = notices[0].message if notices else seconds
+    return found
 
 
 def _floor_bytes(work: Work) -> int:

@@ -309,6 +309,8 @@ def test_the_benchmark_counts_every_arrival(small):
     assert measured["pieces"] > 1
     assert all(len(repeats) == 2 for repeats in measured["step_ms"].values())
     assert measured["copy_bytes_per_second"] > 1e9
+    assert len(measured["count_rows_seconds"]["uploaded"]) == 2
+    assert len(measured["kernels"]) == 3
 
 
 @gpu
