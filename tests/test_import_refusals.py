@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -108,6 +109,14 @@ def test_files_that_are_not_there(tmp_path):
     (tmp_path / "empty").mkdir()
     request = request_of(tmp_path, edited(sites=None), sites=[tmp_path / "empty"])
     refused(request, UNREADABLE, "holds no CSV or Parquet file for sites")
+
+
+def test_a_file_named_twice_and_a_pipe(tmp_path):
+    request = request_of(tmp_path, GOOD)
+    twice = ImportRequest(**{**vars(request), "counts": [*request.counts, tmp_path / "." / "counts.csv"]})
+    refused(twice, SCHEMA_BAD, "counts.csv is named twice among the counts")
+    os.mkfifo(tmp_path / "pipe")
+    refused(request_of(tmp_path, edited(sites=None), sites=[tmp_path / "pipe"]), SCHEMA_BAD, "pipe is no plain file")
 
 
 def test_all_files_of_a_table_have_the_same_columns(tmp_path):
@@ -277,6 +286,7 @@ PARQUET = {
     ),
     "half a count": ({"count": pa.array([3.0, 0.5])}, SCHEMA_BAD, ("row 2: count 0.5 is no whole number",)),
     "null count": ({"count": pa.array([3, None])}, SCHEMA_BAD, ("row 2: count is empty",)),
+    "number for a channel": ({"channel": pa.array([1.0, 2.0])}, SCHEMA_BAD, ("row 1: channel 1.0 is no text",)),
     "true": ({"count": pa.array([True, False])}, SCHEMA_BAD, ("column 'count' has the type bool",)),
 }
 

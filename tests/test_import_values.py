@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from contracts import Code
+from contracts import ArrivalError, Code
 from engine.importing import import_world
 from tests.import_refused import (
     COUNTS_BAD,
@@ -264,3 +268,47 @@ def test_a_wrong_value_is_refused_by_name(tmp_path, name):
     assert edit.old in GOOD[edit.table]
     tables = {**GOOD, edit.table: GOOD[edit.table].replace(edit.old, edit.new, 1)}
     refused(request_of(tmp_path, tables), edit.code, *edit.says)
+
+
+DAMAGE = st.sampled_from(
+    [
+        ",",
+        ";",
+        "\n",
+        '"',
+        "'",
+        "0",
+        "-1",
+        "1e400",
+        "9" * 25,
+        "é",
+        "\ufeff",
+        "\0",
+        "\t",
+        " ",
+        "+02:00",
+        "None",
+        "\r",
+        "|",
+    ]
+)
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(sorted(GOOD)), st.integers(0, 400), st.integers(0, 12), DAMAGE)
+def test_damage_anywhere_gives_a_world_or_a_named_refusal(table, at, length, text):
+    content = GOOD[table]
+    at = min(at, len(content))
+    tables = {**GOOD, table: content[:at] + text + content[at + length :]}
+    with tempfile.TemporaryDirectory(prefix="arrivals-import-") as folder:
+        request = request_of(Path(folder), tables)
+        failure = None
+        try:
+            import_world(request)
+        except ArrivalError as error:
+            failure = error
+        # Whatever else is raised ends the test; a world is there exactly if nothing was refused.
+        assert (request.run_root / "run_receipt.json").is_file() == (failure is None)
+        if failure is not None:
+            assert failure.hint
+            assert failure.code != Code.UNEXPECTED_INTERNAL_ERROR

@@ -54,7 +54,10 @@ class SourceFile:
 
 
 def files_of(paths: Sequence[Path], table: str) -> list[Path]:
-    """The files meant: a directory stands for the CSV and Parquet files in it, by name. Raises IO_READ_FAILED."""
+    """The files meant: a directory stands for the CSV and Parquet files in it, by name.
+
+    Raises IO_READ_FAILED for a directory without any, SCHEMA_VIOLATION for a file that is named twice.
+    """
     found: list[Path] = []
     for path in paths:
         with _readable(path):
@@ -70,6 +73,10 @@ def files_of(paths: Sequence[Path], table: str) -> list[Path]:
                 directory=path,
             )
         found += inside
+    places = [path.resolve() for path in found]
+    for number, place in enumerate(places):
+        if place in places[:number]:
+            _refuse(str(found[number]), f"is named twice among the {table}", "name each file once")
     return found
 
 
@@ -77,6 +84,8 @@ def open_file(path: Path) -> tuple[SourceFile, list[Notice]]:
     """What the file is, and what was noticed about its form. Raises SCHEMA_VIOLATION, IO_READ_FAILED."""
     name = str(path)
     with _readable(path):
+        if path.exists() and not path.is_file():
+            _refuse(name, "is no plain file, and tables are looked at more than once", "write it to a file first")
         with path.open("rb") as raw:
             magic = raw.read(4)
         if magic == _PARQUET:
@@ -133,8 +142,8 @@ def _csv_batches(file: SourceFile, columns: Sequence[str]) -> Iterator[pa.Record
 
 def _explain(file: SourceFile, failure: Exception, ragged: Sequence[pa.csv.InvalidRow]) -> NoReturn:
     """Name the line that Arrow's reader stumbled over."""
-    if ragged:
-        line, values = _first_ragged(file)
+    line, values = _first_ragged(file) if ragged else (0, 0)
+    if line:
         hint = "quote values that contain the separator, and leave out titles, totals and notes"
         what = f"line {line} has {values} values where the header has {len(file.header)} columns"
         raise ArrivalError(Code.SCHEMA_VIOLATION, f"{file.name}: {what}", hint=hint, file=file.name, line=line)
@@ -175,6 +184,7 @@ def _line_of(file: SourceFile, row: int) -> int:
 
 
 def _first_ragged(file: SourceFile) -> tuple[int, int]:
+    """Line and number of values; zeros where the records are whole, as with a value that spans lines."""
     for line, values in _records(file):
         if len(values) != len(file.header):
             return line, len(values)

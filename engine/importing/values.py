@@ -194,6 +194,8 @@ def channel(cell: Cell) -> str | None:
     """Any text without control characters; nothing at all is a channel of its own."""
     if absent(cell):
         return None
+    if not isinstance(cell, str | int):
+        raise Refused("is no text", "store channels as text")
     text = str(cell)
     if _CONTROL.search(text):
         raise Refused("has a control character", "name channels by letters, digits and signs")

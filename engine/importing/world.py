@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from contracts import ArrivalError, Code, Identity, Notice, check_token
-from engine.authoring.publish import Target, place_world
+from engine.authoring.publish import Target, WorldReport, place_world
+from engine.authoring.shelf import Shelf
 from engine.authoring.virtual import HYBRID, VIRTUAL_ONLY
 from engine.importing.build import Build, build, virtual_counts
 from engine.importing.columns import Naming, layouts
@@ -79,11 +80,12 @@ def make_world(request: ImportRequest, reporter: Reporter | None) -> ImportResul
         reporter.notice(notice)
     statistics = {"scenario_id": request.scenario_id, "zones": zones, **_statistics(built.contents, policies)}
     target = Target(run_root, "import", "an imported world", identity, policies.by_id)
-    report, reused = place_world(
-        target,
-        lambda stage: write_world(stage, built.contents, policies, target, statistics, reporter),
-        reporter,
-    )
+
+    def write(stage: Path) -> WorldReport:
+        shelf = Shelf(stage, identity, request.scenario_id)
+        return write_world(shelf, built.contents, policies, target, statistics, reporter)
+
+    report, reused = place_world(target, write, reporter)
     if reused:
         reporter.message(f"{run_root} holds exactly this world already; nothing was written")
     return ImportResult(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +36,7 @@ _US_PER_DAY = 86_400 * MICROS
 
 
 def write_world(
-    stage: Path,
+    shelf: Shelf,
     contents: Contents,
     policies: Policies,
     target: Target,
@@ -45,8 +44,6 @@ def write_world(
     reporter: Reporter,
 ) -> WorldReport:
     """Every dataset, policy and bundle of the world, and its report."""
-    scenario_id = statistics["scenario_id"]
-    shelf = Shelf(stage, target.identity, scenario_id)
     with reporter.phase("time zones"):
         edges = [_EPOCH + timedelta(microseconds=at) for at in contents.grid_us.tolist()]
         write_zone_cache(pinned_zones(contents.tzids, max(LAST_YEAR, edges[-1].year)), shelf)
@@ -61,7 +58,7 @@ def write_world(
         write_bundles(shelf)
         for policy_id, data in target.policies.items():
             shelf.binary(policy_id, data)
-        return write_report(stage, target, {"import_version": IMPORT_VERSION}, statistics, {})
+        return write_report(shelf.root, target, {"import_version": IMPORT_VERSION}, statistics, {})
 
 
 def shares(merchant: npt.NDArray[Any], weight: Floats) -> Floats:
