@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -34,5 +34,5 @@ class ImportRequest:
     seed: int = 42
     scenario_id: str = "baseline_v1"
     rename: Sequence[tuple[str, str]] = ()
-    ignore: Sequence[str] = field(default_factory=tuple)
+    ignore: Sequence[str] = ()
     assume_utc: bool = False
