@@ -652,11 +652,12 @@ def test_an_unknown_key_of_the_policy_is_an_error(sound: Path, tmp_path: Path, c
 def test_validation_loads_nothing_of_the_expansion() -> None:
     script = (
         "import sys, engine.validate.job, engine.validate.verify;"
-        "print([name for name in sys.modules if name.startswith(('cpu_fallback', 'gpu_kernels', 'numba', "
+        "print([name for name in sys.modules if name.startswith(('cpu_fallback', 'gpu_kernels', "
         "'engine.world', 'engine.tz', 'engine.expansion', 'engine.planning', 'engine.backend'))])"
     )
     done = subprocess.check_output([sys.executable, "-c", script], cwd=ROOT, text=True)
-    assert done.strip() == "[]"
+    # The package and its door to the compiler, which knows nothing of the law.
+    assert done.strip() == "['cpu_fallback', 'cpu_fallback.jit']"
 
 
 def test_no_module_of_validation_names_the_expansion() -> None:
@@ -665,7 +666,8 @@ def test_no_module_of_validation_names_the_expansion() -> None:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            assert [name for name in names if name.startswith(foreign)] == [], path.name
+            named = {name for name in names if name.startswith(foreign)}
+            assert named <= ({"cpu_fallback.jit"} if path.name == "kernels.py" else set()), path.name
 
 
 # --- Parts --------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""One pass over a part in file order: digest, order of rows and runs of the sequence number, with NumPy alone."""
+"""One pass over a part in file order: digest, order of rows and runs of the sequence number."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from engine.validate.findings import EXAMPLES_MAX
-
-Words = NDArray[np.uint64]
+from engine.validate.kernels import StoredRows, Terms, Words, digest_rows, factors, irregular_rows
 
 _MASK = (1 << 64) - 1
-_SECOND_LANE = np.uint64(0xD6E8FEB86659FD93)
 # Small enough for the intermediate arrays to stay in the cache of a core.
 _BATCH_ROWS = 1 << 16
 _TEXTS = ("zone_representation", "channel_group", "tzid_primary", "tzid_settlement")
@@ -35,23 +33,6 @@ _COLUMNS = (
     "ts_local_primary",
     "ts_local_settlement",
 )
-
-
-def _finalise(value: Words, buffer: Words) -> Words:
-    """splitmix64's finaliser, in place, by way of a buffer that is at least as long."""
-    shifted = buffer[: value.size]
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        np.right_shift(value, np.uint64(shift), out=shifted)
-        value ^= shifted
-        value *= np.uint64(factor)
-    np.right_shift(value, np.uint64(31), out=shifted)
-    value ^= shifted
-    return value
-
-
-# K_1 to K_12 of LAW section 7: splitmix64 from state 0, each made odd.
-_STATES = np.arange(1, 13, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-_FACTORS = [word | np.uint64(1) for word in _finalise(_STATES, np.empty_like(_STATES))]
 
 
 class Place(NamedTuple):
@@ -93,21 +74,19 @@ RUN = np.dtype([("merchant_id", "u8"), ("first", "i8"), ("length", "i8")])
 
 @dataclass(frozen=True)
 class _Batch:
-    """Columns of one batch as arrays; nulls are zero or the empty text, which other checks find."""
+    """One batch: its rows, and the texts behind the codes of two columns; nulls are what other checks find."""
 
-    merchant: Words
-    seq: NDArray[np.int64]
-    ts_us: NDArray[np.int64]
-    zone: pa.DictionaryArray
-    channel: pa.DictionaryArray
+    rows: StoredRows
+    zones: list[str]
+    channels: list[str]
 
     def place(self, row: int) -> Place:
         return Place(
-            int(self.merchant[row]),
-            int(self.ts_us[row]),
-            self.zone[row].as_py() or "",
-            self.channel[row].as_py() or "",
-            int(self.seq[row]),
+            int(self.rows.merchant[row]),
+            int(self.rows.ts_us[row]),
+            self.zones[self.rows.zone[row]],
+            self.channels[self.rows.channel[row]],
+            int(self.rows.seq[row]),
         )
 
 
@@ -117,9 +96,7 @@ def stream_part(path: Path) -> Stream:
     digester = _Digester()
     for batch in _batches(path):
         if batch.num_rows:
-            columns, ordered = _columns(batch)
-            digester.add(result, columns, ordered)
-            _add_order(result, ordered)
+            _add_order(result, digester.add(result, batch))
     return result
 
 
@@ -128,20 +105,8 @@ def table_digest(table: pa.Table) -> str:
     result = Stream()
     digester = _Digester()
     for batch in table.combine_chunks().to_batches(max_chunksize=_BATCH_ROWS):
-        digester.add(result, *_columns(batch))
+        digester.add(result, batch)
     return result.digest
-
-
-def _columns(batch: pa.RecordBatch) -> tuple[dict[str, pa.Array], _Batch]:
-    columns = {column: batch.column(column) for column in _COLUMNS}
-    ordered = _Batch(
-        _numbers(columns["merchant_id"]).view(np.uint64),
-        _numbers(columns["arrival_seq"]).view(np.int64),
-        _instants(columns["ts_utc"]),
-        _coded(columns["zone_representation"]),
-        _coded(columns["channel_group"]),
-    )
-    return columns, ordered
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
@@ -177,56 +142,68 @@ def _coded(column: pa.Array) -> pa.DictionaryArray:
     return column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
 
 
+def _frozen(rows: StoredRows) -> StoredRows:
+    """The same arrays, all read-only as Arrow's are: compiled code is typed by that, and a copy would cost as much."""
+    views = [np.ascontiguousarray(array).view() for array in rows]
+    for view in views:
+        view.flags.writeable = False
+    return StoredRows(*views)
+
+
 class _Digester:
-    """Adds up LAW section 7 over stored values, batch by batch, in buffers of its own."""
+    """Adds up LAW section 7 over stored values, batch by batch."""
 
     def __init__(self) -> None:
         self._words: dict[str, int] = {}
-        self._term = np.empty(_BATCH_ROWS, np.uint64)
+        self._factors = factors()
 
-    def add(self, result: Stream, columns: dict[str, pa.Array], batch: _Batch) -> None:
-        """Take in one batch of at most _BATCH_ROWS rows."""
+    def add(self, result: Stream, batch: pa.RecordBatch) -> _Batch:
+        """Take in one batch; gives its columns as arrays."""
+        columns = {column: batch.column(column) for column in _COLUMNS}
+        zones, zone_terms, zone = self._text(columns["zone_representation"], 1)
+        channels, channel_terms, channel = self._text(columns["channel_group"], 2)
+        _, primary_terms, primary = self._text(columns["tzid_primary"], 8)
         flags = columns["is_virtual"]
-        virtual = (flags.fill_null(False) if flags.null_count else flags).to_numpy(zero_copy_only=False)
+        virtual = _numbers(flags.fill_null(False) if flags.null_count else flags)
         settled = np.flatnonzero(virtual)
         place = pc.if_else(flags, columns["edge_id"], columns["site_id"]) if settled.size else columns["site_id"]
-        h = batch.merchant * _FACTORS[0]
-        self._add_texts(h, 1, batch.zone)
-        self._add_texts(h, 2, batch.channel)
-        self._add_texts(h, 8, _coded(columns["tzid_primary"]))
-        self._add_numbers(h, 3, _numbers(columns["bucket_index"]).view(np.uint64))
-        self._add_numbers(h, 4, batch.seq.view(np.uint64))
-        self._add_numbers(h, 5, batch.ts_us.view(np.uint64))
-        self._add_numbers(h, 7, _numbers(place))
-        self._add_numbers(h, 9, _instants(columns["ts_local_primary"]).view(np.uint64))
-        if settled.size:
-            h[settled] += self._settlement(columns, settled) + _FACTORS[6]
-        second = h ^ _SECOND_LANE
-        result.rows += h.size
-        result.a = (result.a + int(_finalise(h, self._term).sum(dtype=np.uint64))) & _MASK
-        result.b = (result.b + int(_finalise(second, self._term).sum(dtype=np.uint64))) & _MASK
-
-    def _add_numbers(self, h: Words, position: int, values: Words) -> None:
-        h += np.multiply(values, _FACTORS[position], out=self._term[: h.size])
-
-    def _add_texts(self, h: Words, position: int, column: pa.DictionaryArray) -> None:
-        words, codes = self._coded_words(column)
-        h += np.take(words * _FACTORS[position], codes, out=self._term[: h.size], mode="clip")
+        rows = _frozen(
+            StoredRows(
+                merchant=_numbers(columns["merchant_id"]).view(np.uint64),
+                bucket=_numbers(columns["bucket_index"]).view(np.uint64),
+                seq=_numbers(columns["arrival_seq"]).view(np.int64),
+                ts_us=_instants(columns["ts_utc"]),
+                local_us=_instants(columns["ts_local_primary"]),
+                is_virtual=virtual,
+                place=_numbers(place),
+                zone=zone,
+                channel=channel,
+                primary=primary,
+            )
+        )
+        settlement = self._settlement(columns, settled) if settled.size else np.empty(0, np.uint64)
+        sums = np.zeros(2, np.uint64)
+        digest_rows(rows, Terms(zone_terms, channel_terms, primary_terms, settlement), self._factors, sums)
+        result.rows += batch.num_rows
+        result.a = (result.a + int(sums[0])) & _MASK
+        result.b = (result.b + int(sums[1])) & _MASK
+        return _Batch(rows, zones, channels)
 
     def _settlement(self, columns: dict[str, pa.Array], rows: NDArray[np.int64]) -> Words:
-        """The last two words of virtual rows, which are the few."""
+        """The last two terms of virtual rows, which are the few."""
         chosen = pa.array(rows)
-        words, codes = self._coded_words(_coded(columns["tzid_settlement"].take(chosen)))
+        _, terms, codes = self._text(columns["tzid_settlement"].take(chosen), 10)
         instants = _instants(columns["ts_local_settlement"].take(chosen)).view(np.uint64)
-        terms: Words = (words * _FACTORS[10])[codes] + instants * _FACTORS[11]
-        return terms
+        both: Words = terms[codes] + instants * self._factors[11]
+        return both
 
-    def _coded_words(self, column: pa.DictionaryArray) -> tuple[Words, NDArray[np.int32]]:
-        """t(s) of LAW section 7 by code, null being the empty text, and the code of each row."""
-        texts = [text or "" for text in column.dictionary.to_pylist()]
-        words = np.array([self._word(text) for text in (*texts, "")], np.uint64)
-        codes = column.indices.fill_null(len(texts)) if column.indices.null_count else column.indices
-        return words, codes.to_numpy(zero_copy_only=False)
+    def _text(self, column: pa.Array, position: int) -> tuple[list[str], Words, NDArray[np.int32]]:
+        """Texts by code, the empty one last for null; their words t(s) times a factor; the code of each row."""
+        coded = _coded(column)
+        texts = [text or "" for text in (*coded.dictionary.to_pylist(), "")]
+        indices = coded.indices.fill_null(len(texts) - 1) if coded.indices.null_count else coded.indices
+        words = np.array([self._word(text) for text in texts], np.uint64)
+        return texts, words * self._factors[position], indices.to_numpy(zero_copy_only=False)
 
     def _word(self, text: str) -> int:
         word = self._words.get(text)
@@ -237,10 +214,10 @@ class _Digester:
 
 
 def _add_order(result: Stream, batch: _Batch) -> None:
-    merchant, seq, ts_us = batch.merchant, batch.seq, batch.ts_us
-    plain = (merchant[1:] == merchant[:-1]) & (ts_us[1:] > ts_us[:-1]) & (seq[1:] - seq[:-1] == 1)
+    merchant, seq, ts_us = batch.rows.merchant, batch.rows.seq, batch.rows.ts_us
+    found = np.empty(merchant.size, np.int64)
     # Where nothing is wrong these are the first rows of merchants, and the rare equal times.
-    at = np.flatnonzero(~plain)
+    at = found[: irregular_rows(batch.rows, found)]
     same = merchant[at + 1] == merchant[at]
     ties = same & (ts_us[at + 1] == ts_us[at])
     ascends = np.where(same, (ts_us[at + 1] > ts_us[at]) & (seq[at + 1] > seq[at]), merchant[at + 1] > merchant[at])
