@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
+import click
 import yaml
 
 from config import policy_ids, resolve_policy
@@ -208,6 +210,68 @@ def _column(column: Column, body: Mapping[str, Any]) -> tuple[str, ...]:
 def _field(key: Key) -> tuple[str, ...]:
     optional = "" if key.required else "; may be missing"
     return (f"`{key.path}`", allowed(key.schema) + optional, key.schema.get("description", ""))
+
+
+# --------------------------------------------------------------------------- commands
+
+
+def cli_part() -> str:
+    """Every command as its help page says it."""
+    from engine.cli.main import arrivals
+
+    context = arrivals.make_context("arrivals", [], resilient_parsing=True)
+    return "".join(_command(context, name) for name in arrivals.list_commands(context))
+
+
+def _command(parent: click.Context, name: str) -> str:
+    group = cast("click.Group", parent.command)
+    command = group.get_command(parent, name)
+    if command is None:
+        raise LookupError(name)
+    context = click.Context(command, parent=parent, info_name=name)
+    text = f"\n## {context.command_path}\n\n{_prose(command.help or '')}\n\n"
+    text += f"```text\n{command.get_usage(context).removeprefix('Usage: ')}\n```\n\n"
+    rows = [_option(parameter, context) for parameter in command.params if isinstance(parameter, click.Option)]
+    text += table(("option", "meaning"), [row for row in rows if row]) if rows else ""
+    text += f"\n{_example(command.epilog)}\n" if command.epilog else ""
+    if isinstance(command, click.Group):
+        text += "".join(_command(context, child) for child in command.list_commands(context))
+    return text
+
+
+def _prose(help_text: str) -> str:
+    """Paragraphs as they are; those that click is told not to wrap become text blocks."""
+    paragraphs = []
+    for paragraph in inspect.cleandoc(help_text).split("\n\n"):
+        kept = paragraph.removeprefix("\b\n")
+        paragraphs.append(kept if kept == paragraph else f"```text\n{kept}\n```")
+    return "\n\n".join(paragraphs)
+
+
+def _option(option: click.Option, context: click.Context) -> tuple[str, ...]:
+    record = option.get_help_record(context)
+    return () if record is None else (f"`{record[0]}`", " ".join(record[1].split()))
+
+
+def _example(epilog: str) -> str:
+    before, mark, example = epilog.partition("Example: ")
+    command, comma, rest = example.partition(", which")
+    return f"{before}Example: `{command}`{comma}{rest}" if mark else epilog
+
+
+# --------------------------------------------------------------------------- Python
+
+
+def api_part() -> str:
+    """A directive for every public name: mkdocstrings renders its signature and docstring."""
+    import engine
+
+    homes = {name: home for home, names in engine._HOMES.items() for name in names}  # noqa: SLF001
+    # `engine.seal` is the package, so the function of that name is no name of `engine`.
+    functions = [f"{homes[name]}.{name}" for name in engine.__all__ if name.islower()] + ["engine.seal.seal"]
+    classes = [f"{homes[name]}.{name}" for name in engine.__all__ if not name.islower()]
+    sections = (("Functions", functions), ("What they take and give", classes))
+    return "".join(f"\n## {title}\n\n" + "".join(f"::: {path}\n\n" for path in paths) for title, paths in sections)
 
 
 # --------------------------------------------------------------------------- error codes
