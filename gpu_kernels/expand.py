@@ -171,8 +171,10 @@ class Expander:
                 _queue_pieces(lane, pieces, host, keep=keep)
                 lane.memory.wait()
                 return _results(segments, span, host)
-            except MemoryError as failure:
-                self._make_room(lane, limit, _largest(pieces), failure)
+            except MemoryError as error:
+                # Without its traceback, whose frames hold device arrays.
+                failure = error.with_traceback(None)
+            self._make_room(lane, limit, _largest(pieces), failure)
 
     def _make_room(self, lane: Lane, limit: int, tried: int, failure: MemoryError) -> None:
         lane.memory.wait()

@@ -182,7 +182,7 @@ def ptxas():
 
 @pytest.mark.parametrize("capability", CAPABILITIES, ids=lambda cc: f"sm_{cc[0]}{cc[1]}")
 @pytest.mark.parametrize("name", KERNELS)
-def test_registers_are_few_and_nothing_spills(ptx, name, capability, tmp_path, record_property):
+def test_registers_are_few_and_nothing_spills(ptx, name, capability, tmp_path, record_testsuite_property):
     assembler = ptxas()
     if assembler is None:
         pytest.skip(f"no ptxas here, so registers are not counted; {WHEELS}")
@@ -193,6 +193,6 @@ def test_registers_are_few_and_nothing_spills(ptx, name, capability, tmp_path, r
     report = subprocess.run(command, capture_output=True, text=True, check=True)
     told = report.stdout + report.stderr
     registers = int(re.search(r"Used (\d+) registers", told)[1])
-    record_property(f"{name} {architecture} registers", registers)
+    record_testsuite_property(f"{name} {architecture} registers", registers)
     assert registers <= MOST_REGISTERS
     assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in told
