@@ -98,6 +98,8 @@ def _check_combination(run_root: Place, scheduler: str | None, given: Mapping[st
         raise click.UsageError("--threads is for a run without --scheduler: a cluster runs a batch a worker thread")
     if given["resume"]:
         raise click.UsageError("--resume is for a run without --scheduler: a cluster does a lost worker's shards again")
+    if given["device_writer"]:
+        raise click.UsageError("--device-writer is for a run without --scheduler: workers use Arrow's writer")
     if scheduler != "local" and not isinstance(run_root, Path) and given["scratch"] is None:
         raise click.UsageError(
             "the workers need the working copy of a URL: name a directory that they share with --scratch"
