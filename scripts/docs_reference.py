@@ -18,6 +18,15 @@ from contracts.columns import Column, table_shape
 from contracts.schemas import deref
 
 ROOT = Path(__file__).parent.parent
+# In an order for readers; which policies a run reads is said by POLICY_IDS of engine.settings.
+OF_A_RUN = (
+    "arrival_routing_policy_5B",
+    "arrival_output_policy_5B",
+    "arrival_time_placement_policy_5B",
+    "arrival_rng_policy_5B",
+    "alias_layout_policy_v1",
+)
+OF_VALIDATION = ("validation_policy_5B", "bundle_layout_policy_5B")
 ERRORS = ROOT / "docs" / "reference" / "errors.yaml"
 
 SEGMENTS = {
@@ -40,10 +49,15 @@ class Key(NamedTuple):
     required: bool
 
 
-def table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]] | list[tuple[str, ...]]) -> str:
-    """A Markdown table; bars within cells are escaped."""
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A Markdown table. Bars are escaped, but within code, where they are no separators and the escape would show."""
     lines = [head, ("---",) * len(head), *rows]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+    return "".join("| " + " | ".join(_cell(cell) for cell in line) + " |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    parts = text.split("`")
+    return "`".join(part if place % 2 else part.replace("|", "\\|") for place, part in enumerate(parts))
 
 
 # --------------------------------------------------------------------------- keys of documents
@@ -119,20 +133,36 @@ def _number(value: object) -> object:
 
 
 def policies_part() -> str:
-    """Every policy, key by key."""
+    """Every policy, key by key, by who reads it."""
     parts: list[str] = []
-    for policy_id in policy_ids():
-        entry = dataset(policy_id)
-        policy = resolve_policy(policy_id)
-        parts.append(f"\n## {policy_id}\n\n{json_schema(entry.schema)['title']}.\n\n")
-        parts.append(f"`{entry.path}`, version {policy.version}. A fault in it is `{entry.on_invalid.value}`.\n\n")
-        rows = [
-            (f"`{key.path}`", _delivered(policy.document, key.path), allowed(key.schema), key.schema["description"])
-            for key in keys(entry.schema)
-            if not is_group(key)
-        ]
-        parts.append(table(("key", "as delivered", "may be", "meaning"), rows))
+    others = tuple(policy_id for policy_id in policy_ids() if policy_id not in (*OF_A_RUN, *OF_VALIDATION))
+    for title, members in (
+        ("Read by a run", OF_A_RUN),
+        ("Read by `arrivals validate`", OF_VALIDATION),
+        ("Followed by synthetic worlds", others),
+    ):
+        parts.append(f"\n## {title}\n")
+        parts += [_policy(policy_id) for policy_id in members]
     return "".join(parts)
+
+
+def _policy(policy_id: str) -> str:
+    entry, policy = dataset(policy_id), resolve_policy(policy_id)
+    rows = [
+        (
+            f"`{key.path}`",
+            "" if "const" in key.schema else _delivered(policy.document, key.path),
+            allowed(key.schema),
+            key.schema["description"],
+        )
+        for key in keys(entry.schema)
+        if not is_group(key)
+    ]
+    return (
+        f"\n### {policy_id}\n\n{json_schema(entry.schema)['title']}.\n\n"
+        f"`{entry.path}`, version {policy.version}. A fault in it is `{entry.on_invalid.value}`.\n\n"
+        + table(("key", "as delivered", "may be", "meaning"), rows)
+    )
 
 
 def _delivered(document: object, path: str) -> str:

@@ -19,6 +19,8 @@ from contracts import Code, dataset, datasets, json_schema
 from contracts.columns import table_shape
 from contracts.schemas import deref
 from engine.cli.main import arrivals
+from engine.settings import POLICY_IDS
+from scripts.docs_reference import OF_A_RUN
 from scripts.run_page import Block, bash_script, blocks, commands
 from tests.known_answers import law_vectors, philox_answers
 
@@ -212,6 +214,10 @@ def policy_keys(schema: dict[str, Any], name: str, prefix: str = "") -> Iterator
             yield from policy_keys(flat, name, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", flat
+
+
+def test_the_policies_of_a_run_are_those_it_reads() -> None:
+    assert sorted(OF_A_RUN) == sorted(POLICY_IDS)
 
 
 def test_every_policy_key_is_in_the_reference_and_says_what_it_is_for(site: Path) -> None:
