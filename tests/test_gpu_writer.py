@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -316,6 +318,14 @@ def test_without_a_device_nothing_is_begun(tmp_path, backend):
 def test_a_device_writer_writes_parquet_on_a_device(wrong):
     with pytest.raises(ValueError, match="device_writer writes Parquet on a CUDA device"):
         RunOptions(device_writer=True, **wrong)
+
+
+@pytest.mark.parametrize("wrong", [("--backend", "cpu"), ("--format", "arrow"), ("--scheduler", "local")])
+def test_options_that_mean_nothing_with_it_are_bad_usage(tmp_path, wrong):
+    command = [sys.executable, "-m", "engine", "run", str(tmp_path), "--device-writer", *wrong]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=support.ROOT, check=False)
+    assert done.returncode == 2
+    assert "--device-writer" in done.stderr
 
 
 def test_times_as_texts_are_refused(tmp_path):
