@@ -216,7 +216,8 @@ def _maker(start: _Start) -> Maker:
     backend = choose_backend(options.backend, device_writer=options.device_writer)
     if options.backend == "auto":
         reporter.message(f"backend {backend.name}: {backend.reason}")
-    shop = Workshop(backend, options.threads or available_cores(), options.format, reporter)
+    take = start.shipping.take if start.shipping else None
+    shop = Workshop(backend, options.threads or available_cores(), options.format, reporter, take)
     return partial(_made_here, shop)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +21,7 @@ from engine.output.disk import DiskSync
 from engine.output.metadata import file_metadata
 from engine.output.part_ledger import FinishedPart, PartLedger
 from engine.output.parts import FileFormat, PartReceipt, PartWriter
-from engine.output.verify import verify_staged
+from engine.output.verify import verify_part, verify_staged
 from engine.pipeline import Cancellation, ordered
 from engine.planning import Batch, Plan
 from engine.progress import Reporter
@@ -37,6 +37,13 @@ class Workshop:
     threads: int
     file_format: FileFormat
     reporter: Reporter
+    # Takes each part, read back, out of the staging directory; for runs whose output has no room here.
+    take: Callable[[Path], None] | None = None
+
+    @property
+    def backlog(self) -> int | None:
+        """So many parts may wait to be taken; None where none are, and waiting costs nothing."""
+        return 2 * self.threads if self.take else None
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,24 @@ class _WorkSeconds:
         finally:
             with self._lock:
                 self.seconds[kind] += time.perf_counter() - begin
+
+
+@dataclass(frozen=True)
+class _Finishing:
+    """What becomes of a part that is on the disk: it is entered, and taken away where somebody takes parts."""
+
+    directory: Path
+    schema: pa.Schema
+    entries: PartLedger
+    take: Callable[[Path], None] | None
+    taken: set[str] = field(default_factory=set)
+
+    def __call__(self, part: PartReceipt, sums: BatchSums) -> None:
+        self.entries.record(part, sums)
+        if self.take:
+            verify_part(self.directory, self.schema, part)
+            self.take(self.directory / part.name)
+            self.taken.add(part.name)
 
 
 def produce_parts(shop: Workshop, plan: Plan, staged: Path, *, resume: bool = False) -> Production:
@@ -101,11 +126,12 @@ def produce_parts(shop: Workshop, plan: Plan, staged: Path, *, resume: bool = Fa
                     part = writer.write(batch.index, pieces, result.digest)
         return result, part
 
+    finish = _Finishing(directory, assembler.schema, entries, shop.take)
     parts = {index: part.receipt for index, part in finished.items()}
     for part in finished.values():
         ledger.add(part.sums)
     left = [batch for batch in plan.batches if batch.index not in finished]
-    with shop.backend.open(plan, reporter) as expander, DiskSync() as disk:
+    with shop.backend.open(plan, reporter) as expander, DiskSync(shop.backlog) as disk:
         with reporter.phase("expand and write"):
             reporter.expect("arrivals", sum(batch.arrivals for batch in left))
             results = ordered(lambda batch: produce(expander, batch), left, shop.threads, cancellation)
@@ -115,16 +141,16 @@ def produce_parts(shop: Workshop, plan: Plan, staged: Path, *, resume: bool = Fa
                     ledger.add(result)
                     parts[result.batch.index] = receipt
                     sums = BatchSums(result.batch, result.row_totals, result.digest, result.at_start, result.at_end)
-                    disk.sync(directory / receipt.name, partial(entries.record, receipt, sums))
+                    disk.sync(directory / receipt.name, partial(finish, receipt, sums))
             if not parts:
                 # A scenario without arrivals is a dataset with no rows, not a missing one.
                 parts[0] = writer.write(0, iter(()), ledger.digest)
                 disk.sync(directory / parts[0].name, lambda: None)
-        with reporter.phase("sync to disk"):
+        with reporter.phase("upload" if shop.take else "sync to disk"):
             disk.wait()
     in_order = tuple(parts[index] for index in sorted(parts))
     with reporter.phase("verify"):
-        verify_staged(directory, assembler.schema, in_order)
+        verify_staged(directory, assembler.schema, [part for part in in_order if part.name not in finish.taken])
     return Production(ledger, in_order, work.seconds)
 
 

@@ -122,6 +122,21 @@ class TestARun:
         assert not [line for line in writes if "/data/" in line]
         assert made_by_runs(files_of(open_store(published))) == before
 
+    def test_keeps_no_part_here_that_it_has_uploaded(self, url, tmp_path):
+        kept = []
+
+        class Watching(Reporter):
+            def _on_phase_start(self, name):
+                if name == "put in place":
+                    kept.append([path.name for path in tmp_path.rglob("part-??????.*")])
+
+        results = run_in_store(url, replace(CPU, batch_arrivals=50), Watching(), tmp_path).scenarios
+        assert kept == [[], []]
+        assert results[0].parts > 3
+        assert results[0].bytes == sum(
+            item.bytes for item in open_store(url).list(HERE) if item.path.startswith(f"{HERE}/part-")
+        )
+
     def test_of_one_scenario_leaves_the_other_to_a_later_one(self, url):
         run_in_store(url, replace(SMALL_PARTS, scenarios=("stress_v1",)))
         with pytest.raises(ArrivalError, match="no arrivals of scenario baseline_v1") as caught:

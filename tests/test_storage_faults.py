@@ -21,7 +21,7 @@ from engine.storage import open_store, published_parts, run_directory
 from engine.storage.carrier import Carrier
 from engine.storage.lock import LOCK_FOLDER, store_lock
 from engine.storage.manifest import MANIFEST, partition
-from engine.storage.publish import MARKER, StorePublication
+from engine.storage.publish import MARKER, Consignment, StorePublication
 from tests.refusals import CPU, ROOT
 from tests.s3_server import ENVIRONMENT, S3Server, files_of, put_tree, server
 from tests.world_files import write_world
@@ -84,17 +84,31 @@ def assert_published(url, local):
 
 
 class At(Reporter):
-    """Does something once, at the first step of a phase."""
+    """Does something once: when the upload is waited for, or at the first step of another phase."""
 
     def __init__(self, phase, action):
         super().__init__()
         self._phase, self._action = phase, action
 
+    def _on_phase_start(self, name):
+        if name == self._phase == "upload":
+            self._act()
+
     def advance(self, amount):
         super().advance(amount)
-        if self.status().phase.endswith(self._phase) and self._action:
+        if self.status().phase.endswith(self._phase):
+            self._act()
+
+    def _act(self):
+        if self._action:
             action, self._action = self._action, None
             action()
+
+
+def sent(target, directory):
+    consignment = Consignment(target)
+    consignment.send_all(sorted(directory.iterdir()))
+    return consignment.staged()
 
 
 class TestTampering:
@@ -105,7 +119,7 @@ class TestTampering:
 
     @pytest.mark.parametrize("harm", [lambda data: data[:-1], lambda data: data[:-1] + b"?", lambda _: b""])
     def test_an_upload_that_is_not_what_was_sent_is_never_published(self, target, local, harm):
-        staged, store = target.stage(local / HERE), target.carrier.store
+        staged, store = sent(target, local / HERE), target.carrier.store
         path = f"{staged.folder}/{staged.manifest.parts[1].name}"
         store.write_bytes(path, harm(store.read_bytes(path, 1 << 20)))
         with pytest.raises(ArrivalError, match=r"part-000001\.parquet has .* bytes with SHA-256") as caught:
@@ -115,7 +129,7 @@ class TestTampering:
         assert store.list() == []
 
     def test_a_part_that_is_lost_before_it_is_in_place_is_named(self, target, local):
-        staged, store = target.stage(local / HERE), target.carrier.store
+        staged, store = sent(target, local / HERE), target.carrier.store
         store.delete(f"{staged.folder}/{staged.manifest.parts[2].name}")
         with pytest.raises(ArrivalError, match=r"part-000002\.parquet") as caught:
             target.place(staged)
@@ -123,17 +137,21 @@ class TestTampering:
         target.tidy(staged)
         assert store.list() == []
 
-    def test_what_was_published_stands_until_everything_new_is_uploaded(self, target, local, tmp_path):
-        first = target.stage(local / HERE)
-        target.place(first)
-        target.commit(first)
-        before = {item: target.carrier.store.sha256(item.path) for item in target.carrier.store.list()}
-        shutil.copytree(local / HERE, tmp_path / "new")
-        (tmp_path / "new/part-000002.parquet").write_bytes(b"no Parquet")
-        with pytest.raises(Exception, match="Parquet"):
-            target.stage(tmp_path / "new")
-        after = {item: target.carrier.store.sha256(item.path) for item in target.carrier.store.list()}
-        assert {item: sent for item, sent in after.items() if not item.path.startswith("tmp/")} == before
+    def test_parts_sent_one_by_one_make_the_same_manifest(self, target, local):
+        together, one_by_one = sent(target, local / HERE), Consignment(target)
+        for path in sorted((local / HERE).iterdir(), reverse=True):
+            one_by_one.send(path)
+        assert one_by_one.staged().manifest == together.manifest
+
+    def test_what_is_published_is_not_of_another_writer(self, target, local):
+        staged, store = sent(target, local / HERE), target.carrier.store
+        target.place(staged)
+        path = f"{HERE}/part-000000.parquet"
+        store.write_bytes(path, store.read_bytes(path, 1 << 20)[:-1] + b"?")
+        with pytest.raises(ArrivalError, match=r"part-000000\.parquet has .* bytes with SHA-256"):
+            target.verify(staged.manifest)
+        target.tidy(staged)
+        assert store.list() == []
 
 
 @pytest.fixture(scope="module")

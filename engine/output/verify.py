@@ -21,20 +21,25 @@ def verify_staged(directory: Path, schema: pa.Schema, parts: Sequence[PartReceip
     if names != [part.name for part in parts]:
         raise _damaged(directory, f"holds {len(names)} files instead of {len(parts)} parts")
     for part in parts:
-        path = directory / part.name
-        try:
-            found, rows = _read_back(path)
-            digest = read_part_digest(path)
-        except (OSError, ValueError, pa.ArrowException) as failure:
-            raise _damaged(path, f"cannot be read back: {failure}") from failure
-        if not found.equals(schema):
-            raise ArrivalError(
-                Code.SCHEMA_VIOLATION,
-                f"{path} was written with a schema that is not the contract's",
-                hint="this is a defect of the engine; please report it",
-            )
-        if (rows, digest, path.stat().st_size) != (part.rows, part.digest, part.bytes):
-            raise _damaged(path, f"has {rows} rows and digest {digest}; {part.rows} and {part.digest} were written")
+        verify_part(directory, schema, part)
+
+
+def verify_part(directory: Path, schema: pa.Schema, part: PartReceipt) -> None:
+    """One part on disk has the contract's schema, its rows, its size and its digest. Raises as `verify_staged` does."""
+    path = directory / part.name
+    try:
+        found, rows = _read_back(path)
+        digest = read_part_digest(path)
+    except (OSError, ValueError, pa.ArrowException) as failure:
+        raise _damaged(path, f"cannot be read back: {failure}") from failure
+    if not found.equals(schema):
+        raise ArrivalError(
+            Code.SCHEMA_VIOLATION,
+            f"{path} was written with a schema that is not the contract's",
+            hint="this is a defect of the engine; please report it",
+        )
+    if (rows, digest, path.stat().st_size) != (part.rows, part.digest, part.bytes):
+        raise _damaged(path, f"has {rows} rows and digest {digest}; {part.rows} and {part.digest} were written")
 
 
 def _read_back(path: Path) -> tuple[pa.Schema, int]:

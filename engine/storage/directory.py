@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from contracts import ArrivalError, Code, dataset
 from engine.progress import Reporter
 from engine.seal.inventory import scenario_set
 from engine.storage.manifest import Manifest, partition, read_manifest
-from engine.storage.publish import StorePublication, clear_staging
+from engine.storage.publish import Consignment, StorePublication, clear_staging
 from engine.storage.store import Object, Store, open_store
 from engine.storage.url import Place, StoreUrl, parse_place
 from engine.storage.working_copy import RNG_EVENTS, WorkingCopy, fetch_receipt, working_copy
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from engine.world.load import World
 
 
-@dataclass(frozen=True)
 class Shipping:
-    """What a run does besides, where its run directory lies in a store: publishes there, too."""
+    """What a run does besides, where its run directory lies in a store: publishes there, scenario by scenario."""
 
-    copy: WorkingCopy
+    def __init__(self, copy: WorkingCopy) -> None:
+        self.copy = copy
+        self._consignment: Consignment | None = None
 
     def prepare(self, world: World, file_format: str, arrivals: int, *, replace: bool) -> None:
         """Clear what killed runs left; raise IO_WRITE_CONFLICT for what this run could only be refused for."""
@@ -35,22 +36,35 @@ class Shipping:
             reporter.message(f"removed {folder}, which a killed run had left behind")
         if target.clear_leftover():
             reporter.message(f"removed parts of {target.partition}, which a killed run had not published")
-        if not replace:
-            target.refuse_certain_conflict(file_format, arrivals)
+        published = not replace and target.refuse_certain_conflict(file_format, arrivals)
+        self._consignment = None if published else Consignment(target)
+
+    def take(self, path: Path) -> None:
+        """Upload a part that is finished and read back, and remove it here, for the room it takes.
+
+        Where arrivals are published already, it is removed only: they are the same, or refused. For one thread.
+        """
+        if self._consignment:
+            self._consignment.send(path)
+        path.unlink()
 
     def publish(self, world: World, made: Published, *, replace: bool, rng_events: bool) -> Outcome:
-        """Bring a scenario that is published in the copy to the store; the manifest last.
+        """Put a scenario in place whose parts were taken, or are published in the copy; the manifest last.
 
-        The parts of the copy are removed then, for the room they take. Raises IO_WRITE_CONFLICT, IO_WRITE_FAILED,
-        IO_READ_FAILED; nothing new is published then.
+        Raises IO_WRITE_CONFLICT, IO_WRITE_FAILED, IO_READ_FAILED; nothing new is published then.
         """
         target, reporter = self._target(world.scenario_id), self.copy.carrier.reporter
-        with reporter.phase("upload"):
-            if target.is_standing(made, replace=replace):
-                self._withdraw_rng_events(world, rng_events)
-                return "identical"
-            events = self.copy.root / target.partition
-            staged = target.stage(events)
+        if target.is_standing(made, replace=replace):
+            self._withdraw_rng_events(world, rng_events)
+            self.clear()
+            return "identical"
+        consignment = self._consignment or Consignment(target)
+        events = sorted((self.copy.root / target.partition).iterdir())
+        if events:
+            # Those that were made elsewhere.
+            with reporter.phase("upload"):
+                consignment.send_all(events)
+        staged = consignment.staged()
         try:
             with reporter.phase("put in place"):
                 replaced = target.place(staged)
@@ -60,9 +74,15 @@ class Shipping:
         except BaseException:
             target.tidy(staged)
             raise
-        for path in events.iterdir():
+        for path in events:
             path.unlink()
         return "replaced" if replaced else "published"
+
+    def clear(self) -> None:
+        """Remove what was uploaded and is not published, as far as the store still answers."""
+        if self._consignment:
+            with suppress(ArrivalError):
+                self.copy.store.delete_folder(self._consignment.folder)
 
     def url_of(self, path: Path) -> str:
         """What a file of the copy is called in the store."""
@@ -85,15 +105,11 @@ class Shipping:
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """A run directory on this machine: the one that was named, or a working copy of it."""
+    """A run directory on this machine: the one that was named, or a working copy of it; `shipping` is for a run."""
 
     root: Path
     copy: WorkingCopy | None = None
-
-    @property
-    def shipping(self) -> Shipping | None:
-        """For `engine.job.run`."""
-        return Shipping(self.copy) if self.copy else None
+    shipping: Shipping | None = None
 
     def shown(self, path: Path) -> Path | str:
         """What to call a file below `root` when speaking to people: its path, or its URL."""
@@ -141,7 +157,12 @@ def run_directory(
         yield RunDirectory(place)
         return
     with working_copy(Store(place), reporter, scratch=scratch, writes=writes) as copy:
-        yield RunDirectory(copy.root, copy)
+        shipping = Shipping(copy)
+        try:
+            yield RunDirectory(copy.root, copy, shipping)
+        except BaseException:
+            shipping.clear()
+            raise
 
 
 def published_parts(place: str | Place, scenario_id: str) -> list[str]:

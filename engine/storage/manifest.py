@@ -11,7 +11,7 @@ from contracts.identity import Identity
 from engine.documents import parse_json
 from engine.storage.store import Store
 
-MANIFEST = "_manifest.json"
+MANIFEST = dataset("arrival_manifest_5B").path.rpartition("/")[2]
 # Some 250 bytes a part; far beyond the number of parts that any reader copes with.
 _BYTES_MAX = 256 * 2**20
 _SCHEMA = "arrival_manifest_5B"

@@ -9,6 +9,7 @@ tmp/arrivals-<scenario>-<token>/     finished parts, while they are uploaded
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,12 +66,16 @@ class StorePublication:
         _clear(self.carrier, here)
         return True
 
-    def refuse_certain_conflict(self, file_format: str, arrivals: int) -> None:
-        """Raise IO_WRITE_CONFLICT, before any work, for what no run of that format and size could leave as it is."""
+    def refuse_certain_conflict(self, file_format: str, arrivals: int) -> bool:
+        """Raise IO_WRITE_CONFLICT, before any work, for what no run of that format and size could leave as it is.
+
+        True where arrivals are published already, so that this run has none to add.
+        """
         standing = self._standing()
         if standing is not None and (standing.format, standing.arrivals) != (file_format, arrivals):
             made = f"this run makes {arrivals} arrivals as {file_format}"
             raise self._conflict(f"it holds {_described(standing)}; {made}")
+        return standing is not None
 
     def is_standing(self, expected: Published, *, replace: bool) -> bool:
         """Whether these very arrivals are published; IO_WRITE_CONFLICT where others are and may not be replaced."""
@@ -87,22 +92,6 @@ class StorePublication:
             made = f"this run made {expected.format} arrivals with digest {expected.digest}"
             raise self._conflict(f"it holds {_described(standing)}; {made}")
         return same
-
-    def stage(self, directory: Path) -> Staged:
-        """Upload the part files of a directory below tmp/ of the store."""
-        paths = sorted(directory.iterdir())
-        for path in paths:
-            _refuse_large(path)
-        folder = f"{FOLDER}/{STAGING}-{self.scenario_id}-{secrets.token_hex(8)}"
-        try:
-            sent = self.carrier.upload_all([(path, f"{folder}/{path.name}") for path in paths])
-        except BaseException:
-            with suppress(ArrivalError):
-                self._store.delete_folder(folder)
-            raise
-        parts = tuple(_part(path, transfer) for path, transfer in zip(paths, sent, strict=True))
-        form = "parquet" if paths[0].suffix == ".parquet" else "arrow"
-        return Staged(folder, Manifest(self.identity, self.scenario_id, form, _source(paths[0]), parts))
 
     def place(self, staged: Staged) -> bool:
         """Copy staged parts into place and read them back; an earlier manifest is withdrawn. True if there was one.
@@ -169,6 +158,48 @@ class StorePublication:
         )
 
 
+class Consignment:
+    """The parts of one scenario on their way to tmp/ of the store, each as soon as it is finished."""
+
+    def __init__(self, target: StorePublication) -> None:
+        self._target = target
+        self._parts: list[Part] = []
+        self._source: Source | None = None
+        self.folder = f"{FOLDER}/{STAGING}-{target.scenario_id}-{secrets.token_hex(8)}"
+
+    def send(self, path: Path) -> None:
+        """Upload one part file."""
+        _refuse_large(path)
+        self._enter(path, self._target.carrier.store.upload(path, f"{self.folder}/{path.name}"))
+
+    def send_all(self, paths: Sequence[Path]) -> None:
+        """Upload part files, several at once."""
+        for path in paths:
+            _refuse_large(path)
+        sent = self._target.carrier.upload_all([(path, f"{self.folder}/{path.name}") for path in paths])
+        for path, transfer in zip(paths, sent, strict=True):
+            self._enter(path, transfer)
+
+    def staged(self) -> Staged:
+        """Everything that was sent."""
+        parts = tuple(sorted(self._parts, key=lambda part: part.name))
+        if self._source is None:
+            raise ArrivalError(
+                Code.UNEXPECTED_INTERNAL_ERROR,
+                f"there are no parts of {self._target.scenario_id} to publish",
+                hint="this is a defect of the engine; please report it",
+            )
+        form = parts[0].name.rpartition(".")[2]
+        return Staged(self.folder, Manifest(self._target.identity, self._target.scenario_id, form, self._source, parts))
+
+    def _enter(self, path: Path, transfer: Transfer) -> None:
+        from engine.output.parts import read_part_digest
+
+        digest = read_part_digest(path)
+        self._parts.append(Part(path.name, digest.rows, transfer.bytes, transfer.sha256, str(digest)))
+        self._source = self._source or _source(path)
+
+
 def clear_staging(store: Store) -> list[str]:
     """Remove the parts that killed runs had uploaded; their folders. For the holder of the store's lock."""
     folders = {"/".join(item.path.split("/")[:2]) for item in store.list(FOLDER)}
@@ -183,13 +214,6 @@ def _clear(carrier: Carrier, here: str) -> None:
     marker = f"{here}/{MARKER}"
     carrier.delete_all(item.path for item in carrier.store.list(here) if item.path != marker)
     carrier.store.delete(marker)
-
-
-def _part(path: Path, transfer: Transfer) -> Part:
-    from engine.output.parts import read_part_digest
-
-    digest = read_part_digest(path)
-    return Part(path.name, digest.rows, transfer.bytes, transfer.sha256, str(digest))
 
 
 def _source(path: Path) -> Source:

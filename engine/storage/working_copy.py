@@ -200,7 +200,7 @@ def _fetch_world(copy: WorkingCopy) -> None:
 
 def _control_folders(identity: Identity) -> list[str]:
     """The folders of every dataset but those that a run makes in bulk, none inside another."""
-    bulk = {EVENTS, *RNG_EVENTS, "run_receipt"}
+    bulk = {EVENTS, "arrival_manifest_5B", *RNG_EVENTS, "run_receipt"}
     folders = {_folder(entry.path, identity) for entry in datasets() if entry.id not in bulk}
     return sorted(path for path in folders if not any(path.startswith(f"{other}/") for other in folders))
 
