@@ -20,6 +20,10 @@ from contracts import ArrivalError, Code
 
 Group = TypeVar("Group", bound=tuple[Any, ...])
 
+# Unused memory that RMM's pool may hold: plenty for the sort's buffers. By default it holds all, so what cuDF needed to
+# read count rows would be missing from the free memory that batches are sized by.
+_RMM_KEEPS_BYTES = 1 << 30
+
 
 class Block(NamedTuple):
     """One array in device memory: as the memory's library holds it, and as kernels take it."""
@@ -207,7 +211,8 @@ def device_pool(ordinal: int) -> Pool:
     # pool takes its memory from whichever device is current while it is made.
     if isinstance(rmm.mr.get_per_device_resource(ordinal), rmm.mr.CudaMemoryResource):
         with cupy.cuda.Device(ordinal):
-            rmm.mr.set_per_device_resource(ordinal, rmm.mr.CudaAsyncMemoryResource())
+            resource = rmm.mr.CudaAsyncMemoryResource(release_threshold=_RMM_KEEPS_BYTES)
+        rmm.mr.set_per_device_resource(ordinal, resource)
     return Pool("RMM", rmm_cupy_allocator, lambda: 0, lambda: None)
 
 

@@ -272,6 +272,18 @@ def test_a_column_of_nothing_but_null_channels(tmp_path, monkeypatch):
     assert table["channel_group"].null_count == table.num_rows == 5
 
 
+def test_parts_of_another_writer_are_not_gone_on_with(small, tmp_path, monkeypatch):
+    stand_in_cudf.install(monkeypatch)
+    produced(small, tmp_path / "run", choose_backend("cpu"))
+    shop = Workshop(holding_backend(small, []), 1, "parquet", Reporter())
+    with pytest.raises(ArrivalError, match="had device_writer None, this one has 'pylibcudf") as caught:
+        produce_parts(shop, small.plan, tmp_path / "run", resume=True)
+    assert caught.value.code == Code.IO_WRITE_CONFLICT
+    produced(small, tmp_path / "again", shop.backend)
+    resumed = produce_parts(shop, small.plan, tmp_path / "again", resume=True)
+    assert len(resumed.parts) == len(small.plan.batches)
+
+
 def test_a_batch_that_fails_its_checks_lets_go_of_the_device(small, tmp_path, monkeypatch):
     """Were the first batch's device still held, the second would wait for it for ever."""
     stand_in_cudf.install(monkeypatch)
