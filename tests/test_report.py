@@ -30,6 +30,7 @@ from engine.overview.records import read_anomalies, read_run
 from engine.overview.share_plots import gini
 from engine.overview.style import counted, percent, share, short
 from engine.receipt import read_receipt
+from engine.report.run_report import append_line, report_head, utc_now
 from tests.model import CountRow
 from tests.product import published_table, write_sealed
 from tests.validate_support import copied, edit_run_line, proof_world, proven_run, report_path, validated
@@ -325,6 +326,22 @@ class TestRecords:
         report_path(root).write_text("".join(json.dumps(line) + "\n" for line in lines), "ascii")
         assert read_run(read_receipt(root)).verdicts.folder.is_relative_to(root)
 
+    def test_a_failure_counts_until_a_run_has_succeeded(self, proven, tmp_path):
+        root = copied(proven, tmp_path / "run")
+        receipt = read_receipt(root)
+
+        def line(scenario, status):
+            head = report_head(receipt.identity, scenario, utc_now())
+            append_line(receipt, {**head, "status": status, "error_code": None, "error_message": None})
+            return [failed.get("scenario_id") for failed in read_run(receipt).failures]
+
+        assert read_run(receipt).failures == ()
+        assert line(SCENARIO, "FAIL") == [SCENARIO]
+        assert line(SCENARIO, "FAIL") == [SCENARIO]
+        assert line(None, "FAIL") == [SCENARIO, None]
+        assert line("another", "PASS") == [SCENARIO]
+        assert line(SCENARIO, "PASS") == []
+
     def test_anomalies_by_kind_are_the_fallbacks_of_the_run(self, proven):
         receipt = read_receipt(proven)
         fallbacks = read_run(receipt).lines[SCENARIO]["fallbacks"]
@@ -446,29 +463,26 @@ class TestCommand:
         assert "--figure-format needs --figures" in done.stderr
 
 
-def test_scenarios_of_every_size_are_reported_together(tmp_path):
-    """An empty one, one row, a usual one; and one that is sealed but was never run."""
+def test_scenarios_without_much_in_them_are_reported_too(tmp_path):
+    """An empty one, one row; and one that is sealed but was never run."""
     row = CountRow(TWO_ZONES, BERLIN, "card_present", 3, 1)
     worlds = [
         small_world(scenario_id="empty", counts=(replace(row, n=0),)),
         small_world(scenario_id="one", counts=(row,)),
-        small_world(scenario_id="unrun"),
     ]
     root = tmp_path / "run"
     write_sealed(small_world(), root, further_scenarios=worlds)
-    run(root, RunOptions(backend="cpu", scenarios=("baseline_v1", "empty", "one")))
+    run(root, RunOptions(backend="cpu", scenarios=("empty", "one")))
     result = write_report(root, ReportOptions(figures=tmp_path / "figures"))
-    sizes = {scenario.scenario_id: scenario.arrivals for scenario in result.scenarios}
-    assert sizes == {"baseline_v1": 3279, "empty": 0, "one": 1}
-    names = {scenario: {path.stem for path in (tmp_path / "figures" / scenario).iterdir()} for scenario in sizes}
-    assert names["empty"] == {"speed"}
-    assert names["one"] == set(PLOTS) - {"clock-change"}
+    assert {scenario.scenario_id: scenario.arrivals for scenario in result.scenarios} == {"empty": 0, "one": 1}
+    names = {folder.name: {path.stem for path in folder.iterdir()} for folder in (tmp_path / "figures").iterdir()}
+    assert names == {"empty": {"speed"}, "one": set(PLOTS) - {"clock-change"}}
     page = result.page.read_text("utf-8")
     assert "This scenario has no arrivals" in page
-    assert "Scenario unrun is sealed but has no published arrivals." in page
-    only = write_report(root, ReportOptions(scenarios=("one", "one"), out=tmp_path / "one.html"))
-    assert [scenario.scenario_id for scenario in only.scenarios] == ["one"]
-    assert "unrun" not in only.page.read_text("utf-8")
+    assert "Scenario baseline_v1 is sealed but has no published arrivals." in page
+    only = write_report(root, ReportOptions(scenarios=("empty", "empty"), out=tmp_path / "empty.html"))
+    assert [scenario.scenario_id for scenario in only.scenarios] == ["empty"]
+    assert SCENARIO not in only.page.read_text("utf-8")
 
 
 def test_a_world_without_virtual_merchants(tmp_path):

@@ -132,7 +132,7 @@ class TestWhatItSays:
         assert said["Seed"] == str(identity.seed)
         assert said["Seal"] == line["sealed_inputs_digest"]
         assert said["Arrival law"] == f"version {LAW_VERSION}"
-        assert said["Engine"] == f"{version()}, backend cpu"
+        assert (said["Engine"], said["Backend"]) == (version(), "cpu")
         assert said["Random numbers"] == "philox2x64-10"
         assert said["Upstream gates"].startswith("1A PASS, ")
         assert said["Arrival digest"] == line["arrival_digest"]

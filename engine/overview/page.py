@@ -91,7 +91,7 @@ def render(records: Records, sections: Sequence[Section], unpublished: Sequence[
         run_id=records.receipt.identity.run_id,
         lead=_lead(records, sections, arrivals),
         warnings=_warnings(records, sections, unpublished),
-        run=list(_run_facts(records)),
+        run=list(_run_facts(records, sections)),
         policies=_policies(sections),
         verdicts=records.verdicts,
         verdict=_verdict(records),
@@ -112,23 +112,28 @@ def _lead(records: Records, sections: Sequence[Section], arrivals: int) -> str:
     return f"{counted(arrivals, 'arrival')} in {scenarios}; seed {records.receipt.identity.seed}."
 
 
-def _run_facts(records: Records) -> Iterable[Fact]:
-    identity, line = records.receipt.identity, next(iter(records.lines.values()), {})
+def _run_facts(records: Records, sections: Sequence[Section]) -> Iterable[Fact]:
+    identity = records.receipt.identity
     yield Fact("Run", identity.run_id, code=True)
     yield Fact("Manifest fingerprint", identity.manifest_fingerprint, code=True)
     yield Fact("Parameter hash", identity.parameter_hash, code=True)
     yield Fact("Seed", str(identity.seed), code=True)
     yield from _seal_facts(records)
-    if "law_version" in line:
-        yield Fact("Arrival law", f"version {line['law_version']}")
-    if "engine_version" in line:
-        yield Fact("Engine", f"{line['engine_version']}, backend {line.get('backend', 'not stated')}")
-    if "routing_universe_hash" in line:
-        yield Fact("Routing universe", str(line["routing_universe_hash"]), code=True)
+    for key, name in (("law_version", "Arrival law"), ("engine_version", "Engine"), ("backend", "Backend")):
+        if stated := _stated(sections, key):
+            yield Fact(name, f"version {stated}" if key == "law_version" else stated)
+    if universe := _stated(sections, "routing_universe_hash"):
+        yield Fact("Routing universe", universe, code=True)
     names = {"code_digest": "Law and kernel sources", "platform": "Platform", "algorithm": "Random numbers"}
     for key, name in names.items():
         if key in records.environment:
             yield Fact(name, records.environment[key], code=key == "code_digest")
+
+
+def _stated(sections: Sequence[Section], key: str) -> str:
+    """What the run-report lines say under a key; of several scenarios, each value once."""
+    values = [str(section.line[key]) for section in sections if section.line and key in section.line]
+    return ", ".join(dict.fromkeys(values))
 
 
 def _seal_facts(records: Records) -> Iterable[Fact]:

@@ -62,7 +62,8 @@ class Anomaly(NamedTuple):
 class Records:
     """The run as a whole. seal: None for a run that has none; environment: from the audit log, maybe empty.
 
-    lines: the last PASS line of each scenario; failures: FAIL lines later than that, of the run or of a scenario.
+    lines: the last PASS line of each scenario; failures: the last FAIL line of the run and of
+    each scenario, where it is later than that.
     """
 
     receipt: Receipt
@@ -122,14 +123,16 @@ def _is_of(line: Mapping[str, Any], receipt: Receipt) -> bool:
 
 
 def _later_failures(lines: Sequence[Record]) -> tuple[Record, ...]:
-    found: list[Record] = []
+    found: dict[str | None, Record] = {}
     for line in lines:
         scenario = line.get("scenario_id")
         if line["status"] == "PASS":
-            found = [failed for failed in found if failed.get("scenario_id") not in (scenario, None)]
+            # A failure before any scenario began is over once one has succeeded.
+            found.pop(scenario, None)
+            found.pop(None, None)
         else:
-            found.append(line)
-    return tuple(found)
+            found[scenario] = line
+    return tuple(found.values())
 
 
 def _environment(receipt: Receipt) -> dict[str, str]:
