@@ -23,7 +23,7 @@ from engine.storage.lock import LOCK_FOLDER, store_lock
 from engine.storage.manifest import MANIFEST, partition
 from engine.storage.publish import MARKER, Consignment, StorePublication
 from tests.refusals import CPU, ROOT
-from tests.s3_server import ENVIRONMENT, S3Server, files_of, put_tree, server
+from tests.s3_server import ENVIRONMENT, S3Server, cli, files_of, put_tree, server
 from tests.world_files import write_world
 from tests.worlds import small_world
 
@@ -284,6 +284,27 @@ class TestInterrupted:
 
 
 class TestServerThatDies:
+    def test_an_upload_that_breaks_off_is_a_named_failure(self, tmp_path, monkeypatch):
+        for name, value in ENVIRONMENT.items():
+            monkeypatch.setenv(name, value)
+        server = S3Server(tmp_path / "log")
+        (tmp_path / "large").write_bytes(bytes(40 << 20))
+        steps = []
+
+        def stop_at_the_second(size):
+            steps.append(size)
+            if len(steps) == 2:
+                server.stop()
+
+        try:
+            with pytest.raises(ArrivalError, match="cannot write s3://worlds/runs/large") as caught:
+                server.store("runs").upload(tmp_path / "large", "large", stop_at_the_second)
+        finally:
+            server.stop()
+        assert caught.value.code is Code.IO_WRITE_FAILED
+        assert "did not answer" in caught.value.hint
+        assert "partNumber=1" in server.requests()[-1]
+
     @pytest.mark.parametrize(
         "phase",
         [
@@ -383,3 +404,12 @@ class TestTwoAtOnce:
         store.write_bytes(path, json.dumps({**ours, "process_started": ours["process_started"] - 1}).encode())
         with store_lock(store):
             assert len(kept_for_later(url)) == 1
+
+
+def test_validation_names_a_store_that_fails_by_its_own_code(server):
+    words = ("validate", server.url("nothing-there"), "--json", "--quiet")
+    with cli(*words) as process:
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == 1, err
+    assert json.loads(out)["code"] == str(Code.S5_S0_GATE_MISSING_OR_INVALID)
+    assert "Traceback" not in err

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engine import human
+from engine.cli.places import LOCAL
 from engine.cli.session import Session, output_options, session_of
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _VALIDATED = {True: "passed", False: "did not pass", None: "not yet: run `arriva
     epilog="Example: arrivals report runs/small --figures figures --figure-format png",
     short_help="Write one HTML page about a run: what was run, what came out.",
 )
-@click.argument("run_root", type=click.Path(path_type=Path))
+@click.argument("run_root", type=LOCAL)
 @click.option(
     "--scenario", "scenarios", multiple=True, metavar="ID", help="May be repeated.  [default: all published ones]"
 )

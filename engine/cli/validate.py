@@ -54,11 +54,13 @@ def command(context: click.Context, run_root: Place, threads: int | None, scratc
     session = session_of(context)
     session.on_interrupt = "no validation bundle was written"
 
-    from engine.validate.job import ValidateOptions, validate
+    from engine.validate.job import ValidateOptions, own_codes, validate
 
-    with session.reporter() as reporter, open_place(run_root, reporter, scratch) as directory:
-        directory.fetch_arrivals()
-        result = validate(directory.root, ValidateOptions(threads), reporter)
+    with session.reporter() as reporter:
+        opened = open_place(run_root, reporter, scratch)
+        with own_codes(), opened as directory:
+            directory.fetch_arrivals()
+            result = validate(directory.root, ValidateOptions(threads), reporter)
     bundle = replace(result.bundle, folder=directory.shown(Path(result.bundle.folder)))
     _show(replace(result, bundle=bundle), session)
     if not result.passed:

@@ -73,10 +73,10 @@ def validate(
     """
     options, reporter = options or ValidateOptions(), reporter or Reporter()
     started, begin, before = utc_now(), reporter.elapsed_s, dict(reporter.phases)
-    with _own_codes():
+    with own_codes():
         receipt = read_receipt(Path(run_root))
     try:
-        with _own_codes(), run_lock(receipt.run_root):
+        with own_codes(), run_lock(receipt.run_root):
             judged = judge_run(receipt, options, reporter)
             report = _report(receipt, judged)
             with reporter.phase("bundle"):
@@ -105,7 +105,7 @@ def validate(
 
 
 @contextmanager
-def _own_codes() -> Iterator[None]:
+def own_codes() -> Iterator[None]:
     """Give failures of shared readers the code that state S5 has for them."""
     try:
         yield
