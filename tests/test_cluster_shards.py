@@ -12,6 +12,7 @@ import pytest
 
 from contracts import ArrivalError, Code
 from engine.cluster import shards as shards_module
+from engine.cluster.blocks import read_block
 from engine.cluster.depot import EVENTS, LEDGERS, Depot
 from engine.cluster.ledgers import StoredLedger
 from engine.cluster.receipts import check_receipt, worker_facts
@@ -24,7 +25,7 @@ from engine.progress import Reporter
 from engine.receipt import read_receipt
 from engine.report.ledger import Ledger
 from engine.seal import seal, verify_seal
-from engine.world.counts import count_pieces, load_counts
+from engine.world.counts import count_pieces, merge_drawn
 from engine.world.load import load_world, read_source
 from tests.product import copy_without_outputs
 from tests.refusals import ROOT, published
@@ -52,24 +53,31 @@ def whole(sealed):
     return load_world(sealed)
 
 
-def survey_of(source, each=2):
+def survey_of(source, depot, each=2):
     pieces = count_pieces(source.receipt, source.scenario_id)
     assert len(pieces) == 7
     groups = [pieces[first : first + each] for first in range(0, len(pieces), each)]
     buckets = source.grid().start_us.size
     # Workers answer in any order.
-    return merge_surveys([survey_pieces(group, buckets, source.settings.max_count) for group in reversed(groups)])
+    most = source.settings.max_count
+    parts = [survey_pieces(index, group, buckets, most, depot) for index, group in enumerate(groups)]
+    return merge_surveys(parts[::-1])
 
 
 @pytest.fixture(scope="module")
-def survey(source):
-    return survey_of(source)
+def depot(tmp_path_factory):
+    return Depot.open(tmp_path_factory.mktemp("shards") / "depot")
+
+
+@pytest.fixture(scope="module")
+def survey(source, depot):
+    return survey_of(source, depot)
 
 
 class TestSurvey:
     @pytest.mark.parametrize("each", [1, 3, 7])
-    def test_segments_and_entities_are_those_of_the_whole_world(self, each, source, whole):
-        survey = survey_of(source, each)
+    def test_segments_and_entities_are_those_of_the_whole_world(self, each, source, whole, tmp_path):
+        survey = survey_of(source, Depot.open(tmp_path), each)
         planned = plan(whole)
         assert survey.arrival_start().tolist() == planned.segments.arrival_start.tolist()
         first_rows = planned.segments.row_start[:-1]
@@ -116,10 +124,10 @@ class TestShards:
         assert any(len(shard.parts) > 1 for shard in shards)
 
     @pytest.mark.parametrize("batch_arrivals", [1, 100])
-    def test_plans_of_shards_are_the_whole_plan(self, batch_arrivals, source, survey, whole):
+    def test_plans_of_shards_are_the_whole_plan(self, batch_arrivals, source, depot, survey, whole):
         lookup = lookup_world(source, survey.catalogue, accept_tz_cache=False)
         plans = [
-            plan_of_shard(lookup, survey.catalogue, counts_of(source, shard), shard, batch_arrivals)
+            plan_of_shard(lookup, survey.catalogue, counts_of(source, depot, shard), shard, batch_arrivals)
             for shard in cut_shards(survey, batch_arrivals, 1)
         ]
         planned = plan(whole, batch_arrivals)
@@ -130,10 +138,10 @@ class TestShards:
         assert before.tolist() == planned.segments.arrivals_before.tolist()
         assert [batch.arrivals for part in plans for batch in part.batches] == [b.arrivals for b in planned.batches]
 
-    def test_counts_that_changed_since_the_survey_are_refused(self, source, survey):
+    def test_counts_that_changed_since_the_survey_are_refused(self, source, depot, survey):
         lookup = lookup_world(source, survey.catalogue, accept_tz_cache=False)
         shard = cut_shards(survey, 100, 1)[0]
-        counts = counts_of(source, shard)
+        counts = counts_of(source, depot, shard)
         more = replace(counts, rows=counts.rows._replace(arrivals=counts.rows.arrivals + 1))
         new_zone = replace(counts, zones=("Mars/Olympus_Mons",) * len(counts.zones))
         for changed in (more, new_zone):
@@ -142,16 +150,18 @@ class TestShards:
             assert caught.value.code is Code.BUCKET_COUNT_MISMATCH
 
 
-def counts_of(source, shard):
-    buckets, most = source.grid().start_us.size, source.settings.max_count
-    return load_counts(source.receipt, source.scenario_id, buckets, most, 1, shard.merchant_ids)
+def counts_of(source, depot, shard):
+    drawn = [read_block(index, shard.merchant_ids, depot) for index in shard.blocks]
+    counts = merge_drawn(drawn, source.grid().start_us.size, source.settings.max_count)
+    assert set(counts.merchant_ids.tolist()) == set(shard.merchant_ids)
+    return counts
 
 
 class TestHandingIn:
     @pytest.fixture
-    def errand(self, source, survey, tmp_path):
+    def errand(self, source, tmp_path):
         errand = Errand(source, Depot.open(tmp_path), "cpu", "parquet", 100, software())
-        write_catalogue(survey.catalogue, errand.depot)
+        write_catalogue(survey_of(source, errand.depot).catalogue, errand.depot)
         return errand
 
     @pytest.fixture
@@ -210,13 +220,21 @@ class TestHandingIn:
             list(StoredLedger(world, errand.depot, receipts).pieces())
 
     def test_nothing_can_be_handed_in_any_more_once_the_client_has_collected(self, errand, shards):
+        class Collecting(Reporter):
+            """The client ends the run while the task is at its first part."""
+
+            def advance(self, amount=1):
+                super().advance(amount)
+                if errand.depot.folder.exists():
+                    collected.append(errand.depot.close())
+
+        collected = []
         expand_shard(errand, shards[0], Reporter(), "one", 1)
-        collected = errand.depot.close()
-        before = contents(collected.folder / EVENTS)
+        before = contents(errand.depot.folder / EVENTS)
         with pytest.raises(ArrivalError) as caught:
-            expand_shard(errand, shards[1], Reporter(), "late", 1)
+            expand_shard(errand, shards[1], Collecting(), "late", 1)
         assert caught.value.code is Code.IO_WRITE_FAILED
-        assert contents(collected.folder / EVENTS) == before
+        assert contents(collected[0].folder / EVENTS) == before
         assert not errand.depot.folder.exists()
 
     def test_a_worker_with_other_software_is_refused(self, errand, shards):

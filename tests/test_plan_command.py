@@ -109,7 +109,7 @@ def test_samples_lie_apart_and_within_the_plan(batches):
 def test_workers_take_the_next_shard_when_they_are_free():
     calibration = Calibration(arrivals=100, bytes=1, work_seconds=100.0, overhead_seconds=2.0, batches=2, backend="cpu")
     shards = tuple(
-        Shard(index, index, (1,), (arrivals,), (0, 0), (0, 0), (1,), 0, 1)
+        Shard(index, index, (1,), (arrivals,), (0, 0), (0, 0), (1,), (), 0, 1)
         for index, arrivals in enumerate((50, 10, 10, 40))
     )
     assert _work_seconds(shards, calibration, 1) == 114.0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.staging import sync_folder, writing
 
-EVENTS, LEDGERS, CATALOGUE = "events", "ledgers", "catalogue.npz"
+EVENTS, LEDGERS, ROWS, CATALOGUE = "events", "ledgers", "rows", "catalogue.npz"
 _ATTEMPTS = "attempts"
 
 
@@ -31,7 +31,7 @@ class Depot:
         """A new depot. Raises IO_WRITE_FAILED."""
         depot = cls(staged / "depot")
         with writing("arrivals", depot.folder):
-            for name in (EVENTS, LEDGERS, _ATTEMPTS):
+            for name in (EVENTS, LEDGERS, ROWS, _ATTEMPTS):
                 (depot.folder / name).mkdir(parents=True)
         return depot
 

@@ -12,8 +12,8 @@ from engine.backend import BackendName
 from engine.cluster.depot import Depot
 from engine.cluster.receipts import ShardReceipt
 from engine.cluster.shards import Shard, cut_shards, shards_of_batches
-from engine.cluster.survey import Survey, merge_surveys, survey_pieces
-from engine.cluster.tasks import Errand, expand_shard, lookup_world, software, write_catalogue
+from engine.cluster.survey import Survey, merge_surveys
+from engine.cluster.tasks import Errand, expand_shard, lookup_world, software, survey_task, write_catalogue
 from engine.machine import available_cores
 from engine.memory import BYTES_PER_ARRIVAL
 from engine.output.parts import FileFormat
@@ -24,7 +24,7 @@ from engine.receipt import read_receipt
 from engine.seal import verify_seal
 from engine.staging import staging
 from engine.world.counts import count_pieces
-from engine.world.load import Source, read_source
+from engine.world.load import read_source
 
 CALIBRATION_S = 1.0
 # A worker with the engine, numba and Arrow loaded and nothing to do, and a count row at the peak of reading it.
@@ -113,14 +113,21 @@ def estimate(run_root: Path | str, options: PlanOptions | None = None, reporter:
         seal = verify_seal(receipt, reporter)
     wanted = dict.fromkeys(options.scenarios or seal.scenario_set)
     sources = [read_source(receipt, scenario_id, seal=seal, strict=False) for scenario_id in wanted]
-    return PlanResult(tuple(_scenario_plan(source, options, reporter) for source in sources))
+    plans = []
+    for source in sources:
+        with staging(receipt.run_root, "plan") as scratch:
+            errand = Errand(
+                source, Depot.open(scratch), options.backend, options.format, options.batch_arrivals, software()
+            )
+            plans.append(_scenario_plan(errand, options, reporter))
+    return PlanResult(tuple(plans))
 
 
-def _scenario_plan(source: Source, options: PlanOptions, reporter: Reporter) -> ScenarioPlan:
-    workers = options.workers or available_cores()
+def _scenario_plan(errand: Errand, options: PlanOptions, reporter: Reporter) -> ScenarioPlan:
+    source, workers = errand.source, options.workers or available_cores()
     began = time.perf_counter()
     with reporter.phase("survey"):
-        survey = _survey_here(source)
+        survey = _survey_here(errand)
     surveyed = time.perf_counter()
     with reporter.phase("read"):
         world = lookup_world(source, survey.catalogue, accept_tz_cache=True)
@@ -132,7 +139,7 @@ def _scenario_plan(source: Source, options: PlanOptions, reporter: Reporter) -> 
     calibration = None
     if shards:
         with reporter.phase("calibration"):
-            calibration = _calibrate(source, survey, options, shards[-1].parts.stop)
+            calibration = _calibrate(errand, survey, shards[-1].parts.stop)
     before = (surveyed - began) * min(workers, available_cores()) / workers + (read - surveyed)
     table_bytes = _bytes_of(world.tables)
     largest_batch = max((arrivals for shard in shards for arrivals in shard.batch_arrivals), default=0)
@@ -165,26 +172,26 @@ def worker_memory(table_bytes: int, shard_rows: int, batch_arrivals: int) -> int
     return PROCESS_BYTES + table_bytes + shard_rows * BYTES_PER_COUNT_ROW + batch_arrivals * BYTES_PER_ARRIVAL
 
 
-def _survey_here(source: Source) -> Survey:
-    buckets, most = source.grid().start_us.size, source.settings.max_count
-    pieces = count_pieces(source.receipt, source.scenario_id)
-    surveyed = ordered(lambda piece: survey_pieces([piece], buckets, most), pieces, available_cores(), Cancellation())
+def _survey_here(errand: Errand) -> Survey:
+    source = errand.source
+    buckets = source.grid().start_us.size
+    calls = enumerate(count_pieces(source.receipt, source.scenario_id))
+    surveyed = ordered(
+        lambda call: survey_task(errand, call[0], [call[1]], buckets), calls, available_cores(), Cancellation()
+    )
     return merge_surveys(list(surveyed))
 
 
-def _calibrate(source: Source, survey: Survey, options: PlanOptions, batches: int) -> Calibration:
+def _calibrate(errand: Errand, survey: Survey, batches: int) -> Calibration:
     """Sample batches one after another until a second is full, after one that loads kernels and tables."""
     receipts: list[ShardReceipt] = []
-    with staging(source.receipt.run_root, "plan") as scratch:
-        depot = Depot.open(scratch)
-        errand = Errand(source, depot, options.backend, options.format, options.batch_arrivals, software())
-        write_catalogue(survey.catalogue, depot)
-        samples = list(shards_of_batches(survey, options.batch_arrivals, _spread(batches)))
-        expand_shard(errand, samples[0], Reporter(), "calibration", 1)
-        for sample in samples:
-            receipts.append(expand_shard(errand, sample, Reporter(), "calibration", 1))
-            if sum(_seconds(receipt) for receipt in receipts) >= CALIBRATION_S:
-                break
+    write_catalogue(survey.catalogue, errand.depot)
+    samples = list(shards_of_batches(survey, errand.batch_arrivals, _spread(batches)))
+    expand_shard(errand, samples[0], Reporter(), "calibration", 1)
+    for sample in samples:
+        receipts.append(expand_shard(errand, sample, Reporter(), "calibration", 1))
+        if sum(_seconds(receipt) for receipt in receipts) >= CALIBRATION_S:
+            break
     work = sum(sum(receipt.thread_seconds.values()) for receipt in receipts)
     return Calibration(
         arrivals=sum(receipt.digest.rows for receipt in receipts),

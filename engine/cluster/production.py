@@ -104,7 +104,7 @@ def _survey(client: Client, errand: Errand, threads: int, reporter: Reporter) ->
     groups = [pieces[first : first + each] for first in range(0, len(pieces), each)]
     reporter.expect("row groups", len(pieces))
     surveyed = []
-    calls = [(errand, group, buckets) for group in groups]
+    calls = [(errand, number, group, buckets) for number, group in enumerate(groups)]
     with closing(completed(client, survey_task, calls, f"{errand.topic}-survey")) as results:
         for position, result in results:
             surveyed.append(result)

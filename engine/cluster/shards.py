@@ -16,7 +16,7 @@ from engine.planning import Batch, Plan, segment_spans, segments_of, switches_of
 from engine.world.counts import CountRows
 from engine.world.load import World
 
-# Enough for workers of unequal speed to end together; every further shard reads its merchants' count rows again.
+# Enough for workers of unequal speed to end together.
 SHARDS_PER_WORKER = 8
 # What is done again when a worker is lost, and with 2,000,000 arrivals a batch the bound of a shard's count rows.
 MOST_BATCHES = 64
@@ -28,7 +28,8 @@ MOST_COUNT_ROWS = 16_000_000
 class Shard:
     """Batches first_part, first_part + 1, ...: all segments from (merchant, bucket) `first` to `last`.
 
-    merchants count into the catalogue's merchant_ids, of which merchant_ids are those of the shard.
+    merchants count into the catalogue's merchant_ids, of which merchant_ids are those of the shard; blocks may hold
+    their count rows.
     arrivals_before: arrivals of the first merchant in earlier segments; count_rows: as surveyed, before merging.
     """
 
@@ -39,6 +40,7 @@ class Shard:
     first: tuple[int, int]
     last: tuple[int, int]
     merchant_ids: tuple[int, ...]
+    blocks: tuple[int, ...]
     arrivals_before: int
     count_rows: int
 
@@ -99,6 +101,7 @@ def _shard(
     first, end = spans[0][0], spans[-1][1]
     merchants = int(sums.merchant[first]), int(sums.merchant[end - 1])
     first_of_merchant = int(np.searchsorted(sums.merchant, merchants[0]))
+    merchant_ids = tuple(sums.merchant_ids[merchants[0] : merchants[1] + 1].tolist())
     return Shard(
         index=index,
         first_part=first_part,
@@ -106,7 +109,8 @@ def _shard(
         batch_arrivals=tuple(int(arrival_start[last] - arrival_start[start]) for start, last in spans),
         first=(merchants[0], int(sums.bucket[first])),
         last=(merchants[1], int(sums.bucket[end - 1])),
-        merchant_ids=tuple(sums.merchant_ids[merchants[0] : merchants[1] + 1].tolist()),
+        merchant_ids=merchant_ids,
+        blocks=tuple(b.number for b in survey.blocks if b.low <= merchant_ids[-1] and merchant_ids[0] <= b.high),
         arrivals_before=int(arrival_start[first] - arrival_start[first_of_merchant]),
         count_rows=int(row_start[end] - row_start[first]),
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cpu_fallback.tables import I32, I64, U64
+from engine.cluster.blocks import Block, write_block
+from engine.cluster.depot import Depot
 from engine.world.counts import CountRows, DrawnRows, Entity, code_entities, read_drawn
 from engine.world.tables_io import TablePiece
 
@@ -33,6 +34,7 @@ class SurveyedPieces(NamedTuple):
 
     sums: SegmentSums
     entities: frozenset[Entity]
+    blocks: tuple[Block, ...]
     input_rows: int
     drawn_rows: int
 
@@ -45,6 +47,7 @@ class Survey(NamedTuple):
 
     sums: SegmentSums
     catalogue: CountRows
+    blocks: tuple[Block, ...]
     drawn_rows: int
 
     def arrival_start(self) -> I64:
@@ -52,9 +55,18 @@ class Survey(NamedTuple):
         return np.append(0, np.cumsum(self.sums.arrivals)).astype(np.int64)
 
 
-def survey_pieces(pieces: Sequence[TablePiece], buckets: int, max_count: int) -> SurveyedPieces:
-    """Read, check and add up row groups, one after another; errors as in `load_counts`."""
-    return reduce(_both, (_surveyed(read_drawn(piece, buckets, max_count)) for piece in pieces))
+def survey_pieces(
+    number: int, pieces: Sequence[TablePiece], buckets: int, max_count: int, depot: Depot
+) -> SurveyedPieces:
+    """Read and check row groups, leave their rows as block `number` and add them up; errors as in `load_counts`."""
+    drawn = [read_drawn(piece, buckets, max_count) for piece in pieces]
+    return SurveyedPieces(
+        _merged([_sums(part) for part in drawn]),
+        frozenset().union(*(part.entities for part in drawn)),
+        write_block(number, drawn, depot),
+        sum(part.input_rows for part in drawn),
+        sum(part.entity.size for part in drawn),
+    )
 
 
 def merge_surveys(surveyed: Sequence[SurveyedPieces]) -> Survey:
@@ -62,29 +74,15 @@ def merge_surveys(surveyed: Sequence[SurveyedPieces]) -> Survey:
     entities: set[Entity] = set().union(*(part.entities for part in surveyed))
     input_rows = sum(part.input_rows for part in surveyed)
     drawn_rows = sum(part.drawn_rows for part in surveyed)
+    blocks = tuple(sorted(block for part in surveyed for block in part.blocks))
     catalogue = replace(code_entities(entities), input_rows=input_rows, zero_rows=input_rows - drawn_rows)
-    return Survey(_merged([part.sums for part in surveyed]), catalogue, drawn_rows)
+    return Survey(_merged([part.sums for part in surveyed]), catalogue, blocks, drawn_rows)
 
 
-def _both(one: SurveyedPieces, other: SurveyedPieces) -> SurveyedPieces:
-    return SurveyedPieces(
-        _merged([one.sums, other.sums]),
-        one.entities | other.entities,
-        one.input_rows + other.input_rows,
-        one.drawn_rows + other.drawn_rows,
-    )
-
-
-def _surveyed(drawn: DrawnRows) -> SurveyedPieces:
+def _sums(drawn: DrawnRows) -> SegmentSums:
     merchants = np.array([merchant for merchant, _, _ in drawn.entities], np.uint64)
-    rows = SegmentSums(
-        merchants,
-        drawn.entity,
-        drawn.bucket,
-        drawn.arrivals.astype(np.int64),
-        np.ones(drawn.entity.size, np.int64),
-    )
-    return SurveyedPieces(_merged([rows]), frozenset(drawn.entities), drawn.input_rows, drawn.entity.size)
+    ones = np.ones(drawn.entity.size, np.int64)
+    return SegmentSums(merchants, drawn.entity, drawn.bucket, drawn.arrivals.astype(np.int64), ones)
 
 
 def _merged(parts: Sequence[SegmentSums]) -> SegmentSums:

@@ -15,6 +15,7 @@ import numpy as np
 
 from contracts import ArrivalError, Code
 from engine.backend import BackendName, choose_backend
+from engine.cluster.blocks import read_block
 from engine.cluster.depot import CATALOGUE, EVENTS, LEDGERS, Depot
 from engine.cluster.receipts import ShardReceipt
 from engine.cluster.shards import Shard, plan_of_shard
@@ -28,7 +29,7 @@ from engine.progress import Reporter
 from engine.report.ledger import Ledger
 from engine.staging import writing
 from engine.version import LAW_VERSION, code_digest, version
-from engine.world.counts import CountRows, code_entities, load_counts
+from engine.world.counts import CountRows, code_entities, merge_drawn
 from engine.world.load import Source, World, assemble_world
 from engine.world.tables_io import TablePiece
 
@@ -63,10 +64,10 @@ class Errand:
         return f"arrivals-{self.depot.folder.parent.name}"
 
 
-def survey_task(errand: Errand, pieces: Sequence[TablePiece], buckets: int) -> SurveyedPieces:
-    """Add up some row groups of the counts."""
+def survey_task(errand: Errand, number: int, pieces: Sequence[TablePiece], buckets: int) -> SurveyedPieces:
+    """Add up some row groups of the counts, and leave their rows for the shards."""
     _check_software(errand)
-    return survey_pieces(pieces, buckets, errand.source.settings.max_count)
+    return survey_pieces(number, pieces, buckets, errand.source.settings.max_count, errand.depot)
 
 
 def shard_task(errand: Errand, shard: Shard) -> ShardReceipt:
@@ -89,11 +90,7 @@ def expand_shard(errand: Errand, shard: Shard, reporter: Reporter, worker: str, 
     began = time.time()
     _check_software(errand)
     lookup, catalogue = _lookup(errand)
-    receipt, max_count = errand.source.receipt, errand.source.settings.max_count
-    buckets = lookup.tables.grid.start_us.size
-    counts = load_counts(receipt, errand.source.scenario_id, buckets, max_count, 1, shard.merchant_ids)
-    plan = plan_of_shard(lookup, catalogue, counts, shard, errand.batch_arrivals)
-    del counts
+    plan = plan_of_shard(lookup, catalogue, _counts(errand, shard, lookup), shard, errand.batch_arrivals)
     check_memory(plan, threads)
     backend = choose_backend(errand.backend)
     with errand.depot.attempt() as scratch:
@@ -118,6 +115,12 @@ def expand_shard(errand: Errand, shard: Shard, reporter: Reporter, worker: str, 
         peak_rss_bytes=peak_rss_bytes(),
         notices=reporter.notices,
     )
+
+
+def _counts(errand: Errand, shard: Shard, lookup: World) -> CountRows:
+    """The count rows of the shard's merchants; the survey has read them from the inputs."""
+    drawn = [read_block(number, shard.merchant_ids, errand.depot) for number in shard.blocks]
+    return merge_drawn(drawn, lookup.tables.grid.start_us.size, errand.source.settings.max_count)
 
 
 def ledger_name(shard: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -85,7 +85,7 @@ def load_counts(
     pieces = count_pieces(receipt, scenario_id)
     if merchant_ids is not None:
         pieces = [piece for piece in pieces if piece.may_hold("merchant_id", merchant_ids)]
-    return _merge(list(ordered(read, pieces, threads, Cancellation())), buckets, max_count)
+    return merge_drawn(list(ordered(read, pieces, threads, Cancellation())), buckets, max_count)
 
 
 def count_pieces(receipt: Receipt, scenario_id: str) -> list[TablePiece]:
@@ -164,7 +164,8 @@ def _check_rows(table: pa.Table, scenario_id: str, buckets: int, max_count: int)
             )
 
 
-def _merge(pieces: list[DrawnRows], buckets: int, max_count: int) -> CountRows:
+def merge_drawn(pieces: Sequence[DrawnRows], buckets: int, max_count: int) -> CountRows:
+    """Pieces as one, rows of one key added up. Raises S1_OR_S3_OUTPUT_MISSING for a sum above `max_count`."""
     catalogue = code_entities({entity for piece in pieces for entity in piece.entities})
     entities = catalogue.entities()
     rank = {entity: index for index, entity in enumerate(entities)}
