@@ -29,6 +29,8 @@ PACKAGES = (
     "click",
     "rich",
     "psutil",
+    "matplotlib",
+    "jinja2",
     "tzdata",
 )
 _DEVICE_PACKAGES = {
