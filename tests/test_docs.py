@@ -29,8 +29,10 @@ DOCS = ROOT / "docs"
 RUNNER = ROOT / "scripts" / "run_page.py"
 AT_THE_ROOT = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md")]
 PAGES = [*AT_THE_ROOT, *sorted(DOCS.rglob("*.md"))]
-# What a page that is no world's maker may take for granted.
-PREPARED = {"README.md": ["arrivals", "synth", "arrivals-demo", "--scale", "0.05", "--quiet"]}
+# What a page takes for granted: the readme's example in Python follows `make demo`, for which a page has no Makefile.
+PREPARED = {"README.md": "arrivals synth arrivals-demo --scale 0.05 --quiet && arrivals seal arrivals-demo --quiet"}
+# Draws the figures of a million arrivals several times; tests/test_report*.py do the same on small worlds.
+SLOW = {"report.md"}
 RUN, SHOWN = {"console", "python"}, {"text", "yaml", "json", "csv", "sql", "toml", "dockerfile", "cff", "diff", "xml"}
 # A hang guard only.
 SECONDS_MAX = 600
@@ -51,13 +53,15 @@ def runs_something(page: Path) -> bool:
 # --------------------------------------------------------------------------- code
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if runs_something(page)], ids=name_of)
+def running_pages() -> list[Any]:
+    found = [page for page in PAGES if runs_something(page)]
+    return [pytest.param(page, id=name_of(page), marks=[pytest.mark.slow] * (page.name in SLOW)) for page in found]
+
+
+@pytest.mark.parametrize("page", running_pages())
 def test_the_code_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    words = [[sys.executable, str(RUNNER), str(page)]]
-    if page.name in PREPARED:
-        words.insert(0, PREPARED[page.name])
-    for command in words:
+    for command in (["bash", "-c", PREPARED.get(page.name, "true")], [sys.executable, str(RUNNER), str(page)]):
         done = subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, timeout=SECONDS_MAX, check=False
         )
