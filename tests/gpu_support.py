@@ -38,9 +38,18 @@ without_device = pytest.mark.skipif(not device.unusable_reason(), reason="a devi
 
 
 def gpu(test):
-    """Mark a test as one that needs a device; where there is none it is skipped, with the reason."""
+    """Mark a test as one that needs a device; where there is none it is skipped, with the reason.
+
+    Elsewhere a warning is an error; what cuDF and CuPy warn of while they are imported is no matter of ours.
+    """
     reason = device.unusable_reason()
-    return pytest.mark.gpu(pytest.mark.skipif(bool(reason), reason=reason)(test))
+    for mark in (
+        pytest.mark.gpu,
+        pytest.mark.filterwarnings("default"),
+        pytest.mark.skipif(bool(reason), reason=reason),
+    ):
+        test = mark(test)
+    return test
 
 
 @dataclass(frozen=True)
