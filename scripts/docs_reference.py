@@ -211,7 +211,7 @@ def _dataset(entry: Dataset) -> str:
         ("a fault in it is", f"`{entry.on_invalid.value}`"),
     ]
     title = f"{schema['title']}.\n\n" if schema else ""
-    text = f"\n### {entry.id}\n\n{title}" + table(("", ""), [fact for fact in facts if fact[1]])
+    text = f"\n### {entry.id}\n\n{title}" + "".join(f"* {name}: {value}\n" for name, value in facts if value)
     if schema.get("type") == "array":
         shape = table_shape(entry.id)
         described = schema["items"]["properties"]
