@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from gpu_kernels.columns import DeviceColumn, Kept, Layout, arranged
@@ -24,6 +25,14 @@ __all__ = ["ARROW_SCHEMA_KEY", "DevicePart", "arrow_schema_text", "write_part"]
 # Where Arrow's readers find the schema that a file was written from: what makes texts dictionaries again.
 ARROW_SCHEMA_KEY = "ARROW:schema"
 _DEFAULT_ROW_GROUP_ROWS = 1_000_000
+# What the arrays of a cuDF type are made of.
+_DTYPES = {
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+    "UINT64": np.dtype(np.uint64),
+    "BOOL8": np.dtype(np.bool_),
+    "TIMESTAMP_MICROSECONDS": np.dtype(np.int64),
+}
 # Parquet's LZ4 is the raw format for cuDF as for Arrow.
 _CODECS = {"lz4": "LZ4", "zstd": "ZSTD", "snappy": "SNAPPY", "none": "NONE"}
 
@@ -115,10 +124,10 @@ class _Texts:
 def _column(cudf: Any, order: Any, schema: pa.Schema, texts: _Texts, column: DeviceColumn) -> Any:
     if column.texts is not None:
         return _gathered(cudf, order, texts.column(column.texts), column)
-    plain = _wrapped(cudf, _type_id(cudf, schema.field(column.name).type), column.values)
+    plain = _wrapped(cudf, _type_name(schema.field(column.name).type), column.values)
     if column.valid is None:
         return plain
-    mask, nulls = cudf.transform.bools_to_mask(_wrapped(cudf, cudf.TypeId.BOOL8, column.valid), order)
+    mask, nulls = cudf.transform.bools_to_mask(_wrapped(cudf, "BOOL8", column.valid), order)
     return plain.with_mask(mask, nulls) if nulls else plain
 
 
@@ -126,22 +135,20 @@ def _gathered(cudf: Any, order: Any, vocabulary: Any, column: DeviceColumn) -> A
     """Texts by code; cuDF makes a null of a code past the end (-1 would count from there)."""
     policy = cudf.copying.OutOfBoundsPolicy
     bounds = policy.DONT_CHECK if column.valid is None else policy.NULLIFY
-    wanted = _wrapped(cudf, cudf.TypeId.INT32, column.values)
+    wanted = _wrapped(cudf, "INT32", column.values)
     (found,) = cudf.copying.gather(cudf.Table([vocabulary]), wanted, bounds, order).columns()
     return found
 
 
-def _wrapped(cudf: Any, type_id: Any, array: Any) -> Any:
-    """A column over the array's own memory, which the column keeps alive."""
-    memory = cudf.gpumemoryview(array)
-    return cudf.Column(cudf.DataType(type_id), array.size, memory, None, 0, 0, [])
+def _wrapped(cudf: Any, type_name: str, array: Any) -> Any:
+    """A column over the array's own memory, which the column keeps alive; nobody else would notice a wrong type."""
+    if array.dtype != _DTYPES[type_name]:
+        raise TypeError(f"a column of {type_name} is made of {_DTYPES[type_name]}, not of {array.dtype}")
+    kind = cudf.DataType(getattr(cudf.TypeId, type_name))
+    return cudf.Column(kind, array.size, cudf.gpumemoryview(array), None, 0, 0, [])
 
 
-def _type_id(cudf: Any, kind: pa.DataType) -> Any:
+def _type_name(kind: pa.DataType) -> str:
     if pa.types.is_timestamp(kind):
-        return cudf.TypeId.TIMESTAMP_MICROSECONDS
-    return {
-        pa.uint64(): cudf.TypeId.UINT64,
-        pa.int64(): cudf.TypeId.INT64,
-        pa.bool_(): cudf.TypeId.BOOL8,
-    }[kind]
+        return "TIMESTAMP_MICROSECONDS"
+    return {pa.uint64(): "UINT64", pa.int64(): "INT64", pa.bool_(): "BOOL8"}[kind]
