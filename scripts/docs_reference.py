@@ -234,7 +234,7 @@ def _column(column: Column, body: Mapping[str, Any]) -> tuple[str, ...]:
         ("<", column.exclusive_maximum),
     )
     words += [f"{sign} {bound}" for sign, bound in signs if bound is not None and abs(bound) < 2**63]
-    return (f"`{column.name}`", column.arrow, "; ".join(words), body.get("description", ""))
+    return (f"`{column.name}`", f"`{column.arrow}`", "; ".join(words), body.get("description", ""))
 
 
 def _field(key: Key) -> tuple[str, ...]:
