@@ -280,7 +280,8 @@ def _prose(help_text: str) -> str:
 
 def _option(option: click.Option, context: click.Context) -> tuple[str, ...]:
     record = option.get_help_record(context)
-    return () if record is None else (f"`{record[0]}`", " ".join(record[1].split()))
+    # Brackets would be taken for references.
+    return () if record is None else (f"`{record[0]}`", " ".join(record[1].split()).replace("[", "\\["))
 
 
 def _example(epilog: str) -> str:

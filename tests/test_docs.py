@@ -133,7 +133,8 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("site")
-    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(target)]
+    # Not --quiet: what is not logged is not counted as a warning either.
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(target)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, timeout=SECONDS_MAX, check=False)
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
     return target
