@@ -155,13 +155,18 @@ def count_files(world: World, library: str = "cudf") -> load.CountFiles:
     return load.CountFiles(tuple(dataset("s3_bucket_counts_5B").files(world.receipt.run_root, tokens)), names, library)
 
 
+def has_all_rows(world: World) -> bool:
+    """Whether the world has every count row that became of the scenario's files; a cluster's shard has its own only."""
+    return world.rows.entity.size == world.input_rows - world.zero_rows - world.merged_rows
+
+
 @contextmanager
 def _open_cuda(
     found: tuple[DeviceFacts, ...], plan: Plan, reporter: Reporter, *, keeping: bool = False
 ) -> Iterator[Expander]:
     from gpu_kernels.expand import open_devices
 
-    files = count_files(plan.world) if load.reader()[0] == "cuDF" else None
+    files = count_files(plan.world) if load.reader()[0] == "cuDF" and has_all_rows(plan.world) else None
     with ExitStack() as stack:
         with reporter.phase("load kernels"):
             expander = stack.enter_context(open_devices(_work(plan), found, reporter.notice, files=files))

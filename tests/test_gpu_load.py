@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,7 +11,7 @@ import pytest
 
 from contracts import dataset
 from engine import doctor
-from engine.backend import count_files
+from engine.backend import count_files, has_all_rows
 from gpu_kernels.load import device_rows, read_rows, reader, uploaded_rows
 from gpu_kernels.memory import HostMemory
 from gpu_kernels.simulator import Simulator
@@ -144,6 +146,13 @@ def test_the_files_are_those_of_the_scenario(small):
     files = count_files(world)
     assert list(files.paths) == list(dataset("s3_bucket_counts_5B").files(world.receipt.run_root, tokens))
     assert files.library == "cudf"
+
+
+def test_a_part_of_the_rows_is_never_read_from_the_files(small):
+    """A cluster's shard would read all files for its own few rows."""
+    world = small.plan.world
+    assert has_all_rows(world)
+    assert not has_all_rows(replace(world, rows=type(world.rows)(*(column[1:] for column in world.rows))))
 
 
 def test_the_doctor_says_who_reads_and_why():
