@@ -384,6 +384,36 @@ def plain_worker(client):
             process.kill()
 
 
+def test_a_scheduler_that_dies_ends_the_run_with_nothing_published(busy, tmp_path):
+    run_root = copy_without_outputs(busy, tmp_path / "run")
+    with scheduler_process() as (scheduler, client):
+        with plain_worker(client), client_process(run_root, client, "--batch-arrivals", "20000") as process:
+            wait_for_handed_in(run_root, process)
+            scheduler.kill()
+            assert process.wait(GUARD_S) == 1
+            said = process.stderr.read()
+        assert "scheduler-connection-lost" in said
+        assert "Traceback" not in said
+    untouched(run_root)
+
+
+@contextmanager
+def scheduler_process():
+    """A scheduler as a process of its own, and a client of it."""
+    words = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
+    with subprocess.Popen(
+        [*words, "--dashboard-address", "127.0.0.1:0"], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            address = next(line.split()[-1] for line in process.stderr if "Scheduler at:" in line)
+            # What it says later is nobody's concern, but must not fill the pipe.
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            with distributed.Client(address) as client:
+                yield process, client
+        finally:
+            process.kill()
+
+
 @pytest.mark.slow
 def test_a_stopped_worker_whose_shard_is_done_by_another_wakes_up_and_harms_nothing(busy, tmp_path):
     run_root = copy_without_outputs(busy, tmp_path / "run")

@@ -31,29 +31,47 @@ def open_client(scheduler: str, workers: int | None = None) -> Iterator[Client]:
     Raises UNEXPECTED_INTERNAL_ERROR where Dask is not installed or nobody answers.
     """
     distributed = _distributed()
-    if scheduler != LOCAL:
-        try:
-            client = distributed.Client(scheduler, timeout=CONNECT_S)
-        except (OSError, ValueError) as failure:
-            raise ArrivalError(
-                Code.UNEXPECTED_INTERNAL_ERROR,
-                f"no Dask scheduler answers at {scheduler}: {failure}",
-                hint="start one with `dask scheduler`, and give its address as tcp://HOST:PORT",
-                scheduler=scheduler,
-            ) from failure
-        with client:
+    with _quiet_logs():
+        if scheduler != LOCAL:
+            with _connected(distributed, scheduler) as client:
+                yield client
+            return
+        with (
+            distributed.LocalCluster(
+                n_workers=workers or available_cores(),
+                threads_per_worker=1,
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL,
+            ) as cluster,
+            distributed.Client(cluster) as client,
+        ):
             yield client
-        return
-    with (
-        distributed.LocalCluster(
-            n_workers=workers or available_cores(),
-            threads_per_worker=1,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
+
+
+def _connected(distributed: Any, scheduler: str) -> Client:
+    try:
+        return distributed.Client(scheduler, timeout=CONNECT_S)
+    except (OSError, ValueError) as failure:
+        raise ArrivalError(
+            Code.UNEXPECTED_INTERNAL_ERROR,
+            f"no Dask scheduler answers at {scheduler}: {failure}",
+            hint="start one with `dask scheduler`, and give its address as tcp://HOST:PORT",
+            scheduler=scheduler,
+        ) from failure
+
+
+@contextmanager
+def _quiet_logs() -> Iterator[None]:
+    """Within, Dask does not log to standard error: what it has to say of a run's end, the run's own error says."""
+    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "distributed"]
+    before = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _distributed() -> Any:
