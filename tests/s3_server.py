@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import closing, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -104,10 +105,16 @@ def server(tmp_path_factory):
 
 
 def put_tree(root: Path, store: Store) -> None:
-    """Upload a run directory, but for what commands keep below its tmp/."""
-    for path in sorted(root.rglob("*")):
-        if path.is_file() and path.relative_to(root).parts[0] != "tmp":
-            store.write_bytes(path.relative_to(root).as_posix(), path.read_bytes())
+    """Upload a run directory, but for what commands keep below its tmp/, by the shortest way that the server takes."""
+    endpoint = dict(store.place.options)["endpoint_override"]
+    with closing(http.client.HTTPConnection(endpoint, timeout=60.0)) as connection:
+        for path in sorted(root.rglob("*")):
+            relative = path.relative_to(root)
+            if path.is_file() and relative.parts[0] != "tmp":
+                connection.request("PUT", quote(f"/{store.key(relative.as_posix())}"), path.read_bytes())
+                answer = connection.getresponse()
+                answer.read()
+                assert answer.status == 200, relative
 
 
 def files_of(store: Store) -> dict[str, bytes]:

@@ -12,6 +12,7 @@ import pytest
 
 from contracts import ArrivalError, Code, dataset
 from contracts.identity import Identity
+from engine.cli.main import main
 from engine.job import run
 from engine.progress import Reporter
 from engine.seal import seal
@@ -159,17 +160,14 @@ class TestARun:
         assert after == {path: data for path, data in before.items() if path != report}
 
     def test_with_replace_takes_the_place_of_what_was_there(self, url):
-        run_in_store(url, replace(SMALL_PARTS, rng_events="jsonl"))
-        options = replace(CPU, format="arrow", rng_events="parquet", replace=True)
-        result = run_in_store(url, options)
-        assert [scenario.published for scenario in result.scenarios] == ["replaced", "replaced"]
+        first = replace(SMALL_PARTS, rng_events="jsonl", scenarios=(WORLD.scenario_id,))
+        run_in_store(url, first)
+        result = run_in_store(url, replace(first, format="arrow", rng_events="parquet", replace=True))
+        assert [scenario.published for scenario in result.scenarios] == ["replaced"]
         found = files_of(open_store(url))
-        assert sorted(path.removeprefix(f"{HERE}/") for path in found if path.startswith(HERE)) == [
-            MANIFEST,
-            "part-000000.arrow",
-        ]
+        names = [path.removeprefix(f"{HERE}/") for path in found if path.startswith(HERE)]
+        assert sorted(names) == [MANIFEST, *(f"part-{index:06d}.arrow" for index in range(3))]
         assert not [path for path in found if "rng/events" in path and path.endswith(".jsonl")]
-        assert [scenario.published for scenario in run_in_store(url, options).scenarios] == ["identical"] * 2
 
 
 class TestLargeParts:
@@ -200,27 +198,26 @@ class TestLargeParts:
         assert table.num_rows == scenario.arrivals
 
 
-class TestTheCommandLine:
-    def test_seals_runs_and_validates_in_a_store(self, server, tmp_path):
-        write_world(WORLD, tmp_path / "world")
-        store = open_store(server.url("by-command"))
-        put_tree(tmp_path / "world", store)
-        scratch = tmp_path / "scratch"
-        for words in (("seal",), ("run", "--backend", "cpu"), ("validate",)):
-            process = cli(words[0], server.url("by-command"), *words[1:], "--json", "--scratch", str(scratch))
-            out, err = process.communicate(timeout=300)
-            assert process.returncode == 0, err
-            assert "Traceback" not in err
-            shown = json.loads(out)
-            assert shown["status"] == "PASS"
-            assert str(scratch) not in out
-        assert shown["bundle"]["folder"].startswith("s3://worlds/by-command/data/layer2/5B/validation/")
-        found = files_of(store)
-        assert dataset("s0_gate_receipt_5B").relative(IDENTITY.tokens()) in found
-        assert dataset("validation_passed_flag_5B").relative(IDENTITY.tokens()) in found
-        assert f"{HERE}/{MARKER}" not in found
-        assert not [path for path in found if path.startswith("tmp/")]
-        assert list(scratch.iterdir()) == []
+def test_the_commands_seal_run_and_validate_in_a_store(server, tmp_path, capsys):
+    write_world(WORLD, tmp_path / "world")
+    url, store, scratch = server.url("by-command"), server.store("by-command"), tmp_path / "scratch"
+    put_tree(tmp_path / "world", store)
+    assert main(("seal", url, "--json", "--scratch", str(scratch))) == 0
+    assert json.loads(capsys.readouterr().out)["gate_path"].startswith("s3://worlds/by-command/data/layer2/5B/")
+    # In a process of its own, for how it ends.
+    with cli("run", url, "--json", "--backend", "cpu", "--scratch", str(scratch)) as process:
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    assert json.loads(out)["scenarios"][0]["path"] == store.url(HERE)
+    assert main(("validate", url, "--json", "--scratch", str(scratch))) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["bundle"]["folder"].startswith("s3://worlds/by-command/data/layer2/5B/validation/")
+    found = files_of(store)
+    assert dataset("s0_gate_receipt_5B").relative(IDENTITY.tokens()) in found
+    assert dataset("validation_passed_flag_5B").relative(IDENTITY.tokens()) in found
+    assert not [path for path in found if path.startswith("tmp/") or path.endswith(MARKER)]
+    assert list(scratch.iterdir()) == []
 
 
 def test_validation_in_a_store_gives_the_bundle_of_a_local_one(published, local):

@@ -214,7 +214,8 @@ class TestPublished:
 
     def test_files_without_a_manifest_are_nobodys_leftovers(self, url, local):
         store = open_store(url)
-        put_tree(local, store)
+        for path in (local / HERE).iterdir():
+            store.upload(path, f"{HERE}/{path.name}")
         before = in_partition(url)
         with pytest.raises(ArrivalError, match="no manifest") as caught:
             run_in_store(url)
@@ -253,6 +254,7 @@ def run_killed(url, phase, scratch, more=""):
 
 
 class TestKilled:
+    @pytest.mark.slow
     def test_while_it_uploads_nothing_is_published_and_the_next_run_clears_up(self, url, local, tmp_path):
         run_killed(url, "upload", tmp_path)
         assert in_partition(url) == {}
@@ -309,14 +311,8 @@ class TestServerThatDies:
         assert caught.value.code is Code.IO_WRITE_FAILED
         assert "did not answer" in caught.value.hint
 
-    @pytest.mark.parametrize(
-        "phase",
-        [
-            "upload",
-            pytest.param("download", marks=pytest.mark.slow),
-            pytest.param("put in place", marks=pytest.mark.slow),
-        ],
-    )
+    @pytest.mark.slow
+    @pytest.mark.parametrize("phase", ["download", "upload", "put in place"])
     def test_a_run_says_so_and_leaves_no_copy_behind(self, sealed, tmp_path, phase, monkeypatch):
         for name, value in ENVIRONMENT.items():
             monkeypatch.setenv(name, value)

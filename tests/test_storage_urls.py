@@ -145,14 +145,10 @@ class TestSilence:
         ],
     )
     def test_an_endpoint_that_is_not_there_is_named(self, url):
-        store = open_store(url.format(port=free_port()))
         with pytest.raises(ArrivalError) as caught:
-            store.list()
-        assert caught.value.code is Code.IO_READ_FAILED
-        assert "did not answer" in caught.value.hint
-        with pytest.raises(ArrivalError) as caught:
-            store.write_bytes("a", b"1")
+            open_store(url.format(port=free_port())).write_bytes("a", b"1")
         assert caught.value.code is Code.IO_WRITE_FAILED
+        assert "did not answer" in caught.value.hint
 
     def test_a_server_that_never_answers_is_given_up(self):
         with socket.create_server(("127.0.0.1", 0)) as listener:
