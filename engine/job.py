@@ -147,7 +147,8 @@ def run(
             return _run(_Start(receipt, options, reporter, shipping, client))
     except Exception as failure:
         error = failure if isinstance(failure, ArrivalError) else _unexpected(failure)
-        line = {**report_head(receipt.identity, _scenario_of(error), started), **failure_facts(error)}
+        told = shipping.outward(error) if shipping else error
+        line = {**report_head(receipt.identity, _scenario_of(error), started), **failure_facts(told)}
         # The first failure is the one to report, even where the report cannot be written either.
         with suppress(ArrivalError):
             append_line(receipt, line)

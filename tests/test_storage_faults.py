@@ -366,6 +366,18 @@ class TestAccess:
         assert caught.value.code is Code.IO_READ_FAILED
         assert [path.name for path in tmp_path.iterdir()] == ["scratch"]
 
+    def test_an_input_that_is_not_the_sealed_one_is_named_by_its_place_in_the_store(self, url, tmp_path):
+        store = open_store(url)
+        path = next(item.path for item in store.list("data/layer1/2B/s4_group_weights"))
+        store.write_bytes(path, store.read_bytes(path, 1 << 20) + b"?")
+        with pytest.raises(ArrivalError, match="s4_group_weights: sealed") as caught:
+            run_in_store(url, scratch=tmp_path)
+        assert caught.value.code is Code.S0_GATE_MISSING_OR_INVALID
+        (report,) = [data for name, data in files_of(store).items() if "segment_state_runs" in name]
+        for told in (caught.value.to_dict(), json.loads(report.splitlines()[-1])):
+            assert str(store) in str(told)
+            assert str(tmp_path) not in str(told)
+
     def test_external_roots_must_be_of_this_machine(self, url):
         store = open_store(url)
         receipt = json.loads(store.read_bytes("run_receipt.json", 1 << 20))

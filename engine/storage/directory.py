@@ -88,6 +88,10 @@ class Shipping:
         """What a file of the copy is called in the store."""
         return self.copy.url_of(path)
 
+    def outward(self, error: ArrivalError) -> ArrivalError:
+        """A failure as the run report is to tell it, which others read elsewhere."""
+        return self.copy.outward(error)
+
     def _target(self, scenario_id: str) -> StorePublication:
         return StorePublication(self.copy.carrier, self.copy.receipt.identity, scenario_id)
 

@@ -57,6 +57,10 @@ class WorkingCopy:
         """What a file of the copy is called in the store."""
         return self.store.url(self.path_of(path))
 
+    def outward(self, error: ArrivalError) -> ArrivalError:
+        """The error with the store's files named instead of their copies."""
+        return _outward(error, self.store, self.root)
+
     def folder(self, dataset_id: str) -> str:
         """Where a dataset's files lie, below the run directory."""
         return _folder(dataset(dataset_id).path, self.receipt.identity)
@@ -160,7 +164,7 @@ def _scratch(parent: Path | None) -> Iterator[Path]:
     with writing("a working copy", parent or Path(tempfile.gettempdir())):
         if parent is not None:
             parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="arrivals-", dir=parent))
+        folder = Path(tempfile.mkdtemp(prefix="arrivals-", dir=parent)).resolve()
     try:
         yield folder
     finally:
@@ -218,16 +222,18 @@ def _folder(template: str, identity: Identity) -> str:
 
 @contextmanager
 def _speaking_of(store: Store, root: Path) -> Iterator[None]:
-    """Errors name the store's files instead of their copies, which are gone when anybody reads of them."""
     try:
         yield
     except ArrivalError as error:
-        local, there = str(root), str(store)
-        if local not in f"{error.message}{error.hint}{json_safe(error.context)}":
-            raise
-        context = _replaced(json_safe(error.context), local, there)
-        message, hint = (text.replace(local, there) for text in (error.message, error.hint))
-        raise ArrivalError(error.code, message, hint=hint, **context) from error
+        raise _outward(error, store, root) from error
+
+
+def _outward(error: ArrivalError, store: Store, root: Path) -> ArrivalError:
+    """The error with the store's files named instead of their copies, which are gone when anybody reads of it."""
+    local, there = str(root), str(store)
+    context = _replaced(json_safe(error.context), local, there)
+    message, hint = (text.replace(local, there) for text in (error.message, error.hint))
+    return ArrivalError(error.code, message, hint=hint, **context)
 
 
 def _replaced(value: Any, old: str, new: str) -> Any:
