@@ -98,7 +98,7 @@ def test_every_benchmark_is_described():
 
 def test_documented_commands_are_accepted():
     document = table.DOCUMENT.read_text(encoding="utf-8")
-    commands = re.findall(r"^python -m bench (.*?)(?: +#.*)?$", document, re.MULTILINE)
+    commands = re.findall(r"^(?:\$ )?python -m bench (.*?)(?: +#.*)?$", document, re.MULTILINE)
     assert len(commands) >= 4
     for words in commands:
         command.parse(words.split())

@@ -4,7 +4,7 @@ The scans are: by site or edge (with its merchant and zone), by hour of UTC and 
 bucket. Each reads only its own columns; everything else is summed up from their small results.
 """
 
-# ruff: noqa: S608 - SQL over our own column and file names; no text of a user gets in
+
 
 from __future__ import annotations
 

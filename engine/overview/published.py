@@ -1,6 +1,6 @@
 """What of a run is published, and how SQL reads the arrivals of one scenario, whatever form they were written in."""
 
-# ruff: noqa: S608 - SQL over our own column and file names; no text of a user gets in
+
 
 from __future__ import annotations
 
