@@ -32,12 +32,14 @@ from engine.report.rng_logs import update_rng_logs
 from engine.report.run_report import append_line, failure_facts, report_head, scenario_facts, utc_now
 from engine.seal import Seal, verify_seal
 from engine.staging import staging
+from engine.storage.directory import run_directory
+from engine.storage.url import StoreUrl, parse_place
 from engine.world.load import World, load_world, read_source
 
 if TYPE_CHECKING:
     from distributed import Client
 
-    from engine.storage import Shipping
+    from engine.storage.directory import Shipping
 
 
 @dataclass(frozen=True)
@@ -131,14 +133,19 @@ def run(
     """Check the seal, expand every scenario asked for (default: all), publish, report.
 
     Each scenario is published whole by rename; a failure leaves earlier publications as they were. Any failure but
-    an interruption is also a FAIL line of the run report. `shipping`: of the `engine.storage.run_directory` whose
-    working copy `run_root` is. `client`: a `distributed.Client` whose workers, with `run_root` at the same path,
-    expand the batches, to the same bytes. Raises ArrivalError.
+    an interruption is also a FAIL line of the run report. `run_root`: a directory, or the URL of one in an object
+    store. `shipping`: of the `engine.storage.run_directory` whose working copy `run_root` is. `client`: a
+    `distributed.Client` whose workers, with `run_root` at the same path, expand the batches, to the same bytes. Raises
+    ArrivalError.
     """
     options, reporter = options or RunOptions(), reporter or Reporter()
     if client is not None and (options.resume or options.threads or options.device_writer):
         raise ValueError("a run on a cluster takes neither threads, which its workers have, nor resume, device_writer")
-    receipt = read_receipt(Path(run_root))
+    place = parse_place(run_root)
+    if isinstance(place, StoreUrl):
+        with run_directory(place, reporter) as copy:
+            return run(copy.root, options, reporter, shipping=copy.shipping, client=client)
+    receipt = read_receipt(place)
     started = utc_now()
     try:
         with heard_interrupts(), run_lock(receipt.run_root):

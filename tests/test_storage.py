@@ -116,7 +116,7 @@ class TestARun:
     def test_repeated_touches_nothing_that_is_published(self, published, server):
         before = made_by_runs(files_of(open_store(published)))
         asked = len(server.requests())
-        result = run_in_store(published, CPU)
+        result = run(published, CPU)
         assert [scenario.published for scenario in result.scenarios] == ["identical", "identical"]
         writes = [line for line in server.requests()[asked:] if line.startswith(("PUT", "POST", "DELETE"))]
         assert writes
