@@ -32,14 +32,13 @@ from engine.report.rng_logs import update_rng_logs
 from engine.report.run_report import append_line, failure_facts, report_head, scenario_facts, utc_now
 from engine.seal import Seal, verify_seal
 from engine.staging import staging
-from engine.storage.directory import run_directory
+from engine.storage.directory import Shipping, run_directory
 from engine.storage.url import StoreUrl, parse_place
 from engine.world.load import World, load_world, read_source
 
 if TYPE_CHECKING:
     from distributed import Client
 
-    from engine.storage.directory import Shipping
 
 
 @dataclass(frozen=True)

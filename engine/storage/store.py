@@ -305,7 +305,7 @@ def _named(code: Code, verb: str, store: Store, path: str = "") -> Iterator[None
 
     try:
         yield
-    except (OSError, pa.ArrowException, ValueError) as failure:
+    except (OSError, pa.ArrowException, ValueError, ImportError) as failure:
         what, hint = _explained(failure, store)
         raise ArrivalError(
             code, f"cannot {verb} {store.url(path)}: {what}", hint=hint, url=store.url(path)
@@ -328,6 +328,9 @@ _CAUSES = (
 def _explained(failure: Exception, store: Store) -> tuple[str, str]:
     if isinstance(failure, FileNotFoundError):
         return "it is not there", "check the name"
+    if isinstance(failure, ImportError):
+        # Distributions build pyarrow as they like.
+        return str(failure), "install pyarrow from PyPI, which comes with every store"
     text = next((line for line in str(failure).splitlines() if line), type(failure).__name__)
     for name in _SECRETS:
         secret = os.environ.get(name)
