@@ -275,6 +275,14 @@ BY_CONTENT = {
 }
 
 
+VERSION_2 = {
+    "arrival_rng_policy_5B",
+    "arrival_routing_policy_5B",
+    "arrival_time_placement_policy_5B",
+    "validation_policy_5B",
+}
+
+
 def reference_seal(root: Path) -> None:
     """Turn our seal into what the reference writes: its hashes, its rows, its digest."""
     digests = {segment: gate_of(root)["upstream_segments"][segment]["bundle_digest"] for segment in SEGMENTS}
@@ -291,7 +299,7 @@ def reference_seal(root: Path) -> None:
             elif row["role"] == "dataset" and name not in BY_CONTENT:
                 row["sha256_hex"] = structural_digest(row)
                 row["notes"] = "structural_digest=path_template"
-            elif name in ("arrival_rng_policy_5B", "arrival_routing_policy_5B"):
+            elif name in VERSION_2:
                 row["sha256_hex"] = sha(f"{name} v1".encode())
             kept.append(row)
         surface = {
@@ -326,10 +334,7 @@ def test_a_reference_seal_is_accepted_with_one_notice_of_what_it_leaves_open(run
         "s3_bucket_counts_5B",
         "arrival_output_policy_5B",
     }
-    assert {entry["artefact"] for entry in notice.context["replaced"]} == {
-        "arrival_rng_policy_5B",
-        "arrival_routing_policy_5B",
-    }
+    assert {entry["artefact"] for entry in notice.context["replaced"]} == VERSION_2
     assert set(notice.context["foreign"]) == {"merchant_zone_profile_5A", "scenario_manifest_5A"}
     for name in ("s1_site_weights", "s3_bucket_counts_5B", "arrival_rng_policy_5B", "scenario_manifest_5A"):
         assert name in notice.message
@@ -344,8 +349,8 @@ def test_a_reference_seal_still_guards_what_it_hashed(run_root):
     (run_root / REQUIRED["tz_timetable_cache"][0]).write_bytes(b"other")
     put(
         run_root,
-        "config/layer2/5B/validation_policy_5B.yaml",
-        packaged_bytes("validation_policy_5B") + b"\n#\n",
+        "config/layer2/5B/bundle_layout_policy_5B.yaml",
+        packaged_bytes("bundle_layout_policy_5B") + b"\n#\n",
     )
     put(run_root, f"{bundle_of('1B')}/report.json", b"other")
     error = refusal(verify, run_root)
@@ -356,7 +361,7 @@ def test_a_reference_seal_still_guards_what_it_hashed(run_root):
     assert error.code is Code.S0_GATE_MISSING_OR_INVALID
     assert {difference["artefact"] for difference in error.context["differences"]} == {
         "tz_timetable_cache",
-        "validation_policy_5B",
+        "bundle_layout_policy_5B",
     }
 
 

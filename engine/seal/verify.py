@@ -15,8 +15,15 @@ from engine.seal.stored import AGAIN, Stored, is_structural, places, read_stored
 from engine.seal.upstream import PASS, SEGMENTS, bundle_digest
 
 _CODE = Code.S0_GATE_MISSING_OR_INVALID
-# Version 2 of the arrival law replaces what these two say in a world sealed by the reference implementation.
-_REPLACED_POLICIES = frozenset({"arrival_rng_policy_5B", "arrival_routing_policy_5B"})
+# These are version 2 here: in a world sealed by the reference implementation they have other bytes for certain.
+_REPLACED_POLICIES = frozenset(
+    {
+        "arrival_rng_policy_5B",
+        "arrival_routing_policy_5B",
+        "arrival_time_placement_policy_5B",
+        "validation_policy_5B",
+    }
+)
 _BUNDLE_ROLES = frozenset({"validation_bundle", "validation_flag"})
 
 
