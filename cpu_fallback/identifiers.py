@@ -1,4 +1,4 @@
-"""Identifiers that are hashes of names (contract facts 4.1, LAW section 7)."""
+"""Identifiers that are hashes of names (contract section 4.1, LAW section 7)."""
 
 from __future__ import annotations
 

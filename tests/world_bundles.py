@@ -1,4 +1,4 @@
-"""Tiny upstream validation bundles that pass, each by its segment's own law (contract facts 4.2.4)."""
+"""Tiny upstream validation bundles that pass, each by its segment's own law (contract section 4.2.4)."""
 
 from __future__ import annotations
 

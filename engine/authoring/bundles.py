@@ -1,4 +1,4 @@
-"""Validation bundles and passed flags of the segments upstream, each by its own law (contract facts 4.2.4)."""
+"""Validation bundles and passed flags of the segments upstream, each by its own law (contract section 4.2.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The three random-number event datasets: one event a count row and family that it touches (contract facts 2.7).
+"""The three random-number event datasets: one event a count row and family that it touches (contract section 2.7).
 
 All scenarios of a run share the datasets' directories. Each has one part there, numbered by its place among the sealed
 scenarios, so that a later run replaces its own events and no others.

@@ -1,4 +1,4 @@
-"""The random-number audit and trace logs (contract facts 2.7, totals by LAW section 6)."""
+"""The random-number audit and trace logs (contract section 2.7, totals by LAW section 6)."""
 
 from __future__ import annotations
 

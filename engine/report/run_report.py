@@ -1,4 +1,4 @@
-"""The run report: one line a scenario in segment_state_runs.jsonl (contract facts 2.8)."""
+"""The run report: one line a scenario in segment_state_runs.jsonl (contract section 2.8)."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ def read_document(receipt: Receipt, dataset_id: str) -> dict[str, Any]:
 
 
 def verified_universe_hash(receipt: Receipt) -> str:
-    """3B's universe hash, recomputed from its components and compared with the routing policy (contract facts 4.1).
+    """3B's universe hash, recomputed from its components and compared with the routing policy (contract section 4.1).
 
     Raises ROUTING_UNIVERSE_HASH_MISMATCH, ROUTING_POLICY_INVALID where that policy asks for what the law does not do.
     """
