@@ -16,6 +16,7 @@ import distributed
 import pytest
 
 from contracts import ArrivalError, Code
+from engine.cluster import client as cluster_client
 from engine.job import RunOptions, run
 from engine.progress import Reporter
 from engine.seal import seal
@@ -52,7 +53,10 @@ PERFORMANCE = {
 
 
 class KillWorker(distributed.WorkerPlugin):
-    """Kills its worker, mid-task, whenever it begins a shard, as often as there are files in a folder to take."""
+    """Kills its worker after it has begun a shard, once for each file in a folder, which is named by the delay in ms.
+
+    A nanny believes that a worker killed within its first 50 ms could not be started, and starts no other.
+    """
 
     name = "kill-worker"
 
@@ -63,15 +67,15 @@ class KillWorker(distributed.WorkerPlugin):
         self.worker = worker
 
     def transition(self, key, start, finish, **kwargs):  # noqa: ARG002 - Dask's signature
-        if finish == "executing" and "-shard-" in str(key) and self._take():
-            os.kill(os.getpid(), self.number)
+        if finish == "executing" and "-shard-" in str(key) and (delay := self._take()) is not None:
+            threading.Timer(delay / 1000, os.kill, (os.getpid(), self.number)).start()
 
     def _take(self):
-        for token in self.folder.iterdir():
+        for token in sorted(self.folder.iterdir()):
             with suppress(FileNotFoundError):
                 token.unlink()
-                return True
-        return False
+                return int(token.name)
+        return None
 
 
 def busy_counts(n, buckets=10):
@@ -271,11 +275,11 @@ class TestFailing:
 
 
 @contextmanager
-def killing(client, folder, times, number=signal.SIGKILL):
-    """Within, a worker that begins a shard gets the signal, this many times in all."""
+def killing(client, folder, delays_ms, number=signal.SIGKILL):
+    """Within, a worker that begins a shard gets the signal so many milliseconds later, once for each delay."""
     folder.mkdir()
-    for index in range(times):
-        (folder / str(index)).touch()
+    for delay in delays_ms:
+        (folder / f"{delay:04d}").touch()
     client.register_plugin(KillWorker(folder, number))
     try:
         yield
@@ -284,23 +288,39 @@ def killing(client, folder, times, number=signal.SIGKILL):
 
 
 class TestWorkersThatDie:
-    @pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.slow)])
-    def test_their_shards_are_done_again(self, times, client, run_root, local, tmp_path):
-        with killing(client, tmp_path / "kills", times):
-            run(run_root, OPTIONS, client=client)
+    @pytest.mark.parametrize(
+        "delays_ms", [[200, 300], pytest.param(range(200, 900, 100), marks=pytest.mark.slow)], ids=len
+    )
+    def test_their_shards_are_done_again(self, delays_ms, client, busy, tmp_path):
+        run_root = copy_without_outputs(busy, tmp_path / "run")
+        options = replace(OPTIONS, batch_arrivals=20_000)
+        with killing(client, tmp_path / "kills", delays_ms):
+            run(run_root, options, client=client)
         assert list((tmp_path / "kills").iterdir()) == []
-        assert_same_outputs(run_root, local)
-        assert facts(run_root) == facts(local)
+        run(here := copy_without_outputs(busy, tmp_path / "here"), options)
+        assert_same_outputs(run_root, here)
+        assert facts(run_root) == facts(here)
 
-    def test_a_shard_that_kills_every_worker_is_given_up(self, client, run_root, tmp_path):
-        scheduler = client.cluster.scheduler
-        allowed, scheduler.allowed_failures = scheduler.allowed_failures, 1
-        try:
-            with killing(client, tmp_path / "kills", 1000), pytest.raises(ArrivalError) as caught:
-                run(run_root, replace(OPTIONS, scenarios=("second",)), client=client)
-        finally:
-            scheduler.allowed_failures = allowed
-        assert "2 workers died" in caught.value.message
+    def test_a_shard_that_kills_its_workers_is_given_up(self, run_root, tmp_path):
+        with (
+            dask_cluster(1, **{"distributed.scheduler.allowed-failures": 0}) as client,
+            killing(client, tmp_path / "kills", [0]),
+            pytest.raises(ArrivalError) as caught,
+        ):
+            run(run_root, replace(OPTIONS, scenarios=("second",)), client=client)
+        assert "workers died while they ran it, 1 by now" in caught.value.message
+        untouched(run_root)
+
+    def test_without_any_a_run_ends_after_a_while(self, run_root, tmp_path, monkeypatch):
+        monkeypatch.setattr(cluster_client, "WITHOUT_WORKERS_S", 2.0)
+        with (
+            dask_cluster(0) as client,
+            plain_worker(client),
+            killing(client, tmp_path / "kills", [0]),
+            pytest.raises(ArrivalError) as caught,
+        ):
+            run(run_root, replace(OPTIONS, scenarios=("second",)), client=client)
+        assert "has had no workers for 2 s" in caught.value.message
         untouched(run_root)
 
 
@@ -439,7 +459,7 @@ def test_a_stopped_worker_whose_shard_is_done_by_another_wakes_up_and_harms_noth
     ):
         thread = threading.Thread(target=wake, args=((one, other),))
         thread.start()
-        with killing(client, tmp_path / "stops", 1, signal.SIGSTOP):
+        with killing(client, tmp_path / "stops", [20], signal.SIGSTOP):
             run(run_root, options, client=client)
         thread.join()
         assert woken.is_set()

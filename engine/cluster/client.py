@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from queue import Empty, Queue
 from typing import Any, TypeAlias, TypeVar
 
 from contracts import ArrivalError, Code
@@ -18,6 +20,8 @@ Result = TypeVar("Result")
 
 LOCAL = "local"
 CONNECT_S = 30
+WITHOUT_WORKERS_S = 60.0
+_LOOK_AGAIN_S = 1.0
 # A file system that is shared may hiccup; whatever else is wrong with a task will be wrong again.
 _WORTH_ANOTHER_TRY = frozenset({Code.IO_READ_FAILED, Code.IO_WRITE_FAILED})
 _TRIES = 3
@@ -99,6 +103,15 @@ def wait_for_workers(client: Client) -> int:
     return sum(client.nthreads().values())
 
 
+def shared(client: Client, value: object, name: str) -> Any:
+    """An argument for many tasks, which goes through the scheduler once; made again where its holder dies."""
+    return client.submit(_same, value, key=name, pure=False)
+
+
+def _same(value: object) -> object:
+    return value
+
+
 def completed(
     client: Client, task: Callable[..., Result], calls: Sequence[tuple[Any, ...]], name: str
 ) -> Generator[tuple[int, Result], None, None]:
@@ -107,18 +120,19 @@ def completed(
     Ending early, by an error, a closed iterator or Ctrl-C, cancels what is left. Raises the ArrivalError of a task,
     or UNEXPECTED_INTERNAL_ERROR for what Dask says of one.
     """
-    waiting = _distributed().as_completed()
+    done: Queue[Any] = Queue()
     pending: dict[Any, tuple[int, int]] = {}
 
     def submit(position: int, attempt: int) -> None:
         future = client.submit(task, *calls[position], key=f"{name}-{position}-{attempt}", pure=False)
         pending[future] = (position, attempt)
-        waiting.add(future)
+        future.add_done_callback(done.put)
 
     try:
         for position in range(len(calls)):
             submit(position, 1)
-        for future in waiting:
+        while pending:
+            future = _next_done(client, done)
             position, attempt = pending.pop(future)
             try:
                 result = future.result()
@@ -136,13 +150,32 @@ def completed(
             client.cancel(list(pending))
 
 
+def _next_done(client: Client, done: Queue[Any]) -> Any:
+    """The next future to finish; Dask itself would wait for workers for ever, and of a local cluster none come back."""
+    without_workers_since = None
+    while True:
+        with suppress(Empty):
+            return done.get(timeout=_LOOK_AGAIN_S)
+        if client.status == "running" and not client.nthreads():
+            now = time.monotonic()
+            without_workers_since = without_workers_since or now
+            if now - without_workers_since >= WITHOUT_WORKERS_S:
+                raise ArrivalError(
+                    Code.UNEXPECTED_INTERNAL_ERROR,
+                    f"the Dask scheduler has had no workers for {WITHOUT_WORKERS_S:.0f} s",
+                    hint="start workers, and see in their logs why the others are gone; nothing was published",
+                )
+        else:
+            without_workers_since = None
+
+
 def _named(failure: Exception, task: str) -> ArrivalError:
     from distributed import KilledWorker
 
     if isinstance(failure, KilledWorker):
         return ArrivalError(
             Code.UNEXPECTED_INTERNAL_ERROR,
-            f"task {task} was given up: {failure.allowed_failures + 1} workers died while they ran it",
+            f"task {task} was given up: workers died while they ran it, {failure.allowed_failures + 1} by now",
             hint="most often memory is short: lower --batch-arrivals or give workers more; nothing was published",
             task=task,
         )

@@ -9,6 +9,7 @@ import math
 from typing import NamedTuple
 
 from engine.cluster.estimate import worker_memory
+from engine.cluster.production import MOST_ROW_GROUPS, SURVEYS_PER_THREAD
 from engine.cluster.shards import MOST_BATCHES, MOST_COUNT_ROWS, SHARDS_PER_WORKER
 
 # Survey.sums and its running sums hold 40 bytes a segment; merging them takes sort keys and copies besides.
@@ -18,6 +19,7 @@ RECEIPT_BYTES_PER_PART = 250
 # Measured: footers of 15,162 bytes with 6 row groups, of 18,580 with 8; groups end with their merchants.
 FOOTER_BYTES, FOOTER_BYTES_PER_GROUP = 4_900, 1_700
 ROWS_PER_GROUP = 50_000
+ROWS_PER_INPUT_GROUP = 1 << 20
 LIST_KEYS = 1000  # an S3 LIST request answers with so many names
 FAMILIES = 3
 
@@ -129,7 +131,7 @@ def predict(shape: Shape, rates: Rates, setup: Setup, prices: Prices | None = No
         part_bytes=output_bytes // parts,
         output_bytes=output_bytes,
         shards_per_run=shards,
-        tasks_per_run=shards + 4 * setup.workers,
+        tasks_per_run=shards + _surveys(one.rows_read, setup.workers),
         batches_per_shard=batches_each,
         worker_memory_bytes=worker_memory(one.table_bytes, one.count_rows // shards, setup.batch_arrivals),
         table_bytes=one.table_bytes,
@@ -156,6 +158,13 @@ def _shards(shape: Shape, batches: int, workers: int) -> tuple[int, int]:
     wanted = min(math.ceil(batches / (workers * SHARDS_PER_WORKER)), MOST_BATCHES, int(MOST_COUNT_ROWS / rows_each))
     batches_each = max(wanted, 1)
     return batches_each, math.ceil(batches / batches_each)
+
+
+def _surveys(rows_read: int, workers: int) -> int:
+    """Survey tasks of count files with row groups of the size that pyarrow writes."""
+    row_groups = math.ceil(rows_read / ROWS_PER_INPUT_GROUP)
+    each = min(math.ceil(row_groups / (workers * SURVEYS_PER_THREAD)), MOST_ROW_GROUPS)
+    return math.ceil(row_groups / each)
 
 
 def key_collision(entities: int) -> float:

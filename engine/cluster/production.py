@@ -11,7 +11,7 @@ from pathlib import Path
 
 from contracts import ArrivalError, Code
 from engine.backend import BackendName, choose_backend
-from engine.cluster.client import Client, ShardProgress, completed, heard_progress, wait_for_workers
+from engine.cluster.client import Client, ShardProgress, completed, heard_progress, shared, wait_for_workers
 from engine.cluster.depot import EVENTS, Depot
 from engine.cluster.ledgers import StoredLedger
 from engine.cluster.receipts import ShardReceipt, check_receipt, worker_facts
@@ -27,8 +27,10 @@ from engine.staging import writing
 from engine.world.counts import count_pieces
 from engine.world.load import Source, World
 
-# Enough for workers of unequal speed; row groups that a task reads together are merged where they are read.
-_SURVEYS_PER_THREAD = 4
+# Enough for workers of unequal speed; row groups that a task reads together are merged where they are read, and their
+# rows with N > 0 are in its memory at once.
+SURVEYS_PER_THREAD = 4
+MOST_ROW_GROUPS = 16
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,12 @@ def _collected(depot: Depot) -> Iterator[Depot]:
 def _survey(client: Client, errand: Errand, threads: int, reporter: Reporter) -> Survey:
     pieces = count_pieces(errand.source.receipt, errand.source.scenario_id)
     buckets = errand.source.grid().start_us.size
-    each = -(-len(pieces) // (threads * _SURVEYS_PER_THREAD))
+    each = min(-(-len(pieces) // (threads * SURVEYS_PER_THREAD)), MOST_ROW_GROUPS)
     groups = [pieces[first : first + each] for first in range(0, len(pieces), each)]
     reporter.expect("row groups", len(pieces))
     surveyed = []
-    calls = [(errand, number, group, buckets) for number, group in enumerate(groups)]
+    errand_there = shared(client, errand, f"{errand.topic}-for-survey")
+    calls = [(errand_there, number, group, buckets) for number, group in enumerate(groups)]
     with closing(completed(client, survey_task, calls, f"{errand.topic}-survey")) as results:
         for position, result in results:
             surveyed.append(result)
@@ -116,14 +119,19 @@ def _expanded(client: Client, errand: Errand, shards: Sequence[Shard], reporter:
     """A receipt a shard, in shard order."""
     receipts: dict[int, ShardReceipt] = {}
     progress = ShardProgress(reporter)
-    tasks = completed(client, shard_task, [(errand, shard) for shard in shards], f"{errand.topic}-shard")
+    errand_there = shared(client, errand, f"{errand.topic}-for-shards")
+    tasks = completed(client, shard_task, [(errand_there, shard) for shard in shards], f"{errand.topic}-shard")
+    told: set[str] = set()
     with heard_progress(client, errand.topic, progress), closing(tasks) as results:
         for position, receipt in results:
             check_receipt(receipt, shards[position], errand.file_format)
             receipts[position] = receipt
             progress.reached(position, shards[position].arrivals)
+            # Each worker has the same to say of its device, with every shard.
             for notice in receipt.notices:
-                reporter.notice(notice)
+                if notice.message not in told:
+                    told.add(notice.message)
+                    reporter.notice(notice)
     return [receipts[position] for position in range(len(shards))]
 
 
