@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from contracts import ArrivalError, Code
 from engine.staging import FOLDER, writing
 
 STAGING = "arrivals"
+_CLEARED = "cleared"
 
 
 @contextmanager
@@ -52,8 +53,13 @@ def clear_leftovers(run_root: Path) -> list[str]:
 
     For the holder of the lock: nobody else's run is under way, so whatever is staged has been abandoned.
     """
-    leftovers = [path for path in (run_root / FOLDER).glob(f"{STAGING}-*") if path.is_dir()]
+    folder = run_root / FOLDER
+    leftovers = [path for path in folder.glob(f"{STAGING}-*") if path.is_dir()]
     for path in leftovers:
+        # A worker of a killed client may still be writing: by another name it finds no place to write to.
+        with suppress(OSError):
+            path.rename(path.with_name(f"{_CLEARED}-{path.name}"))
+    for path in folder.glob(f"{_CLEARED}-*"):
         shutil.rmtree(path, ignore_errors=True)
     return sorted(path.name for path in leftovers if not path.exists())
 

@@ -149,6 +149,7 @@ def assert_same_outputs(run_root, local):
     assert sorted(found) == sorted(expected)
     assert [path for path in expected if found[path] != expected[path]] == []
     assert staged(run_root) == []
+    assert list((run_root / "tmp").glob("cleared-*")) == []
 
 
 def facts(run_root):

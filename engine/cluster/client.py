@@ -35,21 +35,21 @@ def open_client(scheduler: str, workers: int | None = None) -> Iterator[Client]:
     Raises UNEXPECTED_INTERNAL_ERROR where Dask is not installed or nobody answers.
     """
     distributed = _distributed()
-    with _quiet_logs():
-        if scheduler != LOCAL:
-            with _connected(distributed, scheduler) as client:
-                yield client
-            return
-        with (
-            distributed.LocalCluster(
-                n_workers=workers or available_cores(),
-                threads_per_worker=1,
-                dashboard_address="127.0.0.1:0",
-                silence_logs=logging.CRITICAL,
-            ) as cluster,
-            distributed.Client(cluster) as client,
-        ):
+    _silence_logs()
+    if scheduler != LOCAL:
+        with _connected(distributed, scheduler) as client:
             yield client
+        return
+    with (
+        distributed.LocalCluster(
+            n_workers=workers or available_cores(),
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
 
 
 def _connected(distributed: Any, scheduler: str) -> Client:
@@ -64,18 +64,14 @@ def _connected(distributed: Any, scheduler: str) -> Client:
         ) from failure
 
 
-@contextmanager
-def _quiet_logs() -> Iterator[None]:
-    """Within, Dask does not log to standard error: what it has to say of a run's end, the run's own error says."""
-    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "distributed"]
-    before = {name: logging.getLogger(name).level for name in names}
-    for name in names:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
+def _silence_logs() -> None:
+    """Keep Dask from logging to standard error: what matters of it, a run's own error says.
+
+    For good, since its threads log tracebacks even after a client that lost its scheduler is closed.
+    """
+    for name in list(logging.root.manager.loggerDict):
+        if name.split(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _distributed() -> Any:
