@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
-
 @dataclass(frozen=True)
 class RunOptions:
     """How to run; none of these changes an arrival. `threads` None means every core this process may use."""
@@ -218,7 +217,8 @@ def _run(start: _Start) -> RunResult:
 def _maker(start: _Start) -> Maker:
     options, reporter = start.options, start.reporter
     if start.client is not None:
-        reporter.message(f"Dask dashboard: {start.client.dashboard_link}")
+        if link := start.client.dashboard_link:
+            reporter.message(f"Dask dashboard: {link}")
         return partial(_made_on_cluster, start.client)
     backend = choose_backend(options.backend, device_writer=options.device_writer)
     if options.backend == "auto":

@@ -123,6 +123,12 @@ class TestShards:
         assert all(shard.count_rows <= 2 or len(shard.parts) == 1 for shard in shards)
         assert any(len(shard.parts) > 1 for shard in shards)
 
+    def test_more_parts_than_names_are_refused(self, survey, monkeypatch):
+        monkeypatch.setattr(shards_module, "MOST_PARTS", 3)
+        with pytest.raises(ArrivalError, match="more than the 3 parts") as caught:
+            cut_shards(survey, 1, 1)
+        assert "--batch-arrivals" in caught.value.hint
+
     @pytest.mark.parametrize("batch_arrivals", [1, 100])
     def test_plans_of_shards_are_the_whole_plan(self, batch_arrivals, source, depot, survey, whole):
         lookup = lookup_world(source, survey.catalogue, accept_tz_cache=False)

@@ -117,6 +117,7 @@ def completed(
     or UNEXPECTED_INTERNAL_ERROR for what Dask says of one.
     """
     done: Queue[Any] = Queue()
+    watch = _Watch(client)
     pending: dict[Any, tuple[int, int]] = {}
 
     def submit(position: int, attempt: int) -> None:
@@ -128,10 +129,10 @@ def completed(
         for position in range(len(calls)):
             submit(position, 1)
         while pending:
-            future = _next_done(client, done)
+            future = watch.wait(lambda: done.get(timeout=_LOOK_AGAIN_S))
             position, attempt = pending.pop(future)
             try:
-                result = future.result()
+                result = _result(future, watch)
             except ArrivalError as error:
                 if error.code not in _WORTH_ANOTHER_TRY or attempt == _TRIES:
                     raise
@@ -146,23 +147,47 @@ def completed(
             client.cancel(list(pending))
 
 
-def _next_done(client: Client, done: Queue[Any]) -> Any:
-    """The next future to finish; Dask itself would wait for workers for ever, and of a local cluster none come back."""
-    without_workers_since = None
-    while True:
-        with suppress(Empty):
-            return done.get(timeout=_LOOK_AGAIN_S)
-        if client.status == "running" and not client.nthreads():
-            now = time.monotonic()
-            without_workers_since = without_workers_since or now
-            if now - without_workers_since >= WITHOUT_WORKERS_S:
-                raise ArrivalError(
-                    Code.UNEXPECTED_INTERNAL_ERROR,
-                    f"the Dask scheduler has had no workers for {WITHOUT_WORKERS_S:.0f} s",
-                    hint="start workers, and see in their logs why the others are gone; nothing was published",
-                )
-        else:
-            without_workers_since = None
+def _result(future: Any, watch: _Watch) -> Any:
+    """What came of a task that is done; a result that died with its worker is made again first."""
+
+    def look() -> Any:
+        try:
+            return future.result(timeout=_LOOK_AGAIN_S)
+        except TimeoutError as failure:
+            if future.done():
+                raise
+            raise Empty from failure
+
+    return watch.wait(look)
+
+
+class _Watch:
+    """Waits while there are workers: Dask would wait for ever, and a local cluster's may not come back."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._without_since: float | None = None
+
+    def wait(self, look: Callable[[], Any]) -> Any:
+        """What `look` gives, once it no longer raises Empty. Raises UNEXPECTED_INTERNAL_ERROR without workers."""
+        while True:
+            try:
+                return look()
+            except Empty:
+                self._check()
+
+    def _check(self) -> None:
+        now = time.monotonic()
+        if self._client.status != "running" or self._client.nthreads():
+            self._without_since = None
+            return
+        self._without_since = self._without_since or now
+        if now - self._without_since >= WITHOUT_WORKERS_S:
+            raise ArrivalError(
+                Code.UNEXPECTED_INTERNAL_ERROR,
+                f"the Dask scheduler has had no workers for {WITHOUT_WORKERS_S:.0f} s",
+                hint="start workers, and see in their logs why the others are gone; nothing was published",
+            )
 
 
 def _named(failure: Exception, task: str) -> ArrivalError:

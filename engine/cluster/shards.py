@@ -22,6 +22,8 @@ SHARDS_PER_WORKER = 8
 MOST_BATCHES = 64
 # 24 bytes each while they are expanded, about 150 at the peak of reading them.
 MOST_COUNT_ROWS = 16_000_000
+# Part names have six digits, and their order is the order of arrivals.
+MOST_PARTS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,19 @@ class Shard:
 
 
 def cut_shards(survey: Survey, batch_arrivals: int, workers: int) -> tuple[Shard, ...]:
-    """The batches of `engine.planning.plan`, dealt out in contiguous ranges to so many workers (threads)."""
+    """The batches of `engine.planning.plan`, dealt out in contiguous ranges to so many workers (threads).
+
+    Raises UNEXPECTED_INTERNAL_ERROR for more batches than parts can be numbered.
+    """
     arrival_start = survey.arrival_start()
     spans = segment_spans(arrival_start, batch_arrivals)
+    if len(spans) > MOST_PARTS:
+        raise ArrivalError(
+            Code.UNEXPECTED_INTERNAL_ERROR,
+            f"{len(spans):,} batches are more than the {MOST_PARTS:,} parts that a scenario can have",
+            hint="raise --batch-arrivals",
+            batches=len(spans),
+        )
     row_start = np.append(0, np.cumsum(survey.sums.rows))
     batches_each = min(max(-(-len(spans) // (workers * SHARDS_PER_WORKER)), 1), MOST_BATCHES)
     return tuple(
