@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import version as distribution_version
 from pathlib import Path
 
@@ -36,8 +37,12 @@ from engine.world.tables_io import TablePiece
 _EVENT_GAP_S = 1.0
 
 
+@cache
 def software() -> dict[str, str]:
-    """What decides a part's bytes besides its inputs; client and workers must agree on it."""
+    """What decides a part's bytes besides its inputs; client and workers must agree on it.
+
+    Asked once a process: what it has loaded stays as it was, whatever becomes of the files.
+    """
     return {
         "engine": version(),
         "law": str(LAW_VERSION),
