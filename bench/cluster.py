@@ -162,7 +162,9 @@ def measured_table(result: Result) -> Table:
     cores = result.environment["cores"]
     one = result.measured["one_thread"]
     rate = human.rate(one["arrivals"] / one["wall_s"], "arrivals")
-    rows = [("no cluster, one thread", f"{one['wall_s']:.1f} s", "", "", rate, human.size(one["peak_rss_bytes"]), "")]
+    work = f"{sum(one['thread_seconds'].values()):.1f} s"
+    memory = human.size(one["peak_rss_bytes"])
+    rows = [("no cluster, one thread", f"{one['wall_s']:.1f} s", "", "", work, rate, memory, "")]
     for run_ in result.measured["clusters"]:
         phases, workers = run_["phases"], run_["workers"]
         said = predicted(result.measured, workers, cores).seconds
@@ -172,12 +174,13 @@ def measured_table(result: Result) -> Table:
                 f"{run_['wall_s']:.1f} s",
                 f"{phases['survey']:.1f} s",
                 f"{phases['expand and write']:.1f} s",
+                f"{sum(run_['thread_seconds'].values()):.1f} s",
                 human.rate(run_["arrivals"] / run_["wall_s"], "arrivals"),
                 human.size(max(worker["peak_rss_bytes"] for worker in run_["worker_facts"])),
                 f"{said:.1f} s",
             )
         )
-    return Table(("", "run", "survey", "expand and write", "speed", "memory, largest process", "model"), rows)
+    return Table(("", "run", "survey", "expand and write", "work", "speed", "memory, largest process", "model"), rows)
 
 
 def cases(rates: Rates) -> dict[str, tuple[Shape, Setup, Prediction]]:

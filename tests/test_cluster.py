@@ -67,7 +67,7 @@ class KillWorker(distributed.WorkerPlugin):
         self.worker = worker
 
     def transition(self, key, start, finish, **kwargs):  # noqa: ARG002 - Dask's signature
-        if finish == "executing" and "-shard-" in str(key) and (delay := self._take()) is not None:
+        if finish == "executing" and str(key).startswith("expand-") and (delay := self._take()) is not None:
             threading.Timer(delay / 1000, os.kill, (os.getpid(), self.number)).start()
 
     def _take(self):
@@ -266,7 +266,7 @@ class TestFailing:
         assert caught.value.code is Code.IO_READ_FAILED
         assert str(victim) in caught.value.message
         keys = {str(key) for key, *_ in client.cluster.scheduler.transition_log}
-        assert {key[-1] for key in keys if key.startswith("arrivals-") and "second" in key} >= {"1", "2", "3"}
+        assert {key[-1] for key in keys if key.startswith("survey-") and "second" in key} >= {"1", "2", "3"}
         untouched(run_root)
 
     def test_options_that_a_cluster_does_not_take_are_refused(self, client, run_root):

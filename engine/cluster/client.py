@@ -113,6 +113,8 @@ def completed(
 ) -> Generator[tuple[int, Result], None, None]:
     """The position of each call and its result, as they finish; tasks are named `name`-position-try.
 
+    Dask learns how long tasks take by the first word of their names: one word for one kind of work, or it believes
+    that what takes seconds is as short as something else, and piles it up on one worker.
     Ending early, by an error, a closed iterator or Ctrl-C, cancels what is left. Raises the ArrivalError of a task,
     or UNEXPECTED_INTERNAL_ERROR for what Dask says of one.
     """

@@ -106,9 +106,9 @@ def _survey(client: Client, errand: Errand, threads: int, reporter: Reporter) ->
     groups = [pieces[first : first + each] for first in range(0, len(pieces), each)]
     reporter.expect("row groups", len(pieces))
     surveyed = []
-    errand_there = shared(client, errand, f"{errand.topic}-for-survey")
+    errand_there = shared(client, errand, f"errand-{errand.token}-survey")
     calls = [(errand_there, number, group, buckets) for number, group in enumerate(groups)]
-    with closing(completed(client, survey_task, calls, f"{errand.topic}-survey")) as results:
+    with closing(completed(client, survey_task, calls, f"survey-{errand.token}")) as results:
         for position, result in results:
             surveyed.append(result)
             reporter.advance(len(groups[position]))
@@ -119,10 +119,10 @@ def _expanded(client: Client, errand: Errand, shards: Sequence[Shard], reporter:
     """A receipt a shard, in shard order."""
     receipts: dict[int, ShardReceipt] = {}
     progress = ShardProgress(reporter)
-    errand_there = shared(client, errand, f"{errand.topic}-for-shards")
-    tasks = completed(client, shard_task, [(errand_there, shard) for shard in shards], f"{errand.topic}-shard")
+    errand_there = shared(client, errand, f"errand-{errand.token}-shards")
+    tasks = completed(client, shard_task, [(errand_there, shard) for shard in shards], f"expand-{errand.token}")
     told: set[str] = set()
-    with heard_progress(client, errand.topic, progress), closing(tasks) as results:
+    with heard_progress(client, errand.token, progress), closing(tasks) as results:
         for position, receipt in results:
             check_receipt(receipt, shards[position], errand.file_format)
             receipts[position] = receipt

@@ -64,9 +64,9 @@ class Errand:
     software: dict[str, str]
 
     @property
-    def topic(self) -> str:
-        """The name under which workers tell of their progress; unique, as the depot's folder is."""
-        return f"arrivals-{self.depot.folder.parent.name}"
+    def token(self) -> str:
+        """What tells the tasks and messages of this run from those of others: its staging directory's name."""
+        return self.depot.folder.parent.name
 
 
 def survey_task(errand: Errand, number: int, pieces: Sequence[TablePiece], buckets: int) -> SurveyedPieces:
@@ -82,7 +82,7 @@ def shard_task(errand: Errand, shard: Shard) -> ShardReceipt:
     worker = get_worker()
 
     def tell(arrivals: int) -> None:
-        worker.log_event(errand.topic, {"shard": shard.index, "arrivals": arrivals})
+        worker.log_event(errand.token, {"shard": shard.index, "arrivals": arrivals})
 
     return expand_shard(errand, shard, _WorkerReporter(tell), str(worker.name), worker.state.nthreads)
 
