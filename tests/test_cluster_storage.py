@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
 
+from engine.cli.main import main
 from engine.job import RunOptions, run
 from engine.seal import seal
 from engine.storage import open_store, published_parts
 from tests.refusals import command, published
-from tests.s3_server import cli, put_tree, server
+from tests.s3_server import cli, files_of, put_tree, server
 from tests.world_files import write_world
 from tests.worlds import small_world
 
@@ -42,6 +44,17 @@ def test_parts_in_the_store_have_the_bytes_of_a_local_run(server, sealed, tmp_pa
     expected = {path.name: path.read_bytes() for path in published(here).iterdir()}
     names = [name.removeprefix(f"{store}/") for name in published_parts(url, "baseline_v1")]
     assert {name.rpartition("/")[2]: store.read_bytes(name, 1 << 30) for name in names} == expected
+
+
+def test_a_plan_of_a_url_changes_nothing_there(server, sealed, capsys):
+    url = server.url("planned")
+    store = open_store(url)
+    put_tree(sealed, store)
+    before = files_of(store)
+    assert main(["plan", url, "--batch-arrivals", "100", "--backend", "cpu", "--json"]) == 0
+    (scenario,) = json.loads(capsys.readouterr().out)["scenarios"]
+    assert (scenario["arrivals"], scenario["calibration"]["arrivals"]) == (3279, 3279)
+    assert files_of(store) == before
 
 
 def test_workers_elsewhere_need_a_directory_that_they_share():
