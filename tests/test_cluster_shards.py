@@ -243,6 +243,12 @@ class TestHandingIn:
         assert contents(collected[0].folder / EVENTS) == before
         assert not errand.depot.folder.exists()
 
+    def test_a_worker_without_the_run_directory_says_so(self, errand, shards, tmp_path):
+        with pytest.raises(ArrivalError, match=r"a worker on .* does not find .*elsewhere") as caught:
+            expand_shard(replace(errand, depot=Depot(tmp_path / "elsewhere")), shards[0], Reporter(), "one", 1)
+        assert caught.value.code is Code.IO_READ_FAILED
+        assert "mount" in caught.value.hint
+
     def test_a_worker_with_other_software_is_refused(self, errand, shards):
         with pytest.raises(ArrivalError, match=r"a worker has pyarrow .* the client has 0\.1"):
             expand_shard(replace(errand, software={**software(), "pyarrow": "0.1"}), shards[0], Reporter(), "one", 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -71,7 +72,7 @@ class Errand:
 
 def survey_task(errand: Errand, number: int, pieces: Sequence[TablePiece], buckets: int) -> SurveyedPieces:
     """Add up some row groups of the counts, and leave their rows for the shards."""
-    _check_software(errand)
+    _check_here(errand)
     return survey_pieces(number, pieces, buckets, errand.source.settings.max_count, errand.depot)
 
 
@@ -93,7 +94,7 @@ def expand_shard(errand: Errand, shard: Shard, reporter: Reporter, worker: str, 
     threads: shards that this process may be expanding at once. Raises ArrivalError.
     """
     began = time.time()
-    _check_software(errand)
+    _check_here(errand)
     lookup, catalogue = _lookup(errand)
     plan = plan_of_shard(lookup, catalogue, _counts(errand, shard, lookup), shard, errand.batch_arrivals)
     check_memory(plan, threads)
@@ -166,7 +167,16 @@ class _WorkerReporter(Reporter):
             self._tell(self._arrivals)
 
 
-def _check_software(errand: Errand) -> None:
+def _check_here(errand: Errand) -> None:
+    """Refuse to work where files could differ, or would not get to the client."""
+    folder = errand.depot.folder
+    if not folder.is_dir():
+        raise ArrivalError(
+            Code.IO_READ_FAILED,
+            f"a worker on {socket.gethostname()} does not find {folder}",
+            hint="mount the run directory for every worker at the path that the client has for it",
+            path=str(folder),
+        )
     ours = software()
     for name, wanted in errand.software.items():
         if ours.get(name) != wanted:
