@@ -4,8 +4,6 @@ The scans are: by site or edge (with its merchant and zone), by hour of UTC and 
 bucket. Each reads only its own columns; everything else is summed up from their small results.
 """
 
-
-
 from __future__ import annotations
 
 import tempfile

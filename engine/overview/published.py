@@ -1,7 +1,5 @@
 """What of a run is published, and how SQL reads the arrivals of one scenario, whatever form they were written in."""
 
-
-
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence

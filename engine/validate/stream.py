@@ -147,7 +147,7 @@ def _frozen(rows: StoredRows) -> StoredRows:
     views = [np.ascontiguousarray(array).view() for array in rows]
     for view in views:
         view.flags.writeable = False
-    return StoredRows(*views)
+    return StoredRows._make(views)
 
 
 class _Digester:
