@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from contracts import ArrivalError, Code
+from cpu_fallback.tally import tally_rows
 from engine.backend import BatchResult
 from engine.planning import Plan
 
@@ -18,13 +19,13 @@ def check_batch(plan: Plan, result: BatchResult) -> None:
     world, columns = plan.world, result.columns
     rows = slice(*result.batch.rows)
     expected = world.rows.arrivals[rows]
-    found = np.bincount(columns.row, minlength=expected.size)
-    if not np.array_equal(found, expected):
-        row = int(np.argmax(found != expected)) if found.size == expected.size else expected.size
+    found = tally_rows(columns.row, expected.size)
+    if found is None or not np.array_equal(found, expected):
+        where = "outside the batch" if found is None else f"{int(np.argmax(found != expected))} of the batch"
         raise _defect(
             result,
             Code.BUCKET_COUNT_MISMATCH,
-            f"count row {row} of the batch has the wrong number of arrivals",
+            f"count row {where} has the wrong number of arrivals",
         )
     _check_windows(plan, result)
     if np.count_nonzero(columns.is_virtual) != result.row_totals.virtual.sum(dtype=np.int64):
