@@ -72,6 +72,22 @@ def write_file(path: Path, data: bytes) -> Path:
     return path
 
 
+def replace_file(what: str, path: Path, data: bytes) -> None:
+    """Put `data` at `path` by rename, whatever stands there; readers see the old bytes or the new ones.
+
+    For pages beside the datasets, which have no staging directory of their own. Raises IO_WRITE_FAILED naming `what`.
+    """
+    with writing(what, path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged = path.with_name(f".{path.name}.{os.getpid()}")
+        staged.unlink(missing_ok=True)
+        try:
+            write_file(staged, data).replace(path)
+        finally:
+            staged.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+
 def publish_files(moves: Sequence[tuple[Path, Path]]) -> None:
     """Rename each (staged, final) pair into place, in order; on failure remove those already in place.
 

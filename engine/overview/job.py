@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from engine.overview.style import LIGHT, ROLES, Palette, drawing
 from engine.overview.svg import inline_svg, png_file, svg_file
 from engine.progress import Reporter
 from engine.receipt import Receipt, read_receipt
-from engine.staging import sync_folder, write_file, writing
+from engine.staging import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,7 +103,7 @@ def write_report(
         ]
     page = options.out or receipt.run_root / PAGE
     with reporter.phase("write page"):
-        _replace(page, render(records, sections, _unpublished(records, published, options)).encode())
+        replace_file("the report", page, render(records, sections, _unpublished(records, published, options)).encode())
     figures: tuple[Path, ...] = ()
     if options.figures is not None:
         with reporter.phase("write figures"):
@@ -187,7 +186,7 @@ def _write_figures(folder: Path, form: FigureFormat, sections: Sequence[Section]
     for section in sections:
         for drawn in (*section.plots, *([section.speed] if section.speed else [])):
             path = folder / section.measures.scenario_id / f"{drawn.plot.name}.{form}"
-            _replace(path, _file(drawn.plot, form))
+            replace_file("the report", path, _file(drawn.plot, form))
             yield path
 
 
@@ -201,15 +200,3 @@ def _file(plot: Plot, form: FigureFormat) -> bytes:
             axes.set_title(panel.title, weight="bold")
         figure.set_layout_engine("constrained", rect=_MARGINS)
         return svg_file(figure, plot.name, plot.title) if form == "svg" else png_file(figure)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    with writing("the report", path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged = path.with_name(f".{path.name}.{os.getpid()}")
-        staged.unlink(missing_ok=True)
-        try:
-            write_file(staged, data).replace(path)
-        finally:
-            staged.unlink(missing_ok=True)
-        sync_folder(path.parent)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 from contracts.forms import indented_json
@@ -11,7 +9,7 @@ from engine.explain.facts import document as plain
 from engine.parity.page import page
 from engine.parity.records import ParityResult, SideResult, first_text
 from engine.report.run_report import utc_now
-from engine.staging import sync_folder, write_file, writing
+from engine.staging import replace_file
 from engine.version import LAW_VERSION, code_digest, version
 from engine.world.load import World
 
@@ -45,8 +43,8 @@ def document(result: ParityResult, world: World, environment: dict[str, object])
 
 def write_reports(result: ParityResult, report: dict[str, Any]) -> None:
     """Write both files, each by rename over what an earlier check left. Raises IO_WRITE_FAILED."""
-    _replace(result.report_json, indented_json(report))
-    _replace(result.report_html, page(report).encode())
+    replace_file("the parity report", result.report_json, indented_json(report))
+    replace_file("the parity report", result.report_html, page(report).encode())
 
 
 def _plain(value: object) -> dict[str, Any]:
@@ -85,15 +83,3 @@ def _difference(result: ParityResult) -> dict[str, Any] | None:
         return None
     traced = None if result.trace is None else _plain(result.trace)
     return {"text": first_text(result.difference), **_plain(result.difference), "trace": traced}
-
-
-def _replace(path: Path, data: bytes) -> None:
-    with writing("the parity report", path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged = path.with_name(f".{path.name}.{os.getpid()}")
-        staged.unlink(missing_ok=True)
-        try:
-            write_file(staged, data).replace(path)
-        finally:
-            staged.unlink(missing_ok=True)
-        sync_folder(path.parent)

@@ -66,16 +66,20 @@ def _index(path: Path, manifest_fingerprint: str) -> dict[str, Any]:
     code = Code.S5_BUNDLE_INDEX_INVALID
     if not path.is_file():
         raise _broken(code, path, "is missing")
-    with reading("index", path), path.open("rb") as file:
-        data = file.read(_INDEX_BYTES_MAX)
+    return _document(code, path, "validation_bundle_index_5B", manifest_fingerprint, _INDEX_BYTES_MAX)
+
+
+def _document(code: Code, path: Path, dataset_id: str, manifest_fingerprint: str, bytes_max: int) -> dict[str, Any]:
+    with reading(path.name, path), path.open("rb") as file:
+        data = file.read(bytes_max)
     try:
-        index = parse_json(data)
+        document = parse_json(data)
     except ValueError as fault:
         raise _broken(code, path, f"is no valid JSON: {fault}") from None
-    check_document(dataset("validation_bundle_index_5B").schema, index, code=code, where=str(path))
-    if index["manifest_fingerprint"] != manifest_fingerprint:
-        raise _broken(code, path, f"is of manifest_fingerprint {index['manifest_fingerprint']}")
-    return dict(index)
+    check_document(dataset(dataset_id).schema, document, code=code, where=str(path))
+    if document["manifest_fingerprint"] != manifest_fingerprint:
+        raise _broken(code, path, f"is of manifest_fingerprint {document['manifest_fingerprint']}")
+    return dict(document)
 
 
 def _check_listing(folder: Path, listed: list[str], outside: set[str]) -> None:
@@ -117,15 +121,7 @@ def _check_flag(path: Path, status: str, manifest_fingerprint: str, digest: str)
         return
     if not path.is_file():
         raise _broken(code, path, "is missing from a bundle that has passed")
-    with reading("flag", path), path.open("rb") as file:
-        data = file.read(_READ_BYTES)
-    try:
-        flag = parse_json(data)
-    except ValueError as fault:
-        raise _broken(code, path, f"is no valid JSON: {fault}") from None
-    check_document(dataset("validation_passed_flag_5B").schema, flag, code=code, where=str(path))
-    if flag["manifest_fingerprint"] != manifest_fingerprint:
-        raise _broken(code, path, f"is of manifest_fingerprint {flag['manifest_fingerprint']}")
+    flag = _document(code, path, "validation_passed_flag_5B", manifest_fingerprint, _READ_BYTES)
     if flag["bundle_digest_sha256"] != digest:
         raise _broken(
             Code.S5_BUNDLE_DIGEST_MISMATCH, path, f"says {flag['bundle_digest_sha256']}, the bundle gives {digest}"
