@@ -93,7 +93,7 @@ def test_content_is_read_in_pieces_and_counted(tmp_path, monkeypatch):
 
 def test_one_failure_ends_all_hashing_at_once(tmp_path):
     endless = put(tmp_path, "endless", b"")
-    os.truncate(endless, 2**42)
+    os.truncate(endless, 2**36)
     gone = put(tmp_path, "gone", b"x")
 
     class Remover(Reporter):
@@ -101,9 +101,11 @@ def test_one_failure_ends_all_hashing_at_once(tmp_path):
             gone.unlink()
             super().expect(unit, total)
 
-    error = refusal(content_hashes, {"endless": [endless], "gone": [gone]}, Remover())
+    reporter = Remover()
+    error = refusal(content_hashes, {"endless": [endless], "gone": [gone]}, reporter)
     assert error.code is Code.IO_READ_FAILED
     assert str(gone) in error.message
+    assert reporter.status().done < 2**36
 
 
 # --- sealing
