@@ -123,16 +123,21 @@ def _expand(work: Work, span: tuple[int, int], shift: np.uint64, space: Scratch,
             return
 
 
-def expand_segments(work: Work, span: tuple[int, int]) -> Results:
+def expand_segments(work: Work, span: tuple[int, int], room: Columns | None = None) -> Results:
     """Expand segments span[0] to span[1] to their arrivals in output order (LAW sections 4, 5, 7).
 
-    Releases the GIL. When `totals.failure[0]` is not 0, the columns are incomplete.
+    room: columns to write to, at least as long as there are arrivals (ValueError); without it they are made. Releases
+    the GIL. When `totals.failure[0]` is not 0, the columns are incomplete.
     """
     first, last = span
     segments = work.segments
     sizes = np.diff(segments.arrival_start[first : last + 1])
     row_counts = np.diff(segments.row_start[first : last + 1])
-    results = Results(empty_columns(int(sizes.sum())), empty_row_totals(int(row_counts.sum())), empty_batch_totals())
+    arrivals = int(sizes.sum())
+    if room and min(column.size for column in room) < arrivals:
+        raise ValueError(f"there is no room for {arrivals} arrivals")
+    columns = Columns._make(column[:arrivals] for column in room) if room else empty_columns(arrivals)
+    results = Results(columns, empty_row_totals(int(row_counts.sum())), empty_batch_totals())
     longest = int(sizes.max(initial=0))
     space = scratch(longest, int(row_counts.max(initial=0)))
     _expand(work, span, np.uint64(position_bits(longest)), space, results)

@@ -23,7 +23,7 @@ def writing(what: str, path: Path) -> Iterator[None]:
     except OSError as error:
         raise ArrivalError(
             Code.IO_WRITE_FAILED,
-            f"cannot write {what} at {path}: {error.strerror or error}",
+            f"cannot write {what} at {path}: {os.strerror(error.errno) if error.errno else error}",
             hint="check that the run directory may be written and that its disk has room",
             path=path,
         ) from error

@@ -12,7 +12,9 @@ import pytest
 from cpu_fallback import expand as kernel
 from cpu_fallback.draw import scratch
 from cpu_fallback.tables import Results, Work, empty_batch_totals, empty_columns, empty_row_totals
+from engine.backend import choose_backend
 from engine.planning import plan
+from engine.progress import Reporter
 from engine.seal import seal
 from engine.world.load import load_world
 from tests.reference import expand as reference_expand
@@ -56,6 +58,34 @@ def test_every_element_is_written_whatever_was_there_before(world_on_disk):
     for name, one, other in zip(first.columns._fields, first.columns, second.columns, strict=True):
         assert np.array_equal(one, other), f"column {name} keeps what was in memory"
     assert np.array_equal(first.totals.digest, second.totals.digest)
+
+
+def test_a_batch_gets_the_memory_of_one_that_was_released_and_of_no_other(world_on_disk):
+    planned = plan(load_world(world_on_disk), 500)
+    first, second, third = planned.batches[:3]
+    with choose_backend("cpu").open(planned, Reporter()) as expand:
+        kept, released = expand(first), expand(second)
+        arrivals = [column.copy() for column in kept.columns]
+        earlier = released.columns
+        released.release()
+        after = expand(third)
+    assert all(np.shares_memory(one, other) for one, other in zip(after.columns, earlier, strict=True))
+    for column, found in zip(arrivals, kept.columns, strict=True):
+        assert np.array_equal(column, found)
+    assert after.digest == fresh(planned, third)
+
+
+def fresh(planned, batch):
+    with choose_backend("cpu").open(planned, Reporter()) as expand:
+        return expand(batch).digest
+
+
+def test_room_that_is_too_small_is_refused_before_anything_is_written(world_on_disk):
+    planned = plan(load_world(world_on_disk), 500)
+    work = Work(planned.world.tables, planned.world.rows, planned.segments, planned.switches)
+    batch = planned.batches[0]
+    with pytest.raises(ValueError, match="no room"):
+        kernel.expand_segments(work, batch.segments, empty_columns(batch.arrivals - 1))
 
 
 def test_the_kernel_stays_in_bounds(world_on_disk, tmp_path):
