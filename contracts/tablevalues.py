@@ -59,16 +59,10 @@ def range_fault(column: Column, array: pa.ChunkedArray, target: pa.DataType) -> 
 
 def text_fault(column: Column, array: pa.ChunkedArray) -> Fault | None:
     """The first text that is no choice, breaks the pattern, or is too short; equal texts are tested once."""
-    if not (column.choices or column.pattern or column.min_length):
+    if not (column.choices or column.pattern or column.min_length) or _dictionaries_are_good(column, array):
         return None
     values = distinct_texts(array)
-    good = pc.is_valid(values)
-    if column.choices:
-        good = pc.and_(good, pc.is_in(values, value_set=pa.array(column.choices, pa.string())))
-    if column.pattern:
-        good = pc.and_(good, pc.match_substring_regex(values, column.pattern))
-    if column.min_length:
-        good = pc.and_(good, pc.greater_equal(pc.utf8_length(values), column.min_length))
+    good = _good_texts(column, values)
     if pc.all(good, min_count=0).as_py():
         return None
     bad = values.filter(pc.invert(good))
@@ -78,6 +72,28 @@ def text_fault(column: Column, array: pa.ChunkedArray) -> Fault | None:
     if column.min_length and not column.pattern:
         return _fault(array, row, "is empty")
     return _fault(array, row, f"does not match {column.pattern}")
+
+
+def _dictionaries_are_good(column: Column, array: pa.ChunkedArray) -> bool:
+    """Whether dictionaries hold nothing but good texts, so that it does not matter which of them rows use."""
+    if not pa.types.is_dictionary(array.type):
+        return False
+    dictionaries = [chunk.dictionary for chunk in array.chunks]
+    # To look at every row is what this saves: longer dictionaries save nothing.
+    if sum(len(texts) for texts in dictionaries) > len(array):
+        return False
+    return all(pc.all(_good_texts(column, pc.cast(texts, pa.string())), min_count=0).as_py() for texts in dictionaries)
+
+
+def _good_texts(column: Column, values: pa.Array) -> pa.Array:
+    good = pc.is_valid(values)
+    if column.choices:
+        good = pc.and_(good, pc.is_in(values, value_set=pa.array(column.choices, pa.string())))
+    if column.pattern:
+        good = pc.and_(good, pc.match_substring_regex(values, column.pattern))
+    if column.min_length:
+        good = pc.and_(good, pc.greater_equal(pc.utf8_length(values), column.min_length))
+    return good
 
 
 def distinct_texts(array: pa.ChunkedArray) -> pa.Array:

@@ -432,6 +432,30 @@ def test_the_row_of_a_fault_counts_over_chunks() -> None:
     assert error.context["row"] == 2
 
 
+@pytest.mark.parametrize(("rows", "expected"), [([0, 1, 0], None), ([0, 1, 2], 5), ([2, 1, None], 3)])
+def test_of_several_dictionaries_only_the_values_in_use_matter(rows: list[int | None], expected: int | None) -> None:
+    good = pa.array(["DE", "FR", "DE"]).dictionary_encode()
+    mixed = pa.DictionaryArray.from_arrays(pa.array(rows, pa.int32()), pa.array(["AT", "CH", "xx"]))
+    size = 6
+    table = pa.table(
+        {
+            "merchant_id": [1] * size,
+            "legal_country_iso": pa.chunked_array([good, mixed]),
+            "site_order": [1] * size,
+            "lon_deg": [0.0] * size,
+            "lat_deg": [0.0] * size,
+        }
+    )
+    if expected is None:
+        result = conform("site_locations", table, where="f").column("legal_country_iso")
+        assert result.to_pylist() == ["DE", "FR", "DE", "AT", "CH", "AT"]
+    else:
+        error = refused("site_locations", table)
+        null = None in rows
+        assert error.context["row"] == (5 if null else expected)
+        assert ("is null" in error.message) if null else (error.context["value"] == "xx")
+
+
 def test_values_that_do_not_fit_the_declared_integer() -> None:
     table = pa.table(
         {
