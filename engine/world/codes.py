@@ -23,18 +23,24 @@ def only_merchants(table: pa.Table, merchant_ids: NDArray[np.uint64]) -> tuple[p
     return table.filter(pa.array(kept)), at[kept].astype(np.int64)
 
 
+def encoded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[Any]]:
+    """Index of each value among the distinct ones and, behind them, None, which stands for null; and all these."""
+    coded = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    array = coded.combine_chunks()
+    values = [*array.dictionary.to_pylist(), None]
+    return array.indices.fill_null(len(values) - 1).to_numpy(zero_copy_only=False).astype(np.int64), values
+
+
 def texts_of(column: pa.ChunkedArray) -> NDArray[np.object_]:
     """A string column, plain or dictionary, as an object array."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(pa.string())
-    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=object)
+    codes, texts = encoded(column)
+    return np.array(texts, dtype=object)[codes]
 
 
 def codes_in(texts: NDArray[np.object_], vocabulary: Iterable[str]) -> NDArray[np.int64]:
     """Index of each text in a vocabulary that contains them all."""
     index = {text: code for code, text in enumerate(vocabulary)}
-    distinct, inverse = np.unique(texts.astype(str), return_inverse=True)
-    return np.array([index[text] for text in distinct.tolist()], np.int64)[inverse]
+    return np.array([index[text] for text in texts.tolist()], np.int64)
 
 
 def starts_of(owner: NDArray[np.int64], owners: int) -> NDArray[np.int64]:

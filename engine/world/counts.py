@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -15,6 +15,8 @@ from contracts import ArrivalError, Code
 from cpu_fallback.tables import Rows
 from engine.pipeline import Cancellation, ordered
 from engine.receipt import Receipt
+from engine.world.codes import encoded
+from engine.world.row_order import CodedRows, law_ordered
 from engine.world.tables_io import TablePiece, table_pieces
 
 _COLUMNS = ("merchant_id", "zone_representation", "channel_group", "bucket_index", "count_N")
@@ -108,10 +110,10 @@ def _drawn_rows(table: pa.Table, merchant_ids: Collection[int] | None) -> DrawnR
     if merchant_ids is not None:
         wanted = pc.and_(wanted, pc.is_in(table["merchant_id"], pa.array(merchant_ids, pa.uint64())))
     drawn = table.filter(wanted).combine_chunks()
-    merchant, merchants = _encoded(drawn["merchant_id"])
-    zone, zones = _encoded(drawn["zone_representation"])
-    channel, channels = _encoded(drawn["channel_group"])
-    key, keys = _encoded(pa.chunked_array([pa.array((merchant * len(zones) + zone) * len(channels) + channel)]))
+    merchant, merchants = encoded(drawn["merchant_id"])
+    zone, zones = encoded(drawn["zone_representation"])
+    channel, channels = encoded(drawn["channel_group"])
+    key, keys = encoded(pa.chunked_array([pa.array((merchant * len(zones) + zone) * len(channels) + channel)]))
     entities = [
         (
             merchants[k // len(channels) // len(zones)],
@@ -127,14 +129,6 @@ def _drawn_rows(table: pa.Table, merchant_ids: Collection[int] | None) -> DrawnR
         drawn["count_N"].to_numpy().astype(np.int32),
         table.num_rows,
     )
-
-
-def _encoded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[Any]]:
-    """Index of each value among the distinct ones (a null is one of them), and those."""
-    coded = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-    array = coded.combine_chunks()
-    values = [*array.dictionary.to_pylist(), None]
-    return array.indices.fill_null(len(values) - 1).to_numpy(zero_copy_only=False).astype(np.int64), values
 
 
 def _check_rows(table: pa.Table, scenario_id: str, buckets: int, max_count: int) -> None:
@@ -169,23 +163,32 @@ def merge_drawn(pieces: Sequence[DrawnRows], buckets: int, max_count: int) -> Co
     catalogue = code_entities({entity for piece in pieces for entity in piece.entities})
     entities = catalogue.entities()
     rank = {entity: index for index, entity in enumerate(entities)}
-    entity = _joined(np.array([rank[e] for e in piece.entities], np.int32)[piece.entity] for piece in pieces)
-    bucket = _joined(piece.bucket for piece in pieces)
-    segment = catalogue.entity_merchant[entity].astype(np.int64) * buckets + bucket
-    order, first = _sorted_groups(segment, entity, len(entities))
-    single = _joined(piece.arrivals for piece in pieces)[order]
-    counts = np.add.reduceat(single, first, dtype=np.int64) if first.size else np.empty(0, np.int64)
-    kept = order[first]
+    parts = [
+        CodedRows(np.array([rank[e] for e in piece.entities], np.int32), piece.entity, piece.bucket, piece.arrivals)
+        for piece in pieces
+    ]
+    drawn = law_ordered(parts, catalogue.entity_merchant, buckets)
+    rows, counts = _merged(drawn)
     for row in np.flatnonzero(counts > max_count)[:1]:
-        raise _above_guardrail(entities[entity[kept[row]]], int(bucket[kept[row]]), int(counts[row]), max_count)
+        raise _above_guardrail(entities[rows.entity[row]], int(rows.bucket[row]), int(counts[row]), max_count)
     input_rows = sum(piece.input_rows for piece in pieces)
     return replace(
         catalogue,
-        rows=Rows(entity[kept], bucket[kept], counts.astype(np.int32)),
+        rows=rows._replace(arrivals=counts.astype(np.int32, copy=False)),
         input_rows=input_rows,
-        zero_rows=input_rows - entity.size,
-        merged_rows=entity.size - kept.size,
+        zero_rows=input_rows - drawn.entity.size,
+        merged_rows=drawn.entity.size - rows.entity.size,
     )
+
+
+def _merged(rows: Rows) -> tuple[Rows, NDArray[Any]]:
+    """The first of the adjacent rows of every key, and the arrivals of them all: exact, whatever they add up to."""
+    changed = (rows.entity[1:] != rows.entity[:-1]) | (rows.bucket[1:] != rows.bucket[:-1])
+    if changed.all():
+        return rows, rows.arrivals
+    first = np.flatnonzero(np.append(True, changed))
+    counts = np.add.reduceat(rows.arrivals, first, dtype=np.int64)
+    return Rows(*(column[first] for column in rows)), counts
 
 
 def code_entities(entities: Collection[Entity]) -> CountRows:
@@ -210,27 +213,6 @@ def _coded(texts: list[str]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
     vocabulary = tuple(sorted(set(texts), key=str.encode))
     index = {text: code for code, text in enumerate(vocabulary)}
     return vocabulary, np.array([index[text] for text in texts], np.int32)
-
-
-def _joined(parts: Iterable[NDArray[np.int32]]) -> NDArray[np.int32]:
-    return np.concatenate([np.empty(0, np.int32), *parts])
-
-
-def _sorted_groups(
-    segment: NDArray[np.int64], entity: NDArray[np.int32], entities: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row order by (segment, entity), and where each distinct pair starts in it."""
-    if segment.size == 0:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    if (int(segment.max()) + 1) * entities < 1 << 63:
-        key = segment * entities + entity
-        order = np.argsort(key)
-        key = key[order]
-        changed = key[1:] != key[:-1]
-    else:
-        order = np.lexsort((entity, segment))
-        changed = (np.diff(segment[order]) != 0) | (np.diff(entity[order]) != 0)
-    return order, np.flatnonzero(np.append(True, changed))
 
 
 def _above_guardrail(entity: Entity, bucket: int, arrivals: int, max_count: int) -> ArrivalError:

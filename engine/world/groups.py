@@ -13,7 +13,7 @@ from contracts import ArrivalError, Code
 from cpu_fallback.alias import pack
 from cpu_fallback.tables import Grid, Groups
 from engine.receipt import Receipt
-from engine.world.codes import alias_tables, codes_in, only_merchants, starts_of, texts_of
+from engine.world.codes import alias_tables, codes_in, encoded, only_merchants, starts_of, texts_of
 from engine.world.sites import SiteTables
 from engine.world.tables_io import read_table
 
@@ -80,13 +80,14 @@ def build_group_tables(
 
 def _days(column: pa.ChunkedArray, merchant_of_row: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Days since 1970; the few distinct texts are read once each."""
-    texts, row = np.unique(texts_of(column).astype(str), return_inverse=True)
-    days = np.empty(texts.size, np.int64)
-    for at, text in enumerate(texts.tolist()):
+    code, texts = encoded(column)
+    used = set(np.unique(code).tolist())
+    days = np.empty(len(texts), np.int64)
+    for text, at in sorted((texts[at], at) for at in used):
         try:
             days[at] = np.datetime64(text, "D").astype(np.int64)
         except ValueError as failure:
-            merchant = merchant_of_row[np.argmax(row == at)]
+            merchant = merchant_of_row[np.argmax(code == at)]
             raise ArrivalError(
                 Code.SITE_RESOLUTION_FAILED,
                 f"s4_group_weights: utc_day {text} of merchant {merchant} is no calendar day",
@@ -94,7 +95,7 @@ def _days(column: pa.ChunkedArray, merchant_of_row: NDArray[np.uint64]) -> NDArr
                 dataset="s4_group_weights",
                 utc_day=text,
             ) from failure
-    return days[row]
+    return days[code]
 
 
 def _day(day: int) -> str:
