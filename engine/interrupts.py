@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from types import FrameType
 # compilation, the one place where a compiling process runs Python and hence its signal handlers.
 _DEAF = frozenset({"__del__", "_raw_object_cache_notify", "_raw_object_cache_getbuffer"})
 _AGAIN_S = 0.02
+# Cut off in the middle, an import leaves the import lock taken, and a thread that imports too would wait for ever; it
+# also leaves half a module, of which what cleans up would have nothing.
+_IMPORT_SYSTEM = "<frozen importlib._bootstrap>"
 
 Handler = Callable[[int, FrameType | None], object]
 
@@ -25,12 +29,14 @@ def heard_interrupts() -> Iterator[None]:
     In any thread but the main one, where Python handles no signals, it does nothing.
     """
     before: dict[int, Handler] = {}
+    # A script that is being imported itself must still be stoppable: only what begins to be imported within counts.
+    imports = _imports_under_way(sys._getframe())  # noqa: SLF001 - the only way to the current frame
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             handler = signal.getsignal(number)
             if callable(handler):
                 before[number] = handler
-                signal.signal(number, partial(_handle, handler))
+                signal.signal(number, partial(_handle, handler, imports))
     try:
         yield
     finally:
@@ -38,8 +44,8 @@ def heard_interrupts() -> Iterator[None]:
             signal.signal(changed, handler)
 
 
-def _handle(handler: Handler, number: int, frame: FrameType | None) -> None:
-    if not _is_deaf(frame):
+def _handle(handler: Handler, imports: int, number: int, frame: FrameType | None) -> None:
+    if not _is_deaf(frame) and _imports_under_way(frame) == imports:
         handler(number, frame)
         return
     again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
@@ -53,3 +59,12 @@ def _is_deaf(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def _imports_under_way(frame: FrameType | None) -> int:
+    """How many frames of the import system stand below `frame`, itself included."""
+    found = 0
+    while frame is not None:
+        found += frame.f_code.co_filename == _IMPORT_SYSTEM
+        frame = frame.f_back
+    return found

@@ -180,6 +180,43 @@ class TestInterrupts:
         with pytest.raises(KeyboardInterrupt):
             meet_a_deaf_one()
 
+    def test_an_import_is_never_cut_off_in_the_middle(self, tmp_path, monkeypatch):
+        # The lock of the import system would stay taken: a thread that imports, as one does that loads kernels,
+        # then waits for ever, and the run with it.
+        (tmp_path / "importing_while_stopped.py").write_text(
+            "import signal\nsignal.raise_signal(signal.SIGINT)\nwhole = True\n", encoding="utf-8"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+
+        def import_it():
+            with heard_interrupts():
+                import importing_while_stopped  # noqa: F401 - how far it gets is what is looked at
+
+                time.sleep(60.0)
+
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                import_it()
+            assert sys.modules["importing_while_stopped"].whole
+        finally:
+            sys.modules.pop("importing_while_stopped", None)
+
+    def test_a_program_that_is_being_imported_itself_can_be_stopped(self, tmp_path):
+        (tmp_path / "job.py").write_text(
+            "import signal, time\nfrom engine.interrupts import heard_interrupts\n"
+            "with heard_interrupts():\n    signal.raise_signal(signal.SIGINT)\n    time.sleep(60.0)\n",
+            encoding="utf-8",
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", "import job"],
+            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+        assert done.returncode == -signal.SIGINT, done.stderr
+
     def test_handlers_are_as_before_afterwards(self):
         before = signal.getsignal(signal.SIGINT)
         with heard_interrupts():
