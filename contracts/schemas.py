@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from contracts.conformity import Test, anchored, certainty_test
 from contracts.errors import ArrivalError, Code
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def check_document(name: str, document: object, *, code: Code, where: str) -> No
     Numbers may be int, float or Decimal; a Decimal is compared with the decimals that the schema writes.
     Raises ArrivalError(code) that names `where`, the JSON pointer and the value of the first fault.
     """
+    if _certain(name)(document):
+        return
     faults = sorted(_validator(name).iter_errors(document), key=_pointer)
     if not faults:
         return
@@ -60,12 +63,18 @@ def deref(schema: Mapping[str, Any], name: str) -> dict[str, Any]:
     reference = flat.pop("$ref", None)
     if reference is None:
         return flat
-    file, _, pointer = str(reference).partition("#")
+    target, home = _follow(str(reference), name, _plain)
+    return {**deref(target, home), **flat}
+
+
+def _follow(reference: str, name: str, load: Callable[[str], dict[str, Any]]) -> tuple[Any, str]:
+    """What a reference in the schema `name` points to, and the name of the schema where that lies."""
+    file, _, pointer = reference.partition("#")
     home = file.removesuffix(_SUFFIX) if file else name
-    target: Any = _plain(home)
+    target: Any = load(home)
     for step in pointer.strip("/").split("/"):
         target = target[step]
-    return {**deref(target, home), **flat}
+    return target, home
 
 
 def shown(value: object) -> str:
@@ -97,10 +106,16 @@ def _plain(name: str) -> dict[str, Any]:
     return json_schema(name)
 
 
+@cache
 def _exact(name: str) -> dict[str, Any]:
     # A policy's 0.35 is read as Decimal("0.35"), which equals no binary float: constants are decimals too.
     document: dict[str, Any] = json.loads(_text(name), parse_float=Decimal)
     return document
+
+
+@cache
+def _certain(name: str) -> Test:
+    return certainty_test(_exact(name), name, partial(_follow, load=_exact))
 
 
 @cache
@@ -122,11 +137,6 @@ def _pattern(_validator: object, pattern: str, instance: object, _schema: object
 
     if isinstance(instance, str) and not re.search(anchored(pattern), instance, re.ASCII):
         yield ValidationError(f"does not match {pattern}")
-
-
-def anchored(pattern: str) -> str:
-    """The Python form of a schema pattern: its final `$` means the end of the text and nothing else."""
-    return pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern
 
 
 def _innermost(fault: ValidationError) -> ValidationError:

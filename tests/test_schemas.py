@@ -21,7 +21,8 @@ from contracts import (
     json_schema,
     receipt_json,
 )
-from contracts.schemas import anchored, deref, schema_names
+from contracts.conformity import anchored
+from contracts.schemas import deref, schema_names
 
 NAMES = schema_names()
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
