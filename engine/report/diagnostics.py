@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +16,19 @@ from numpy.typing import NDArray
 
 from contracts import arrow_schema, compact_json
 from cpu_fallback.streams import domain, length_prefixed
-from engine.report.groups import equal_groups
+from engine.pipeline import Cancellation, ordered
+from engine.report.groups import Columns, equal_groups
 from engine.report.ledger import Ledger, ScenarioLedger
 from engine.staging import writing
 from engine.world.load import World
 
 _GROUP_ROWS = 1 << 18
+# Small or ascending numbers: as deltas they take less room and time than as codes of a dictionary.
+_DELTA_COLUMNS = ("bucket_index", "count_N", "count_physical", "count_virtual")
+# Statistics cost time per value; readers prune by merchant and by time.
+_STATISTICS = ("merchant_id", "bucket_index")
+# The default of 1,024 spends a tenth of the time on going from one small batch to the next.
+_WRITTEN_AT_ONCE = 65_536
 
 
 def write_summary(ledger: ScenarioLedger, path: Path) -> None:
@@ -28,20 +38,25 @@ def write_summary(ledger: ScenarioLedger, path: Path) -> None:
     _write(path, schema, (_summary(ledger.world, schema, *columns) for columns in equal_groups(chunks, _GROUP_ROWS)))
 
 
-def _summary_chunks(piece: Ledger) -> Iterator[tuple[NDArray[np.int32], ...]]:
+def _summary_chunks(piece: Ledger) -> Iterator[Columns]:
     """Entity, bucket, N and virtual arrivals, some count rows at a time."""
     rows = piece.world.rows
-    # Entities are numbered by (merchant, zone, channel), so their number is the contract's leading sort key.
-    order = np.lexsort((rows.bucket, rows.entity))
-    for first in range(0, order.size, _GROUP_ROWS):
-        row = order[first : first + _GROUP_ROWS]
-        yield rows.entity[row], rows.bucket[row], rows.arrivals[row], piece.row_totals.virtual[row]
+    # Entities are numbered by (merchant, zone, channel), so their number is the contract's leading sort key; of one
+    # entity the rows ascend by bucket already. Entity and row in one integer sort several times faster than apart.
+    bits = rows.entity.size.bit_length()
+    keys = rows.entity.astype(np.int64) << bits
+    keys |= np.arange(keys.size)
+    keys.sort()
+    for first in range(0, keys.size, _GROUP_ROWS):
+        key = keys[first : first + _GROUP_ROWS]
+        row = key & ((1 << bits) - 1)
+        yield key >> bits, rows.bucket[row], rows.arrivals[row], piece.row_totals.virtual[row]
 
 
 def _summary(
     world: World,
     schema: pa.Schema,
-    entity: NDArray[np.int32],
+    entity: NDArray[np.int64],
     bucket: NDArray[np.int32],
     counts: NDArray[np.int32],
     virtual: NDArray[np.int32],
@@ -154,9 +169,19 @@ def _coded(codes: NDArray[np.int32], texts: tuple[str | None, ...]) -> pa.Array:
 
 def _write(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    deltas = [name for name in schema.names if name in _DELTA_COLUMNS]
     with writing("a diagnostic dataset", path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        dictionary = [name for name in schema.names if name not in texts]
-        with pq.ParquetWriter(path, schema, compression="ZSTD", use_dictionary=dictionary) as writer:
-            for table in tables:
-                writer.write_table(table, row_group_size=_GROUP_ROWS)
+        with pq.ParquetWriter(
+            path,
+            schema,
+            compression="ZSTD",
+            use_dictionary=[name for name in schema.names if name not in (*texts, *deltas)],
+            column_encoding=dict.fromkeys(deltas, "DELTA_BINARY_PACKED"),
+            write_statistics=[name for name in schema.names if name in _STATISTICS],
+            write_batch_size=_WRITTEN_AT_ONCE,
+        ) as writer:
+            # A table is written while the next one is made.
+            write = partial(writer.write_table, row_group_size=_GROUP_ROWS)
+            with closing(ordered(write, tables, 1, Cancellation(), ahead=1)) as written:
+                deque(written, maxlen=0)

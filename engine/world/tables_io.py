@@ -167,7 +167,7 @@ def _is_constant(column: pa.ChunkedArray, value: object) -> bool:
     if column.null_count:
         return False
     if pa.types.is_dictionary(column.type):
-        return all(chunk.dictionary.to_pylist() == [value] for chunk in column.chunks)
+        return all(len(chunk.dictionary) == 1 and chunk.dictionary[0].as_py() == value for chunk in column.chunks)
     if pa.types.is_integer(column.type):
         return bool(pc.min_max(column).as_py() == {"min": value, "max": value})
     return False
