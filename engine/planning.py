@@ -70,16 +70,21 @@ def segments_of(world: World, arrivals_before: int = 0) -> Segments:
     """
     rows, tables = world.rows, world.tables
     merchant = tables.entities.merchant[rows.entity]
-    changed = (merchant[1:] != merchant[:-1]) | (rows.bucket[1:] != rows.bucket[:-1])
-    first_row = np.flatnonzero(np.append(rows.entity.size > 0, changed))[: rows.entity.size]
-    row_start = np.append(first_row, rows.entity.size).astype(np.int64)
+    first_row = _starts((merchant[1:] != merchant[:-1]) | (rows.bucket[1:] != rows.bucket[:-1]), merchant.size)
+    row_start = np.append(first_row, rows.entity.size).astype(np.int64, copy=False)
     arrivals = np.add.reduceat(rows.arrivals, first_row, dtype=np.int64) if first_row.size else np.empty(0, np.int64)
-    arrival_start = np.append(0, np.cumsum(arrivals)).astype(np.int64)
+    arrival_start = np.append(0, np.cumsum(arrivals)).astype(np.int64, copy=False)
     owner = merchant[first_row]
-    first_of_merchant = np.searchsorted(owner, owner)
-    before = arrival_start[:-1] - arrival_start[first_of_merchant]
-    before[first_of_merchant == 0] += arrivals_before
+    of_merchant = _starts(owner[1:] != owner[:-1], owner.size)
+    segments = np.diff(np.append(of_merchant, owner.size))
+    before = arrival_start[:-1] - np.repeat(arrival_start[of_merchant], segments)
+    before[owner == owner[:1]] += arrivals_before
     return owned(Segments(row_start, before, arrival_start))
+
+
+def _starts(changed: NDArray[np.bool_], size: int) -> NDArray[np.int64]:
+    """Where groups of equals start among `size` values; changed: bool[size - 1], which differ from the one before."""
+    return np.flatnonzero(np.append(size > 0, changed))
 
 
 def check_key_width(world: World, arrival_start: NDArray[np.int64]) -> None:
