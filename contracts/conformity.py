@@ -99,7 +99,7 @@ def _bound(holds: Callable[[Any, Any], bool]) -> Callable[[Any, _Place], Test]:
     return lambda wanted, _place: lambda value: type(value) not in numbers or holds(value, wanted)
 
 
-def _length(kind: type, holds: Callable[[int, int], bool]) -> Callable[[Any, _Place], Test]:
+def _length(kind: Any, holds: Callable[[int, int], bool]) -> Callable[[Any, _Place], Test]:
     return lambda wanted, _place: lambda value: type(value) is not kind or holds(len(value), wanted)
 
 

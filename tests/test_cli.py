@@ -112,6 +112,22 @@ class TestHelp:
         )
         assert done.returncode == 0, done.stderr
 
+    def test_settings_of_the_process_are_made_only_where_it_is_ours(self):
+        script = (
+            "import gc, os, sys\n"
+            "from engine.cli.main import main\n"
+            "settings = lambda: (gc.get_threshold(), os.environ.get('OPENBLAS_NUM_THREADS'))\n"
+            "before = settings()\n"
+            "assert main(['--version']) == 0 and settings() == before\n"
+            "sys.argv = ['arrivals', '--version']\n"
+            "assert main() == 0\n"
+            "assert settings() == ((10_000, *before[0][1:]), before[1] or '1')\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment(), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
     def test_version(self):
         done = arrivals("--version")
         assert done.returncode == 0
