@@ -66,19 +66,19 @@ class DrawnRows(NamedTuple):
     input_rows: int
 
 
-def load_counts(
+def read_counts(
     receipt: Receipt,
     scenario_id: str,
     buckets: int,
     max_count: int,
     threads: int,
     merchant_ids: Collection[int] | None = None,
-) -> CountRows:
-    """Read, check and merge the counts of a scenario, or of some merchants; row groups are read on `threads` threads.
+) -> list[DrawnRows]:
+    """Read and check the counts of a scenario, or of some merchants; row groups are read on `threads` threads.
 
     Accepts any row order, several files, repeated keys, zeros, null channels, plain or dictionary strings.
-    Raises S1_OR_S3_OUTPUT_MISSING for rows that the schema or, alone or summed over a repeated key, the guardrail
-    `max_count` forbids, TIME_GRID_MISMATCH for a bucket without a grid row.
+    Raises S1_OR_S3_OUTPUT_MISSING for rows that the schema or the guardrail `max_count` forbids, TIME_GRID_MISMATCH
+    for a bucket without a grid row.
     """
 
     def read(piece: TablePiece) -> DrawnRows:
@@ -87,7 +87,7 @@ def load_counts(
     pieces = count_pieces(receipt, scenario_id)
     if merchant_ids is not None:
         pieces = [piece for piece in pieces if piece.may_hold("merchant_id", merchant_ids)]
-    return merge_drawn(list(ordered(read, pieces, threads, Cancellation())), buckets, max_count)
+    return list(ordered(read, pieces, threads, Cancellation()))
 
 
 def count_pieces(receipt: Receipt, scenario_id: str) -> list[TablePiece]:
@@ -98,7 +98,7 @@ def count_pieces(receipt: Receipt, scenario_id: str) -> list[TablePiece]:
 def read_drawn(
     piece: TablePiece, buckets: int, max_count: int, merchant_ids: Collection[int] | None = None
 ) -> DrawnRows:
-    """The checked rows with N > 0 of one row group, of all merchants or of some; errors as in `load_counts`."""
+    """The checked rows with N > 0 of one row group, of all merchants or of some; errors as in `read_counts`."""
     table = piece.read()
     _check_rows(table, piece.tokens["scenario_id"], buckets, max_count)
     return _drawn_rows(table, merchant_ids)
@@ -160,7 +160,16 @@ def _check_rows(table: pa.Table, scenario_id: str, buckets: int, max_count: int)
 
 def merge_drawn(pieces: Sequence[DrawnRows], buckets: int, max_count: int) -> CountRows:
     """Pieces as one, rows of one key added up. Raises S1_OR_S3_OUTPUT_MISSING for a sum above `max_count`."""
-    catalogue = code_entities({entity for piece in pieces for entity in piece.entities})
+    return merge_rows(catalogue_of(pieces), pieces, buckets, max_count)
+
+
+def catalogue_of(pieces: Sequence[DrawnRows]) -> CountRows:
+    """The entities of all pieces, coded; there are no rows yet."""
+    return code_entities({entity for piece in pieces for entity in piece.entities})
+
+
+def merge_rows(catalogue: CountRows, pieces: Sequence[DrawnRows], buckets: int, max_count: int) -> CountRows:
+    """The same of pieces whose catalogue is known."""
     entities = catalogue.entities()
     rank = {entity: index for index, entity in enumerate(entities)}
     parts = [
@@ -183,12 +192,16 @@ def merge_drawn(pieces: Sequence[DrawnRows], buckets: int, max_count: int) -> Co
 
 def _merged(rows: Rows) -> tuple[Rows, NDArray[Any]]:
     """The first of the adjacent rows of every key, and the arrivals of them all: exact, whatever they add up to."""
-    changed = (rows.entity[1:] != rows.entity[:-1]) | (rows.bucket[1:] != rows.bucket[:-1])
-    if changed.all():
+    repeated = 1 + np.flatnonzero((rows.entity[1:] == rows.entity[:-1]) & (rows.bucket[1:] == rows.bucket[:-1]))
+    if repeated.size == 0:
         return rows, rows.arrivals
-    first = np.flatnonzero(np.append(True, changed))
-    counts = np.add.reduceat(rows.arrivals, first, dtype=np.int64)
-    return Rows(*(column[first] for column in rows)), counts
+    first = np.ones(rows.entity.size, np.bool_)
+    first[repeated] = False
+    merged = Rows(*(column[first] for column in rows))
+    counts = merged.arrivals.astype(np.int64)
+    # The repetitions up to and with a row are so many places by which its key's first row has moved up.
+    np.add.at(counts, repeated - np.arange(1, repeated.size + 1), rows.arrivals[repeated])
+    return merged, counts
 
 
 def code_entities(entities: Collection[Entity]) -> CountRows:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,8 @@ from engine.machine import available_cores
 from engine.receipt import Receipt, read_receipt
 from engine.seal import Seal, verify_seal
 from engine.settings import Settings, load_settings
-from engine.world.counts import CountRows, load_counts
+from engine.tz.zones import ZoneTable
+from engine.world.counts import CountRows, catalogue_of, merge_rows, read_counts
 from engine.world.grid import load_grid
 from engine.world.groups import GroupWeights, build_group_tables, load_group_weights
 from engine.world.sites import SiteList, SiteTables, build_site_tables, load_sites
@@ -93,17 +94,19 @@ def load_world(
     missing or wrong.
     """
     receipt = read_receipt(Path(run_root))
-    with ThreadPoolExecutor(1, thread_name_prefix="kernels") as aside:
+    with ThreadPoolExecutor(2, thread_name_prefix="aside") as aside:
         # The first kernel of a process takes numba a third of a second to load: meanwhile, others read.
         loading = aside.submit(alias.load_kernel)
         source = read_source(receipt, scenario_id, seal=seal or verify_seal(receipt), strict=strict)
         grid = source.grid()
-        max_count = source.settings.max_count
-        counts = load_counts(
-            receipt, source.scenario_id, grid.start_us.size, max_count, threads or available_cores(), merchant_ids
-        )
+        buckets, max_count = grid.start_us.size, source.settings.max_count
+        drawn = read_counts(receipt, source.scenario_id, buckets, max_count, threads or available_cores(), merchant_ids)
+        # What else is known of the merchants is read while their rows are put in order.
+        catalogue = catalogue_of(drawn)
+        facts = aside.submit(read_merchant_facts, source, grid, catalogue.merchant_ids)
+        counts = merge_rows(catalogue, drawn, buckets, max_count)
         loading.result()
-    return assemble_world(source, grid, counts, accept_tz_cache=accept_tz_cache)
+        return _joined(source, grid, counts, facts.result(), accept_tz_cache=accept_tz_cache)
 
 
 def read_source(receipt: Receipt, scenario_id: str | None, *, seal: Seal, strict: bool) -> Source:
@@ -147,16 +150,36 @@ class Source:
         return load_grid(self.receipt, self.scenario_id, self.settings.max_bucket_seconds)
 
 
-def assemble_world(source: Source, grid: Grid, counts: CountRows, *, accept_tz_cache: bool) -> World:
-    """The world of these counts: lookup tables of their merchants, read and checked."""
+class MerchantFacts(NamedTuple):
+    """What the inputs other than the counts say of the merchants that have arrivals, and the tz cache."""
+
+    sites: SiteList
+    weights: GroupWeights
+    virtual: VirtualMerchants
+    edges: EdgeList
+    cache: ZoneTable
+
+
+def read_merchant_facts(source: Source, grid: Grid, merchant_ids: NDArray[np.uint64]) -> MerchantFacts:
+    """Read and check everything but the counts; errors as in `load_world`."""
     receipt = source.receipt
-    merchant_ids = counts.merchant_ids
     sites = load_sites(receipt, merchant_ids)
     weights = load_group_weights(receipt, merchant_ids, grid)
     virtual = load_virtual_merchants(receipt, merchant_ids)
     edges = load_edges(receipt, merchant_ids, virtual.mode)
+    return MerchantFacts(sites, weights, virtual, edges, load_zone_table(receipt))
+
+
+def assemble_world(source: Source, grid: Grid, counts: CountRows, *, accept_tz_cache: bool) -> World:
+    """The world of these counts: lookup tables of their merchants, read and checked."""
+    facts = read_merchant_facts(source, grid, counts.merchant_ids)
+    return _joined(source, grid, counts, facts, accept_tz_cache=accept_tz_cache)
+
+
+def _joined(source: Source, grid: Grid, counts: CountRows, facts: MerchantFacts, *, accept_tz_cache: bool) -> World:
+    sites, weights, virtual, edges, cache = facts
+    receipt, merchant_ids = source.receipt, counts.merchant_ids
     tzids = _all_tzids(counts.zones, sites.tzids, weights.tzids, virtual.settlement, edges.tzids)
-    cache = load_zone_table(receipt)
     refuse_unknown_zones(cache, _zone_uses(counts, sites, weights, virtual, edges), merchant_ids)
     site_tables = build_site_tables(sites, tzids, merchant_ids)
     groups, group_start = build_group_tables(weights, tzids, merchant_ids, site_tables)
