@@ -213,7 +213,8 @@ class TestHandingIn:
         assert stored.buckets().tolist() == ledger.buckets().tolist()
         for name in ("digest", "at_start", "at_end", "virtual", "counted", "count_rows"):
             assert getattr(stored, name) == getattr(ledger, name), name
-        owners = [set(piece._merchant().tolist()) for piece in stored.pieces()]
+        of_entity = stored.world.tables.entities.merchant
+        owners = [set(of_entity[piece.world.rows.entity].tolist()) for piece in stored.pieces()]
         assert len(owners) > 2
         assert sum(map(len, owners)) == len(set().union(*owners)), "a merchant lies in two pieces"
 

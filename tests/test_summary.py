@@ -1,4 +1,4 @@
-"""The summary file: rows, row groups, bytes, and what happens when it cannot be made."""
+"""What is made of the count rows some at a time: accounts, and the summary, its rows, row groups, bytes and errors."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from contracts import ArrivalError, Code
 from engine.report import diagnostics
+from engine.report import ledger as ledger_module
 from engine.report.diagnostics import write_summary
 from engine.report.ledger import Ledger
 from engine.seal import seal
@@ -68,6 +69,23 @@ def test_a_summary_that_cannot_be_written_is_said_so(ledger, tmp_path):
     with pytest.raises(ArrivalError) as caught:
         write_summary(ledger, tmp_path / "file" / "summary.parquet")
     assert caught.value.code is Code.IO_WRITE_FAILED
+
+
+@pytest.mark.parametrize("rows_at_a_time", [1, 3, 5])
+def test_accounts_do_not_depend_on_how_many_rows_are_looked_at_at_a_time(ledger, monkeypatch, rows_at_a_time):
+    whole = ledger.accounting()
+    assert 0 < whole["arrival_edge_pick"].events < whole["arrival_time_jitter"].events == ledger.count_rows
+    assert whole["arrival_time_jitter"].words == ledger.counted
+    for label, use in ledger.uses().items():
+        assert whole[label].events == np.count_nonzero(use.touched)
+        assert whole[label].words == use.words[use.touched].sum()
+    monkeypatch.setattr(ledger_module, "_ACCOUNTED_ROWS", rows_at_a_time)
+    assert ledger.accounting() == whole
+
+
+def test_buckets_are_those_with_arrivals(ledger):
+    assert ledger.buckets().tolist() == sorted(set(ledger.world.rows.bucket.tolist()))
+    assert ledger.buckets().dtype == np.int32
 
 
 class HalfLedger(Ledger):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -11,11 +12,14 @@ from numpy.typing import NDArray
 
 from cpu_fallback.digest import Digest
 from cpu_fallback.law import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
-from cpu_fallback.tables import RowTotals, empty_row_totals
+from cpu_fallback.tables import I8, Rows, RowTotals, empty_row_totals
 from engine.backend import BatchSums
 from engine.world.load import World
 
 Mask = NDArray[np.bool_]
+
+# Rows are accounted for so many at a time, which keeps what is made of them within a cache.
+_ACCOUNTED_ROWS = 1 << 16
 
 
 class ScenarioLedger(Protocol):
@@ -98,7 +102,9 @@ class Ledger:
 
     def buckets(self) -> NDArray[np.int32]:
         """The buckets with arrivals, ascending."""
-        return np.unique(self.world.rows.bucket)
+        used = np.zeros(self.world.tables.grid.start_us.size, np.bool_)
+        used[self.world.rows.bucket] = True
+        return np.flatnonzero(used).astype(np.int32)
 
     def pieces(self) -> Iterator[Ledger]:
         """The ledger itself: it holds every merchant."""
@@ -106,9 +112,8 @@ class Ledger:
 
     def without_edge_table(self) -> Mask:
         """Which count rows belong to a virtual merchant that has no edge table."""
-        merchants = self.world.tables.merchants
-        bare = (merchants.mode != NON_VIRTUAL) & (np.diff(merchants.edge_start) == 0)
-        of_rows: Mask = bare[self._merchant()]
+        mode, has_edges = self._of_entity
+        of_rows: Mask = ((mode != NON_VIRTUAL) & ~has_edges)[self.world.rows.entity]
         return of_rows
 
     def fallbacks(self) -> dict[str, int]:
@@ -122,45 +127,37 @@ class Ledger:
 
     def accounting(self) -> dict[str, FamilyAccount]:
         """Blocks and words per family, by LAW section 6, keyed by substream label."""
-        return {label: self._account(use) for label, use in self.uses().items()}
+        accounts: dict[str, FamilyAccount] = {}
+        for first in range(0, max(self.count_rows, 1), _ACCOUNTED_ROWS):
+            span = slice(first, first + _ACCOUNTED_ROWS)
+            rows = Rows(*(column[span] for column in self.world.rows))
+            for label, use in self.uses(span).items():
+                account = _account(use, rows)
+                accounts[label] = accounts[label].then(account) if label in accounts else account
+        return accounts
 
-    def uses(self) -> dict[str, FamilyUse]:
-        """What every count row does with each family, by LAW section 6, keyed by substream label."""
+    def uses(self, span: slice = slice(None)) -> dict[str, FamilyUse]:
+        """What every count row, or each of a span, does with each family, by LAW section 6, keyed by substream."""
         entities = self.world.tables.entities
-        merchants = self.world.tables.merchants
-        merchant = self._merchant()
-        mode, edges = merchants.mode[merchant], np.diff(merchants.edge_start)[merchant] > 0
-        counts, virtual = (part.astype(np.int64) for part in (self.world.rows.arrivals, self.row_totals.virtual))
-        only_virtual = (mode == VIRTUAL_ONLY) & edges
-        hybrid = (mode == HYBRID) & edges
+        entity = self.world.rows.entity[span]
+        mode, has_edges = self._of_entity
+        only_virtual = ((mode == VIRTUAL_ONLY) & has_edges)[entity]
+        hybrid = ((mode == HYBRID) & has_edges)[entity]
+        counts = self.world.rows.arrivals[span].astype(np.int64)
+        virtual = self.row_totals.virtual[span].astype(np.int64)
         edge_words = np.where(only_virtual, counts, np.where(hybrid, counts + virtual, 0))
-        everyone = np.ones(counts.size, np.bool_)
         return {
-            "arrival_time_jitter": FamilyUse(everyone, counts, entities.time_hi),
+            "arrival_time_jitter": FamilyUse(np.ones(counts.size, np.bool_), counts, entities.time_hi),
             "arrival_site_pick": FamilyUse(~only_virtual, 2 * (counts - virtual), entities.site_hi),
             "arrival_edge_pick": FamilyUse(only_virtual | hybrid, edge_words, entities.edge_hi),
         }
 
-    def _account(self, use: FamilyUse) -> FamilyAccount:
-        rows = self.world.rows
-        touching = np.flatnonzero(use.touched)
-        if touching.size == 0:
-            return FamilyAccount(0, 0, 0, (0, 0), (0, 0))
-
-        def word1(row: int) -> int:
-            return (int(use.hi0[rows.entity[row]]) + int(rows.bucket[row])) % (1 << 64)
-
-        first, last = int(touching[0]), int(touching[-1])
-        return FamilyAccount(
-            events=int(touching.size),
-            blocks=int(rows.arrivals[use.touched].sum(dtype=np.int64)),
-            words=int(use.words[use.touched].sum(dtype=np.int64)),
-            before=(0, word1(first)),
-            after=(int(rows.arrivals[last]), word1(last)),
-        )
-
-    def _merchant(self) -> NDArray[np.int32]:
-        return self.world.tables.entities.merchant[self.world.rows.entity]
+    @cached_property
+    def _of_entity(self) -> tuple[I8, Mask]:
+        """Mode of every entity's merchant, and whether that has an edge table."""
+        tables = self.world.tables
+        merchant = tables.entities.merchant
+        return tables.merchants.mode[merchant], (np.diff(tables.merchants.edge_start) > 0)[merchant]
 
 
 @dataclass(frozen=True)
@@ -184,3 +181,29 @@ class FamilyAccount:
     words: int
     before: tuple[int, int]
     after: tuple[int, int]
+
+    def then(self, later: FamilyAccount) -> FamilyAccount:
+        """This and the account of later count rows as one."""
+        if not self.events or not later.events:
+            return self if self.events else later
+        return FamilyAccount(
+            self.events + later.events, self.blocks + later.blocks, self.words + later.words, self.before, later.after
+        )
+
+
+def _account(use: FamilyUse, rows: Rows) -> FamilyAccount:
+    touching = np.flatnonzero(use.touched)
+    if touching.size == 0:
+        return FamilyAccount(0, 0, 0, (0, 0), (0, 0))
+
+    def word1(row: int) -> int:
+        return (int(use.hi0[rows.entity[row]]) + int(rows.bucket[row])) % (1 << 64)
+
+    first, last = int(touching[0]), int(touching[-1])
+    return FamilyAccount(
+        events=int(touching.size),
+        blocks=int(rows.arrivals[touching].sum(dtype=np.int64)),
+        words=int(use.words[touching].sum()),
+        before=(0, word1(first)),
+        after=(int(rows.arrivals[last]), word1(last)),
+    )
