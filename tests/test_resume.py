@@ -158,6 +158,25 @@ class TestRefusing:
         error = refusal(world)
         assert (error.code, error.context["term"]) == (Code.IO_WRITE_CONFLICT, "sealed_inputs_digest")
 
+    def test_each_term_is_compared(self, world):
+        """Any of them decides a part's bytes: world, law, code, policies, versions, batch size, format."""
+        kill_with_parts(world, at_least=2)
+        (ledger,) = world.glob("tmp/arrivals-*/ledger/ledger.jsonl")
+        whole = ledger.read_bytes()
+        first, _, rest = whole.partition(b"\n")
+        terms = json.loads(first)
+        assert terms.keys() >= {
+            *("scenario_id", "sealed_inputs_digest", "policy_digests", "fallbacks", "law_version", "code_digest"),
+            *("engine_version", "pyarrow", "format", "batch_arrivals", "arrivals"),
+        }
+        # That of another scenario is not this one's to go on with: it is not looked at.
+        for term in terms.keys() - {"scenario_id"}:
+            ledger.write_bytes(json.dumps({**terms, term: "another"}).encode() + b"\n" + rest)
+            error = refusal(world)
+            assert (error.code, error.context["term"]) == (Code.IO_WRITE_CONFLICT, term)
+        ledger.write_bytes(whole)
+        run(world, options(resume=True))
+
     @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "totals"])
     def test_a_finished_part_that_changed_is_refused_by_name(self, world, damage):
         kill_with_parts(world, at_least=3)
