@@ -311,6 +311,26 @@ class TestKill:
         assert run(run_root, replace(CPU, replace=True)).scenarios[0].digest == expected
 
 
+class TestRemovedTarget:
+    @pytest.mark.parametrize("removed", [".", "tmp"])
+    def test_a_target_removed_while_running_is_named_and_nothing_is_published(self, tmp_path, removed):
+        run_root = tmp_path / "removed"
+        write_world(small_world(counts=heavy_counts(20_000, 20)), run_root)
+        seal(run_root)
+        with running(run_root, "--batch-arrivals", "60000", "--threads", "1") as process:
+            wait_for(parts_written, process, run_root, 3)
+            # Elsewhere in one step: a removal file by file could meet one that is being made.
+            (run_root / removed).rename(tmp_path / "gone")
+            out, err = process.communicate(timeout=60)
+        assert process.returncode == 1
+        failure = json.loads(out)
+        assert failure["code"] == Code.IO_WRITE_FAILED.value
+        assert str(run_root / "tmp") in failure["message"]
+        assert err == ""
+        for place in (run_root, tmp_path / "gone"):
+            assert not list(place.rglob("arrival_events"))
+
+
 # --- Full disks ------------------------------------------------------------------------------------------------------
 
 
