@@ -168,18 +168,33 @@ def test_row_groups_are_small_ordered_and_described(published):
     assert last[0] == ALONE_ONLINE == 2**64 - 1
 
 
-@given(merchants=st.lists(st.integers(1, 300), min_size=1, max_size=30), most=st.integers(1, 100))
-def test_row_groups_cover_a_part_and_end_with_their_merchant_where_they_can(merchants, most):
+@given(
+    merchants=st.lists(st.one_of(st.integers(1, 300), st.integers(1, 300_000)), min_size=1, max_size=30),
+    most=st.one_of(st.integers(1, 100), st.integers(1024, 100_000)),
+)
+def test_row_groups_cover_a_part_and_belong_to_one_merchant_or_to_small_ones(merchants, most):
     ends = np.cumsum(merchants)
     spans = row_group_spans(ends - merchants, int(ends[-1]), most)
     assert [first for first, _ in spans] == [0, *(last for _, last in spans[:-1])]
     assert spans[-1][1] == ends[-1]
     for first, last in spans:
         assert 0 < last - first <= most
-        # No merchant's end lies within a group that was a quarter full there.
-        inner = ends[(ends > first) & (ends < last)]
-        assert ((inner - first) * 4 < most).all()
-        assert last in ends or last - first == most
+        within = np.flatnonzero((ends > first) & (ends - merchants < last))
+        if within.size > 1:
+            assert {first, last} <= {0, *ends.tolist()}, "a group holds a part of one merchant beside another"
+            assert all(merchants[index] * 2 <= max(most, 2) for index in within)
+    for first, last in zip(ends - merchants, ends, strict=True):
+        sizes = [end - start for start, end in spans if first <= start and end <= last]
+        assert max(sizes, default=0) - min(sizes, default=0) <= 1
+
+
+def test_a_days_row_groups_are_the_smaller_the_smaller_their_merchant():
+    """Whoever reads a day reads about one group of each merchant, so small merchants are worth small groups."""
+    ends = np.cumsum([10_000, 1_000_000, 90_000])
+    spans = row_group_spans(np.array([0, *ends[:-1]]), int(ends[-1]), 65_536)
+    assert spans[:2] == [(0, 10_000), (10_000, 10_000 + 62_500)]
+    assert spans[-1] == (1_070_000, 1_100_000)
+    assert len(spans) == 1 + 16 + 3
 
 
 def test_a_world_without_arrivals_has_no_row_group():

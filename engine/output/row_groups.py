@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
+from math import isqrt
+
 import numpy as np
 from numpy.typing import NDArray
 
-# A merchant's arrivals are in time order, so a group within one merchant spans few days; one that holds the end of a
-# merchant and the start of the next spans the whole scenario. Groups may end early to avoid that, but not so early
-# that their number grows much: on the reference world a tenth.
-_FULL_ENOUGH = 4
+# A merchant's arrivals are in time order, so whoever reads one day reads about one group of each merchant, and every
+# group costs the writer about as much as 5,000 arrivals. For so many groups in all, groups that grow with the square
+# root of the merchant's arrivals leave the least to read: on the reference world 17 % of the bytes, where as many
+# groups of one size leave 21 %.
+_ROWS_PER_ROOT = 100
+_WORTH_A_GROUP = 8192
 
 
 def row_group_spans(merchant_first: NDArray[np.int64], rows: int, most: int) -> list[tuple[int, int]]:
     """Half-open spans of at most `most` rows that cover 0 to `rows`, in order.
 
-    merchant_first: ascending row numbers at which a merchant's arrivals begin. A group ends with its merchant once it
-    holds a quarter of `most`.
+    merchant_first: ascending row numbers at which a merchant's arrivals begin. A merchant has groups of its own, as
+    equal as can be: one that also held the end of another would span the whole scenario, and no reader of a day could
+    skip it. Only merchants of few arrivals share one.
     """
-    spans: list[tuple[int, int]] = []
-    first = 0
-    for end in [*merchant_first[merchant_first > 0].tolist(), rows]:
-        while end - first > most:
-            spans.append((first, first + most))
-            first += most
-        if end > first and (end == rows or (end - first) * _FULL_ENOUGH >= most):
-            spans.append((first, end))
-            first = end
-    return spans
+    return list(_spans(merchant_first, rows, most))
+
+
+def _spans(merchant_first: NDArray[np.int64], rows: int, most: int) -> Iterator[tuple[int, int]]:
+    few = max(min(_WORTH_A_GROUP, most // 2), 1)
+    shared = 0  # from here on lie merchants too small for a group, and in no group yet
+    for first, last in pairwise([0, *merchant_first[merchant_first > 0].tolist(), rows]):
+        if last - first >= few:
+            if first > shared:
+                yield shared, first
+            yield from _equal_spans(first, last, min(max(_ROWS_PER_ROOT * isqrt(last - first), few), most))
+            shared = last
+        elif last - shared >= few:
+            yield shared, last
+            shared = last
+    if rows > shared:
+        yield shared, rows
+
+
+def _equal_spans(first: int, last: int, most: int) -> Iterator[tuple[int, int]]:
+    """As few spans of at most `most` rows as cover first to last, of sizes that differ by one at most."""
+    pieces = -(-(last - first) // most)
+    return pairwise(first + (last - first) * piece // pieces for piece in range(pieces + 1))
