@@ -149,7 +149,11 @@ def run(
         with heard_interrupts(), run_lock(receipt.run_root):
             for name in () if options.resume else clear_leftovers(receipt.run_root):
                 reporter.message(f"removed {name}, which a killed run had left behind")
-            return _run(_Start(receipt, options, reporter, shipping, client))
+            result = _run(_Start(receipt, options, reporter, shipping, client))
+            if options.resume:
+                # Of runs that were killed too late, or too early, to be gone on with.
+                clear_leftovers(receipt.run_root)
+            return result
     except Exception as failure:
         error = failure if isinstance(failure, ArrivalError) else _unexpected(failure)
         told = shipping.outward(error) if shipping else error
@@ -262,7 +266,7 @@ def _expand_and_publish(job: _Job, scenario_id: str, staged: Path, *, resume: bo
     with publication() as output:
         with reporter.phase("publish"):
             outcome = _publish(job, output, ledger, staged)
-            update_rng_logs(world, accounts, utc_now(), staged)
+            update_rng_logs(output, world, accounts, utc_now(), staged)
             if job.shipping:
                 outcome = _ship(job, job.shipping, ledger)
         seconds = time.perf_counter() - begin

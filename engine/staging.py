@@ -29,13 +29,23 @@ def writing(what: str, path: Path) -> Iterator[None]:
         ) from error
 
 
-def sync_folder(folder: Path) -> None:
-    """See a directory's entries to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """See a file's bytes, or a directory's entries, to the disk, whoever wrote them."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a directory and those above it, and see the entry of each new one to the disk; one that exists is fine."""
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync(folder.parent)
 
 
 @contextmanager
@@ -85,7 +95,7 @@ def replace_file(what: str, path: Path, data: bytes) -> None:
             write_file(staged, data).replace(path)
         finally:
             staged.unlink(missing_ok=True)
-        sync_folder(path.parent)
+        sync(path.parent)
 
 
 def publish_files(moves: Sequence[tuple[Path, Path]]) -> None:
@@ -96,10 +106,10 @@ def publish_files(moves: Sequence[tuple[Path, Path]]) -> None:
     with ExitStack() as undo:
         for staged, final in moves:
             with writing("a file", final):
-                final.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(final.parent)
                 staged.replace(final)
                 undo.callback(_remove, final)
-                sync_folder(final.parent)
+                sync(final.parent)
         undo.pop_all()
 
 
@@ -115,11 +125,11 @@ def publish_folder(staged: Path, final: Path, retired: Path) -> None:
     Raises IO_WRITE_FAILED.
     """
     with writing("a directory", final), ExitStack() as undo:
-        sync_folder(staged)
-        final.parent.mkdir(parents=True, exist_ok=True)
+        sync(staged)
+        make_folder(final.parent)
         if final.exists():
             final.rename(retired)
             undo.callback(retired.rename, final)
         staged.rename(final)
         undo.pop_all()
-        sync_folder(final.parent)
+        sync(final.parent)

@@ -197,8 +197,9 @@ class TestCommandLine:
         document = self.closed_run(run_root)
         assert document["code"] == Code.IO_WRITE_FAILED.value
         assert str(run_root / folder) in document["message"]
-        # Arrivals without their logs or their line in the report are taken back.
+        # Arrivals without their logs or their line in the report are taken back, and logs without their line.
         assert not published(run_root).exists()
+        assert not any(path.is_file() for path in (run_root / "logs").rglob("*"))
         assert leftovers(run_root) == []
 
     def test_an_unreadable_receipt(self, run_root, closed):

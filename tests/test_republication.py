@@ -170,3 +170,13 @@ def test_a_failing_run_leaves_published_arrivals_alone(sealed):
         run(sealed, replace(CPU, strict=True, replace=True))
     assert fixed_files(sealed) == before
     assert [line["status"] for line in report_lines(sealed)] == ["PASS", "FAIL"]
+
+
+def test_damaged_arrivals_are_replaced_on_request(sealed):
+    """What its files say of themselves is the same; `arrivals run --replace` is what a reader is told to do."""
+    run(sealed, CPU)
+    part = published_parts(sealed, small_world())[0]
+    sound = part.read_bytes()
+    part.write_bytes(sound[: len(sound) // 3] + bytes(200) + sound[len(sound) // 3 + 200 :])
+    (result,) = run(sealed, replace(CPU, replace=True)).scenarios
+    assert (result.published, part.read_bytes()) == ("replaced", sound)

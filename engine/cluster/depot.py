@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.staging import sync_folder, writing
+from engine.staging import sync, writing
 
 EVENTS, LEDGERS, ROWS, CATALOGUE = "events", "ledgers", "rows", "catalogue.npz"
 _ATTEMPTS = "attempts"
@@ -50,7 +50,7 @@ class Depot:
         with writing("arrivals", self.folder / kind):
             for file in files:
                 file.replace(self.folder / kind / file.name)
-            sync_folder(self.folder / kind)
+            sync(self.folder / kind)
 
     def close(self) -> Depot:
         """The same depot where no task can reach it. Raises IO_WRITE_FAILED."""

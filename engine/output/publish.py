@@ -17,7 +17,7 @@ from cpu_fallback.digest import Digest
 from engine.documents import reading
 from engine.output.exchange import exchange
 from engine.output.parts import FileFormat, part_name, read_part_digest
-from engine.staging import sync_folder, writing
+from engine.staging import make_folder, sync, writing
 
 Outcome = Literal["published", "identical", "replaced"]
 
@@ -72,10 +72,10 @@ class Publication:
         unless `replace`, as is a file in its place in any case.
         """
         occupied = _is_occupied(final)
-        if occupied and _stands(final, expected, replace=replace):
+        if occupied and _stands(final, expected, replace=replace) and not (replace and _differ(staged, final)):
             return "identical"
         with writing("arrivals", staged):
-            sync_folder(staged)
+            sync(staged)
         self._put(staged, final)
         return "replaced" if occupied else "published"
 
@@ -84,6 +84,8 @@ class Publication:
         with writing("a file", final):
             same = final.is_file() and filecmp.cmp(staged, final, shallow=False)
         if not same:
+            with writing("a file", staged):
+                sync(staged)
             self._put(staged, final)
 
     def withdraw(self, final: Path, aside: Path) -> None:
@@ -92,18 +94,18 @@ class Publication:
             if os.path.lexists(final):
                 final.rename(aside)
                 self._undo.callback(_take_back, lambda: aside.rename(final))
-                sync_folder(final.parent)
+                sync(final.parent)
 
     def _put(self, staged: Path, final: Path) -> None:
         with writing("a published dataset", final):
-            final.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(final.parent)
             if os.path.lexists(final):
                 exchange(staged, final)
                 self._undo.callback(_take_back, lambda: exchange(staged, final))
             else:
                 staged.rename(final)
                 self._undo.callback(_take_back, lambda: final.rename(staged))
-            sync_folder(final.parent)
+            sync(final.parent)
 
 
 @contextmanager
@@ -139,6 +141,15 @@ def _stands(final: Path, expected: Published, *, replace: bool) -> bool:
     if standing != expected and not replace:
         raise _conflict(final, f"it holds {_described(standing)}; this run made {_described(expected)}")
     return standing == expected
+
+
+def _differ(staged: Path, final: Path) -> bool:
+    """Whether any byte does: what parts state of themselves says nothing of damage that came later."""
+    names = sorted(path.name for path in staged.iterdir())
+    with reading("arrivals", final):
+        if names != sorted(path.name for path in final.iterdir()):
+            return True
+        return bool(filecmp.cmpfiles(staged, final, names, shallow=False)[0] != names)
 
 
 def _described(published: Published | None) -> str:

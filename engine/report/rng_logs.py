@@ -7,29 +7,35 @@ import platform
 import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from contracts import ArrivalError, Code, check_document, compact_json, dataset
 from engine.documents import parse_json, reading
 from engine.report.ledger import FamilyAccount
-from engine.staging import publish_files, write_file
+from engine.staging import write_file
 from engine.version import code_digest, version
 from engine.world.load import World
+
+if TYPE_CHECKING:
+    from engine.output.publish import Publication
 
 MODULE = "5B.S4"
 
 
-def update_rng_logs(world: World, accounts: Mapping[str, FamilyAccount], moment: str, staged: Path) -> None:
+def update_rng_logs(
+    output: Publication, world: World, accounts: Mapping[str, FamilyAccount], moment: str, staged: Path
+) -> None:
     """Record this scenario in both logs of the run; a repeated run of the same scenario leaves them as they are.
 
     The audit log has one record a run identity. The trace log has one record a family and scenario, totals cumulative
-    over scenarios in byte order; records of other modules are kept. Files are replaced whole, by rename.
+    over scenarios in byte order; records of other modules are kept. Files are replaced whole, by rename, and taken
+    back with the rest of `output`.
     """
-    _update_audit(world, moment, staged)
-    _update_trace(world, accounts, moment, staged)
+    _update_audit(output, world, moment, staged)
+    _update_trace(output, world, accounts, moment, staged)
 
 
-def _update_audit(world: World, moment: str, staged: Path) -> None:
+def _update_audit(output: Publication, world: World, moment: str, staged: Path) -> None:
     identity = world.receipt.identity
     path = _log_path(world, "rng_audit_log")
     records = read_log(path, "rng_audit_log")
@@ -51,10 +57,12 @@ def _update_audit(world: World, moment: str, staged: Path) -> None:
         "platform": platform.platform(),
         "notes": None,
     }
-    _replace(path, [*records, record], staged / "rng_audit_log.jsonl")
+    _replace(output, path, [*records, record], staged / "rng_audit_log.jsonl")
 
 
-def _update_trace(world: World, accounts: Mapping[str, FamilyAccount], moment: str, staged: Path) -> None:
+def _update_trace(
+    output: Publication, world: World, accounts: Mapping[str, FamilyAccount], moment: str, staged: Path
+) -> None:
     path = _log_path(world, "rng_trace_log")
     records = read_log(path, "rng_trace_log")
     others = [record for record in records if record["module"] != MODULE]
@@ -72,7 +80,7 @@ def _update_trace(world: World, accounts: Mapping[str, FamilyAccount], moment: s
         }
     if steps == before:
         return
-    _replace(path, [*others, *_cumulative(world, steps, moment)], staged / "rng_trace_log.jsonl")
+    _replace(output, path, [*others, *_cumulative(world, steps, moment)], staged / "rng_trace_log.jsonl")
 
 
 Steps = dict[tuple[str, str], dict[str, int]]
@@ -143,6 +151,6 @@ def read_log(path: Path, dataset_id: str) -> list[dict[str, Any]]:
     return records
 
 
-def _replace(path: Path, records: list[dict[str, Any]], staged: Path) -> None:
+def _replace(output: Publication, path: Path, records: list[dict[str, Any]], staged: Path) -> None:
     write_file(staged, b"".join(compact_json(record) + b"\n" for record in records))
-    publish_files([(staged, path)])
+    output.file(staged, path)
