@@ -10,9 +10,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import pickle
 import platform
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from typing import overload as typing_overload
@@ -23,6 +25,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import config as numba_config
+from numba.core.caching import IndexDataCacheFile
 from numba.extending import intrinsic, overload
 
 __all__ = [
@@ -135,9 +138,41 @@ def _compile(function: F, options: Mapping[str, bool]) -> F:
     before = numba_config.CACHE_DIR
     numba_config.CACHE_DIR = str(cache_directory())
     try:
-        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+        dispatcher = numba.njit(cache=True, **options)(function)
     finally:
         numba_config.CACHE_DIR = before
+    dispatcher._cache._cache_file.__class__ = _CheckedCacheFile  # noqa: SLF001 - numba has no public way in
+    return dispatcher  # type: ignore[no-any-return]
+
+
+class _CheckedCacheFile(IndexDataCacheFile):  # type: ignore[misc] # numba has no types
+    """numba's cache files, where one that is cut off or changed counts as missing, and a full disk is no error.
+
+    numba renames without fsync, so a power cut can leave empty files, and it runs whatever machine code it reads.
+    """
+
+    def save(self, key: object, data: object) -> None:
+        with suppress(OSError):
+            super().save(key, data)
+
+    def _load_index(self) -> dict[object, str]:
+        try:
+            return super()._load_index()  # type: ignore[no-any-return]
+        except Exception:  # noqa: BLE001 - what unpickling a damaged file raises can be anything
+            return {}
+
+    def _save_data(self, name: str, data: object) -> None:
+        body = self._dump(data)
+        with self._open_for_write(self._data_path(name)) as file:
+            file.write(hashlib.sha256(body).digest() + body)
+
+    def _load_data(self, name: str) -> object:
+        content = Path(self._data_path(name)).read_bytes()
+        digest, body = content[:32], content[32:]
+        if hashlib.sha256(body).digest() != digest:
+            # numba takes this for a file that is gone: it compiles, and writes the file anew.
+            raise FileNotFoundError(name)
+        return pickle.loads(body)  # noqa: S301 - as numba does, from the user's own cache
 
 
 def is_cached(function: Callable[..., Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -118,6 +119,53 @@ def test_no_file_of_the_law_is_forgotten(copied, run_root, lawful, tmp_path, sou
     times, _ = times_in_a_fresh_process(copied, run_root, cache)
     assert times != lawful
     assert times == times_in_a_fresh_process(copied, run_root, tmp_path / "another cache")[0]
+
+
+DAMAGES = {
+    "empty": lambda data: data[:0],
+    "cut off": lambda data: data[: len(data) // 2],
+    "flipped": lambda data: data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 16]) + data[len(data) // 2 + 1 :],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_cache_is_compiled_anew_and_mended(copied, run_root, lawful, tmp_path, suffix, damage):
+    """As a power cut or a full disk leaves its files."""
+    cache = tmp_path / "cache"
+    assert times_in_a_fresh_process(copied, run_root, cache) == (lawful, True)
+    for path in cache.rglob(f"*.{suffix}"):
+        path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    environment = {"ARRIVALS_CACHE_DIR": str(cache), "PYTHONPATH": str(copied)}
+    command = [sys.executable, "-c", PROGRAM, str(run_root)]
+    for _ in range(2):
+        finished = subprocess.run(
+            command, cwd=copied, env=os.environ | environment, capture_output=True, text=True, check=False
+        )
+        assert finished.returncode == 0, finished.stderr
+        answer = json.loads(finished.stdout)
+        assert answer["times"] == lawful
+    assert answer["ready"]
+
+
+def test_a_cache_on_a_full_disk_is_done_without(copied, run_root, lawful, tmp_path):
+    """Files can be made there, and nothing written to them."""
+    environment = {"ARRIVALS_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(copied)}
+    command = [sys.executable, "-c", PROGRAM, str(run_root)]
+    finished = subprocess.run(
+        command,
+        cwd=copied,
+        env=os.environ | environment,
+        # The disk is a pipe for the answer, a file for the cache: no file may grow at all.
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads(finished.stdout)["times"] == lawful
+    assert machine_code(tmp_path) == {}
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(copied, run_root, lawful, tmp_path):
