@@ -177,6 +177,20 @@ class TestRefusing:
         ledger.write_bytes(whole)
         run(world, options(resume=True))
 
+    @pytest.mark.parametrize(
+        "line", [b"\0" * 80, b"", b"[]", b"{}", b"[" * 100_000, b'{"part":"part-000000.parquet","index":9999}']
+    )
+    def test_a_line_that_nobody_wrote_is_refused(self, world, line):
+        """Zeros are what a power cut leaves of a file that had grown."""
+        kill_with_parts(world, at_least=3)
+        (ledger,) = world.glob("tmp/arrivals-*/ledger/ledger.jsonl")
+        terms, _, *rest = ledger.read_bytes().split(b"\n")
+        ledger.write_bytes(b"\n".join([terms, line, *rest]))
+        error = refusal(world)
+        assert error.code is Code.IO_READ_FAILED
+        assert "ledger.jsonl" in error.message
+        assert "without --resume" in error.hint
+
     @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "totals"])
     def test_a_finished_part_that_changed_is_refused_by_name(self, world, damage):
         kill_with_parts(world, at_least=3)

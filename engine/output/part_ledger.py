@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import shutil
 import threading
@@ -133,8 +132,7 @@ class PartLedger:
             lines = (self._folder / _NAME).read_bytes().split(b"\n")
         self._compare_terms(lines[0])
         # A line without its end was being written when the run was killed; its part counts as unfinished.
-        entries = [json.loads(line) for line in lines[1:-1]]
-        finished = {int(entry["index"]): self._verified(entry) for entry in entries}
+        finished = {part.sums.batch.index: part for part in map(self._finished, lines[1:-1])}
         kept = {part.receipt.name for part in finished.values()}
         with writing("arrivals", self._events):
             for path in self._events.iterdir():
@@ -157,6 +155,12 @@ class PartLedger:
                     path=str(self._folder),
                     term=name,
                 )
+
+    def _finished(self, line: bytes) -> FinishedPart:
+        try:
+            return self._verified(parse_json(line))
+        except (ValueError, LookupError, TypeError):
+            self._refuse(self._folder / _NAME, f"has a line that was never written: {line[:80]!r}")
 
     def _verified(self, entry: Mapping[str, Any]) -> FinishedPart:
         path, batch = self._events / entry["part"], self._plan.batches[entry["index"]]
