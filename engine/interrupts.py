@@ -24,7 +24,7 @@ Handler = Callable[[int, FrameType | None], object]
 
 @contextmanager
 def heard_interrupts() -> Iterator[None]:
-    """Within, what the handlers of SIGINT and SIGTERM raise reaches the caller, wherever the signal arrives.
+    """Within, what the handlers of SIGINT, SIGTERM and SIGHUP raise reaches the caller, wherever the signal arrives.
 
     In any thread but the main one, where Python handles no signals, it does nothing.
     """
@@ -32,7 +32,7 @@ def heard_interrupts() -> Iterator[None]:
     # A script that is being imported itself must still be stoppable: only what begins to be imported within counts.
     imports = _imports_under_way(sys._getframe())  # noqa: SLF001 - the only way to the current frame
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             handler = signal.getsignal(number)
             if callable(handler):
                 before[number] = handler

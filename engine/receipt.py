@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,6 +66,18 @@ def _identity(document: Mapping[str, Any], path: Path) -> Identity:
         ) from error
 
 
+def _refuse_nameless(run_root: Path) -> None:
+    # Arrow and DuckDB take paths as UTF-8 only, and would say so in the middle of a run, each in its own way.
+    try:
+        os.fspath(run_root.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise ArrivalError(
+            Code.IO_READ_FAILED,
+            f"{os.fsencode(run_root)!r} is not UTF-8, and a path of a run directory has to be",
+            hint="rename the directory that has other bytes in its name",
+        ) from error
+
+
 def read_receipt(run_root: Path) -> Receipt:
     """Read RUN_ROOT/run_receipt.json, check it against its schema, and take the run's identity from it.
 
@@ -73,6 +86,7 @@ def read_receipt(run_root: Path) -> Receipt:
     IO_READ_FAILED where it is unreadable.
     """
     run_root = Path(run_root)
+    _refuse_nameless(run_root)
     path = dataset("run_receipt").locate(run_root, {})
     with reading("run directory", run_root):
         if not run_root.is_dir():

@@ -144,6 +144,8 @@ class TestUsage:
             ("run", "x", "--backend", "abacus"),
             ("run", "x", "--threads", "0"),
             ("run", "x", "--batch-arrivals", "0"),
+            ("run", "x", "--batch-arrivals", "9" * 30),
+            ("synth", ""),
             ("run", "x", "--format", "csv"),
             ("run", "x", "--no-such-option"),
             ("synth", "x", "--preset", "huge"),
@@ -208,6 +210,19 @@ class TestFailure:
         assert "No space left on device" in done.stderr
         assert "--debug" in done.stderr
         assert "Traceback" not in done.stderr
+
+    def test_with_json_too_a_full_standard_output_gets_a_name_and_no_traceback(self):
+        with Path("/dev/full").open("w", encoding="utf-8") as full:
+            done = subprocess.run(
+                command_line("doctor", "--json"),
+                env=environment(),
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 1
+        assert done.stderr == "error: standard output cannot be written: No space left on device\n"
 
     def test_cuda_without_a_device_is_refused_with_the_reason(self, sealed_world):
         from engine.machine import cuda_state
@@ -285,6 +300,14 @@ class TestSeal:
         assert document["status"] == "PASS"
         assert document["changed"] is False
         assert "was sealed already" in arrivals("seal", sealed_world).stdout
+
+
+class TestValidate:
+    def test_quiet_says_nothing_when_all_is_well(self, sealed_world):
+        # DuckDB's binding speaks up on standard error when its objects outlive the interpreter.
+        assert arrivals("run", sealed_world, "--quiet").returncode == 0
+        done = arrivals("validate", sealed_world, "--quiet")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 class TestTzBuild:
@@ -374,8 +397,12 @@ class TestDemo:
 class TestInterruption:
     @pytest.mark.parametrize(
         ("sent", "code", "word"),
-        [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
-        ids=["Ctrl-C", "SIGTERM"],
+        [
+            (signal.SIGINT, 130, "interrupted"),
+            (signal.SIGTERM, 143, "terminated"),
+            (signal.SIGHUP, 129, "terminated"),
+        ],
+        ids=["Ctrl-C", "SIGTERM", "SIGHUP"],
     )
     def test_a_run_stops_at_once_and_cleans_up(self, long_world, sent, code, word):
         with running("run", long_world, "--json", "--batch-arrivals", "200000") as process:

@@ -172,3 +172,10 @@ def test_an_unreadable_receipt_says_so(run_root):
     write(run_root, GOOD)
     (run_root / "run_receipt.json").chmod(0)
     assert refusal(run_root).code is Code.IO_READ_FAILED
+
+
+def test_a_directory_whose_name_is_not_utf_8_is_refused_at_once(tmp_path):
+    error = refusal(write(tmp_path / os.fsdecode(b"w\xffrld"), GOOD))
+    assert error.code is Code.IO_READ_FAILED
+    assert "UTF-8" in error.message
+    error.message.encode()

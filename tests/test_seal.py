@@ -111,6 +111,18 @@ def test_one_failure_ends_all_hashing_at_once(tmp_path):
 # --- sealing
 
 
+@pytest.mark.parametrize("device", [None, "/dev/zero"])
+def test_what_is_no_file_is_refused_instead_of_read_for_ever(tmp_path, device):
+    path = tmp_path / "input"
+    if device:
+        path.symlink_to(device)
+    else:
+        os.mkfifo(path)
+    error = refusal(content_hashes, {"input": [path]}, Reporter())
+    assert error.code is Code.IO_READ_FAILED
+    assert "not a regular file" in error.message
+
+
 def test_the_inventory_lists_every_input_with_the_hash_of_its_content(run_root):
     result = seal(run_root)
     rows = rows_of(run_root)

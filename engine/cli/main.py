@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import click
@@ -26,7 +26,7 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
-EXIT_TERMINATED = 128 + signal.SIGTERM
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # asked to end, or left by the terminal
 
 # Order of the help page. Each module has one click command named `command`.
 _COMMANDS = {
@@ -49,7 +49,11 @@ _COMMANDS = {
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, so that whoever cleans up after Ctrl-C cleans up after it too."""
+    """SIGTERM or SIGHUP, so that whoever cleans up after Ctrl-C cleans up after these too."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 class _LateGroup(click.Group):
@@ -104,14 +108,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (default: the process's own) and give its exit code."""
     if arguments is None:
         _settle_process()
+    from engine.interrupts import heard_interrupts
+
     session = Session()
     _open_closed_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with _sigterm_as_exception():
+        with _endings_as_exceptions(), heard_interrupts():
             return _run(session, words)
     except BrokenPipeError:
         return EXIT_BROKEN_PIPE
+    except OSError as error:
+        # With --json a failure is told on standard output, which may be what failed.
+        with suppress(OSError):
+            click.echo(f"error: standard output cannot be written: {error.strerror or error}", err=True)
+        return EXIT_FAILURE
     finally:
         _settle_stdout()
 
@@ -124,7 +135,7 @@ def _settle_process() -> None:
     # them, at all of them twice before the first batch, and once more before the interpreter ends, for garbage that
     # ends with it anyway.
     gc.set_threshold(10_000)
-    atexit.register(gc.freeze)
+    atexit.register(_forget)
 
 
 def _run(session: Session, words: list[str]) -> int:
@@ -132,8 +143,8 @@ def _run(session: Session, words: list[str]) -> int:
         return _invoke(session, words)
     except click.ClickException as error:
         return _usage(session, error)
-    except Terminated:
-        return _stopped(session, "terminated", EXIT_TERMINATED)
+    except Terminated as ending:
+        return _stopped(session, "terminated", 128 + ending.number)
     except KeyboardInterrupt:
         return _stopped(session, "interrupted", EXIT_INTERRUPTED)
     except ArrivalError as error:
@@ -213,13 +224,22 @@ def _settle_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-@contextmanager
-def _sigterm_as_exception() -> Iterator[None]:
-    def terminate(_number: int, _frame: FrameType | None) -> None:
-        raise Terminated
+def _forget() -> None:
+    # nanobind, which DuckDB is bound by, complains on standard error of what nobody collects.
+    if "_duckdb" not in sys.modules:
+        gc.freeze()
 
-    before = signal.signal(signal.SIGTERM, terminate)
+
+@contextmanager
+def _endings_as_exceptions() -> Iterator[None]:
+    def terminate(number: int, _frame: FrameType | None) -> None:
+        raise Terminated(number)
+
+    # `nohup` has SIGHUP ignored, and so it stays.
+    heard = [number for number in _ENDINGS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, terminate) for number in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

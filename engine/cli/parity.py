@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine import human
-from engine.cli.places import LOCAL
+from engine.cli.places import BATCH_ARRIVALS, LOCAL
 from engine.cli.session import Session, output_options, session_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--batch-arrivals",
-    type=click.IntRange(1),
+    type=BATCH_ARRIVALS,
     metavar="N",
     help="The most arrivals in a batch.  [default: a run's; with cudasim 2,500]",
 )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from engine.progress import Reporter
     from engine.storage import RunDirectory
 
-__all__ = ["LOCAL", "PLACE", "open_place", "scratch_option"]
+__all__ = ["BATCH_ARRIVALS", "LOCAL", "PLACE", "open_place", "scratch_option"]
 
 
 class _PlaceType(click.ParamType["Place"]):
@@ -25,6 +25,9 @@ class _PlaceType(click.ParamType["Place"]):
         """The path, or the place a URL names; a usage error for a URL that makes no sense."""
         if not isinstance(value, str):
             return value  # type: ignore[return-value] # click converts its own defaults again
+        if not value:
+            # A variable that is not set; as a path it would be the current directory.
+            self.fail("the path is empty", param, ctx)
         try:
             return parse_place(value)
         except ArrivalError as error:
@@ -46,6 +49,9 @@ class _LocalType(click.ParamType[Path]):
             )
         return place
 
+
+# More than any world has; without an end, a number too long for the machine would look like a defect.
+BATCH_ARRIVALS = click.IntRange(1, 10**12)
 
 PLACE = _PlaceType()
 LOCAL = _LocalType()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli.places import PLACE, open_place, scratch_option
+from engine.cli.places import BATCH_ARRIVALS, PLACE, open_place, scratch_option
 from engine.cli.session import Session, output_options, session_of
 from engine.storage.url import Place
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     short_help="Show a run's batches, shards, size and time without running.",
 )
 @click.argument("run_root", type=PLACE)
-@click.option("--batch-arrivals", type=click.IntRange(1), help="As for a run.")
+@click.option("--batch-arrivals", type=BATCH_ARRIVALS, help="As for a run.")
 @click.option("--workers", type=click.IntRange(1), help="Worker processes of one thread.  [default: one a core]")
 @click.option("--scenario", "scenarios", multiple=True, metavar="ID", help="Only this one; may be repeated.")
 @click.option("--backend", type=click.Choice(["auto", "cpu", "cuda"]), help="What is timed.  [default: auto]")

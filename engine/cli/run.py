@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from engine.cli.places import PLACE, open_place, scratch_option
+from engine.cli.places import BATCH_ARRIVALS, PLACE, open_place, scratch_option
 from engine.cli.session import output_options, session_of
 from engine.storage.url import Place
 
@@ -24,7 +24,7 @@ from engine.storage.url import Place
 @click.option("--scenario", "scenarios", multiple=True, metavar="ID", help="Only this one; may be repeated.")
 @click.option(
     "--batch-arrivals",
-    type=click.IntRange(1),
+    type=BATCH_ARRIVALS,
     help="The most arrivals in a batch, hence in a part file; threads x batch bounds the memory.",
 )
 @click.option("--strict", is_flag=True, help="Fail where a policy would fall back.")

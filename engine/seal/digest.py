@@ -7,7 +7,10 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
+from errno import EINVAL
+from io import FileIO
 from pathlib import Path
+from stat import S_ISREG
 from threading import Event
 from typing import Any
 
@@ -70,13 +73,20 @@ def content_sha256(files: Sequence[Path], reporter: Reporter, stop: Event | None
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_READ_BYTES))
     for path in files:
-        with reading("input", path), path.open("rb", buffering=0) as file:
+        with reading("input", path), _opened(path) as file:
             while size := file.readinto(buffer):
                 if stop is not None and stop.is_set():
                     raise CancelledError
                 digest.update(buffer[:size])
                 reporter.advance(size)
     return digest.hexdigest()
+
+
+def _opened(path: Path) -> FileIO:
+    # Opening a pipe waits for its writer, and a device need not end.
+    if not S_ISREG(path.stat().st_mode):
+        raise OSError(EINVAL, "not a regular file")
+    return path.open("rb", buffering=0)
 
 
 def content_hashes(artefacts: Mapping[str, Sequence[Path]], reporter: Reporter) -> dict[str, str]:
