@@ -100,7 +100,7 @@ class StoredLedger:
             rows += piece.count_rows
             buckets = np.union1d(buckets, piece.buckets())
             fallbacks.update(piece.fallbacks())
-            accounts = {label: _both(accounts[label], account) for label, account in piece.accounting().items()}
+            accounts = {label: accounts[label].then(account) for label, account in piece.accounting().items()}
         return _Sums(virtual, counted, rows, buckets, dict(fallbacks), accounts)
 
     def _read(self, receipt: ShardReceipt) -> Table:
@@ -124,12 +124,3 @@ class StoredLedger:
         everything = Batch(0, (0, 0), (0, rows.arrivals.size), int(rows.arrivals.sum(dtype=np.int64)))
         ledger.add(BatchSums(everything, row_totals, Digest(), 0, 0))
         return ledger
-
-
-def _both(one: FamilyAccount, later: FamilyAccount) -> FamilyAccount:
-    """Two accounts, of earlier and of later count rows, as one."""
-    if not one.events or not later.events:
-        return one if one.events else later
-    return FamilyAccount(
-        one.events + later.events, one.blocks + later.blocks, one.words + later.words, one.before, later.after
-    )
