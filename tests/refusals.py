@@ -113,10 +113,10 @@ def check(error, case):
         assert text in error.message, error.message
 
 
-def command(*arguments, **options):
+def command(*arguments, environment=None, **options):
     return subprocess.run(
         [sys.executable, "-m", "engine", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
         cwd=ROOT,
         capture_output=True,
         text=True,

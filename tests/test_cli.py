@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -249,6 +250,23 @@ class TestBrokenPipe:
                 check=False,
             )
         assert (done.returncode, done.stderr) == (141, "")
+
+    def test_a_run_whose_output_nobody_reads_is_published_all_the_same(self, sealed_world):
+        shutil.rmtree(published_directory(sealed_world), ignore_errors=True)
+        reader, writer = os.pipe()
+        os.close(reader)
+        with os.fdopen(writer, "w") as torn:
+            done = subprocess.run(
+                command_line("run", sealed_world, "--json"),
+                env=environment(),
+                stdout=torn,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 141
+        assert "Traceback" not in done.stderr
+        assert list(published_directory(sealed_world).glob("*.parquet"))
 
 
 class TestRun:

@@ -387,6 +387,16 @@ class TestFullDisk:
         assert outputs_of(run_root) == before
         assert leftovers(run_root) == []
 
+    def test_a_full_directory_for_temporary_files_stops_nothing(self, small_disk, light):
+        filling = small_disk / "filling"
+        filling.write_bytes(bytes(shutil.disk_usage(small_disk).free))
+        assert shutil.disk_usage(small_disk).free == 0
+        for words in (("run", light, "--backend", "cpu"), ("validate", light), ("verify", light), ("report", light)):
+            done = command(*words, "--quiet", environment={"TMPDIR": str(small_disk)})
+            assert (done.returncode, done.stderr) == (0, ""), words
+        assert list(small_disk.iterdir()) == [filling]
+        assert published(light).is_dir()
+
     @pytest.mark.parametrize("form", ["parquet", "arrow"])
     def test_a_file_that_may_not_grow_is_named(self, light, form):
         done = command(
