@@ -141,7 +141,9 @@ def _compile(function: F, options: Mapping[str, bool]) -> F:
         dispatcher = numba.njit(cache=True, **options)(function)
     finally:
         numba_config.CACHE_DIR = before
-    dispatcher._cache._cache_file.__class__ = _CheckedCacheFile  # noqa: SLF001 - numba has no public way in
+    # A plain function, under NUMBA_DISABLE_JIT, has no cache.
+    if cache := getattr(dispatcher, "_cache", None):
+        cache._cache_file.__class__ = _CheckedCacheFile  # noqa: SLF001 - numba has no public way in
     return dispatcher  # type: ignore[no-any-return]
 
 
