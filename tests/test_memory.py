@@ -50,3 +50,24 @@ def test_too_large_batches_are_refused_before_work_starts_and_smaller_ones_fit(w
     assert not published(world).exists()
     code, answer = run_limited(world, "--threads", "1", "--batch-arrivals", "300000")
     assert (code, answer["scenarios"][0]["arrivals"]) == (0, 6 * 40_000 * 50)
+
+
+@pytest.mark.parametrize("command", ["run", "validate", "report", "plan"])
+@pytest.mark.parametrize("mebibytes", [100, 600, 1700])
+def test_an_address_space_that_the_libraries_do_not_fit_in_is_refused_by_name(tmp_path, command, mebibytes):
+    """In it LLVM and DuckDB abort, and a time zone table that cannot be mapped looks like a damaged file."""
+    limit = mebibytes << 20
+    done = subprocess.run(
+        [sys.executable, "-m", "engine", command, str(tmp_path), "--json"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    answer = json.loads(done.stdout)
+    assert "ulimit -v" in answer["message"]
+    assert answer["context"]["limit_bytes"] == limit

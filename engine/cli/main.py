@@ -9,6 +9,7 @@ import atexit
 import gc
 import importlib
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
+_ADDRESS_SPACE_MIN = 5 * 2**29
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # asked to end, or left by the terminal
 
 # Order of the help page. Each module has one click command named `command`.
@@ -140,6 +142,10 @@ def _settle_process() -> None:
 
 def _run(session: Session, words: list[str]) -> int:
     try:
+        if not {"--help", "--version"} & {*words}:
+            # Before any command is imported, and so before the words are parsed.
+            session.json = "--json" in words
+            _refuse_cramped_address_space()
         return _invoke(session, words)
     except click.ClickException as error:
         return _usage(session, error)
@@ -153,6 +159,19 @@ def _run(session: Session, words: list[str]) -> int:
         raise
     except Exception as error:  # noqa: BLE001 - the last boundary: everything leaves with a name
         return _failed(session, _unexpected(error))
+
+
+def _refuse_cramped_address_space() -> None:
+    # Below it numba's compiler and DuckDB abort the process, or fail where the fault seems to be a file's.
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < _ADDRESS_SPACE_MIN:
+        raise ArrivalError(
+            Code.UNEXPECTED_INTERNAL_ERROR,
+            f"`ulimit -v` leaves this process {limit / 2**30:.1f} GiB of address space, and the libraries it loads "
+            f"reserve up to {_ADDRESS_SPACE_MIN / 2**30:.1f} GiB, most of which they never touch",
+            hint="raise `ulimit -v`, or limit memory by a control group and lower --batch-arrivals and --threads",
+            limit_bytes=limit,
+        )
 
 
 def _invoke(session: Session, words: list[str]) -> int:
