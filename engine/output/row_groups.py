@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 # A merchant's arrivals are in time order, so whoever reads one day reads about one group of each merchant, and every
 # group costs the writer about as much as 5,000 arrivals. For so many groups in all, groups that grow with the square
-# root of the merchant's arrivals leave the least to read: on the reference world 17 % of the bytes, where as many
-# groups of one size leave 21 %.
+# root of the merchant's arrivals leave the least to read: of the reference world's arrivals, one in six lies in a group
+# that holds some of a given day, where as many groups of one size would leave one in five.
 _ROWS_PER_ROOT = 100
 _WORTH_A_GROUP = 8192
 
