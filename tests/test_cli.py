@@ -30,6 +30,13 @@ def command_line(*arguments):
     return [sys.executable, "-m", "engine", *map(str, arguments)]
 
 
+def writing_to(output, *arguments):
+    """One command line whose standard output is that file."""
+    return subprocess.run(
+        command_line(*arguments), env=environment(), stdout=output, stderr=subprocess.PIPE, text=True, check=False
+    )
+
+
 def environment(**changes):
     return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **changes}
 
@@ -214,14 +221,7 @@ class TestFailure:
 
     def test_with_json_too_a_full_standard_output_gets_a_name_and_no_traceback(self):
         with Path("/dev/full").open("w", encoding="utf-8") as full:
-            done = subprocess.run(
-                command_line("doctor", "--json"),
-                env=environment(),
-                stdout=full,
-                stderr=subprocess.PIPE,
-                text=True,
-                check=False,
-            )
+            done = writing_to(full, "doctor", "--json")
         assert done.returncode == 1
         assert done.stderr == "error: standard output cannot be written: No space left on device\n"
 
@@ -241,14 +241,7 @@ class TestBrokenPipe:
         reader, writer = os.pipe()
         os.close(reader)
         with os.fdopen(writer, "w") as torn:
-            done = subprocess.run(
-                command_line(*arguments),
-                env=environment(),
-                stdout=torn,
-                stderr=subprocess.PIPE,
-                text=True,
-                check=False,
-            )
+            done = writing_to(torn, *arguments)
         assert (done.returncode, done.stderr) == (141, "")
 
     def test_a_run_whose_output_nobody_reads_is_published_all_the_same(self, sealed_world):
@@ -256,14 +249,7 @@ class TestBrokenPipe:
         reader, writer = os.pipe()
         os.close(reader)
         with os.fdopen(writer, "w") as torn:
-            done = subprocess.run(
-                command_line("run", sealed_world, "--json"),
-                env=environment(),
-                stdout=torn,
-                stderr=subprocess.PIPE,
-                text=True,
-                check=False,
-            )
+            done = writing_to(torn, "run", sealed_world, "--json")
         assert done.returncode == 141
         assert "Traceback" not in done.stderr
         assert list(published_directory(sealed_world).glob("*.parquet"))

@@ -28,10 +28,11 @@ def world(tmp_path):
     return run_root
 
 
-def run_limited(run_root, *options):
+def limited(limit, *words):
+    """Exit code and answer of a command in so many bytes of address space."""
     finished = subprocess.run(
-        [sys.executable, "-m", "engine", "run", str(run_root), "--backend", "cpu", "--json", "--quiet", *options],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT)),
+        [sys.executable, "-m", "engine", *map(str, words), "--json"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
         capture_output=True,
@@ -40,6 +41,10 @@ def run_limited(run_root, *options):
     )
     assert "Traceback" not in finished.stderr
     return finished.returncode, json.loads(finished.stdout)
+
+
+def run_limited(run_root, *options):
+    return limited(LIMIT, "run", run_root, "--backend", "cpu", "--quiet", *options)
 
 
 def test_too_large_batches_are_refused_before_work_starts_and_smaller_ones_fit(world):
@@ -56,18 +61,7 @@ def test_too_large_batches_are_refused_before_work_starts_and_smaller_ones_fit(w
 @pytest.mark.parametrize("mebibytes", [100, 600, 1700])
 def test_an_address_space_that_the_libraries_do_not_fit_in_is_refused_by_name(tmp_path, command, mebibytes):
     """In it LLVM and DuckDB abort, and a time zone table that cannot be mapped looks like a damaged file."""
-    limit = mebibytes << 20
-    done = subprocess.run(
-        [sys.executable, "-m", "engine", command, str(tmp_path), "--json"],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    answer = json.loads(done.stdout)
+    code, answer = limited(mebibytes << 20, command, tmp_path)
+    assert code == 1
     assert "ulimit -v" in answer["message"]
-    assert answer["context"]["limit_bytes"] == limit
+    assert answer["context"]["limit_bytes"] == mebibytes << 20

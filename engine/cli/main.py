@@ -27,6 +27,7 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
+# With 2.0 GiB `validate` and `report` failed on two cores, with 2.5 none of six commands did.
 _ADDRESS_SPACE_MIN = 5 * 2**29
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # asked to end, or left by the terminal
 
