@@ -144,9 +144,7 @@ def _settle_process() -> None:
 def _run(session: Session, words: list[str]) -> int:
     try:
         if not {"--help", "--version"} & {*words}:
-            # Before any command is imported, and so before the words are parsed.
-            session.json = "--json" in words
-            _refuse_cramped_address_space()
+            _refuse_cramped_address_space(session, words)
         return _invoke(session, words)
     except click.ClickException as error:
         return _usage(session, error)
@@ -162,10 +160,12 @@ def _run(session: Session, words: list[str]) -> int:
         return _failed(session, _unexpected(error))
 
 
-def _refuse_cramped_address_space() -> None:
+def _refuse_cramped_address_space(session: Session, words: list[str]) -> None:
     # Below it numba's compiler and DuckDB abort the process, or fail where the fault seems to be a file's.
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY and limit < _ADDRESS_SPACE_MIN:
+        # Before any command is imported, and so before the words are parsed.
+        session.json = "--json" in words
         raise ArrivalError(
             Code.UNEXPECTED_INTERNAL_ERROR,
             f"`ulimit -v` leaves this process {limit / 2**30:.1f} GiB of address space, and the libraries it loads "
