@@ -20,7 +20,7 @@ from bench.process import BenchError
 from bench.results import Result
 from bench.workplace import Choice, Workplace
 from contracts import ArrivalError
-from engine.machine import available_cores
+from engine.process.machine import available_cores
 
 TABLE = "table"
 RESULTS = environment.ROOT / "bench" / "results"

@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from bench import environment, results, tabular
+from bench.cluster_model import Prediction, Rates, Setup, Shape, block_collision, key_collision, predict
 from bench.environment import ROOT
 from bench.product import arrivals
 from bench.results import Result
 from bench.tabular import Table
-from engine import human
 from engine.cluster.client import open_client
-from engine.cluster.estimate import PlanOptions, estimate
-from engine.cluster.model import Prediction, Rates, Setup, Shape, block_collision, key_collision, predict
-from engine.job import RunOptions, run
-from engine.progress import Reporter
+from engine.forecast.estimate import PlanOptions, estimate
+from engine.process import human
+from engine.process.progress import Reporter
+from engine.run.job import RunOptions, run
 
 PAGE = ROOT / "docs" / "scaling.md"
 RESULTS = ROOT / "bench" / "results"

@@ -25,7 +25,7 @@ from gpu_kernels import device
 if TYPE_CHECKING:
     from contracts import Notice
     from cpu_fallback.tables import Work
-    from engine.planning import Plan
+    from engine.expand.planning import Plan
     from gpu_kernels.lane import Lane
     from gpu_kernels.layout import Output, Piece
     from gpu_kernels.memory import Block
@@ -67,7 +67,7 @@ def measure_world(run_root: str, repeats: int, shape: tuple[int, int | None], pi
     if reason := device.unusable_reason():
         raise NoDeviceError(reason)
     from cpu_fallback.tables import Work
-    from engine.planning import plan
+    from engine.expand.planning import plan
     from engine.world.load import load_world
     from gpu_kernels.figures import kernel_figures
     from gpu_kernels.lane import DeviceLanes, compile_kernels, open_lanes
@@ -175,7 +175,7 @@ def _time_readers(lane: Lane, planned: Plan, repeats: int) -> dict[str, list[flo
 
     The first of cuDF's contains its import.
     """
-    from engine.backend import count_files
+    from engine.expand.backend import count_files
     from gpu_kernels.load import device_rows, reader, uploaded_rows
 
     notices: list[Notice] = []

@@ -9,11 +9,11 @@ from bench.process import in_process
 from bench.tabular import Table
 from bench.timing import median, repeated
 from bench.workplace import Workplace, world_facts
-from engine import human
+from engine.process import human
 
 if TYPE_CHECKING:
     from cpu_fallback.tables import Work
-    from engine.planning import Batch, Plan
+    from engine.expand.planning import Batch, Plan
 
 # Spread over the world: merchants with many sites and merchants with few take their turn.
 BATCHES = 8
@@ -33,8 +33,8 @@ def time_kernel(run_root: str, threads: int, repeats: int, batches: int) -> dict
     """Raw seconds of the whole kernel on one and on several threads, and of its parts alone."""
     from cpu_fallback.expand import expand_segments
     from cpu_fallback.tables import Work
-    from engine.pipeline import Cancellation, ordered
-    from engine.planning import plan
+    from engine.expand.planning import plan
+    from engine.process.threads import Cancellation, ordered
     from engine.world.load import load_world
 
     planned = plan(load_world(run_root, threads=threads))

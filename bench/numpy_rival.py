@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from cpu_fallback.digest import Digest
 from cpu_fallback.law import HYBRID, VIRTUAL_ONLY
 from cpu_fallback.tables import Columns, Tables, empty_row_totals
-from engine.backend import BatchResult
-from engine.planning import Batch, Plan
+from engine.expand.backend import BatchResult
+from engine.expand.planning import Batch, Plan
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]

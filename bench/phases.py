@@ -8,7 +8,7 @@ from bench.product import run_job
 from bench.tabular import Table
 from bench.timing import median, spread
 from bench.workplace import Workplace, world_facts
-from engine import human
+from engine.process import human
 
 
 def measure(workplace: Workplace) -> dict[str, Any]:

@@ -14,8 +14,8 @@ import polars as pl
 
 from cpu_fallback.law import HYBRID, VIRTUAL_ONLY
 from cpu_fallback.tables import I64, U64
-from engine.assemble import Assembler
-from engine.planning import Batch, Plan
+from engine.expand.assemble import Assembler
+from engine.expand.planning import Batch, Plan
 from engine.world.load import World
 
 _Codec = Literal["lz4", "zstd", "snappy", "uncompressed"]

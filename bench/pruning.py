@@ -12,7 +12,7 @@ from bench.process import in_process
 from bench.product import paths_of
 from bench.tabular import Table
 from bench.workplace import Workplace, world_facts
-from engine import human
+from engine.process import human
 
 EVERY_COLUMN = "*"
 FEW_COLUMNS = "merchant_id, ts_utc, site_id"

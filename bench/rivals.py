@@ -18,11 +18,11 @@ from bench.product import paths_of, run_job
 from bench.tabular import Table
 from bench.timing import median, repeated
 from bench.workplace import Workplace, world_facts
-from engine import human
+from engine.process import human
 
 if TYPE_CHECKING:
-    from engine.backend import BatchResult
-    from engine.planning import Batch, Plan
+    from engine.expand.backend import BatchResult
+    from engine.expand.planning import Batch, Plan
 
 Work = Callable[["Batch"], object]
 
@@ -61,8 +61,8 @@ def time_expansion(
 ) -> dict[str, Any]:
     """Seconds of one contender for some batches: to Arrow tables in memory, and to Parquet files."""
     from bench.kernel import chosen_batches
-    from engine.machine import peak_rss_bytes
-    from engine.planning import plan
+    from engine.expand.planning import plan
+    from engine.process.machine import peak_rss_bytes
     from engine.world.load import load_world
 
     planned = plan(load_world(run_root, threads=threads))
@@ -85,7 +85,7 @@ def time_expansion(
 
 
 def _each(work: Work, chosen: list[Batch], threads: int) -> None:
-    from engine.pipeline import Cancellation, ordered
+    from engine.process.threads import Cancellation, ordered
 
     def once(batch: Batch) -> None:
         # The result is let go of at once, as it is when it has been written.
@@ -108,8 +108,8 @@ def _works(contender: str, planned: Plan, folder: Path) -> Iterator[tuple[Work, 
 
         yield _assembled(NumpyExpander(planned), planned, folder)
     else:
-        from engine.backend import choose_backend
-        from engine.progress import Reporter
+        from engine.expand.backend import choose_backend
+        from engine.process.progress import Reporter
 
         with choose_backend("cpu").open(planned, Reporter()) as expand:
             yield _assembled(expand, planned, folder)
@@ -117,9 +117,9 @@ def _works(contender: str, planned: Plan, folder: Path) -> Iterator[tuple[Work, 
 
 def _assembled(expand: Callable[[Batch], BatchResult], planned: Plan, folder: Path) -> tuple[Work, Work]:
     """Columns of codes, given to the product's assembler and writer."""
-    from engine.assemble import Assembler
-    from engine.output.metadata import file_metadata
-    from engine.output.parts import PartWriter
+    from engine.arrivals.metadata import file_metadata
+    from engine.arrivals.parts import PartWriter
+    from engine.expand.assemble import Assembler
 
     world = planned.world
     assembler = Assembler(world)

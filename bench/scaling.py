@@ -15,7 +15,7 @@ from bench.product import run_job
 from bench.tabular import Table
 from bench.timing import median
 from bench.workplace import Workplace, world_facts
-from engine import human
+from engine.process import human
 
 FACTORS = (1, 2, 5, 10)
 # Zero rows added to the world's own, as multiples of those.
@@ -48,7 +48,7 @@ def measure(workplace: Workplace) -> dict[str, Any]:
 
 def make_world(run_root: str, varied: str, factor: int, preset: str, scale: float, seed: int) -> dict[str, Any]:
     """A sealed world with one size multiplied."""
-    from engine.seal import seal
+    from engine.sealing import seal
     from engine.synth import synthesise
     from engine.synth.presets import MERCHANTS_MIN, PRESETS
 
@@ -84,7 +84,7 @@ def _multiply_zero_rows(run_root: Path, factor: int) -> None:
     import pyarrow.parquet as pq
 
     from contracts import dataset
-    from engine.receipt import read_receipt
+    from engine.rundir.receipt import read_receipt
     from engine.synth.presets import SCENARIO_ID
 
     tokens = read_receipt(run_root).identity.tokens(scenario_id=SCENARIO_ID)

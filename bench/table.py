@@ -8,7 +8,7 @@ from bench import catalogue, results, tabular
 from bench.environment import ROOT
 from bench.process import BenchError
 from bench.results import Result
-from engine import human
+from engine.process import human
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 BEGIN = "<!-- begin: written by `python -m bench table` from bench/results -->"

@@ -3,7 +3,7 @@
 jsonschema takes some 60 ms of a process to load and to build, and 20 us for every value: long, for documents that are
 nearly always right. So it is asked only where this test is not certain. The test knows the words of the packaged
 schemas and the types of JSON, and errs to one side alone: another word, a subclass, a NaN, a float that is whole, a
-list that may repeat itself are all "not certain". tests/test_conformity.py holds it to jsonschema.
+list that may repeat itself are all "not certain". tests/contracts/test_conformity.py holds it to jsonschema.
 """
 
 from __future__ import annotations

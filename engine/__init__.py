@@ -5,7 +5,7 @@
     for batch in expand(plan(load_world("my-run"))):
         ...                                   # pyarrow.RecordBatch, the contract's 21 columns
 
-`run` does the whole job and publishes files; `synthesise` and `engine.seal.seal` prepare a run directory.
+`run` does the whole job and publishes files; `synthesise` and `engine.sealing.seal` prepare a run directory.
 Everything raises `ArrivalError`. Names load on first use, so importing the package is cheap.
 """
 
@@ -19,15 +19,15 @@ check_origin()
 
 if TYPE_CHECKING:
     from contracts import ArrivalError, Code, Notice
-    from engine.check import CheckResult, check_published
-    from engine.expansion import expand
-    from engine.job import RunOptions, RunResult, ScenarioResult, run
-    from engine.overview import ReportOptions, ReportResult, write_report
-    from engine.planning import Plan, plan
-    from engine.progress import Reporter
-    from engine.seal import Seal, verify_seal
+    from engine.expand.expansion import expand
+    from engine.expand.planning import Plan, plan
+    from engine.process.progress import Reporter
+    from engine.report import ReportOptions, ReportResult, write_report
+    from engine.run.job import RunOptions, RunResult, ScenarioResult, run
+    from engine.sealing import Seal, verify_seal
     from engine.stream import stream_arrivals
     from engine.synth import synthesise
+    from engine.validation.check import CheckResult, check_published
     from engine.world.load import World, load_world
 
 __all__ = [
@@ -57,13 +57,13 @@ __all__ = [
 
 _HOMES = {
     "contracts": ("ArrivalError", "Code", "Notice"),
-    "engine.check": ("CheckResult", "check_published"),
-    "engine.expansion": ("expand",),
-    "engine.job": ("RunOptions", "RunResult", "ScenarioResult", "run"),
-    "engine.overview": ("ReportOptions", "ReportResult", "write_report"),
-    "engine.planning": ("Plan", "plan"),
-    "engine.progress": ("Reporter",),
-    "engine.seal": ("Seal", "verify_seal"),
+    "engine.validation.check": ("CheckResult", "check_published"),
+    "engine.expand.expansion": ("expand",),
+    "engine.run.job": ("RunOptions", "RunResult", "ScenarioResult", "run"),
+    "engine.report": ("ReportOptions", "ReportResult", "write_report"),
+    "engine.expand.planning": ("Plan", "plan"),
+    "engine.process.progress": ("Reporter",),
+    "engine.sealing": ("Seal", "verify_seal"),
     "engine.stream": ("stream_arrivals",),
     "engine.synth": ("synthesise",),
     "engine.world.load": ("World", "load_world"),

@@ -1,6 +1,7 @@
 """The contract's 21 columns from a batch's arrays, on whatever library holds them: codes, numbers, flags, no texts yet.
 
-What `engine.assemble` does on the host for Arrow; here the arrays stay where they are, so that a device can write them.
+What `engine.expand.assemble` does on the host for Arrow; here the arrays stay where they are, so that a device can
+write them.
 """
 
 from __future__ import annotations

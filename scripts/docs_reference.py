@@ -18,7 +18,7 @@ from contracts.columns import Column, table_shape
 from contracts.schemas import deref
 
 ROOT = Path(__file__).parent.parent
-# In an order for readers; which policies a run reads is said by POLICY_IDS of engine.settings.
+# In an order for readers; which policies a run reads is said by POLICY_IDS of engine.rundir.settings.
 OF_A_RUN = (
     "arrival_routing_policy_5B",
     "arrival_output_policy_5B",
@@ -298,8 +298,8 @@ def api_part() -> str:
     import engine
 
     homes = {name: home for home, names in engine._HOMES.items() for name in names}  # noqa: SLF001
-    # `engine.seal` is the package, so the function of that name is no name of `engine`.
-    functions = [f"{homes[name]}.{name}" for name in engine.__all__ if name.islower()] + ["engine.seal.seal"]
+    # `engine.sealing` is the package, so the function of that name is no name of `engine`.
+    functions = [f"{homes[name]}.{name}" for name in engine.__all__ if name.islower()] + ["engine.sealing.seal"]
     classes = [f"{homes[name]}.{name}" for name in engine.__all__ if not name.islower()]
     sections = (("Functions", functions), ("What they take and give", classes))
     return "".join(f"\n## {title}\n\n" + "".join(f"::: {path}\n\n" for path in paths) for title, paths in sections)

@@ -25,8 +25,8 @@ def command(context: click.Context, directory: Path | None) -> None:
     session = session_of(context)
     session.on_interrupt = "nothing half-written was published; run the demo again to go on"
 
+    from engine.cli.demo_steps import demo
     from engine.cli.summary import show_demo
-    from engine.demo import demo
 
     with session.reporter() as reporter:
         result = demo(directory, reporter)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine import human
 from engine.cli.places import LOCAL
 from engine.cli.session import Session, output_options, session_of
+from engine.process import human
 
 if TYPE_CHECKING:
-    from engine.diff import DiffResult, RowDifference, ScenarioDiff, Side
+    from engine.comparing import DiffResult, RowDifference, ScenarioDiff, Side
 
 
 @click.command(
@@ -34,7 +34,7 @@ def command(context: click.Context, /, a: Path, b: Path, scenario: str | None, l
     session = session_of(context)
     session.on_interrupt = "the comparison is not complete"
 
-    from engine.diff import diff
+    from engine.comparing import diff
 
     with session.reporter() as reporter:
         result = diff(a, b, scenario_id=scenario, limit=limit, reporter=reporter)

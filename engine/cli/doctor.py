@@ -19,7 +19,7 @@ def command(context: click.Context) -> None:
     The exit code is 1 if something would make a run fail.
     """
     from engine.cli.summary import show_diagnosis
-    from engine.doctor import diagnose
+    from engine.process.doctor import diagnose
 
     diagnosis = diagnose()
     show_diagnosis(diagnosis, session_of(context))

@@ -65,7 +65,7 @@ def command(
         raise click.UsageError("give --seq, or --ts, --site or both", context)
 
     from engine.cli.explain_tree import show_explanation
-    from engine.explain import Question, explain
+    from engine.explaining import Question, explain
 
     question = Question(merchant, seq, ts, None if site is None else _site(site, merchant))
     with session.reporter() as reporter:

@@ -76,7 +76,7 @@ class _LateGroup(click.Group):
 
 def _show_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value:
-        from engine.version import version
+        from engine.process.version import version
 
         click.echo(f"arrivals {version()}")
         context.exit()
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (default: the process's own) and give its exit code."""
     if arguments is None:
         _settle_process()
-    from engine.interrupts import heard_interrupts
+    from engine.process.interrupts import heard_interrupts
 
     session = Session()
     _open_closed_streams()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine import human
 from engine.cli.places import BATCH_ARRIVALS, LOCAL
 from engine.cli.session import Session, output_options, session_of
+from engine.process import human
 
 if TYPE_CHECKING:
     from engine.parity import ParityResult

@@ -12,7 +12,7 @@ from contracts import ArrivalError
 from engine.storage.url import Place, parse_place
 
 if TYPE_CHECKING:
-    from engine.progress import Reporter
+    from engine.process.progress import Reporter
     from engine.storage import RunDirectory
 
 __all__ = ["BATCH_ARRIVALS", "LOCAL", "PLACE", "open_place", "scratch_option"]

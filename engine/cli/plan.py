@@ -12,7 +12,7 @@ from engine.cli.session import Session, output_options, session_of
 from engine.storage.url import Place
 
 if TYPE_CHECKING:
-    from engine.cluster.estimate import PlanResult, ScenarioPlan
+    from engine.forecast.estimate import PlanResult, ScenarioPlan
 
 
 @click.command(
@@ -38,7 +38,7 @@ def command(
     """
     session = session_of(context)
 
-    from engine.cluster.estimate import PlanOptions, estimate
+    from engine.forecast.estimate import PlanOptions, estimate
 
     given["format"] = file_format
     options = {name: value for name, value in given.items() if value not in (None, ())}
@@ -59,8 +59,8 @@ def _show(result: PlanResult, session: Session) -> None:
 
 
 def _show_scenario(plan: ScenarioPlan) -> None:
-    from engine import human
     from engine.cli.output import results_console, show_facts, show_line
+    from engine.process import human
 
     count, size = human.count, human.size
     workers = f"{count(plan.workers)} workers"

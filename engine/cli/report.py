@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine import human
 from engine.cli.places import LOCAL
 from engine.cli.session import Session, output_options, session_of
+from engine.process import human
 
 if TYPE_CHECKING:
-    from engine.overview import ReportResult, ScenarioOverview
+    from engine.report import ReportResult, ScenarioOverview
 
 _SPREAD = ("merchants", "zones", "sites", "edges")
 _VALIDATED = {True: "passed", False: "did not pass", None: "not yet: run `arrivals validate`"}
@@ -59,7 +59,7 @@ def command(
     session = session_of(context)
     session.on_interrupt = "an earlier report, if there was one, is still in place"
 
-    from engine.overview import ReportOptions, write_report
+    from engine.report import ReportOptions, write_report
 
     options = ReportOptions(scenarios, out, figures, "png" if figure_format == "png" else "svg")
     with session.reporter() as reporter:

@@ -68,7 +68,7 @@ def command(
     session = session_of(context)
 
     from engine.cli.summary import show_run
-    from engine.job import RunOptions, run
+    from engine.run.job import RunOptions, run
 
     # RunOptions owns the defaults; only what was said on the command line is passed on.
     given["format"] = file_format

@@ -29,7 +29,7 @@ def command(context: click.Context, run_root: Place, scratch: Path | None) -> No
     session.on_interrupt = "no new seal was written"
 
     from engine.cli.summary import show_seal
-    from engine.seal import seal
+    from engine.sealing import seal
 
     with session.reporter() as reporter, open_place(run_root, reporter, scratch) as directory:
         result = seal(directory.root, reporter)

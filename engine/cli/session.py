@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from engine.progress import Reporter
+    from engine.process.progress import Reporter
 
 __all__ = ["Session", "output_options", "session_of", "set_flag"]
 
@@ -28,14 +28,14 @@ class Session:
 
     def reporter(self) -> Reporter:
         """The reporter these options ask for, speaking on standard error."""
-        from engine import progress
+        from engine.process import progress
 
         if self.quiet:
             return progress.NoticeReporter()
         if self.json:
             return progress.JsonReporter()
         if sys.stderr.isatty():
-            from engine.progress_terminal import TerminalReporter
+            from engine.process.terminal import TerminalReporter
 
             return TerminalReporter()
         return progress.LineReporter()

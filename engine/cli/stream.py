@@ -13,7 +13,7 @@ from engine.cli.places import LOCAL
 from engine.cli.session import Session, session_of, set_flag
 
 if TYPE_CHECKING:
-    from engine.progress import Reporter
+    from engine.process.progress import Reporter
     from engine.stream import StreamOptions
     from engine.stream.sink import Address
     from engine.world.load import World
@@ -102,7 +102,7 @@ def command(context: click.Context, /, run_root: Path, **given: Any) -> None:
 def _reporter(session: Session) -> Reporter:
     if session.quiet or (sys.stderr.isatty() and not sys.stdout.isatty()):
         return session.reporter()
-    from engine.progress import LineReporter
+    from engine.process.progress import LineReporter
 
     # Lines too where arrivals go to the terminal: a live bar would be drawn in the middle of them.
     return LineReporter(interval=_RATE_SECONDS)
@@ -111,8 +111,8 @@ def _reporter(session: Session) -> Reporter:
 def _load(
     run_root: Path, scenario_id: str | None, options: StreamOptions, accept_tz_cache: bool, reporter: Reporter
 ) -> World:
-    from engine.receipt import read_receipt
-    from engine.seal import verify_seal
+    from engine.rundir.receipt import read_receipt
+    from engine.sealing import verify_seal
     from engine.world.load import load_world
 
     seal = verify_seal(read_receipt(run_root), reporter)

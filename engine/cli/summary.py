@@ -8,20 +8,20 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import human
 from engine.cli.output import emit_json, plain, results_console, show_facts, show_line
 from engine.cli.session import Session
+from engine.process import human
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from engine.demo import DemoResult
-    from engine.doctor import Diagnosis
+    from engine.cli.demo_steps import DemoResult
     from engine.importing import ImportResult
     from engine.importing.example import Example
-    from engine.job import RunResult, ScenarioResult
-    from engine.made import WorkerFacts
-    from engine.seal import SealResult
+    from engine.process.doctor import Diagnosis
+    from engine.run.job import RunResult, ScenarioResult
+    from engine.run.made import WorkerFacts
+    from engine.sealing import SealResult
     from engine.synth import SynthResult
     from engine.tz.build import CacheResult
 

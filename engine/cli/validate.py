@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine import human
 from engine.cli.places import PLACE, open_place, scratch_option
 from engine.cli.session import Session, output_options, session_of
+from engine.process import human
 from engine.storage.url import Place
 
 if TYPE_CHECKING:
-    from engine.validate.findings import Finding
-    from engine.validate.job import ValidateResult
+    from engine.validation.findings import Finding
+    from engine.validation.job import ValidateResult
 
 _MARKS = {
     "PASS": ("ok", "green"),
@@ -54,7 +54,7 @@ def command(context: click.Context, run_root: Place, threads: int | None, scratc
     session = session_of(context)
     session.on_interrupt = "no validation bundle was written"
 
-    from engine.validate.job import ValidateOptions, own_codes, validate
+    from engine.validation.job import ValidateOptions, own_codes, validate
 
     with session.reporter() as reporter:
         opened = open_place(run_root, reporter, scratch)

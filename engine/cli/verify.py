@@ -25,7 +25,7 @@ def command(context: click.Context, run_root: Path) -> None:
     session = session_of(context)
 
     from engine.cli.output import emit_json, plain, results_console, show_facts, show_line
-    from engine.validate.verify import verify
+    from engine.validation.verify import verify
 
     with session.reporter() as reporter, reporter.phase("verify bundle"):
         bundle = verify(run_root)

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.cluster.depot import ROWS, Depot
-from engine.documents import reading
-from engine.staging import writing
+from engine.rundir.staging import writing
+from engine.rundir.strict_json import reading
 from engine.world.counts import DrawnRows
 
 

@@ -11,8 +11,8 @@ from queue import Empty, Queue
 from typing import Any, TypeAlias, TypeVar
 
 from contracts import ArrivalError, Code
-from engine.machine import available_cores
-from engine.progress import Reporter
+from engine.process.machine import available_cores
+from engine.process.progress import Reporter
 
 # distributed.Client, most of whose methods carry no types.
 Client: TypeAlias = Any

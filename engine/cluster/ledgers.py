@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from contracts import ArrivalError, Code
 from cpu_fallback.digest import Digest
 from cpu_fallback.tables import Rows, RowTotals
-from engine.backend import BatchSums
 from engine.cluster.depot import LEDGERS, Depot
 from engine.cluster.receipts import ShardReceipt
 from engine.cluster.tasks import ledger_name
-from engine.documents import reading
-from engine.planning import Batch
-from engine.report.ledger import FamilyAccount, Ledger
+from engine.expand.backend import BatchSums
+from engine.expand.ledger import FamilyAccount, Ledger
+from engine.expand.planning import Batch
+from engine.rundir.strict_json import reading
 from engine.world.load import World
 
 Table = NDArray[np.int32]  # [6, R]: Rows above RowTotals

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from contracts import ArrivalError, Code
-from engine.backend import BackendName, choose_backend
+from engine.arrivals.parts import FileFormat, PartReceipt
 from engine.cluster.client import Client, ShardProgress, completed, heard_progress, shared, wait_for_workers
 from engine.cluster.depot import EVENTS, Depot
 from engine.cluster.ledgers import StoredLedger
@@ -18,12 +18,12 @@ from engine.cluster.receipts import ShardReceipt, check_receipt, worker_facts
 from engine.cluster.shards import Shard, cut_shards
 from engine.cluster.survey import Survey, merge_surveys
 from engine.cluster.tasks import Errand, lookup_world, shard_task, software, survey_task, write_catalogue
-from engine.made import Made
-from engine.output.parts import FileFormat, PartReceipt
-from engine.planning import check_key_width, plan
-from engine.production import Workshop, produce_parts
-from engine.progress import Reporter
-from engine.staging import writing
+from engine.expand.backend import BackendName, choose_backend
+from engine.expand.planning import check_key_width, plan
+from engine.process.progress import Reporter
+from engine.run.made import Made
+from engine.run.production import Workshop, produce_parts
+from engine.rundir.staging import writing
 from engine.world.counts import count_pieces
 from engine.world.load import Source, World
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from contracts import ArrivalError, Code, Notice
 from cpu_fallback.digest import Digest
+from engine.arrivals.parts import FileFormat, PartReceipt, part_name
 from engine.cluster.shards import Shard
-from engine.made import WorkerFacts
-from engine.output.parts import FileFormat, PartReceipt, part_name
+from engine.run.made import WorkerFacts
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from contracts import ArrivalError, Code
 from cpu_fallback.tables import Rows, owned
 from engine.cluster.survey import Survey
-from engine.planning import Batch, Plan, segment_spans, segments_of, switches_of
+from engine.expand.planning import Batch, Plan, segment_spans, segments_of, switches_of
 from engine.world.counts import CountRows
 from engine.world.load import World
 
@@ -58,7 +58,7 @@ class Shard:
 
 
 def cut_shards(survey: Survey, batch_arrivals: int, workers: int) -> tuple[Shard, ...]:
-    """The batches of `engine.planning.plan`, dealt out in contiguous ranges to so many workers (threads).
+    """The batches of `engine.expand.planning.plan`, dealt out in contiguous ranges to so many workers (threads).
 
     Raises UNEXPECTED_INTERNAL_ERROR for more batches than parts can be numbered.
     """

@@ -16,21 +16,21 @@ from pathlib import Path
 import numpy as np
 
 from contracts import ArrivalError, Code
-from engine.backend import BackendName, choose_backend
+from engine.arrivals.parts import FileFormat
 from engine.cluster.blocks import read_block
 from engine.cluster.depot import CATALOGUE, EVENTS, LEDGERS, Depot
 from engine.cluster.receipts import ShardReceipt
 from engine.cluster.shards import Shard, plan_of_shard
 from engine.cluster.survey import SurveyedPieces, survey_pieces
-from engine.documents import reading
-from engine.machine import peak_rss_bytes
-from engine.memory import check_memory
-from engine.output.parts import FileFormat
-from engine.production import Workshop, produce_parts
-from engine.progress import Reporter
-from engine.report.ledger import Ledger
-from engine.staging import writing
-from engine.version import LAW_VERSION, code_digest, version
+from engine.expand.backend import BackendName, choose_backend
+from engine.expand.ledger import Ledger
+from engine.expand.memory_check import check_memory
+from engine.process.machine import peak_rss_bytes
+from engine.process.progress import Reporter
+from engine.process.version import LAW_VERSION, code_digest, version
+from engine.run.production import Workshop, produce_parts
+from engine.rundir.staging import writing
+from engine.rundir.strict_json import reading
 from engine.world.counts import CountRows, code_entities, merge_drawn
 from engine.world.load import Source, World, assemble_world
 from engine.world.tables_io import TablePiece

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from engine.importing.request import ImportRequest
     from engine.importing.world import ImportResult
-    from engine.progress import Reporter
+    from engine.process.progress import Reporter
 
 __all__ = ["ImportRequest", "ImportResult", "import_world"]
 

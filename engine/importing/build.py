@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from contracts import Code, Notice
-from engine.authoring.virtual import HYBRID, MODES, NON_VIRTUAL, VIRTUAL_ONLY
 from engine.importing.contents import (
     Contents,
     Counts,
@@ -28,6 +27,7 @@ from engine.importing.contents import (
 from engine.importing.grid import Limits, told
 from engine.importing.reading import Table
 from engine.importing.request import ZoneSource
+from engine.world_files.virtual import HYBRID, MODES, NON_VIRTUAL, VIRTUAL_ONLY
 
 _TZ = "tz"
 

@@ -8,9 +8,9 @@ from fractions import Fraction
 
 from config import packaged_bytes, policy_ids, resolve_policy
 from contracts import ArrivalError, Code
-from engine.authoring.sites import WeightLabels
 from engine.importing.grid import Limits
 from engine.importing.request import ZoneSource
+from engine.world_files.sites import WeightLabels
 
 _ROUTING = "arrival_routing_policy_5B"
 _GROUPS = re.compile(rb"(?m)^(  use_group_weights:) true\b")

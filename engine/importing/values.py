@@ -15,8 +15,8 @@ from functools import cache
 from typing import NamedTuple
 
 from contracts import Code
-from engine.authoring.virtual import MODES
 from engine.tz.pinned import known_tzids, release
+from engine.world_files.virtual import MODES
 
 MICROS = 1_000_000
 _U64_MAX = 2**64 - 1

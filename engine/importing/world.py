@@ -10,9 +10,6 @@ from typing import Any
 import numpy as np
 
 from contracts import ArrivalError, Code, Identity, Notice, check_token
-from engine.authoring.publish import Target, WorldReport, place_world
-from engine.authoring.shelf import Shelf
-from engine.authoring.virtual import HYBRID, VIRTUAL_ONLY
 from engine.importing.build import Build, build, virtual_counts
 from engine.importing.columns import Naming, layouts
 from engine.importing.contents import Contents, Ints
@@ -23,7 +20,10 @@ from engine.importing.reading import Table, empty_table, read_table
 from engine.importing.request import ImportRequest, ZoneSource
 from engine.importing.values import MICROS
 from engine.importing.write import write_world
-from engine.progress import Reporter
+from engine.process.progress import Reporter
+from engine.world_files.publish import Target, WorldReport, place_world
+from engine.world_files.shelf import Shelf
+from engine.world_files.virtual import HYBRID, VIRTUAL_ONLY
 
 
 @dataclass(frozen=True)

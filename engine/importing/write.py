@@ -10,12 +10,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from engine.authoring.bundles import write_bundles
-from engine.authoring.grid import write_time_grid
-from engine.authoring.publish import Target, WorldReport, write_report
-from engine.authoring.shelf import SPEC_VERSION, Shelf, absent, coded, constant
-from engine.authoring.sites import SiteColumns, write_site_timezones, write_site_weights, write_zone_cache
-from engine.authoring.virtual import (
+from engine.importing.contents import Contents, Floats, Ids, Ints, ordered_sums, runs
+from engine.importing.identity import IMPORT_VERSION
+from engine.importing.places import places_of
+from engine.importing.policies import Policies
+from engine.importing.values import MICROS
+from engine.process.progress import Reporter
+from engine.tz.pinned import LAST_YEAR, pinned_zones, release
+from engine.world_files.bundles import write_bundles
+from engine.world_files.grid import write_time_grid
+from engine.world_files.publish import Target, WorldReport, write_report
+from engine.world_files.shelf import SPEC_VERSION, Shelf, absent, coded, constant
+from engine.world_files.sites import SiteColumns, write_site_timezones, write_site_weights, write_zone_cache
+from engine.world_files.virtual import (
     Edge,
     Labels,
     MerchantEdges,
@@ -23,13 +30,6 @@ from engine.authoring.virtual import (
     write_edges,
     write_settlement,
 )
-from engine.importing.contents import Contents, Floats, Ids, Ints, ordered_sums, runs
-from engine.importing.identity import IMPORT_VERSION
-from engine.importing.places import places_of
-from engine.importing.policies import Policies
-from engine.importing.values import MICROS
-from engine.progress import Reporter
-from engine.tz.pinned import LAST_YEAR, pinned_zones, release
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US_PER_DAY = 86_400 * MICROS

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 from contracts import ArrivalError, Code
-from engine import human
-from engine.backend import Backend, ParityName, parity_backend
-from engine.interrupts import heard_interrupts
-from engine.machine import available_cores
-from engine.memory import check_memory
+from engine.expand.backend import Backend, ParityName, parity_backend
+from engine.expand.memory_check import check_memory
+from engine.expand.planning import DEFAULT_BATCH_ARRIVALS, Batch, Plan, plan
 from engine.parity.compare import Tally
 from engine.parity.environment import describe
 from engine.parity.records import SIMULATOR, Extent, ParityResult
@@ -22,10 +20,12 @@ from engine.parity.report import document, write_reports
 from engine.parity.sample import SIMULATED_BATCH_ARRIVALS, Sample, choose
 from engine.parity.sides import Side, opened
 from engine.parity.trace import trace
-from engine.planning import DEFAULT_BATCH_ARRIVALS, Batch, Plan, plan
-from engine.progress import Reporter
-from engine.receipt import read_receipt
-from engine.seal import verify_seal
+from engine.process import human
+from engine.process.interrupts import heard_interrupts
+from engine.process.machine import available_cores
+from engine.process.progress import Reporter
+from engine.rundir.receipt import read_receipt
+from engine.sealing import verify_seal
 from engine.world.load import World, load_world
 from gpu_kernels.device import unusable_reason
 

@@ -9,7 +9,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from engine import human
+from engine.process import human
 
 _GROUPS = {"columns": "arrival", "row_totals": "count row", "sums": "batch", "refusal": "refused batch"}
 

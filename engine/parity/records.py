@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from contracts import ArrivalError, Code, Notice
-from engine.explain.facts import Explanation
+from engine.explaining.facts import Explanation
 
 Group = Literal["columns", "row_totals", "sums", "refusal"]
 SIMULATOR: Final = "cudasim"

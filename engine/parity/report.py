@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from contracts.forms import indented_json
-from engine.explain.facts import document as plain
+from engine.explaining.facts import document as plain
 from engine.parity.page import page
 from engine.parity.records import ParityResult, SideResult, first_text
-from engine.report.run_report import utc_now
-from engine.staging import replace_file
-from engine.version import LAW_VERSION, code_digest, version
+from engine.process.version import LAW_VERSION, code_digest, version
+from engine.records.run_report import utc_now
+from engine.rundir.staging import replace_file
 from engine.world.load import World
 
 FORMAT, FORMAT_VERSION = "arrival-engine parity report", 1

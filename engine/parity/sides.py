@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 from contracts import ArrivalError, Code
 from cpu_fallback.digest import Digest
-from engine.backend import Backend, BatchResult, Expander
-from engine.machine import available_cores
+from engine.expand.backend import Backend, BatchResult, Expander
+from engine.expand.planning import Batch, Plan
 from engine.parity.records import SIMULATOR, BatchTime, KernelFigures, SideResult
-from engine.pipeline import Cancellation, ordered
-from engine.planning import Batch, Plan
-from engine.progress import Reporter
+from engine.process.machine import available_cores
+from engine.process.progress import Reporter
+from engine.process.threads import Cancellation, ordered
 
 
 @dataclass(frozen=True)

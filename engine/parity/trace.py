@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from contracts import ArrivalError
-from engine.explain import Explanation, History, Question, explain
+from engine.expand.planning import Batch, Plan
+from engine.explaining import Explanation, History, Question, explain
 from engine.parity.compare import value_text
 from engine.parity.records import Derived, Difference, Trace, Value
-from engine.planning import Batch, Plan
 
 _US_PER_MINUTE = 60_000_000
 

@@ -1,1 +1,5 @@
-"""What a run says of itself: diagnostics, random-number logs, run report."""
+"""The report of a run: one self-contained page of what was run, what came out, and what it should look like."""
+
+from engine.report.job import ReportOptions, ReportResult, ScenarioOverview, write_report
+
+__all__ = ["ReportOptions", "ReportResult", "ScenarioOverview", "write_report"]

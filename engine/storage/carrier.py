@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from contracts import ArrivalError, Code
-from engine.pipeline import Cancellation, ordered
-from engine.progress import Reporter
+from engine.process.progress import Reporter
+from engine.process.threads import Cancellation, ordered
 from engine.storage.store import Check, Object, Store, Transfer
 
 T = TypeVar("T")

@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from contracts import ArrivalError, Code, compact_json
-from engine.documents import parse_json
-from engine.staging import FOLDER
+from engine.rundir.staging import FOLDER
+from engine.rundir.strict_json import parse_json
 from engine.storage.store import Store
 
 LOCK_FOLDER = f"{FOLDER}/arrivals-lock"

@@ -8,7 +8,7 @@ from typing import Any
 
 from contracts import ArrivalError, Code, check_document, compact_json, dataset
 from contracts.identity import Identity
-from engine.documents import parse_json
+from engine.rundir.strict_json import parse_json
 from engine.storage.store import Store
 
 MANIFEST = dataset("arrival_manifest_5B").path.rpartition("/")[2]

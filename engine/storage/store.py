@@ -290,7 +290,7 @@ def _endpoint() -> dict[str, str]:
 
 @contextmanager
 def _opened(source: Path) -> Iterator[BinaryIO]:
-    from engine.documents import reading
+    from engine.rundir.strict_json import reading
 
     with reading("a file", source):
         file = source.open("rb", buffering=0)

@@ -17,9 +17,9 @@ from typing import Any
 from contracts import ArrivalError, Code, dataset, datasets
 from contracts.errors import json_safe
 from contracts.identity import Identity
-from engine.progress import Reporter
-from engine.receipt import Receipt, read_receipt
-from engine.staging import FOLDER, writing
+from engine.process.progress import Reporter
+from engine.rundir.receipt import Receipt, read_receipt
+from engine.rundir.staging import FOLDER, writing
 from engine.storage.carrier import Carrier
 from engine.storage.lock import store_lock
 from engine.storage.store import Store
@@ -194,7 +194,7 @@ def _fetch_receipt(store: Store, root: Path) -> Receipt:
 
 
 def _fetch_world(copy: WorkingCopy) -> None:
-    from engine.seal.upstream import members_by_run_root
+    from engine.sealing.upstream import members_by_run_root
 
     copy.fetch(_control_folders(copy.receipt.identity))
     # Two segments' indexes name files elsewhere in the run directory.

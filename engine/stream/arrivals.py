@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from cpu_fallback.digest import Digest
 from cpu_fallback.tables import Columns
-from engine.assemble import Assembler
-from engine.backend import BatchResult, Expander, choose_backend
-from engine.batch_checks import check_batch
-from engine.pipeline import Cancellation, ordered
-from engine.planning import Batch, Plan, plan
-from engine.progress import Reporter
+from engine.expand.assemble import Assembler
+from engine.expand.backend import BatchResult, Expander, choose_backend
+from engine.expand.batch_checks import check_batch
+from engine.expand.planning import Batch, Plan, plan
+from engine.process.progress import Reporter
+from engine.process.threads import Cancellation, ordered
 from engine.stream.order import by_bucket, time_order
 from engine.stream.window import Moment, Window, window
 from engine.world.load import World

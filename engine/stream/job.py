@@ -14,11 +14,11 @@ import pyarrow as pa
 from contracts import Notice
 from contracts.columns import table_shape
 from cpu_fallback.digest import Digest
-from engine import human
-from engine.assemble import Assembler
-from engine.interrupts import heard_interrupts
-from engine.planning import plan
-from engine.progress import Reporter
+from engine.expand.assemble import Assembler
+from engine.expand.planning import plan
+from engine.process import human
+from engine.process.interrupts import heard_interrupts
+from engine.process.progress import Reporter
 from engine.stream.arrivals import Slice, time_ordered
 from engine.stream.encode import Encoder, Format, Ids, encoder
 from engine.stream.order import buckets_in, by_bucket

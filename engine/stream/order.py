@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from contracts import ArrivalError, Code
 from cpu_fallback.expand import position_bits
 from cpu_fallback.tables import I64, Rows, Segments, owned
-from engine.planning import Batch, Plan
+from engine.expand.planning import Batch, Plan
 from engine.stream.window import Window
 from engine.world.load import World
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from engine.progress import Reporter
+    from engine.process.progress import Reporter
     from engine.synth.world import SynthResult
 
 __all__ = ["SynthResult", "synthesise"]

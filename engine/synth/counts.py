@@ -14,16 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contracts import conform
-from engine.authoring.grid import write_time_grid
-from engine.authoring.shelf import COMPRESSION, SPEC_VERSION, Shelf, coded, constant
-from engine.authoring.virtual import HYBRID, VIRTUAL_ONLY
-from engine.progress import Reporter
+from engine.process.progress import Reporter
 from engine.synth import kernels
 from engine.synth.intensity import Intensity, Scene
 from engine.synth.kernels import CountRows, Entities
 from engine.synth.policies import bucket_count
 from engine.synth.presets import HORIZON_START, SCENARIO_BAND
 from engine.synth.shapes import CLASSES
+from engine.world_files.grid import write_time_grid
+from engine.world_files.shelf import COMPRESSION, SPEC_VERSION, Shelf, coded, constant
+from engine.world_files.virtual import HYBRID, VIRTUAL_ONLY
 
 CHUNK_ROWS = 1 << 20
 _CHANNELS = ("card_not_present", "card_present", "mixed")

@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from contracts import Identity
 from cpu_fallback.streams import StreamFamily, entity_stream
-from engine.authoring.virtual import NON_VIRTUAL
 from engine.synth import kernels
 from engine.synth.draws import Draws
 from engine.synth.geography import Geography
@@ -23,6 +22,7 @@ from engine.synth.population import Population
 from engine.synth.presets import HORIZON_START, SCENARIO_BAND, SCENARIO_ID, WorldSpec
 from engine.synth.shapes import CLASSES, weekly_shapes
 from engine.tz.zones import ZoneTable
+from engine.world_files.virtual import NON_VIRTUAL
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

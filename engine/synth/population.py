@@ -10,11 +10,11 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from engine.authoring.virtual import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
 from engine.synth.draws import Draws
 from engine.synth.kernels import exp_portable, log_portable, ordered_sum
 from engine.synth.presets import WorldSpec
 from engine.synth.shapes import CLASSES
+from engine.world_files.virtual import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -9,11 +9,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from contracts import indented_json
-from engine.authoring.shelf import CREATED_UTC, Shelf, absent, coded, constant
-from engine.authoring.sites import SiteColumns, write_site_timezones
 from engine.synth.draws import Draws
 from engine.synth.intensity import Scene
 from engine.synth.presets import GENERATOR_VERSION
+from engine.world_files.shelf import CREATED_UTC, Shelf, absent, coded, constant
+from engine.world_files.sites import SiteColumns, write_site_timezones
 
 # Places scatter over about 150 km around a zone's principal one.
 _SCATTER = 1_500_000

@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from engine.authoring.shelf import Shelf
-from engine.authoring.virtual import (
+from engine.synth.draws import Draws
+from engine.synth.intensity import Scene
+from engine.synth.kernels import ordered_sum
+from engine.synth.presets import GENERATOR_VERSION
+from engine.synth.sites import scattered
+from engine.world_files.shelf import Shelf
+from engine.world_files.virtual import (
     NON_VIRTUAL,
     Edge,
     Labels,
@@ -16,11 +21,6 @@ from engine.authoring.virtual import (
     write_edges,
     write_settlement,
 )
-from engine.synth.draws import Draws
-from engine.synth.intensity import Scene
-from engine.synth.kernels import ordered_sum
-from engine.synth.presets import GENERATOR_VERSION
-from engine.synth.sites import scattered
 
 Ints = npt.NDArray[np.int64]
 

@@ -13,12 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts import Identity
-from engine.authoring.bundles import write_bundles
-from engine.authoring.publish import Target, WorldReport, place_world, write_report
-from engine.authoring.shelf import Shelf
-from engine.authoring.sites import write_zone_cache
-from engine.authoring.virtual import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
-from engine.progress import Reporter
+from engine.process.progress import Reporter
 from engine.synth.counts import CountTotals, write_counts, write_grid, write_grouping
 from engine.synth.draws import Draws
 from engine.synth.geography import load_geography
@@ -32,6 +27,11 @@ from engine.synth.virtual import write_virtual
 from engine.synth.weights import merchant_groups, write_group_tables, write_weights
 from engine.tz.pinned import pinned_zones
 from engine.tz.zones import ZoneTable
+from engine.world_files.bundles import write_bundles
+from engine.world_files.publish import Target, WorldReport, place_world, write_report
+from engine.world_files.shelf import Shelf
+from engine.world_files.sites import write_zone_cache
+from engine.world_files.virtual import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from contracts import ArrivalError, Code, dataset, receipt_json
-from engine.documents import reading
-from engine.progress import Reporter
-from engine.receipt import Receipt, read_receipt
-from engine.staging import exclusive, publish_folder, staging, write_file, writing
+from engine.process.progress import Reporter
+from engine.rundir.receipt import Receipt, read_receipt
+from engine.rundir.staging import exclusive, publish_folder, staging, write_file, writing
+from engine.rundir.strict_json import reading
 from engine.tz.pinned import LAST_YEAR, archive_sha256, pinned_zones, release
 from engine.tz.tzc1 import encode
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from contracts import ArrivalError, Code
 from cpu_fallback.tables import Rows
-from engine.pipeline import Cancellation, ordered
-from engine.receipt import Receipt
+from engine.process.threads import Cancellation, ordered
+from engine.rundir.receipt import Receipt
 from engine.world.codes import encoded
 from engine.world.row_order import CodedRows, law_ordered
 from engine.world.tables_io import TablePiece, table_pieces

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from contracts import ArrivalError, Code
 from cpu_fallback.tables import Grid
-from engine.receipt import Receipt
+from engine.rundir.receipt import Receipt
 from engine.world.tables_io import read_table
 
 _COLUMNS = ("bucket_index", "bucket_start_utc", "bucket_end_utc", "bucket_duration_seconds")

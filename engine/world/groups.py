@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from contracts import ArrivalError, Code
 from cpu_fallback.alias import pack
 from cpu_fallback.tables import Grid, Groups
-from engine.receipt import Receipt
+from engine.rundir.receipt import Receipt
 from engine.world.codes import alias_tables, codes_in, encoded, only_merchants, starts_of, texts_of
 from engine.world.sites import SiteTables
 from engine.world.tables_io import read_table

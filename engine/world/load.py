@@ -17,10 +17,10 @@ from cpu_fallback.identifiers import text_word
 from cpu_fallback.law import VIRTUAL_ONLY
 from cpu_fallback.streams import FAMILIES, StreamFamily, domain, entity_stream
 from cpu_fallback.tables import Entities, Grid, Merchants, Rows, Tables, owned
-from engine.machine import available_cores
-from engine.receipt import Receipt, read_receipt
-from engine.seal import Seal, verify_seal
-from engine.settings import Settings, load_settings
+from engine.process.machine import available_cores
+from engine.rundir.receipt import Receipt, read_receipt
+from engine.rundir.settings import Settings, load_settings
+from engine.sealing import Seal, verify_seal
 from engine.tz.zones import ZoneTable
 from engine.world.counts import CountRows, catalogue_of, merge_rows, read_counts
 from engine.world.grid import load_grid

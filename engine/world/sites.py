@@ -14,7 +14,7 @@ from contracts import ArrivalError, Code
 from cpu_fallback.alias import pack
 from cpu_fallback.identifiers import site_id
 from cpu_fallback.tables import NO_TABLE, Sites
-from engine.receipt import Receipt
+from engine.rundir.receipt import Receipt
 from engine.world.codes import alias_tables, codes_in, only_merchants, starts_of, texts_of
 from engine.world.tables_io import read_table
 

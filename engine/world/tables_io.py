@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from contracts import ArrivalError, Code, Dataset, dataset
 from contracts.tables import conform
-from engine.receipt import Receipt
+from engine.rundir.receipt import Receipt
 
 
 def locate_files(receipt: Receipt, dataset_id: str, **tokens: str) -> tuple[Path, ...]:

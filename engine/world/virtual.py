@@ -15,8 +15,8 @@ from contracts import ArrivalError, Code, arrow_schema, check_document, dataset
 from cpu_fallback.alias import pack
 from cpu_fallback.law import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
 from cpu_fallback.tables import Edges
-from engine.documents import read_json
-from engine.receipt import Receipt
+from engine.rundir.receipt import Receipt
+from engine.rundir.strict_json import read_json
 from engine.world.alias_blob import LAYOUT, AliasSlices, decode_2b, decode_3b
 from engine.world.codes import codes_in, only_merchants, starts_of, texts_of
 from engine.world.tables_io import check_document_identity, locate_files, read_bytes, read_table

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from contracts import ArrivalError, Code, Notice
 from cpu_fallback.identifiers import text_word
 from cpu_fallback.tables import Grid, Zones
-from engine.receipt import Receipt
+from engine.rundir.receipt import Receipt
 from engine.tz.agreement import disagreements
 from engine.tz.pinned import release, unknown_tzids
 from engine.tz.tzc1 import decode

@@ -15,13 +15,13 @@ from bench import kernel_loops
 from cpu_fallback.expand import expand_segments
 from cpu_fallback.philox import philox2x64
 from cpu_fallback.tables import Work
-from engine.assemble import Assembler
-from engine.backend import finish_batch
-from engine.batch_checks import check_batch
-from engine.output.metadata import file_metadata
-from engine.output.parts import PartWriter, read_part_digest
-from engine.planning import plan
-from engine.seal import seal
+from engine.arrivals.metadata import file_metadata
+from engine.arrivals.parts import PartWriter, read_part_digest
+from engine.expand.assemble import Assembler
+from engine.expand.backend import finish_batch
+from engine.expand.batch_checks import check_batch
+from engine.expand.planning import plan
+from engine.sealing import seal
 from engine.synth import synthesise
 from engine.world.load import load_world
 

@@ -17,10 +17,10 @@ import pyarrow as pa
 from config import packaged_bytes, policy_ids
 from config.policies import resolve_policy
 from contracts import ArrivalError, arrow_schema, dataset
-from engine.receipt import read_receipt
+from engine.rundir.receipt import read_receipt
 from engine.tz.tzc1 import decode, encode
 from engine.world.alias_blob import AliasSlices, decode_2b, decode_3b
-from tests.blobs import tzc1
+from tests.support.blobs import tzc1
 
 MERCHANT = 7
 Target = Callable[[bytes], None]

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from contracts import ArrivalError, Code
-from engine.staging import writing
+from engine.rundir.staging import writing
 
 __all__ = ["Example", "write_example"]
 

@@ -1,0 +1,22 @@
+"""What every part file says of itself in its key-value metadata."""
+
+from __future__ import annotations
+
+from contracts.forms import compact_json
+from engine.process.version import LAW_VERSION, version
+from engine.world.load import World
+
+
+def file_metadata(world: World) -> dict[str, str]:
+    """Identity, law version and policy digests; nothing that differs between runs of the same world."""
+    identity = world.receipt.identity
+    return {
+        "arrivals.manifest_fingerprint": identity.manifest_fingerprint,
+        "arrivals.parameter_hash": identity.parameter_hash,
+        "arrivals.seed": str(identity.seed),
+        "arrivals.scenario_id": world.scenario_id,
+        "arrivals.law_version": str(LAW_VERSION),
+        "arrivals.engine_version": version(),
+        "arrivals.sealed_inputs_digest": world.seal.digest,
+        "arrivals.policy_digests": compact_json(dict(world.settings.policy_digests)).decode(),
+    }

@@ -1,0 +1,59 @@
+"""Staged part files read back before they are published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from contracts import ArrivalError, Code
+from engine.arrivals.parts import PartReceipt, read_part_digest
+
+
+def verify_staged(directory: Path, schema: pa.Schema, parts: Sequence[PartReceipt]) -> None:
+    """Each part on disk has the contract's schema, its rows, its size and its digest; no other file is there.
+
+    Raises SCHEMA_VIOLATION, IO_WRITE_FAILED.
+    """
+    names = sorted(path.name for path in directory.iterdir())
+    if names != [part.name for part in parts]:
+        raise _damaged(directory, f"holds {len(names)} files instead of {len(parts)} parts")
+    for part in parts:
+        verify_part(directory, schema, part)
+
+
+def verify_part(directory: Path, schema: pa.Schema, part: PartReceipt) -> None:
+    """One part on disk has the contract's schema, its rows, its size and its digest. Raises as `verify_staged` does."""
+    path = directory / part.name
+    try:
+        found, rows = _read_back(path)
+        digest = read_part_digest(path)
+    except (OSError, ValueError, pa.ArrowException) as failure:
+        raise _damaged(path, f"cannot be read back: {failure}") from failure
+    if not found.equals(schema):
+        raise ArrivalError(
+            Code.SCHEMA_VIOLATION,
+            f"{path} was written with a schema that is not the contract's",
+            hint="this is a defect of the engine; please report it",
+        )
+    if (rows, digest, path.stat().st_size) != (part.rows, part.digest, part.bytes):
+        raise _damaged(path, f"has {rows} rows and digest {digest}; {part.rows} and {part.digest} were written")
+
+
+def _read_back(path: Path) -> tuple[pa.Schema, int]:
+    if path.suffix == ".parquet":
+        return pq.read_schema(path), pq.read_metadata(path).num_rows
+    with pa.OSFile(str(path)) as source:
+        reader = pa.ipc.open_file(source)
+        return reader.schema, sum(reader.get_batch(index).num_rows for index in range(reader.num_record_batches))
+
+
+def _damaged(path: Path, problem: str) -> ArrivalError:
+    return ArrivalError(
+        Code.IO_WRITE_FAILED,
+        f"{path} {problem}",
+        hint="check the disk; nothing was published",
+        path=str(path),
+    )

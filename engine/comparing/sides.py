@@ -1,0 +1,73 @@
+"""What is compared with what: the published scenarios of a run directory, or one partition directory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from contracts import ArrivalError, Code, dataset
+from engine.arrivals.reading import events_directory, part_files
+from engine.rundir.receipt import read_receipt
+
+
+class Pair(NamedTuple):
+    """One scenario of both sides."""
+
+    scenario_id: str
+    a: Path
+    b: Path
+
+
+class Pairing(NamedTuple):
+    """What can be compared, and the scenarios that only one side has."""
+
+    pairs: tuple[Pair, ...]
+    only_a: tuple[str, ...]
+    only_b: tuple[str, ...]
+
+
+def pair_up(a: Path, b: Path, scenario_id: str | None) -> Pairing:
+    """Scenarios of the same name; where each side has just one, those two whatever their names.
+
+    Raises IO_READ_FAILED for a side without arrivals.
+    """
+    left, right = _scenarios(a, scenario_id), _scenarios(b, scenario_id)
+    if len(left) == len(right) == 1:
+        (name, first), (other, second) = *left.items(), *right.items()
+        return Pairing((Pair(name if name == other else f"{name or a} / {other or b}", first, second),), (), ())
+    both = [name for name in left if name in right]
+    return Pairing(
+        tuple(Pair(name, left[name], right[name]) for name in both),
+        tuple(name for name in left if name not in right),
+        tuple(name for name in right if name not in left),
+    )
+
+
+def _scenarios(path: Path, scenario_id: str | None) -> Mapping[str, Path]:
+    found = dict(_published(path))
+    if scenario_id is not None and len(found) > 1:
+        found = {name: directory for name, directory in found.items() if name == scenario_id}
+    elif scenario_id is not None and set(found) - {"", scenario_id}:
+        found = {}
+    if not found:
+        wanted = f" of scenario {scenario_id}" if scenario_id is not None else ""
+        raise ArrivalError(
+            Code.IO_READ_FAILED,
+            f"{path} has no arrivals{wanted}",
+            hint="give a run directory in which `arrivals run` has published, or a directory of part files",
+            path=str(path),
+        )
+    return found
+
+
+def _published(path: Path) -> Iterator[tuple[str, Path]]:
+    """Scenario and partition directory, in byte order of the scenario; "" where nothing names it."""
+    if part_files(path):
+        name, _, value = path.resolve().name.partition("=")
+        yield (value if name == "scenario_id" else ""), path
+    elif dataset("run_receipt").locate(path, {}).is_file():
+        folder = events_directory(read_receipt(path), "any").parent
+        for directory in sorted(folder.glob("scenario_id=*")):
+            if part_files(directory):
+                yield directory.name.partition("=")[2], directory

@@ -1,0 +1,50 @@
+"""Whether a plan fits the memory that this process may use, said before work starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from contracts import ArrivalError, Code
+from engine.expand.planning import Plan
+from engine.process import human
+from engine.process.machine import memory_limit_bytes
+
+# Columns 45, sort scratch of one segment, Arrow buffers and the encoder's pages: 165 were measured with LZ4.
+BYTES_PER_ARRIVAL = 200
+_FIELDS = {"ulimit -v": "VmSize:"}
+
+
+def check_memory(plan: Plan, threads: int) -> None:
+    """Refuse a plan whose batches in flight cannot fit. Raises UNEXPECTED_INTERNAL_ERROR saying what to lower."""
+    limit, source = memory_limit_bytes()
+    largest = max((batch.arrivals for batch in plan.batches), default=0)
+    in_flight = min(threads, len(plan.batches))
+    needed = in_flight * largest * BYTES_PER_ARRIVAL
+    held = _held_bytes(_FIELDS.get(source, "VmRSS:"))
+    if held + needed <= limit:
+        return
+    fitting = max(int((limit - held) / (BYTES_PER_ARRIVAL * in_flight)), 0)
+    hint = f"lower --batch-arrivals (to about {fitting:,}) or --threads, or raise the limit"
+    if fitting < _largest_segment(plan):
+        hint = "lower --threads, or raise the limit: the largest merchant's busiest bucket alone is too large for it"
+    raise ArrivalError(
+        Code.UNEXPECTED_INTERNAL_ERROR,
+        f"{in_flight} batches of up to {largest:,} arrivals need about {human.size(needed)} besides the "
+        f"{human.size(held)} in use; this process may have {human.size(limit)} ({source})",
+        hint=hint,
+        needed_bytes=held + needed,
+        limit_bytes=limit,
+    )
+
+
+def _largest_segment(plan: Plan) -> int:
+    bounds = plan.segments.arrival_start
+    return int((bounds[1:] - bounds[:-1]).max(initial=0))
+
+
+def _held_bytes(field: str) -> int:
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), 0)

@@ -1,0 +1,1 @@
+"""`arrivals plan`: what a run would make, and what it would take."""

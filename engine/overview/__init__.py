@@ -1,5 +1,0 @@
-"""The report of a run: one self-contained page of what was run, what came out, and what it should look like."""
-
-from engine.overview.job import ReportOptions, ReportResult, ScenarioOverview, write_report
-
-__all__ = ["ReportOptions", "ReportResult", "ScenarioOverview", "write_report"]

@@ -1,0 +1,250 @@
+"""What `arrivals doctor` finds: the facts of machine and installation that a run depends on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from engine.process import human, machine
+
+__all__ = ["Diagnosis", "Fact", "diagnose"]
+
+DISTRIBUTION = "arrival-engine"
+PACKAGES = (
+    "numba",
+    "llvmlite",
+    "numpy",
+    "pyarrow",
+    "duckdb",
+    "pyyaml",
+    "jsonschema",
+    "click",
+    "rich",
+    "psutil",
+    "matplotlib",
+    "jinja2",
+    "tzdata",
+)
+_DEVICE_PACKAGES = {
+    "numba-cuda": ("numba-cuda",),
+    "CuPy": ("cupy-cuda13x", "cupy-cuda12x", "cupy"),
+    "cuDF": ("cudf-cu13", "cudf-cu12", "cudf"),
+}
+_CRAMPED_BYTES = 1 << 30
+
+State = Literal["ok", "note", "problem"]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One line of the diagnosis; a `note` is something to know, a `problem` would make a run fail."""
+
+    name: str
+    value: str
+    state: State = "ok"
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All facts, in the order in which they are shown."""
+
+    facts: tuple[Fact, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing found would make a run fail."""
+        return all(fact.state != "problem" for fact in self.facts)
+
+
+def diagnose() -> Diagnosis:
+    """Gather every fact; one that cannot be found out becomes a problem with its reason, no exception."""
+    return _examine(_GATHERERS)
+
+
+def _examine(gatherers: Mapping[str, Callable[[], Iterator[Fact]]]) -> Diagnosis:
+    facts: list[Fact] = []
+    for name, gather in gatherers.items():
+        try:
+            facts += gather()
+        except Exception as error:  # noqa: BLE001 - a doctor that falls ill is of no use
+            facts.append(Fact(name, f"cannot be determined: {type(error).__name__}: {error}", "problem"))
+    return Diagnosis(tuple(facts))
+
+
+def _version(*names: str) -> str | None:
+    """The version of the first of the named distributions that is installed."""
+    for name in names:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def _python() -> Iterator[Fact]:
+    yield Fact("Python", f"{platform.python_version()} ({sys.executable}), {platform.platform()}")
+
+
+def _engine() -> Iterator[Fact]:
+    home = Path(__file__).resolve().parent.parent
+    if version := _version(DISTRIBUTION):
+        yield Fact(DISTRIBUTION, f"{version} ({home})")
+    else:
+        advice = "pip install -e . installs the command `arrivals`"
+        yield Fact(DISTRIBUTION, f"not installed, running from {home}", "note", advice)
+
+
+def _packages() -> Iterator[Fact]:
+    found = {name: _version(name) for name in PACKAGES}
+    missing = [name for name, version in found.items() if version is None]
+    listed = ", ".join(f"{name} {version}" for name, version in found.items() if version is not None)
+    if missing:
+        text = f"missing: {', '.join(missing)}; {listed}"
+        yield Fact("packages", text, "problem", f"pip install {DISTRIBUTION}")
+    else:
+        yield Fact("packages", listed)
+
+
+def _cores() -> Iterator[Fact]:
+    usable, present = machine.available_cores(), os.cpu_count() or 1
+    yield Fact("cores", f"{usable}" if usable == present else f"{usable} of {present} (affinity or quota)")
+
+
+def _memory() -> Iterator[Fact]:
+    import psutil
+
+    limit, source = machine.memory_limit_bytes()
+    free = min(psutil.virtual_memory().available, limit)
+    text = f"{human.size(limit)} (limit: {source}), {human.size(free)} free"
+    if free < _CRAMPED_BYTES:
+        yield Fact("memory", text, "note", "lower --threads or --batch-arrivals if a run does not fit")
+    else:
+        yield Fact("memory", text)
+
+
+def _cuda() -> Iterator[Fact]:
+    state = machine.cuda_state()
+    for ordinal, device in enumerate(state.devices):
+        major, minor = device.compute_capability
+        yield Fact(
+            f"CUDA device {ordinal}",
+            f"{device.name}, {human.size(device.memory_bytes)}, compute capability {major}.{minor}, "
+            f"driver for CUDA {state.driver_version}",
+        )
+    if not state.devices:
+        yield Fact("CUDA", f"none: {state.reason}", "note", "runs use the CPU")
+
+
+def _device_packages() -> Iterator[Fact]:
+    for name, distributions in _DEVICE_PACKAGES.items():
+        if version := _version(*distributions):
+            yield Fact(name, version)
+        else:
+            advice = f"for a device: pip install '{DISTRIBUTION}[cuda13]' or [cuda12]"
+            yield Fact(name, "not installed", "note", advice)
+
+
+def _count_reader() -> Iterator[Fact]:
+    from gpu_kernels.load import reader
+
+    name, reason = reader()
+    yield Fact("count rows", f"{name}: {reason}")
+
+
+def _jit_cache() -> Iterator[Fact]:
+    from cpu_fallback import jit
+
+    folder = jit.cache_directory()
+    if not jit.cache_is_usable():
+        advice = "every run compiles anew; set ARRIVALS_CACHE_DIR to a folder that can be written"
+        yield Fact("JIT cache", f"{folder} cannot be written", "note", advice)
+        return
+    kernels, kernel_bytes = _compiled(folder)
+    older = [other for other in folder.parent.iterdir() if other.is_dir() and other != folder]
+    text = f"warm, {kernels} compiled functions, {human.size(kernel_bytes)}" if kernels else "cold"
+    text += f", sources {jit.source_fingerprint()}, in {folder.parent}"
+    if older:
+        old_bytes = sum(_compiled(other)[1] for other in older)
+        text += f"; {len(older)} of other sources or versions, {human.size(old_bytes)}"
+    if kernels:
+        yield Fact("JIT cache", text)
+    else:
+        yield Fact("JIT cache", text, "note", "the first run compiles for some seconds")
+
+
+def _compiled(folder: Path) -> tuple[int, int]:
+    sizes = [path.stat().st_size for path in folder.rglob("*.nbc")]
+    return len(sizes), sum(sizes)
+
+
+def _tzdata() -> Iterator[Fact]:
+    import tzdata
+
+    yield _tzdata_fact(tzdata.IANA_VERSION, tzdata.__version__, _pinned("tzdata"))
+
+
+def _tzdata_fact(release: str, package: str, wanted: str | None) -> Fact:
+    text = f"{release} (package {package})"
+    if wanted and wanted != package:
+        advice = f"civil times are checked against {wanted}: pip install tzdata=={wanted}"
+        return Fact("tzdata", text, "problem", advice)
+    return Fact("tzdata", text)
+
+
+def _pinned(name: str) -> str | None:
+    """The exact version this project's metadata asks for; None where it is not installed or gives a range."""
+    try:
+        requirements = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        return None
+    prefix = f"{name}=="
+    return next((text[len(prefix) :].strip() for text in requirements if text.startswith(prefix)), None)
+
+
+def _terminal() -> Iterator[Fact]:
+    if not sys.stderr.isatty():
+        yield Fact("terminal", "none: progress is one plain line per 10 s")
+        return
+    columns, lines = shutil.get_terminal_size()
+    colour = "NO_COLOR set, " if os.environ.get("NO_COLOR") else ""
+    kind = f"{colour}TERM {os.environ.get('TERM', 'unset')}"
+    yield Fact("terminal", f"{columns} x {lines}, {sys.stderr.encoding}, {kind}")
+
+
+def _temporary() -> Iterator[Fact]:
+    try:
+        folder = tempfile.gettempdir()
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x")
+            file.flush()
+    except OSError as error:
+        # A run stages inside its own directory, so it can do without.
+        advice = "set TMPDIR to a folder with space"
+        yield Fact("temporary files", f"cannot be written: {error}", "note", advice)
+        return
+    yield Fact("temporary files", f"{folder}, {human.size(shutil.disk_usage(folder).free)} free")
+
+
+_GATHERERS: dict[str, Callable[[], Iterator[Fact]]] = {
+    DISTRIBUTION: _engine,
+    "Python": _python,
+    "packages": _packages,
+    "cores": _cores,
+    "memory": _memory,
+    "CUDA": _cuda,
+    "device packages": _device_packages,
+    "count rows": _count_reader,
+    "JIT cache": _jit_cache,
+    "tzdata": _tzdata,
+    "terminal": _terminal,
+    "temporary files": _temporary,
+}

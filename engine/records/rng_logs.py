@@ -1,0 +1,156 @@
+"""The random-number audit and trace logs (contract section 2.7, totals by LAW section 6)."""
+
+from __future__ import annotations
+
+import json
+import platform
+import socket
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from contracts import ArrivalError, Code, check_document, compact_json, dataset
+from engine.expand.ledger import FamilyAccount
+from engine.process.version import code_digest, version
+from engine.rundir.staging import write_file
+from engine.rundir.strict_json import parse_json, reading
+from engine.world.load import World
+
+if TYPE_CHECKING:
+    from engine.arrivals.publish import Publication
+
+MODULE = "5B.S4"
+
+
+def update_rng_logs(
+    output: Publication, world: World, accounts: Mapping[str, FamilyAccount], moment: str, staged: Path
+) -> None:
+    """Record this scenario in both logs of the run; a repeated run of the same scenario leaves them as they are.
+
+    The audit log has one record a run identity. The trace log has one record a family and scenario, totals cumulative
+    over scenarios in byte order; records of other modules are kept. Files are replaced whole, by rename, and taken
+    back with the rest of `output`.
+    """
+    _update_audit(output, world, moment, staged)
+    _update_trace(output, world, accounts, moment, staged)
+
+
+def _update_audit(output: Publication, world: World, moment: str, staged: Path) -> None:
+    identity = world.receipt.identity
+    path = _log_path(world, "rng_audit_log")
+    records = read_log(path, "rng_audit_log")
+    key = {
+        "run_id": identity.run_id,
+        "seed": identity.seed,
+        "parameter_hash": identity.parameter_hash,
+        "manifest_fingerprint": identity.manifest_fingerprint,
+    }
+    if any(all(record[name] == value for name, value in key.items()) for record in records):
+        return
+    record = {
+        **key,
+        "ts_utc": moment,
+        "algorithm": "philox2x64-10",
+        "build_commit": f"arrival-engine {version()}",
+        "code_digest": code_digest(),
+        "hostname": socket.gethostname(),
+        "platform": platform.platform(),
+        "notes": None,
+    }
+    _replace(output, path, [*records, record], staged / "rng_audit_log.jsonl")
+
+
+def _update_trace(
+    output: Publication, world: World, accounts: Mapping[str, FamilyAccount], moment: str, staged: Path
+) -> None:
+    path = _log_path(world, "rng_trace_log")
+    records = read_log(path, "rng_trace_log")
+    others = [record for record in records if record["module"] != MODULE]
+    steps = _increments(record for record in records if record["module"] == MODULE)
+    before = dict(steps)
+    for label, account in accounts.items():
+        steps[label, world.scenario_id] = {
+            "rng_counter_before_lo": account.before[0],
+            "rng_counter_before_hi": account.before[1],
+            "rng_counter_after_lo": account.after[0],
+            "rng_counter_after_hi": account.after[1],
+            "draws": account.words,
+            "blocks": account.blocks,
+            "events": account.events,
+        }
+    if steps == before:
+        return
+    _replace(output, path, [*others, *_cumulative(world, steps, moment)], staged / "rng_trace_log.jsonl")
+
+
+Steps = dict[tuple[str, str], dict[str, int]]
+_TOTALS = ("draws", "blocks", "events")
+_COUNTERS = ("rng_counter_before_lo", "rng_counter_before_hi", "rng_counter_after_lo", "rng_counter_after_hi")
+
+
+def _increments(records: Iterable[Mapping[str, Any]]) -> Steps:
+    """What each (label, scenario) added, from records whose totals are cumulative per label."""
+    steps: Steps = {}
+    reached: dict[str, dict[str, int]] = {}
+    for record in records:
+        label = record["substream_label"]
+        totals = {name: record[f"{name}_total"] for name in _TOTALS}
+        last = reached.get(label, dict.fromkeys(_TOTALS, 0))
+        scenario = json.loads(record["detail"])["scenario_id"]
+        step = {name: totals[name] - last[name] for name in _TOTALS}
+        steps[label, scenario] = {**{name: record[name] for name in _COUNTERS}, **step}
+        reached[label] = totals
+    return steps
+
+
+def _cumulative(world: World, steps: Steps, moment: str) -> list[dict[str, Any]]:
+    identity = world.receipt.identity
+    reached: dict[str, dict[str, int]] = {}
+    records = []
+    for (label, scenario), step in sorted(steps.items()):
+        totals = reached.setdefault(label, dict.fromkeys(_TOTALS, 0))
+        for name in _TOTALS:
+            totals[name] = min(totals[name] + step[name], (1 << 64) - 1)
+        records.append(
+            {
+                "ts_utc": moment,
+                "run_id": identity.run_id,
+                "seed": identity.seed,
+                "module": MODULE,
+                "substream_label": label,
+                **{name: step[name] for name in _COUNTERS},
+                **{f"{name}_total": totals[name] for name in _TOTALS},
+                "detail": compact_json({"scenario_id": scenario}).decode(),
+            }
+        )
+    return records
+
+
+def _log_path(world: World, dataset_id: str) -> Path:
+    return dataset(dataset_id).locate(world.receipt.run_root, world.receipt.identity.tokens())
+
+
+def read_log(path: Path, dataset_id: str) -> list[dict[str, Any]]:
+    """The records of a JSON Lines log, schema-checked; none where there is no file. Raises SCHEMA_VIOLATION."""
+    if not path.exists():
+        return []
+    with reading("a log", path):
+        lines = path.read_bytes().splitlines()
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(parse_json(line))
+        except ValueError as failure:
+            raise ArrivalError(
+                Code.SCHEMA_VIOLATION,
+                f"{path}, line {number} is not JSON: {failure}",
+                hint="an earlier run was cut off while it wrote; move the log away and run again",
+                path=str(path),
+            ) from failure
+    check_document(dataset(dataset_id).schema, records, code=Code.SCHEMA_VIOLATION, where=str(path))
+    return records
+
+
+def _replace(output: Publication, path: Path, records: list[dict[str, Any]], staged: Path) -> None:
+    write_file(staged, b"".join(compact_json(record) + b"\n" for record in records))
+    output.file(staged, path)

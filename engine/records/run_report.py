@@ -1,0 +1,122 @@
+"""The run report: one line a scenario in segment_state_runs.jsonl (contract section 2.8)."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import io
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from contracts import ArrivalError, Code, check_document, dataset, receipt_json
+from contracts.identity import Identity
+from engine.process.version import LAW_VERSION, version
+from engine.rundir.receipt import Receipt
+from engine.rundir.staging import writing
+
+if TYPE_CHECKING:
+    # Validation writes its lines with this module, and must not load what the expansion is made of.
+    from engine.expand.ledger import FamilyAccount, ScenarioLedger
+
+_LABELS = {"time": "arrival_time_jitter", "site": "arrival_site_pick", "edge": "arrival_edge_pick"}
+
+
+def utc_now() -> str:
+    """The present moment as the contract's rfc3339_micros."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def report_head(identity: Identity, scenario_id: str | None, started: str) -> dict[str, Any]:
+    """The fields that every line has, whatever came of the run."""
+    return {
+        "layer": "layer2",
+        "segment": "5B",
+        "state": "S4",
+        "state_id": "5B.S4",
+        "manifest_fingerprint": identity.manifest_fingerprint,
+        "parameter_hash": identity.parameter_hash,
+        "seed": identity.seed,
+        "run_id": identity.run_id,
+        **({"scenario_id": scenario_id} if scenario_id else {}),
+        "started_at_utc": started,
+        "finished_at_utc": utc_now(),
+        "engine_version": version(),
+        "law_version": LAW_VERSION,
+    }
+
+
+def scenario_facts(ledger: ScenarioLedger, accounts: Mapping[str, FamilyAccount]) -> dict[str, Any]:
+    """Every metric that follows from the scenario itself; the same for any backend, thread count or batch size."""
+    world = ledger.world
+    grid = world.tables.grid
+    durations = grid.duration_us[ledger.buckets()] // np.uint64(1_000_000)
+    drawn = accounts["arrival_time_jitter"].blocks
+    return {
+        "n_buckets_total": int(grid.start_us.size),
+        "n_buckets_nonzero": int(durations.size),
+        "n_arrivals_total": ledger.digest.rows,
+        "n_arrivals_physical": ledger.digest.rows - ledger.virtual,
+        "n_arrivals_virtual": ledger.virtual,
+        "min_bucket_duration": int(durations.min()) if durations.size else None,
+        "max_bucket_duration": int(durations.max()) if durations.size else None,
+        "n_arrivals_at_bucket_start": ledger.at_start,
+        "n_arrivals_at_bucket_end_minus_epsilon": ledger.at_end,
+        "counts_match_s3": ledger.digest.rows == ledger.counted,
+        "rng_accounting_ok": drawn == ledger.counted,
+        **{f"rng_draws_{name}": accounts[label].words for name, label in _LABELS.items()},
+        **{f"rng_blocks_{name}": accounts[label].blocks for name, label in _LABELS.items()},
+        "count_rows_read": world.input_rows,
+        "count_rows_zero": world.zero_rows,
+        "count_rows_merged": world.merged_rows,
+        "count_rows_drawn": ledger.count_rows,
+        "entities": int(world.tables.entities.merchant.size),
+        "merchants": int(world.tables.merchants.id.size),
+        "fallbacks": ledger.fallbacks(),
+        "arrival_digest": str(ledger.digest),
+        "sealed_inputs_digest": world.seal.digest,
+        "policy_digests": dict(world.settings.policy_digests),
+        "routing_universe_hash": world.universe_hash,
+        "notices": [notice.code for notice in (*world.seal.notices, *world.notices)],
+    }
+
+
+def failure_facts(error: ArrivalError) -> dict[str, Any]:
+    """The fields of a failed run."""
+    facts = error.to_dict()
+    return {
+        "status": "FAIL",
+        "error_code": str(error.code),
+        "error_message": error.message,
+        "error_context": facts["context"],
+    }
+
+
+def append_line(receipt: Receipt, line: Mapping[str, Any]) -> None:
+    """Append one line to the day's run report, schema-checked, whole or not at all. Raises IO_WRITE_FAILED."""
+    entry = dataset("segment_state_runs")
+    day = str(line["started_at_utc"])[:10]
+    path = entry.locate(receipt.run_root, {"utc_day": day})
+    check_document(entry.schema, dict(line), code=Code.SCHEMA_VIOLATION, where=str(path))
+    data = receipt_json(line) + b"\n"
+    with writing("the run report", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            size = os.fstat(file.fileno()).st_size
+            try:
+                _write_whole(file, data)
+            except OSError:
+                # Half a line would spoil the report for every later reader.
+                file.truncate(size)
+                raise
+
+
+def _write_whole(file: io.FileIO, data: bytes) -> None:
+    # A disk that fills up takes what still fits, without an error.
+    if file.write(data) != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.fsync(file.fileno())

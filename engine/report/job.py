@@ -1,0 +1,202 @@
+"""`arrivals report`: measure every scenario, draw, and put the page and the figures in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from engine.process.progress import Reporter
+from engine.report.check_plots import phases
+from engine.report.clock_changes import ClockChange
+from engine.report.measure import Measures, measure
+from engine.report.page import Drawn, DrawnPlot, Section, render
+from engine.report.plot import Panel, Plot
+from engine.report.plots import plots_of
+from engine.report.published import Published, find_published
+from engine.report.records import Records, read_anomalies, read_run
+from engine.report.share_plots import gini
+from engine.report.style import LIGHT, ROLES, Palette, drawing
+from engine.report.svg import inline_svg, png_file, svg_file
+from engine.rundir.receipt import Receipt, read_receipt
+from engine.rundir.staging import replace_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FigureFormat = Literal["svg", "png"]
+
+# Pixels that a title above the axes takes.
+_TITLE = 24
+
+# Of a file's width and height: left, bottom, width, height of what is drawn.
+_MARGINS = (0.012, 0.02, 0.976, 0.96)
+
+PAGE = Path("reports", "overview", "arrivals_report.html")
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What to report on and where to.
+
+    scenarios: none for all that are published. out: None for RUN_ROOT/reports/overview/arrivals_report.html. figures:
+    a folder for the figures as files, one folder a scenario in it; None for none.
+    """
+
+    scenarios: tuple[str, ...] = ()
+    out: Path | None = None
+    figures: Path | None = None
+    figure_format: FigureFormat = "svg"
+
+    def __post_init__(self) -> None:
+        if self.figure_format not in get_args(FigureFormat):
+            raise ValueError(f"figure_format must be svg or png, not {self.figure_format!r}")
+
+
+@dataclass(frozen=True)
+class ScenarioOverview:
+    """The figures of a scenario in short; gini coefficients over all sites and edges that exist."""
+
+    scenario_id: str
+    arrivals: int
+    physical: int
+    virtual: int
+    merchants: int
+    zones: int
+    sites: int
+    edges: int
+    sites_gini: float
+    edges_gini: float
+    clock_changes: tuple[ClockChange, ...]
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """Where the page and the figures are, what was counted, and what validation says (None: nothing yet)."""
+
+    page: Path
+    figures: tuple[Path, ...]
+    scenarios: tuple[ScenarioOverview, ...]
+    validated: bool | None
+
+
+def write_report(
+    run_root: Path | str, options: ReportOptions | None = None, reporter: Reporter | None = None
+) -> ReportResult:
+    """Write the report of a run's published arrivals: one page, and figures on request, each replaced in one piece.
+
+    The same run gives the same bytes. Raises IO_READ_FAILED where nothing is published or a file cannot be read,
+    S1_OR_S3_OUTPUT_MISSING for a scenario that is not published, IO_WRITE_FAILED.
+    """
+    options, reporter = options or ReportOptions(), reporter or Reporter()
+    receipt = read_receipt(Path(run_root))
+    published = find_published(receipt, options.scenarios)
+    with reporter.phase("read records"):
+        records = read_run(receipt)
+    with reporter.phase("read arrivals"):
+        measured = [measure(receipt, scenario) for scenario in published]
+    with reporter.phase("draw"):
+        sections = [
+            _section(number, receipt, records, *both)
+            for number, both in enumerate(zip(published, measured, strict=True), 1)
+        ]
+    page = options.out or receipt.run_root / PAGE
+    with reporter.phase("write page"):
+        replace_file("the report", page, render(records, sections, _unpublished(records, published, options)).encode())
+    figures: tuple[Path, ...] = ()
+    if options.figures is not None:
+        with reporter.phase("write figures"):
+            figures = tuple(_write_figures(options.figures, options.figure_format, sections))
+    overviews = tuple(_overview(measures) for measures in measured)
+    return ReportResult(page, figures, overviews, records.verdicts.passed if records.verdicts else None)
+
+
+def _unpublished(records: Records, published: Sequence[Published], options: ReportOptions) -> list[str]:
+    """Sealed scenarios that a report on all of them has to leave out."""
+    if options.scenarios or records.seal is None:
+        return []
+    there = {scenario.scenario_id for scenario in published}
+    return [scenario for scenario in records.seal.gate["scenario_set"] if scenario not in there]
+
+
+def _overview(measures: Measures) -> ScenarioOverview:
+    return ScenarioOverview(
+        scenario_id=measures.scenario_id,
+        arrivals=measures.arrivals,
+        physical=measures.physical,
+        virtual=measures.virtual,
+        merchants=int((measures.merchants.arrivals > 0).sum()),
+        zones=len(measures.zones),
+        sites=int((measures.sites > 0).sum()),
+        edges=int((measures.edges > 0).sum()),
+        sites_gini=round(gini(measures.sites), 6),
+        edges_gini=round(gini(measures.edges), 6),
+        clock_changes=measures.changes,
+    )
+
+
+# --- Drawing ---------------------------------------------------------------------------------------------
+
+
+def _section(number: int, receipt: Receipt, records: Records, published: Published, measures: Measures) -> Section:
+    line = records.lines.get(measures.scenario_id)
+    prefix = f"s{number}"
+    seconds = {} if line is None else (line.get("durations") or {}).get("phase_seconds") or {}
+    return Section(
+        published=published,
+        measures=measures,
+        line=line,
+        anomalies=read_anomalies(receipt, measures.scenario_id),
+        plots=tuple(_drawn(plot, prefix) for plot in plots_of(measures)),
+        speed=_drawn(phases(seconds), prefix) if seconds else None,
+    )
+
+
+def _drawn(plot: Plot, prefix: str) -> DrawnPlot:
+    from markupsafe import Markup
+
+    def svg(panel: Panel, size: tuple[int, int], name: str) -> Markup:
+        with drawing(ROLES):
+            # Safe as markup: matplotlib escapes the texts that it is given, ElementTree the title and description.
+            return Markup(inline_svg(_figure([panel], size, ROLES), name, panel.title, panel.shows))  # noqa: S704
+
+    panels = []
+    for panel in plot.panels:
+        name = f"{prefix}-{panel.name}"
+        narrow = svg(panel, panel.narrow, f"{name}-narrow") if panel.narrow else None
+        panels.append(Drawn(panel, svg(panel, panel.size, name), narrow))
+    return DrawnPlot(plot, tuple(panels))
+
+
+def _figure(panels: Sequence[Panel], size: tuple[int, int], palette: Palette) -> Figure:
+    from matplotlib.figure import Figure
+
+    # 72 dots an inch, the resolution of SVG output: a unit of the drawing is a CSS pixel.
+    figure = Figure(figsize=(size[0] / 72, size[1] / 72), dpi=72)
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        panel.draw(axes, palette)
+    return figure
+
+
+# --- Files -----------------------------------------------------------------------------------------------
+
+
+def _write_figures(folder: Path, form: FigureFormat, sections: Sequence[Section]) -> Iterator[Path]:
+    for section in sections:
+        for drawn in (*section.plots, *([section.speed] if section.speed else [])):
+            path = folder / section.measures.scenario_id / f"{drawn.plot.name}.{form}"
+            replace_file("the report", path, _file(drawn.plot, form))
+            yield path
+
+
+def _file(plot: Plot, form: FigureFormat) -> bytes:
+    """All panels of a plot side by side, under their titles."""
+    palette = ROLES if form == "svg" else LIGHT
+    width, height = (sum(panel.size[0] for panel in plot.panels), max(panel.size[1] for panel in plot.panels))
+    with drawing(palette):
+        figure = _figure(plot.panels, (width, height + _TITLE), palette)
+        for axes, panel in zip(figure.axes, plot.panels, strict=True):
+            axes.set_title(panel.title, weight="bold")
+        figure.set_layout_engine("constrained", rect=_MARGINS)
+        return svg_file(figure, plot.name, plot.title) if form == "svg" else png_file(figure)

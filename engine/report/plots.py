@@ -1,0 +1,27 @@
+"""Which plots a scenario gets."""
+
+from __future__ import annotations
+
+from engine.report import check_plots, share_plots, time_plots
+from engine.report.measure import Measures
+from engine.report.plot import Plot
+
+# Arrivals on either side of a clock change, below which their hours say nothing.
+_COMPARABLE = 240
+
+
+def plots_of(measures: Measures) -> tuple[Plot, ...]:
+    """Every plot of a scenario's arrivals, in the order of the page; none without arrivals."""
+    if not measures.arrivals:
+        return ()
+    spot = measures.spotlight
+    comparable = spot is not None and int(spot.utc.sum(axis=1).min()) >= _COMPARABLE
+    return (
+        time_plots.over_time(measures),
+        *([time_plots.clock_change(spot)] if spot and comparable else []),
+        time_plots.hours_of_day(measures),
+        share_plots.zones(measures),
+        share_plots.lorenz(measures),
+        share_plots.merchants(measures),
+        check_plots.offsets(measures),
+    )

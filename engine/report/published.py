@@ -1,0 +1,111 @@
+"""What of a run is published, and how SQL reads the arrivals of one scenario, whatever form they were written in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from contracts import ArrivalError, Code
+from engine.arrivals.reading import events_directory, part_files
+from engine.rundir.receipt import Receipt
+from engine.validation.database import Cursor, parquet
+
+
+@dataclass(frozen=True)
+class Published:
+    """One scenario's part files in name order, their size, and whether their times are texts."""
+
+    scenario_id: str
+    parts: tuple[Path, ...]
+    bytes: int
+    text_times: bool
+
+    @property
+    def format(self) -> str:
+        """`parquet` or `arrow`."""
+        return self.parts[0].suffix.removeprefix(".")
+
+    @contextmanager
+    def relation(self, cursor: Cursor) -> Iterator[str]:
+        """FROM item over all parts: their columns, and besides `ts_us` and `local_us`, in µs."""
+        times = ", ".join(
+            f"{self._microseconds(column)} AS {alias}"
+            for column, alias in (("ts_utc", "ts_us"), ("ts_local_primary", "local_us"))
+        )
+        if self.format == "parquet":
+            yield f"(SELECT *, {times} FROM {parquet(self.parts)})"
+            return
+        cursor.attach("arrow_parts", pyarrow.dataset.dataset([str(path) for path in self.parts], format="ipc"))
+        try:
+            yield f"(SELECT *, {times} FROM arrow_parts)"
+        finally:
+            cursor.detach("arrow_parts")
+
+    def _microseconds(self, column: str) -> str:
+        return f"epoch_us(rtrim({column}, 'Z')::TIMESTAMP)" if self.text_times else f"epoch_us({column})"
+
+
+def published_scenarios(receipt: Receipt) -> tuple[str, ...]:
+    """Scenarios with at least one part file, ascending."""
+    folder = events_directory(receipt, "any").parent
+    found = sorted(path for path in folder.glob("scenario_id=*") if part_files(path)) if folder.is_dir() else []
+    return tuple(path.name.partition("=")[2] for path in found)
+
+
+def find_published(receipt: Receipt, wanted: Sequence[str]) -> tuple[Published, ...]:
+    """The scenarios asked for, or all that are published. Raises S1_OR_S3_OUTPUT_MISSING, IO_READ_FAILED."""
+    known = published_scenarios(receipt)
+    if not known:
+        folder = events_directory(receipt, "any").parent
+        raise ArrivalError(
+            Code.IO_READ_FAILED,
+            f"{receipt.run_root} has no published arrivals: there is nothing to report on",
+            hint=f"run `arrivals run {receipt.run_root}` first",
+            path=folder,
+        )
+    unknown = [scenario for scenario in wanted if scenario not in known]
+    if unknown:
+        raise ArrivalError(
+            Code.S1_OR_S3_OUTPUT_MISSING,
+            f"no published arrivals of scenario {', '.join(unknown)}; published: {', '.join(known)}",
+            hint="name a published scenario, or run the missing one with `arrivals run RUN_ROOT --scenario ID`",
+            scenarios=list(known),
+        )
+    return tuple(_published(receipt, scenario) for scenario in dict.fromkeys(wanted or known))
+
+
+def _published(receipt: Receipt, scenario_id: str) -> Published:
+    parts = part_files(events_directory(receipt, scenario_id))
+    suffixes = {path.suffix for path in parts}
+    if len(suffixes) > 1:
+        raise ArrivalError(
+            Code.IO_READ_FAILED,
+            f"{parts[0].parent} holds parts of several formats",
+            hint="run `arrivals run RUN_ROOT --replace`",
+            path=parts[0].parent,
+        )
+    try:
+        size = sum(path.stat().st_size for path in parts)
+        kind = _schema(parts[0]).field("ts_utc").type
+    except (OSError, KeyError, pa.ArrowException) as failure:
+        raise ArrivalError(
+            Code.IO_READ_FAILED,
+            f"cannot read arrivals at {parts[0]}: {failure}",
+            hint="the file is damaged, truncated or not readable; run `arrivals run RUN_ROOT --replace`",
+            path=parts[0],
+        ) from failure
+    return Published(scenario_id, tuple(parts), size, not pa.types.is_timestamp(kind))
+
+
+def _schema(path: Path) -> pa.Schema:
+    if path.suffix == ".parquet":
+        return pq.read_schema(path)
+    with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as reader:
+        return reader.schema

@@ -1,0 +1,213 @@
+"""What a run has written down about itself: receipt, seal, run report, validation verdicts, anomalies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from contracts import ArrivalError, Code, dataset
+from engine.rundir.receipt import Receipt
+from engine.rundir.strict_json import read_json
+from engine.sealing.stored import Stored, read_stored
+from engine.validation.records import Record, read_records
+from engine.validation.rules import RULES, Area
+
+_AGAIN = "restore the file, or run again"
+_FACTS_SHOWN = 4
+# Of the audit log, what says where the run was made; the name of the machine is nobody else's business.
+_ENVIRONMENT = ("platform", "build_commit", "code_digest", "algorithm")
+
+
+class Check(NamedTuple):
+    """One finding of validation, with what its rule demands."""
+
+    name: str
+    area: str
+    demands: str
+    verdict: str
+    rows: int
+    violations: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What the latest validation bundle says; checks by scenario, "" for those of the run as a whole."""
+
+    passed: bool
+    folder: Path
+    error_message: str | None
+    tally: Mapping[str, int]
+    digests: Mapping[str, str]
+    checks: Mapping[str, tuple[Check, ...]]
+
+
+class Anomaly(NamedTuple):
+    """One kind of anomaly: count-row keys that met it, and their arrivals, as the anomalies dataset lists them."""
+
+    code: str
+    severity: str
+    entities: int
+    arrivals: int
+
+
+@dataclass(frozen=True)
+class Records:
+    """The run as a whole. seal: None for a run that has none; environment: from the audit log, maybe empty.
+
+    lines: the last PASS line of each scenario; failures: the last FAIL line of the run and of
+    each scenario, where it is later than that.
+    """
+
+    receipt: Receipt
+    seal: Stored | None
+    environment: Mapping[str, str]
+    lines: Mapping[str, Record]
+    failures: tuple[Record, ...]
+    verdicts: Verdicts | None
+
+
+def read_run(receipt: Receipt) -> Records:
+    """Read all of it. Raises IO_READ_FAILED for a record that cannot be read, the seal's code for a broken seal."""
+    with _own_codes():
+        own = [line for line in _all_lines(receipt) if _is_of(line, receipt)]
+        expansions = [line for line in own if line["state"] == "S4"]
+        lines = {line["scenario_id"]: line for line in expansions if line["status"] == "PASS" and "scenario_id" in line}
+        return Records(
+            receipt=receipt,
+            seal=read_stored(receipt),
+            environment=_environment(receipt),
+            lines=lines,
+            failures=_later_failures(expansions),
+            verdicts=_verdicts(receipt, [line for line in own if line["state"] == "S5"]),
+        )
+
+
+def read_anomalies(receipt: Receipt, scenario_id: str) -> tuple[Anomaly, ...] | None:
+    """The kinds of anomalies of a scenario, by code; None where the dataset is missing."""
+    path = dataset("s4_arrival_anomalies_5B").locate(receipt.run_root, receipt.identity.tokens(scenario_id=scenario_id))
+    if not path.is_file():
+        return None
+    try:
+        table = pq.read_table(path, columns=["anomaly_code", "severity", "context"], partitioning=None)
+        found: dict[tuple[str, str], tuple[int, int]] = {}
+        for code, severity, context in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            entities, arrivals = found.get((code, severity), (0, 0))
+            found[code, severity] = (entities + 1, arrivals + int(json.loads(context or "{}").get("arrivals", 0)))
+    except (OSError, ValueError, pa.ArrowException) as failure:
+        raise ArrivalError(
+            Code.IO_READ_FAILED, f"cannot read the anomalies at {path}: {failure}", hint=_AGAIN, path=path
+        ) from failure
+    return tuple(Anomaly(*key, *totals) for key, totals in sorted(found.items()))
+
+
+def _all_lines(receipt: Receipt) -> Iterator[Record]:
+    """Every line of the run report, by day and place in its file."""
+    entry = dataset("segment_state_runs")
+    days = entry.locate(receipt.run_root, {"utc_day": "2000-01-01"}).parent.parent
+    for day in sorted(days.glob("utc_day=*")):
+        yield from read_records(day / Path(entry.path).name, entry.id)
+
+
+def _is_of(line: Mapping[str, Any], receipt: Receipt) -> bool:
+    identity = receipt.identity
+    names = ("manifest_fingerprint", "parameter_hash", "seed", "run_id")
+    return all(line.get(name) == getattr(identity, name) for name in names)
+
+
+def _later_failures(lines: Sequence[Record]) -> tuple[Record, ...]:
+    found: dict[str | None, Record] = {}
+    for line in lines:
+        scenario = line.get("scenario_id")
+        if line["status"] == "PASS":
+            # A failure before any scenario began is over once one has succeeded.
+            found.pop(scenario, None)
+            found.pop(None, None)
+        else:
+            found[scenario] = line
+    return tuple(found.values())
+
+
+def _environment(receipt: Receipt) -> dict[str, str]:
+    entry = dataset("rng_audit_log")
+    records = read_records(entry.locate(receipt.run_root, receipt.identity.tokens()), entry.id)
+    return {name: str(records[-1][name]) for name in _ENVIRONMENT if records and records[-1].get(name)}
+
+
+def _verdicts(receipt: Receipt, lines: Sequence[Record]) -> Verdicts | None:
+    folder = _latest_bundle(receipt, lines)
+    if folder is None:
+        return None
+    path = folder / Path(dataset("validation_report_5B").path).name
+    report = read_json(path, what="validation report", code=Code.IO_READ_FAILED, hint="run `arrivals validate` again")
+    try:
+        return Verdicts(
+            passed=report["status"] == "PASS",
+            folder=folder,
+            error_message=report.get("error_message"),
+            tally=dict(report["verdicts"]),
+            digests=dict(report["arrival_digests"]),
+            checks=_checks(report["checks"]),
+        )
+    except (KeyError, TypeError, AttributeError) as failure:
+        raise ArrivalError(
+            Code.IO_READ_FAILED,
+            f"{path} is no validation report of this engine: {type(failure).__name__} {failure}",
+            hint="move the bundle away and run `arrivals validate RUN_ROOT`",
+            path=path,
+        ) from failure
+
+
+def _latest_bundle(receipt: Receipt, lines: Sequence[Record]) -> Path | None:
+    """The bundle of the last validation that the run report tells of, else the one that is there."""
+    tokens = receipt.identity.tokens()
+    places = [
+        dataset(name).locate(receipt.run_root, tokens)
+        for name in ("validation_bundle_5B", "validation_failed_bundle_5B")
+    ]
+    stated = [receipt.run_root / line["bundle_path"] for line in lines if line.get("bundle_path")]
+    # Only the two known places: a line of the report must not lead anywhere else.
+    candidates = [path for path in reversed(stated) if path in places] + places
+    return next((path for path in candidates if path.is_dir()), None)
+
+
+def _checks(records: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Check, ...]]:
+    found: dict[str, list[Check]] = {}
+    for record in records:
+        rule = RULES.get(record["check"])
+        area = rule.area if rule else Area.INPUTS
+        check = Check(
+            name=record["check"],
+            area=area.name.lower(),
+            demands=rule.demands if rule else "",
+            verdict=record["verdict"],
+            rows=int(record["rows"]),
+            violations=int(record["violations"]),
+            message=_message(record),
+        )
+        found.setdefault(record["scenario_id"] or "", []).append(check)
+    return {scenario: tuple(checks) for scenario, checks in found.items()}
+
+
+def _message(record: Mapping[str, Any]) -> str:
+    told = record["verdict"] != "PASS"
+    facts = [f"{name} {value}" for name, value in record["statistics"].items() if told]
+    return "; ".join(text for text in (record["message"], ", ".join(facts[:_FACTS_SHOWN])) if text)
+
+
+@contextmanager
+def _own_codes() -> Iterator[None]:
+    """Records that break their form are unreadable for a report, whatever they are for validation."""
+    try:
+        yield
+    except ArrivalError as error:
+        if not error.code.name.startswith("S5_"):
+            raise
+        raise ArrivalError(Code.IO_READ_FAILED, error.message, hint=error.hint, **error.context) from error

@@ -1,0 +1,1 @@
+"""The job: a sealed run directory to published arrivals."""

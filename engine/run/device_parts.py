@@ -1,0 +1,92 @@
+"""One batch to one Parquet part file, written by cuDF on the device that has its columns.
+
+The rows, the digest, the schema and the metadata are those of `engine.arrivals.parts`; the bytes are cuDF's.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+from contracts import ArrivalError, Code, arrow_schema
+from engine.arrivals.metadata import file_metadata
+from engine.arrivals.parts import DIGEST_KEY, PartReceipt, part_name
+from engine.expand.assemble import Assembler, constant_texts
+from engine.expand.backend import BatchResult
+from engine.rundir.staging import writing
+from engine.world.load import World
+from gpu_kernels.columns import Layout
+
+_DISTRIBUTIONS = ("pylibcudf-cu13", "pylibcudf-cu12", "pylibcudf")
+
+
+def layout_of(world: World) -> Layout:
+    """What the contract's columns of a world are made of. Raises ROUTING_POLICY_INVALID for times as texts."""
+    options = world.settings.output
+    if options.timestamp_encoding != "timestamp":
+        raise ArrivalError(
+            Code.ROUTING_POLICY_INVALID,
+            f"arrival_output_policy_5B asks for {options.timestamp_encoding} times, which no device writes",
+            hint="set its timestamp_encoding to timestamp, or run without --device-writer",
+        )
+    return Layout(
+        schema=arrow_schema("arrival_events_5B"),
+        constants=constant_texts(world),
+        seed=world.receipt.identity.seed,
+        tzids=world.tzids,
+        channels=world.channels,
+        mirror=options.mirror_dual_clock,
+    )
+
+
+class DevicePartWriter:
+    """Writes part files of one run into a directory; raises ROUTING_POLICY_INVALID for a policy that it cannot keep.
+
+    Row groups are the assembler's.
+    """
+
+    def __init__(self, directory: Path, world: World, assembler: Assembler) -> None:
+        self._directory, self._assembler = directory, assembler
+        self._layout = layout_of(world)
+        self._compression = world.settings.output.compression
+        self._metadata = file_metadata(world)
+
+    @property
+    def name(self) -> str:
+        """What writes, with its version, which decides the bytes."""
+        for distribution in _DISTRIBUTIONS:
+            try:
+                return f"{distribution} {importlib.metadata.version(distribution)}"
+            except importlib.metadata.PackageNotFoundError:
+                continue
+        return "pylibcudf"
+
+    def write(self, result: BatchResult) -> PartReceipt:
+        """Write a result that is still on its device; not yet synced to disk.
+
+        Raises IO_WRITE_FAILED, and UNEXPECTED_INTERNAL_ERROR where cuDF cannot do it or has no room.
+        """
+        from gpu_kernels.cudf_parquet import DevicePart, write_part
+        from gpu_kernels.lane import out_of_memory
+
+        if result.on_device is None:
+            raise ValueError(f"batch {result.batch.index} is not on a device")
+        kept, stream, label = result.on_device
+        path = self._directory / part_name(result.batch.index, "parquet")
+        metadata = {**self._metadata, DIGEST_KEY: str(result.digest)}
+        part = DevicePart(path, metadata, self._compression, tuple(self._assembler.row_groups(result)))
+        try:
+            with writing("arrivals", path):
+                write_part(self._layout, kept, stream, part)
+                size = path.stat().st_size
+        except MemoryError as failure:
+            raise out_of_memory(f"{label} has no memory to write {result.batch.arrivals} arrivals") from failure
+        except RuntimeError as failure:
+            # libcudf's errors, a disk without room among them.
+            raise ArrivalError(
+                Code.IO_WRITE_FAILED,
+                f"cuDF cannot write {path}: {failure}",
+                hint="check the disk, or run without --device-writer; nothing was published",
+                path=str(path),
+            ) from failure
+        return PartReceipt(path.name, result.batch.arrivals, size, result.digest)

@@ -1,0 +1,206 @@
+"""The ledger of a run under way: which parts are finished, so that a killed run can go on where it was.
+
+staging/ledger/ledger.jsonl      the run's terms, then a line a part, appended once the part is on the disk
+staging/ledger/000000.npy        what came of the part's count rows: int32[3, rows] in RowTotals order
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from contracts import ArrivalError, Code, compact_json
+from cpu_fallback.digest import Digest
+from cpu_fallback.tables import RowTotals
+from engine.arrivals.parts import FileFormat, PartReceipt
+from engine.expand.backend import BatchSums
+from engine.expand.planning import Plan
+from engine.process.version import LAW_VERSION, code_digest, version
+from engine.rundir.lock import STAGING
+from engine.rundir.staging import FOLDER, write_file, writing
+from engine.rundir.strict_json import parse_json, reading
+
+FOLDER_NAME = "ledger"
+_NAME = "ledger.jsonl"
+_START_OVER = "run again without --resume to start over"
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class FinishedPart:
+    """A part that an earlier run finished, verified."""
+
+    receipt: PartReceipt
+    sums: BatchSums
+
+
+def run_terms(plan: Plan, file_format: FileFormat, device_writer: str | None = None) -> dict[str, Any]:
+    """Everything that decides a part's bytes; a ledger of other terms is of another run."""
+    world = plan.world
+    return {
+        "scenario_id": world.scenario_id,
+        "sealed_inputs_digest": world.seal.digest,
+        "policy_digests": dict(world.settings.policy_digests),
+        "fallbacks": repr(world.settings.fallbacks),
+        "law_version": LAW_VERSION,
+        "code_digest": code_digest(),
+        "engine_version": version(),
+        "pyarrow": distribution_version("pyarrow"),
+        "format": file_format,
+        "device_writer": device_writer,
+        "batch_arrivals": plan.batch_arrivals,
+        "arrivals": plan.arrivals,
+    }
+
+
+def abandoned_staging(run_root: Path, scenario_id: str) -> Path | None:
+    """The staging directory that a killed run of this scenario left with a ledger in it, the newest if several."""
+    found = []
+    for folder in (run_root / FOLDER).glob(f"{STAGING}-*"):
+        path = folder / FOLDER_NAME / _NAME
+        if path.is_file() and (folder / "events").is_dir() and _terms_of(path).get("scenario_id") == scenario_id:
+            found.append((path.stat().st_mtime_ns, folder))
+    return max(found)[1] if found else None
+
+
+def _terms_of(path: Path) -> Mapping[str, Any]:
+    with reading("a run ledger", path), path.open("rb") as file:
+        first = file.readline()
+    try:
+        terms = parse_json(first)
+    except ValueError:
+        return {}
+    return terms if isinstance(terms, dict) else {}
+
+
+class PartLedger:
+    """Records finished parts in a staging directory, and finds again what an earlier run had recorded there."""
+
+    def __init__(self, staged: Path, plan: Plan, file_format: FileFormat, device_writer: str | None = None) -> None:
+        """`device_writer` names what writes parts on a device, with its version; None for Arrow's writer here."""
+        self._folder = staged / FOLDER_NAME
+        self._events = staged / "events"
+        self._plan = plan
+        self._terms = run_terms(plan, file_format, device_writer)
+        self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        """Start an empty ledger. Raises IO_WRITE_FAILED."""
+        with writing("the run ledger", self._folder):
+            self._folder.mkdir()
+        write_file(self._folder / _NAME, compact_json(self._terms) + b"\n")
+
+    def record(self, part: PartReceipt, sums: BatchSums) -> None:
+        """Enter a part that is on the disk. Raises IO_WRITE_FAILED."""
+        stream = io.BytesIO()
+        np.save(stream, np.stack(sums.row_totals))
+        totals = stream.getvalue()
+        with writing("the run ledger", self._folder):
+            self._totals_path(sums.batch.index).write_bytes(totals)
+            line = {
+                "part": part.name,
+                "index": sums.batch.index,
+                "rows": part.rows,
+                "bytes": part.bytes,
+                "sha256": _file_sha256(self._events / part.name),
+                "digest": str(part.digest),
+                "at_start": sums.at_start,
+                "at_end": sums.at_end,
+                "totals_sha256": hashlib.sha256(totals).hexdigest(),
+            }
+            with self._lock, (self._folder / _NAME).open("ab") as file:
+                file.write(compact_json(line) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+
+    def resume(self) -> dict[int, FinishedPart]:
+        """The finished parts by index, each hashed and compared; whatever else is staged is removed.
+
+        Raises IO_WRITE_CONFLICT for a ledger of other terms, IO_READ_FAILED for a part that is not what was entered.
+        """
+        with reading("the run ledger", self._folder):
+            lines = (self._folder / _NAME).read_bytes().split(b"\n")
+        self._compare_terms(lines[0])
+        # A line without its end was being written when the run was killed; its part counts as unfinished.
+        finished = {part.sums.batch.index: part for part in map(self._finished, lines[1:-1])}
+        kept = {part.receipt.name for part in finished.values()}
+        with writing("arrivals", self._events):
+            for path in self._events.iterdir():
+                if path.name not in kept:
+                    path.unlink()
+            for path in self._events.parent.iterdir():
+                if path not in (self._events, self._folder):
+                    _remove(path)
+            (self._folder / _NAME).write_bytes(b"\n".join([*lines[:-1], b""]))
+        return finished
+
+    def _compare_terms(self, line: bytes) -> None:
+        found = parse_json(line)
+        for name, ours in self._terms.items():
+            if found.get(name) != ours:
+                raise ArrivalError(
+                    Code.IO_WRITE_CONFLICT,
+                    f"the run to resume had {name} {found.get(name)!r}, this one has {ours!r}",
+                    hint=f"resume with the same inputs, policies, version and options, or {_START_OVER}",
+                    path=str(self._folder),
+                    term=name,
+                )
+
+    def _finished(self, line: bytes) -> FinishedPart:
+        try:
+            return self._verified(parse_json(line))
+        except (ValueError, LookupError, TypeError):
+            self._refuse(self._folder / _NAME, f"has a line that was never written: {line[:80]!r}")
+
+    def _verified(self, entry: Mapping[str, Any]) -> FinishedPart:
+        path, batch = self._events / entry["part"], self._plan.batches[entry["index"]]
+        found = _file_sha256(path) if path.is_file() else "no file"
+        if found != entry["sha256"]:
+            self._refuse(path, f"was finished with SHA-256 {entry['sha256']}, now {found}")
+        totals_path = self._totals_path(batch.index)
+        with reading("a run ledger", totals_path):
+            totals = totals_path.read_bytes() if totals_path.is_file() else b""
+        if hashlib.sha256(totals).hexdigest() != entry["totals_sha256"]:
+            self._refuse(totals_path, "is not what was entered")
+        digest = Digest.parse(entry["digest"])
+        row_totals = RowTotals(*np.load(io.BytesIO(totals), allow_pickle=False))
+        return FinishedPart(
+            PartReceipt(entry["part"], entry["rows"], entry["bytes"], digest),
+            BatchSums(batch, row_totals, digest, entry["at_start"], entry["at_end"]),
+        )
+
+    def _totals_path(self, index: int) -> Path:
+        return self._folder / f"{index:06d}.npy"
+
+    def _refuse(self, path: Path, problem: str) -> NoReturn:
+        raise ArrivalError(
+            Code.IO_READ_FAILED,
+            f"the run to resume is damaged: {path} {problem}",
+            hint=f"check the disk, then {_START_OVER}",
+            path=str(path),
+        )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _file_sha256(path: Path) -> str:
+    state = hashlib.sha256()
+    with reading("a finished part", path), path.open("rb", buffering=0) as file:
+        while block := file.read(_BLOCK):
+            state.update(block)
+    return state.hexdigest()

@@ -1,0 +1,172 @@
+"""The middle of a run: every batch of a plan expanded, checked, assembled and written, on threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+
+from engine.arrivals.metadata import file_metadata
+from engine.arrivals.parts import FileFormat, PartReceipt, PartWriter
+from engine.arrivals.verify import verify_part, verify_staged
+from engine.expand.assemble import Assembler
+from engine.expand.backend import Backend, BatchResult, BatchSums, Expander
+from engine.expand.batch_checks import check_batch
+from engine.expand.ledger import Ledger
+from engine.expand.planning import Batch, Plan
+from engine.process.progress import Reporter
+from engine.process.threads import Cancellation, ordered
+from engine.run.device_parts import DevicePartWriter
+from engine.run.disk import DiskSync
+from engine.run.part_ledger import FinishedPart, PartLedger
+from engine.rundir.staging import writing
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What production works with: a backend, so many threads, a file format."""
+
+    backend: Backend
+    threads: int
+    file_format: FileFormat
+    reporter: Reporter
+    # Takes each part, read back, out of the staging directory; for runs whose output has no room here.
+    take: Callable[[Path], None] | None = None
+
+    @property
+    def backlog(self) -> int | None:
+        """So many parts may wait to be taken; None where none are, and waiting costs nothing."""
+        return 2 * self.threads if self.take else None
+
+
+@dataclass(frozen=True)
+class Production:
+    """What came of a plan: sums a count row, receipts in part order, thread seconds by kind of work."""
+
+    ledger: Ledger
+    parts: tuple[PartReceipt, ...]
+    thread_seconds: Mapping[str, float]
+
+
+@dataclass
+class _WorkSeconds:
+    """Thread time by kind of work; threads overlap, so the sum can exceed the wall time."""
+
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def spent(self, kind: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.seconds[kind] += time.perf_counter() - begin
+
+
+@dataclass(frozen=True)
+class _Finishing:
+    """What becomes of a part that is on the disk: it is entered, and taken away where somebody takes parts."""
+
+    directory: Path
+    schema: pa.Schema
+    entries: PartLedger
+    take: Callable[[Path], None] | None
+    taken: set[str] = field(default_factory=set)
+
+    def __call__(self, part: PartReceipt, sums: BatchSums) -> None:
+        self.entries.record(part, sums)
+        if self.take:
+            verify_part(self.directory, self.schema, part)
+            self.take(self.directory / part.name)
+            self.taken.add(part.name)
+
+
+def produce_parts(shop: Workshop, plan: Plan, staged: Path, *, resume: bool = False) -> Production:
+    """Every batch to a part file in `staged`/events; on disk, and read back, when this returns.
+
+    `resume` takes over the parts that a killed run finished in `staged`, after hashing each. Raises the ArrivalError
+    of the first batch, in part order, that failed.
+    """
+    directory = staged / "events"
+    assembler, ledger, work = Assembler(plan.world), Ledger(plan.world), _WorkSeconds()
+    on_device = DevicePartWriter(directory, plan.world, assembler) if shop.backend.device_writer else None
+    entries = PartLedger(staged, plan, shop.file_format, on_device.name if on_device else None)
+    options, reporter = plan.world.settings.output, shop.reporter
+    finished = _finished_parts(entries, directory, reporter) if resume else {}
+    if not resume:
+        with writing("arrivals", directory):
+            directory.mkdir()
+        entries.begin()
+    writer = PartWriter(directory, assembler.schema, options, shop.file_format, file_metadata(plan.world))
+    cancellation = Cancellation()
+
+    def produce(expander: Expander, batch: Batch) -> tuple[BatchResult, PartReceipt]:
+        cancellation.check()
+        with work.spent("expand"):
+            result = expander(batch)
+        with ExitStack() as held:
+            held.callback(result.release)
+            with work.spent("check"):
+                check_batch(plan, result)
+            with work.spent("assemble and write"):
+                if on_device:
+                    part = on_device.write(result)
+                    reporter.advance(batch.arrivals)
+                else:
+                    pieces = _record_batches(assembler, result, cancellation, reporter)
+                    part = writer.write(batch.index, pieces, result.digest)
+        return result, part
+
+    finish = _Finishing(directory, assembler.schema, entries, shop.take)
+    parts = {index: part.receipt for index, part in finished.items()}
+    for part in finished.values():
+        ledger.add(part.sums)
+    left = [batch for batch in plan.batches if batch.index not in finished]
+    with shop.backend.open(plan, reporter) as expander, DiskSync(shop.backlog) as disk:
+        with reporter.phase("expand and write"):
+            reporter.expect("arrivals", sum(batch.arrivals for batch in left))
+            results = ordered(lambda batch: produce(expander, batch), left, shop.threads, cancellation)
+            # Closing ends the workers, whatever ends the loop, before their directory is taken away.
+            with closing(results):
+                for result, receipt in results:
+                    ledger.add(result)
+                    parts[result.batch.index] = receipt
+                    sums = BatchSums(result.batch, result.row_totals, result.digest, result.at_start, result.at_end)
+                    disk.sync(directory / receipt.name, partial(finish, receipt, sums))
+            if not parts:
+                # A scenario without arrivals is a dataset with no rows, not a missing one.
+                parts[0] = writer.write(0, iter(()), ledger.digest)
+                disk.sync(directory / parts[0].name, lambda: None)
+        with reporter.phase("upload" if shop.take else "sync to disk"):
+            disk.wait()
+    in_order = tuple(parts[index] for index in sorted(parts))
+    with reporter.phase("verify"):
+        verify_staged(directory, assembler.schema, [part for part in in_order if part.name not in finish.taken])
+    return Production(ledger, in_order, work.seconds)
+
+
+def _finished_parts(entries: PartLedger, directory: Path, reporter: Reporter) -> dict[int, FinishedPart]:
+    with reporter.phase("verify finished parts"):
+        finished = entries.resume()
+    rows = sum(part.receipt.rows for part in finished.values())
+    reporter.message(f"resuming: {len(finished)} parts with {rows:,} arrivals are finished in {directory}")
+    return finished
+
+
+def _record_batches(
+    assembler: Assembler, result: BatchResult, cancellation: Cancellation, reporter: Reporter
+) -> Iterator[pa.RecordBatch]:
+    for batch in assembler.batches(result):
+        yield batch
+        # Asked for again: the last one is written.
+        cancellation.check()
+        reporter.advance(batch.num_rows)

@@ -1,0 +1,115 @@
+"""Content hashes of sealed artefacts, and the digest of an inventory's rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
+from errno import EINVAL
+from io import FileIO
+from pathlib import Path
+from stat import S_ISREG
+from threading import Event
+from typing import Any
+
+from engine.process.progress import Reporter
+from engine.rundir.strict_json import reading
+
+Row = Mapping[str, Any]
+
+# Large files hash no faster by larger pieces, and every artefact, however small, has its buffer filled with zeros.
+_READ_BYTES = 2**20
+# Hashing is bound by memory and disk; beyond a few threads only buffers grow.
+_THREADS_MAX = 8
+_KEYS = (
+    "manifest_fingerprint",
+    "parameter_hash",
+    "owner_layer",
+    "owner_segment",
+    "artifact_id",
+    "manifest_key",
+    "role",
+    "schema_ref",
+    "path_template",
+    "partition_keys",
+    "sha256_hex",
+    "status",
+    "read_scope",
+    "notes",
+    "owner_team",
+    "source_manifest",
+)
+_STRUCTURE = ("artifact_id", "manifest_key", "partition_keys", "path_template", "schema_ref")
+
+
+def row_order(row: Row) -> tuple[str, str, str]:
+    """Sort key of inventory rows."""
+    return row["owner_segment"], row["artifact_id"], row["role"]
+
+
+def inventory_digest(rows: Iterable[Row]) -> str:
+    """SHA-256 over the rows' compact JSON: sixteen keys in fixed order, absent ones null, rows in order."""
+    digest = hashlib.sha256()
+    for row in sorted(rows, key=row_order):
+        fixed = {key: row.get(key) for key in _KEYS}
+        digest.update(json.dumps(fixed, ensure_ascii=True, separators=(",", ":")).encode("ascii"))
+    return digest.hexdigest()
+
+
+def structural_digest(row: Row) -> str:
+    """What the reference implementation seals in place of most contents: a hash of the row's description."""
+    described = {key: row[key] for key in _STRUCTURE}
+    text = json.dumps(described, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def content_sha256(files: Sequence[Path], reporter: Reporter, stop: Event | None = None) -> str:
+    """SHA-256 over the files' bytes, one file after the other.
+
+    Reads 1 MiB at a time, advances `reporter` by bytes, gives up when `stop` is set. Raises IO_READ_FAILED.
+    """
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(_READ_BYTES))
+    for path in files:
+        with reading("input", path), _opened(path) as file:
+            while size := file.readinto(buffer):
+                if stop is not None and stop.is_set():
+                    raise CancelledError
+                digest.update(buffer[:size])
+                reporter.advance(size)
+    return digest.hexdigest()
+
+
+def _opened(path: Path) -> FileIO:
+    # Opening a pipe waits for its writer, and a device need not end.
+    if not S_ISREG(path.stat().st_mode):
+        raise OSError(EINVAL, "not a regular file")
+    return path.open("rb", buffering=0)
+
+
+def content_hashes(artefacts: Mapping[str, Sequence[Path]], reporter: Reporter) -> dict[str, str]:
+    """The content hash of each named list of files; several are read at once, the largest first.
+
+    The first failure, an interruption included, ends all of it within one read. Raises IO_READ_FAILED.
+    """
+    sizes: dict[str, int] = {}
+    for name, files in artefacts.items():
+        sizes[name] = 0
+        for path in files:
+            with reading("input", path):
+                sizes[name] += path.stat().st_size
+    reporter.expect("bytes", sum(sizes.values()))
+    names = sorted(artefacts, key=lambda name: -sizes[name])
+    stop = Event()
+    with ThreadPoolExecutor(min(_THREADS_MAX, os.cpu_count() or 1), "seal") as pool:
+        try:
+            futures = {name: pool.submit(content_sha256, artefacts[name], reporter, stop) for name in names}
+            for future in as_completed(futures.values()):
+                future.result()
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return {name: futures[name].result() for name in artefacts}

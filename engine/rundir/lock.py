@@ -1,0 +1,77 @@
+"""One run at a time on a run directory, and none of an earlier one's leftovers."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from contracts import ArrivalError, Code
+from engine.rundir.staging import FOLDER, writing
+
+STAGING = "arrivals"
+_CLEARED = "cleared"
+
+
+@contextmanager
+def run_lock(run_root: Path) -> Iterator[None]:
+    """Hold the run directory for arrivals; refuse at once, naming the holder, if another process has it.
+
+    The kernel drops the lock when its holder ends, however it ends, so a lock file left behind blocks nobody.
+    Raises IO_WRITE_CONFLICT.
+    """
+    path = run_root / FOLDER / "arrivals.lock"
+    with writing("the run lock", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+    with file:
+        with writing("the run lock", path):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise ArrivalError(
+                    Code.IO_WRITE_CONFLICT,
+                    f"another run is writing to {run_root}: {_holder(file.read())}",
+                    hint="wait for it to end, or stop it",
+                    path=str(path),
+                ) from None
+            file.truncate(0)
+            json.dump(_ourselves(), file)
+            file.flush()
+        yield
+
+
+def clear_leftovers(run_root: Path) -> list[str]:
+    """Remove the staging directories of runs that were killed; their names.
+
+    For the holder of the lock: nobody else's run is under way, so whatever is staged has been abandoned.
+    """
+    folder = run_root / FOLDER
+    leftovers = [path for path in folder.glob(f"{STAGING}-*") if path.is_dir()]
+    for path in leftovers:
+        # A worker of a killed client may still be writing: by another name it finds no place to write to.
+        with suppress(OSError):
+            path.rename(path.with_name(f"{_CLEARED}-{path.name}"))
+    for path in folder.glob(f"{_CLEARED}-*"):
+        shutil.rmtree(path, ignore_errors=True)
+    return sorted(path.name for path in leftovers if not path.exists())
+
+
+def _ourselves() -> dict[str, object]:
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+
+
+def _holder(text: str) -> str:
+    try:
+        facts = json.loads(text)
+        return f"process {facts['pid']} on {facts['host']}, since {facts['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "its process has not said who it is yet"

@@ -1,0 +1,111 @@
+"""The run receipt: who a run is, and where else its policies may lie."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from errno import ENOTDIR
+from pathlib import Path
+from typing import Any
+
+from contracts import ArrivalError, Code, Identity, check_document, dataset
+from engine.rundir.strict_json import read_json, reading
+
+_RUN_ID = re.compile(r"[a-f0-9]{32}")
+_HINT = "write a receipt with `arrivals synth`, or correct the one that is there"
+_LISTED = 10
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A checked `run_receipt.json`; `external_roots` are absolute, in the order they are searched."""
+
+    run_root: Path
+    identity: Identity
+    external_roots: tuple[Path, ...]
+    created_utc: str
+    document: Mapping[str, Any]
+
+
+def _neighbours(run_root: Path) -> list[Path]:
+    """Child directories that do hold a receipt."""
+    name = dataset("run_receipt").path
+    return sorted(child for child in run_root.iterdir() if (child / name).is_file())
+
+
+def _missing(run_root: Path, path: Path) -> ArrivalError:
+    children = _neighbours(run_root)
+    if children:
+        shown = ", ".join(str(child) for child in children[:_LISTED])
+        more = f" and {len(children) - _LISTED} more" if len(children) > _LISTED else ""
+        hint = f"RUN_ROOT is the run directory itself; these below it have a receipt: {shown}{more}"
+    else:
+        hint = "give the run directory itself as RUN_ROOT, or make one with `arrivals synth RUN_ROOT`"
+    return ArrivalError(
+        Code.S0_GATE_MISSING_OR_INVALID,
+        f"{run_root} has no run receipt {path.name}",
+        hint=hint,
+        path=path,
+        candidates=children,
+    )
+
+
+def _identity(document: Mapping[str, Any], path: Path) -> Identity:
+    try:
+        return Identity(
+            manifest_fingerprint=document["manifest_fingerprint"],
+            parameter_hash=document["parameter_hash"],
+            seed=document["seed"],
+            run_id=document["run_id"],
+        )
+    except ArrivalError as error:
+        raise ArrivalError(
+            error.code, f"{path}: {error.message}", hint=error.hint, **{**error.context, "path": path}
+        ) from error
+
+
+def _refuse_nameless(run_root: Path) -> None:
+    # Arrow and DuckDB take paths as UTF-8 only, and would say so in the middle of a run, each in its own way.
+    try:
+        os.fspath(run_root.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise ArrivalError(
+            Code.IO_READ_FAILED,
+            f"{os.fsencode(run_root)!r} is not UTF-8, and a path of a run directory has to be",
+            hint="rename the directory that has other bytes in its name",
+        ) from error
+
+
+def read_receipt(run_root: Path) -> Receipt:
+    """Read RUN_ROOT/run_receipt.json, check it against its schema, and take the run's identity from it.
+
+    Raises S0_GATE_MISSING_OR_INVALID where it is missing or breaks its schema, PARTITION_OR_PK_VIOLATION
+    where a value cannot stand in a path or the run id is not the one the directory is named by,
+    IO_READ_FAILED where it is unreadable.
+    """
+    run_root = Path(run_root)
+    _refuse_nameless(run_root)
+    path = dataset("run_receipt").locate(run_root, {})
+    with reading("run directory", run_root):
+        if not run_root.is_dir():
+            raise NotADirectoryError(ENOTDIR, "not a directory" if run_root.exists() else "no such directory")
+        if not path.exists():
+            raise _missing(run_root, path)
+    code = Code.S0_GATE_MISSING_OR_INVALID
+    document = read_json(path, what="run receipt", code=code, hint=_HINT)
+    check_document("run_receipt", document, code=code, where=str(path))
+    identity = _identity(document, path)
+    folder = run_root.resolve().name
+    if _RUN_ID.fullmatch(folder) and folder != identity.run_id:
+        raise ArrivalError(
+            Code.PARTITION_OR_PK_VIOLATION,
+            f"{path} is of run {identity.run_id}, but its directory is named {folder}",
+            hint="put the receipt back into the directory of its run, or rename the directory",
+            path=path,
+            run_id=identity.run_id,
+            directory=folder,
+        )
+    roots = tuple((run_root / root).resolve() for root in document.get("external_roots", ()))
+    return Receipt(run_root, identity, roots, document["created_utc"], document)

@@ -1,0 +1,111 @@
+"""What the policies of a run decide, as one typed object; the policies' bytes stay nameable by digest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from contracts import ArrivalError, Code
+
+if TYPE_CHECKING:
+    from config.policies import Policy
+    from engine.rundir.receipt import Receipt
+
+POLICY_IDS = (
+    "alias_layout_policy_v1",
+    "arrival_output_policy_5B",
+    "arrival_rng_policy_5B",
+    "arrival_routing_policy_5B",
+    "arrival_time_placement_policy_5B",
+)
+
+
+@dataclass(frozen=True)
+class Fallbacks:
+    """Which missing piece stops the run (True) instead of being worked around (LAW section 4, fallbacks)."""
+
+    fail_no_group: bool
+    fail_no_site: bool
+    fail_no_edge_table: bool
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """How arrivals are written; `row_group_rows` counts rows."""
+
+    timestamp_encoding: str
+    mirror_dual_clock: bool
+    compression: str
+    row_group_rows: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a run takes from its policies.
+
+    coin: floor(p * 2^64), below 2^64. policy_digests: SHA-256 by policy id.
+    """
+
+    coin: int
+    use_group_weights: bool
+    fallbacks: Fallbacks
+    max_count: int
+    max_bucket_seconds: int
+    output: OutputOptions
+    policy_digests: Mapping[str, str]
+
+    def strict(self) -> Settings:
+        """The same with every fallback an error."""
+        return replace(self, fallbacks=Fallbacks(True, True, True))
+
+
+def load_settings(receipt: Receipt) -> Settings:
+    """Resolve, check and read the policies of a run. Raises the code of the policy that is wrong."""
+    from config.policies import resolve_policy
+
+    policies = {
+        policy_id: resolve_policy(policy_id, run_root=receipt.run_root, external_roots=receipt.external_roots)
+        for policy_id in POLICY_IDS
+    }
+    return settings_from(policies)
+
+
+def settings_from(policies: Mapping[str, Policy]) -> Settings:
+    """Settings of already resolved policies."""
+    routing = policies["arrival_routing_policy_5B"].document
+    guardrails = policies["arrival_time_placement_policy_5B"].document["guardrails"]
+    output = policies["arrival_output_policy_5B"].document
+    fallbacks = routing["fallbacks"]
+    return Settings(
+        coin=_coin_threshold(routing),
+        use_group_weights=routing["physical_router"]["use_group_weights"],
+        fallbacks=Fallbacks(
+            fail_no_group=fallbacks["missing_group_table"] == "fail",
+            fail_no_site=fallbacks["no_site_in_zone"] == "fail",
+            fail_no_edge_table=fallbacks["missing_edge_table"] == "fail",
+        ),
+        max_count=guardrails["max_arrivals_per_bucket"],
+        max_bucket_seconds=guardrails["max_bucket_duration_seconds"],
+        output=OutputOptions(
+            timestamp_encoding=output["timestamp_encoding"],
+            mirror_dual_clock=output["physical_dual_clock"] == "mirror",
+            compression=output["compression"],
+            row_group_rows=output["row_group_rows"],
+        ),
+        policy_digests={policy_id: policies[policy_id].sha256 for policy_id in POLICY_IDS},
+    )
+
+
+def _coin_threshold(routing: Mapping[str, object]) -> int:
+    """floor(p * 2^64), p exactly as written (LAW section 4.2), within the policy's own realism bounds."""
+    p = Fraction(routing["hybrid_policy"]["p_virtual_hybrid"])  # type: ignore[index]
+    low, high = (Fraction(bound) for bound in routing["realism_floors"]["hybrid_p_virtual_bounds"])  # type: ignore[index]
+    if not low <= p <= high:
+        raise ArrivalError(
+            Code.ROUTING_POLICY_INVALID,
+            f"arrival_routing_policy_5B: p_virtual_hybrid {float(p)} is outside {float(low)} to {float(high)}",
+            hint="change p_virtual_hybrid or realism_floors.hybrid_p_virtual_bounds",
+        )
+    return int(p * (1 << 64))

@@ -1,8 +1,0 @@
-"""The seal: what the inputs of a run were when it was sealed, and whether they still are."""
-
-from __future__ import annotations
-
-from engine.seal.gate import SealResult, seal
-from engine.seal.verify import Seal, read_seal, verify_seal
-
-__all__ = ["Seal", "SealResult", "read_seal", "seal", "verify_seal"]

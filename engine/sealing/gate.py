@@ -1,0 +1,180 @@
+"""The S0 gate: hashes every input of a run and writes the inventory and the gate receipt, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from contracts import ArrivalError, Code, Notice, compact_json
+from engine.process.progress import Reporter
+from engine.rundir.hashing import Row, content_hashes, inventory_digest, row_order
+from engine.rundir.receipt import Receipt, read_receipt
+from engine.rundir.staging import exclusive, publish_files, staging, write_file
+from engine.sealing.inventory import require_all, scenario_set, take_inventory
+from engine.sealing.stored import Places, Stored, identity_of, places, read_stored
+from engine.sealing.upstream import PASS, Upstream, check_upstream
+
+SPEC_VERSION = "1.0.0"
+
+
+@dataclass(frozen=True)
+class SealResult:
+    """What `seal` did; `changed` is False where the same seal was there already, and no file was touched."""
+
+    changed: bool
+    digest: str
+    row_count: int
+    scenario_set: tuple[str, ...]
+    upstream: Mapping[str, str]
+    created_utc: str
+    gate_path: Path | str  # URLs where the run directory is in an object store
+    inventory_path: Path | str
+    notices: tuple[Notice, ...]
+
+
+@dataclass(frozen=True)
+class _Findings:
+    """Everything that a seal states, but when it was made."""
+
+    rows: tuple[Row, ...]
+    scenarios: tuple[str, ...]
+    upstream: tuple[Upstream, ...]
+
+    def gate(self, receipt: Receipt, created_utc: str) -> dict[str, Any]:
+        return {
+            **identity_of(receipt),
+            "created_utc": created_utc,
+            "upstream_segments": {gate.segment: gate.record() for gate in self.upstream},
+            "scenario_set": list(self.scenarios),
+            "sealed_inputs_digest": inventory_digest(self.rows),
+            "sealed_inputs_row_count": len(self.rows),
+            "spec_version": SPEC_VERSION,
+        }
+
+    def statuses(self) -> dict[str, str]:
+        return {gate.segment: gate.status for gate in self.upstream}
+
+    def notices(self) -> tuple[Notice, ...]:
+        return tuple(
+            Notice(
+                "UPSTREAM_NOT_PASSED",
+                f"segment {gate.segment} is {gate.status}; `arrivals run` will refuse this: {gate.reason}",
+                {"segment": gate.segment, "status": gate.status, "reason": gate.reason},
+            )
+            for gate in self.upstream
+            if gate.status != PASS
+        )
+
+
+def _find(receipt: Receipt, reporter: Reporter) -> _Findings:
+    with reporter.phase("find inputs"):
+        scenarios = scenario_set(receipt)
+        inventory = take_inventory(receipt, scenarios)
+        require_all(inventory, receipt)
+    with reporter.phase("verify upstream bundles"):
+        upstream = tuple(check_upstream(receipt))
+    with reporter.phase("hash inputs"):
+        hashes = content_hashes(inventory.files(), reporter)
+    rows = [found.row(receipt, found.sha256 or hashes[name]) for name, found in inventory.artefacts.items()]
+    return _Findings(tuple(sorted(rows, key=row_order)), scenarios, upstream)
+
+
+def _changes(stored: Stored, found: _Findings) -> list[str]:
+    """What differs between an existing seal and the inputs now, a line each."""
+    # Where a policy was found is remarked upon in `notes`, and no change as long as its bytes are the same.
+    before = {row["artifact_id"]: {**row, "notes": ""} for row in stored.rows}
+    now = {row["artifact_id"]: {**row, "notes": ""} for row in found.rows}
+    lines: list[str] = []
+    for name in sorted(before.keys() | now.keys()):
+        if name not in now:
+            lines.append(f"{name} removed (sealed {before[name]['sha256_hex']}, now absent)")
+        elif name not in before:
+            lines.append(f"{name} added (not sealed, now {now[name]['sha256_hex']})")
+        elif before[name]["sha256_hex"] != now[name]["sha256_hex"]:
+            lines.append(f"{name} changed (sealed {before[name]['sha256_hex']}, now {now[name]['sha256_hex']})")
+        elif before[name] != now[name]:
+            fields = sorted(key for key in now[name] if before[name].get(key) != now[name][key])
+            lines.append(f"{name} is described differently ({', '.join(fields)})")
+    sealed_scenarios = tuple(stored.gate["scenario_set"])
+    if sealed_scenarios != found.scenarios:
+        lines.append(f"scenarios changed (sealed {list(sealed_scenarios)}, now {list(found.scenarios)})")
+    for segment, status in found.statuses().items():
+        sealed = stored.statuses.get(segment, "not judged")
+        if sealed != status:
+            lines.append(f"segment {segment} changed (sealed {sealed}, now {status})")
+    return lines
+
+
+def _hint(stored: Stored) -> str:
+    if stored.structural:
+        return "this world was sealed by another producer: run it as it is, `arrivals run` verifies that seal"
+    if any(status != PASS for status in stored.statuses.values()):
+        return (
+            "no run can have used this seal, for not every upstream segment had passed: "
+            f"remove {stored.places.gate} and {stored.places.inventory}, then seal again"
+        )
+    return (
+        "a seal never changes: restore the inputs, or start a new run: copy them into a new run directory "
+        "whose run_receipt.json has a new run_id, then `arrivals seal` that directory"
+    )
+
+
+def _result(receipt: Receipt, gate: Mapping[str, Any], found: _Findings, *, changed: bool) -> SealResult:
+    where = places(receipt)
+    return SealResult(
+        changed=changed,
+        digest=gate["sealed_inputs_digest"],
+        row_count=gate["sealed_inputs_row_count"],
+        scenario_set=found.scenarios,
+        upstream=found.statuses(),
+        created_utc=gate["created_utc"],
+        gate_path=where.gate,
+        inventory_path=where.inventory,
+        notices=found.notices(),
+    )
+
+
+def _write(receipt: Receipt, where: Places, found: _Findings) -> dict[str, Any]:
+    now = datetime.now(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    gate = found.gate(receipt, now)
+    with staging(receipt.run_root, "seal") as folder:
+        inventory_file = write_file(folder / where.inventory.name, compact_json(list(found.rows)))
+        gate_file = write_file(folder / where.gate.name, compact_json(gate))
+        # The gate receipt goes last: without it, an inventory is no seal.
+        publish_files([(inventory_file, where.inventory), (gate_file, where.gate)])
+    return gate
+
+
+def seal(run_root: Path, reporter: Reporter | None = None) -> SealResult:
+    """Verify and hash every input of the run at `run_root`, then write its inventory and gate receipt.
+
+    Repeated with nothing changed it leaves the files as they are. Upstream segments that did not pass are
+    recorded and noticed; `verify_seal` refuses them. Raises S1_OR_S3_OUTPUT_MISSING or
+    S0_GATE_MISSING_OR_INVALID for missing inputs (all at once) and for an existing seal that is damaged,
+    IO_WRITE_CONFLICT where an existing seal says otherwise, IO_READ_FAILED, IO_WRITE_FAILED, and what
+    reading the receipt and the policies raises.
+    """
+    reporter = reporter if reporter is not None else Reporter()
+    receipt = read_receipt(Path(run_root))
+    found = _find(receipt, reporter)
+    for notice in found.notices():
+        reporter.notice(notice)
+    with reporter.phase("write seal"), exclusive(receipt.run_root, "seal"):
+        stored = read_stored(receipt)
+        if stored is None:
+            gate = _write(receipt, places(receipt), found)
+            return _result(receipt, gate, found, changed=True)
+        changes = _changes(stored, found)
+        if changes:
+            raise ArrivalError(
+                Code.IO_WRITE_CONFLICT,
+                f"{receipt.run_root} is sealed ({stored.gate['created_utc']}) and its inputs differ: "
+                + "; ".join(changes),
+                hint=_hint(stored),
+                path=stored.places.gate,
+                changes=changes,
+            )
+        return _result(receipt, stored.gate, found, changed=False)

@@ -1,0 +1,185 @@
+"""Finds what there is to seal: the scenarios of a run, the files of each artefact, the policies in force."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from config import resolve_policy
+from contracts import ArrivalError, Code, Dataset, check_token, dataset, datasets
+from engine.rundir.receipt import Receipt
+from engine.rundir.strict_json import reading
+
+SCENARIO = "scenario_id"
+_COUNTS, _GRID = "s3_bucket_counts_5B", "s1_time_grid_5B"
+_TOKEN = re.compile(r"([a-z_0-9]+)=\{([a-z_0-9]+)\}")
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A sealed dictionary entry with its files on disk or, for a policy, the hash of the resolved one."""
+
+    dataset: Dataset
+    files: tuple[Path, ...]
+    sha256: str = ""
+    notes: str = ""
+
+    def row(self, receipt: Receipt, sha256: str) -> dict[str, Any]:
+        """The inventory row."""
+        entry = self.dataset
+        return {
+            "manifest_fingerprint": receipt.identity.manifest_fingerprint,
+            "parameter_hash": receipt.identity.parameter_hash,
+            "owner_layer": entry.owner_layer,
+            "owner_segment": entry.owner_segment,
+            "artifact_id": entry.id,
+            "manifest_key": entry.manifest_key,
+            "role": entry.role,
+            "schema_ref": entry.schema_ref,
+            "path_template": entry.path,
+            "partition_keys": list(entry.partitions),
+            "sha256_hex": sha256,
+            "status": entry.status,
+            "read_scope": entry.read_scope,
+            "notes": self.notes,
+            "owner_team": entry.owner_team,
+        }
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The artefacts found, by id, and for each absent REQUIRED one a line that says where it was sought."""
+
+    artefacts: Mapping[str, Artefact]
+    missing: Mapping[str, str]
+
+    def files(self) -> dict[str, tuple[Path, ...]]:
+        """The files of each artefact that is hashed here; policies were hashed when they were resolved."""
+        return {name: found.files for name, found in self.artefacts.items() if not found.sha256}
+
+
+def sealed_datasets() -> tuple[Dataset, ...]:
+    """The dictionary entries that a seal lists."""
+    return tuple(entry for entry in datasets() if entry.sealed)
+
+
+def _scenarios_of(dataset_id: str, receipt: Receipt) -> list[str]:
+    """The scenario_id=... directories of a dataset, for this run's identity."""
+    entry = dataset(dataset_id)
+    tokens = receipt.identity.tokens(**{SCENARIO: "x"})
+    # The directory above the scenario's, whatever the template puts below it.
+    folder = entry.locate(receipt.run_root, tokens)
+    while not folder.name.startswith(f"{SCENARIO}="):
+        folder = folder.parent
+    folder = folder.parent
+    with reading("directory", folder):
+        names = [child.name for child in folder.iterdir() if child.is_dir()] if folder.is_dir() else []
+    prefix = f"{SCENARIO}="
+    found = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+    return sorted(check_token(SCENARIO, scenario) for scenario in found)
+
+
+def scenario_set(receipt: Receipt) -> tuple[str, ...]:
+    """The scenarios of the run, ascending: those with bucket counts, which must be those with a time grid.
+
+    Those of the other where one has none, empty where neither has any. Raises S1_OR_S3_OUTPUT_MISSING where
+    the two differ.
+    """
+    counts, grid = _scenarios_of(_COUNTS, receipt), _scenarios_of(_GRID, receipt)
+    # Where one has none at all it is a missing input, to be named with the others.
+    if counts and grid and counts != grid:
+        only_counts, only_grid = sorted(set(counts) - set(grid)), sorted(set(grid) - set(counts))
+        faults = [f"scenario {name!r} has bucket counts and no time grid" for name in only_counts]
+        faults += [f"scenario {name!r} has a time grid and no bucket counts" for name in only_grid]
+        raise ArrivalError(
+            Code.S1_OR_S3_OUTPUT_MISSING,
+            f"{receipt.run_root}: {'; '.join(faults)}",
+            hint=f"complete {_GRID} and {_COUNTS} for every scenario, or remove the one that is not wanted",
+            counts=counts,
+            grid=grid,
+        )
+    return tuple(counts or grid)
+
+
+def _partitions(entry: Dataset, scenarios: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    if SCENARIO not in entry.partitions:
+        yield {}
+        return
+    for scenario in scenarios:
+        yield {SCENARIO: scenario}
+
+
+def _where(entry: Dataset, receipt: Receipt, extra: Mapping[str, str]) -> str:
+    """Where an absent dataset was sought, and which other partitions of it are there instead."""
+    tokens = {SCENARIO: "*", **receipt.identity.tokens(), **extra}
+    folder = receipt.run_root
+    parts: list[str] = []
+    for part in Path(entry.path).parts:
+        match = _TOKEN.fullmatch(part)
+        name = part if match is None else f"{match[1]}={tokens[match[2]]}"
+        if match is not None and not (folder / name).is_dir() and folder.is_dir():
+            there = sorted(child.name for child in folder.iterdir() if child.name.startswith(f"{match[1]}="))
+            if there:
+                return f"no {'/'.join([*parts, name])}, but {', '.join(there)} there"
+        folder /= name
+        parts.append(name)
+    return f"no {'/'.join(parts)}"
+
+
+def _find(entry: Dataset, receipt: Receipt, scenarios: tuple[str, ...]) -> tuple[list[Path], list[str]]:
+    """The artefact's files by path below the run root, and a line for each partition that is absent."""
+    files: list[Path] = []
+    absent: list[str] = []
+    for extra in _partitions(entry, scenarios):
+        found = entry.files(receipt.run_root, receipt.identity.tokens(**extra))
+        files += found
+        if not found:
+            absent.append(_where(entry, receipt, extra))
+    if SCENARIO in entry.partitions and not scenarios:
+        absent.append(_where(entry, receipt, {}))
+    root = os.fspath(receipt.run_root)
+    return sorted(files, key=lambda path: os.path.relpath(path, root)), absent
+
+
+def _policy(entry: Dataset, receipt: Receipt) -> Artefact:
+    policy = resolve_policy(entry.id, run_root=receipt.run_root, external_roots=receipt.external_roots)
+    return Artefact(entry, (), policy.sha256, f"origin={policy.origin}")
+
+
+def take_inventory(receipt: Receipt, scenarios: tuple[str, ...]) -> Inventory:
+    """Look for every sealed entry of the dictionary; unreadable directories and invalid policies raise."""
+    artefacts: dict[str, Artefact] = {}
+    missing: dict[str, str] = {}
+    for entry in sealed_datasets():
+        if entry.role == "policy":
+            artefacts[entry.id] = _policy(entry, receipt)
+            continue
+        with reading("directory of", receipt.run_root):
+            files, absent = _find(entry, receipt, scenarios)
+        if files:
+            artefacts[entry.id] = Artefact(entry, tuple(files))
+        if absent and entry.status == "REQUIRED":
+            missing[entry.id] = "; ".join(dict.fromkeys(absent))
+    return Inventory(artefacts, missing)
+
+
+def require_all(inventory: Inventory, receipt: Receipt) -> None:
+    """Raise, naming them all, where REQUIRED inputs are missing.
+
+    S1_OR_S3_OUTPUT_MISSING if only 5B's own model tables are, else S0_GATE_MISSING_OR_INVALID.
+    """
+    if not inventory.missing:
+        return
+    codes = {dataset(name).on_invalid for name in inventory.missing}
+    own = codes == {Code.S1_OR_S3_OUTPUT_MISSING}
+    lines = [f"{name}: {where}" for name, where in inventory.missing.items()]
+    raise ArrivalError(
+        Code.S1_OR_S3_OUTPUT_MISSING if own else Code.S0_GATE_MISSING_OR_INVALID,
+        f"{len(lines)} required inputs are missing under {receipt.run_root}: {' | '.join(lines)}",
+        hint="put the data under this run's seed and manifest_fingerprint, or correct run_receipt.json",
+        missing=dict(inventory.missing),
+    )

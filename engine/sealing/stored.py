@@ -1,0 +1,134 @@
+"""The two documents of a seal on disk, gate receipt and inventory, checked against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contracts import ArrivalError, Code, check_document, dataset
+from engine.rundir.hashing import Row, inventory_digest
+from engine.rundir.receipt import Receipt
+from engine.rundir.strict_json import read_json
+
+_CODE = Code.S0_GATE_MISSING_OR_INVALID
+_STRUCTURAL = "structural_digest="
+AGAIN = "restore both files of the seal, or remove both directories and run `arrivals seal RUN_ROOT`"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a run's seal lies."""
+
+    gate: Path
+    inventory: Path
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A seal as it was written; its digest and identity hold, its artefacts have not been looked at."""
+
+    places: Places
+    gate: Mapping[str, Any]
+    rows: tuple[Row, ...]
+
+    @property
+    def structural(self) -> bool:
+        """Whether the reference implementation made it: most hashes then describe paths, not contents."""
+        return any(is_structural(row) for row in self.rows)
+
+    @property
+    def statuses(self) -> dict[str, str]:
+        """Status of each upstream segment."""
+        return {name: entry["status"] for name, entry in sorted(self.gate["upstream_segments"].items())}
+
+
+def is_structural(row: Row) -> bool:
+    """Whether the row's hash is of its own description instead of the content."""
+    return str(row.get("notes", "")).startswith(_STRUCTURAL)
+
+
+def places(receipt: Receipt) -> Places:
+    """Where this run's gate receipt and inventory belong."""
+    tokens = receipt.identity.tokens()
+    return Places(
+        dataset("s0_gate_receipt_5B").locate(receipt.run_root, tokens),
+        dataset("sealed_inputs_5B").locate(receipt.run_root, tokens),
+    )
+
+
+def identity_of(receipt: Receipt) -> dict[str, Any]:
+    """The identity as the gate receipt states it."""
+    identity = receipt.identity
+    return {
+        "manifest_fingerprint": identity.manifest_fingerprint,
+        "parameter_hash": identity.parameter_hash,
+        "seed": identity.seed,
+        "run_id": identity.run_id,
+    }
+
+
+def _invalid(what: str, hint: str = AGAIN, **context: object) -> ArrivalError:
+    return ArrivalError(_CODE, what, hint=hint, **context)
+
+
+def _document(schema: str, path: Path) -> Any:
+    document = read_json(path, what="seal", code=_CODE, hint=AGAIN)
+    check_document(schema, document, code=_CODE, where=str(path))
+    return document
+
+
+def _check_identity(gate: Mapping[str, Any], receipt: Receipt, path: Path) -> None:
+    wrong = [
+        f"{name} is {gate[name]!r}, the run receipt has {value!r}"
+        for name, value in identity_of(receipt).items()
+        if gate[name] != value
+    ]
+    if wrong:
+        raise _invalid(
+            f"gate receipt {path} is of another run: {'; '.join(wrong)}",
+            hint="each run directory has its own receipt and seal: put back the receipt that was sealed",
+            path=path,
+        )
+
+
+def _check_rows(rows: list[Row], gate: Mapping[str, Any], path: Path) -> None:
+    for number, row in enumerate(rows):
+        for name in ("manifest_fingerprint", "parameter_hash"):
+            if row[name] != gate[name]:
+                raise _invalid(f"{path}: row {number} ({row['artifact_id']}) has another {name}", path=path)
+    names = [row["artifact_id"] for row in rows]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise _invalid(f"{path} lists {', '.join(twice)} more than once", path=path, artefacts=twice)
+    if len(rows) != gate["sealed_inputs_row_count"]:
+        raise _invalid(
+            f"{path} has {len(rows)} rows, the gate receipt says {gate['sealed_inputs_row_count']}", path=path
+        )
+    digest = inventory_digest(rows)
+    if digest != gate["sealed_inputs_digest"]:
+        raise _invalid(
+            f"{path} has digest {digest}, the gate receipt says {gate['sealed_inputs_digest']}",
+            path=path,
+            sealed=gate["sealed_inputs_digest"],
+            found=digest,
+        )
+
+
+def read_stored(receipt: Receipt) -> Stored | None:
+    """Read this run's seal; None where there is no gate receipt, which is published last.
+
+    Raises S0_GATE_MISSING_OR_INVALID for a seal that lacks its inventory, breaks a schema, is of another
+    run, or whose rows are not those that were sealed.
+    """
+    where = places(receipt)
+    if not where.gate.exists():
+        return None
+    if not where.inventory.exists():
+        raise _invalid(f"gate receipt {where.gate} has no inventory {where.inventory}", path=where.inventory)
+    gate = _document("s0_gate_receipt_5B", where.gate)
+    rows = _document("sealed_inputs_5B", where.inventory)
+    _check_identity(gate, receipt, where.gate)
+    _check_rows(rows, gate, where.inventory)
+    return Stored(where, gate, tuple(rows))

@@ -1,0 +1,257 @@
+"""Checks, before a run uses them, that the inputs are still those that were sealed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from contracts import ArrivalError, Code, Notice
+from engine.process.progress import Reporter
+from engine.rundir.hashing import Row, content_hashes, structural_digest
+from engine.rundir.receipt import Receipt
+from engine.sealing.inventory import Inventory, require_all, scenario_set, sealed_datasets, take_inventory
+from engine.sealing.stored import AGAIN, Stored, is_structural, places, read_stored
+from engine.sealing.upstream import PASS, SEGMENTS, bundle_digest
+
+_CODE = Code.S0_GATE_MISSING_OR_INVALID
+# These are version 2 here: in a world sealed by the reference implementation they have other bytes for certain.
+_REPLACED_POLICIES = frozenset(
+    {
+        "arrival_rng_policy_5B",
+        "arrival_routing_policy_5B",
+        "arrival_time_placement_policy_5B",
+        "validation_policy_5B",
+    }
+)
+_BUNDLE_ROLES = frozenset({"validation_bundle", "validation_flag"})
+
+
+@dataclass(frozen=True)
+class Seal:
+    """A verified seal; `sha256` maps each sealed artefact to the hash in its row."""
+
+    digest: str
+    row_count: int
+    spec_version: str
+    scenario_set: tuple[str, ...]
+    created_utc: str
+    sha256: Mapping[str, str]
+    structural: bool
+    notices: tuple[Notice, ...]
+
+
+class Difference(NamedTuple):
+    """One artefact whose sealed hash is not the one found."""
+
+    artefact: str
+    sealed: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.artefact}: sealed {self.sealed}, now {self.found}"
+
+
+@dataclass
+class _Review:
+    """What comparing a seal with the disk brought to light."""
+
+    differences: list[Difference] = field(default_factory=list)
+    unsealed: list[str] = field(default_factory=list)
+    uncovered: list[str] = field(default_factory=list)
+    replaced: list[Difference] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+
+
+class _Look(NamedTuple):
+    """The disk as it is now: artefacts, their content hashes, the ids that a seal may list."""
+
+    receipt: Receipt
+    inventory: Inventory
+    hashes: Mapping[str, str]
+    known: frozenset[str]
+    structural: bool
+
+
+def _require(receipt: Receipt) -> Stored:
+    stored = read_stored(receipt)
+    if stored is None:
+        gate = places(receipt).gate
+        raise ArrivalError(
+            _CODE,
+            f"{receipt.run_root} is not sealed: there is no {gate}",
+            hint="run `arrivals seal RUN_ROOT` first",
+            path=gate,
+        )
+    open_gates = {name: stored.statuses.get(name, "not judged") for name in SEGMENTS}
+    failed = {name: status for name, status in open_gates.items() if status != PASS}
+    if failed:
+        raise ArrivalError(
+            Code.UPSTREAM_HASHGATE_NOT_PASSED,
+            f"{stored.places.gate}: {', '.join(f'{name} is {status}' for name, status in failed.items())}",
+            hint=f"bring the validation bundles of {', '.join(failed)} to PASS, remove {stored.places.gate} "
+            f"and {stored.places.inventory}, then run `arrivals seal RUN_ROOT`",
+            segments=failed,
+            path=stored.places.gate,
+        )
+    return stored
+
+
+def _check_scenarios(stored: Stored, receipt: Receipt) -> tuple[str, ...]:
+    """The scenarios on disk, which are those sealed (for the reference's seals: some of those)."""
+    sealed, found = set(stored.gate["scenario_set"]), scenario_set(receipt)
+    extra = sorted(set(found) - sealed)
+    gone = [] if stored.structural else sorted(sealed - set(found))
+    if extra or gone:
+        raise ArrivalError(
+            _CODE,
+            f"{receipt.run_root}: scenarios sealed {sorted(sealed)}, now {list(found)}",
+            hint="restore the scenarios that were sealed, or start a new run with those that are there",
+            added=extra,
+            removed=gone,
+        )
+    return found
+
+
+def _find_now(row: Row, look: _Look) -> str:
+    """What the row's hash would be if the artefact were sealed now."""
+    name = row["artifact_id"]
+    if is_structural(row):
+        return structural_digest(row)
+    artefact = look.inventory.artefacts.get(name)
+    if artefact is None:
+        return "absent" + (f" ({look.inventory.missing[name]})" if name in look.inventory.missing else "")
+    if look.structural and row["role"] in _BUNDLE_ROLES:
+        # The reference seals bundle and flag under the digest of the bundle.
+        return bundle_digest(row["owner_segment"], look.receipt)
+    return artefact.sha256 or look.hashes[name]
+
+
+def _same_path(row: Row, look: _Look) -> bool:
+    artefact = look.inventory.artefacts.get(row["artifact_id"])
+    return artefact is None or row["path_template"].rstrip("/") == artefact.dataset.path.rstrip("/")
+
+
+def _review_row(row: Row, look: _Look, review: _Review) -> None:
+    name, sealed = row["artifact_id"], row["sha256_hex"]
+    known = name in look.known
+    if not known and not look.structural:
+        review.differences.append(Difference(name, sealed, "not an artefact that this version knows"))
+        return
+    if not known and not is_structural(row):
+        review.foreign.append(name)
+        return
+    found = Difference(name, sealed, _find_now(row, look))
+    if found.sealed != found.found:
+        replaced = look.structural and name in _REPLACED_POLICIES
+        (review.replaced if replaced else review.differences).append(found)
+    if not _same_path(row, look):
+        read = look.inventory.artefacts[name].dataset.path
+        review.differences.append(Difference(name, f"as {row['path_template']}", f"read as {read}"))
+    if is_structural(row):
+        (review.uncovered if known else review.foreign).append(name)
+
+
+def _look(stored: Stored, inventory: Inventory, receipt: Receipt, reporter: Reporter) -> _Look:
+    # Only what is sealed by its content needs reading.
+    wanted = {row["artifact_id"] for row in stored.rows if not is_structural(row)}
+    files = {name: paths for name, paths in inventory.files().items() if name in wanted}
+    hashes = content_hashes(files, reporter)
+    known = frozenset(entry.id for entry in sealed_datasets())
+    return _Look(receipt, inventory, hashes, known, stored.structural)
+
+
+def _judge(stored: Stored, look: _Look) -> _Review:
+    review = _Review()
+    for row in stored.rows:
+        _review_row(row, look, review)
+    sealed = {row["artifact_id"] for row in stored.rows}
+    read = [*look.inventory.artefacts, *look.inventory.missing]
+    review.unsealed += [name for name in dict.fromkeys(read) if name not in sealed]
+    return review
+
+
+def _refuse(review: _Review, stored: Stored, receipt: Receipt) -> None:
+    if review.differences:
+        raise ArrivalError(
+            _CODE,
+            f"{len(review.differences)} inputs of {receipt.run_root} are not what was sealed "
+            f"({stored.gate['created_utc']}): {'; '.join(map(str, review.differences))}",
+            hint="restore the inputs that were sealed (a policy: its file below RUN_ROOT/config), or start "
+            "a new run with those that are there: a new run directory and run_id, then `arrivals seal`",
+            differences=[difference._asdict() for difference in review.differences],
+        )
+    if review.unsealed and not stored.structural:
+        raise ArrivalError(
+            _CODE,
+            f"{stored.places.inventory} has no row for {', '.join(review.unsealed)}, which the job reads",
+            hint=f"remove what was added after sealing, or: {AGAIN}",
+            unsealed=review.unsealed,
+        )
+
+
+def _structural_notice(review: _Review) -> Notice:
+    parts = []
+    if review.uncovered:
+        parts.append(f"path instead of content is sealed for {', '.join(review.uncovered)}")
+    if review.unsealed:
+        parts.append(f"nothing is sealed for {', '.join(review.unsealed)}")
+    if review.replaced:
+        parts.append(f"{', '.join(map(str, review.replaced))} (replaced by the policies of this engine's arrival law)")
+    if review.foreign:
+        parts.append(f"not read here, hence not checked: {', '.join(review.foreign)}")
+    return Notice(
+        "SEAL_STRUCTURAL",
+        f"the reference implementation sealed this world, and not all of it is covered: {'; '.join(parts)}",
+        {
+            "structural": review.uncovered,
+            "unsealed": review.unsealed,
+            "replaced": [difference._asdict() for difference in review.replaced],
+            "foreign": review.foreign,
+        },
+    )
+
+
+def verify_seal(receipt: Receipt, reporter: Reporter | None = None) -> Seal:
+    """Read the run's seal, hash everything it lists again, and return it if all agrees.
+
+    A seal made by the reference implementation is accepted with one notice of what it leaves open. Raises
+    S0_GATE_MISSING_OR_INVALID for a missing, damaged or foreign seal, for inputs that differ from it (all
+    of them, with both hashes) and for inputs without a row; UPSTREAM_HASHGATE_NOT_PASSED unless every
+    upstream segment is PASS; S1_OR_S3_OUTPUT_MISSING, IO_READ_FAILED, and what resolving the policies
+    raises.
+    """
+    reporter = reporter if reporter is not None else Reporter()
+    with reporter.phase("verify seal"):
+        stored = _require(receipt)
+        scenarios = _check_scenarios(stored, receipt)
+        inventory = take_inventory(receipt, scenarios)
+        review = _judge(stored, _look(stored, inventory, receipt, reporter))
+        _refuse(review, stored, receipt)
+        require_all(inventory, receipt)
+    notices = (_structural_notice(review),) if stored.structural else ()
+    for notice in notices:
+        reporter.notice(notice)
+    return _seal(stored, scenarios, notices)
+
+
+def read_seal(receipt: Receipt) -> Seal:
+    """The run's seal as it was written, for readers who look at single arrivals; no input is hashed.
+
+    Raises S0_GATE_MISSING_OR_INVALID for a missing, damaged or foreign seal, UPSTREAM_HASHGATE_NOT_PASSED.
+    """
+    stored = _require(receipt)
+    return _seal(stored, _check_scenarios(stored, receipt), ())
+
+
+def _seal(stored: Stored, scenarios: tuple[str, ...], notices: tuple[Notice, ...]) -> Seal:
+    return Seal(
+        digest=stored.gate["sealed_inputs_digest"],
+        row_count=len(stored.rows),
+        spec_version=stored.gate["spec_version"],
+        scenario_set=scenarios,
+        created_utc=stored.gate["created_utc"],
+        sha256={row["artifact_id"]: row["sha256_hex"] for row in stored.rows},
+        structural=stored.structural,
+        notices=notices,
+    )

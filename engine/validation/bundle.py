@@ -1,0 +1,271 @@
+"""The validation bundle: members free of anything that differs between machines or days, index, flag, publication."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from contracts import ArrivalError, Code, arrow_schema, check_document, compact_json, dataset
+from contracts.errors import json_safe
+from engine.process.version import version
+from engine.records.run_report import utc_now
+from engine.rundir.receipt import Receipt
+from engine.rundir.staging import publish_folder, staging, write_file, writing
+from engine.validation.findings import Finding, Outcome, Verdict
+from engine.validation.policy import Rules, document
+from engine.validation.verify import FAIL, PASS, verify_bundle
+
+Publication = Literal["published", "identical", "replaced"]
+
+# What a copied record says of when, where or by which build it was written; the bundle vouches for data alone.
+_VOLATILE = frozenset({"created_utc", "ts_utc", "hostname", "platform", "build_commit", "code_digest", "notes"})
+# Of a run-report line, what the scenario itself decides.
+_LASTING = (
+    "layer",
+    "segment",
+    "state",
+    "state_id",
+    "manifest_fingerprint",
+    "parameter_hash",
+    "seed",
+    "run_id",
+    "scenario_id",
+    "status",
+    "law_version",
+    "n_buckets_total",
+    "n_buckets_nonzero",
+    "n_arrivals_total",
+    "n_arrivals_physical",
+    "n_arrivals_virtual",
+    "min_bucket_duration",
+    "max_bucket_duration",
+    "n_arrivals_at_bucket_start",
+    "n_arrivals_at_bucket_end_minus_epsilon",
+    "counts_match_s3",
+    "schema_ok",
+    "partition_ok",
+    "rng_accounting_ok",
+    "rng_draws_time",
+    "rng_draws_site",
+    "rng_draws_edge",
+    "rng_blocks_time",
+    "rng_blocks_site",
+    "rng_blocks_edge",
+    "count_rows_read",
+    "count_rows_zero",
+    "count_rows_merged",
+    "count_rows_drawn",
+    "entities",
+    "merchants",
+    "fallbacks",
+    "arrival_digest",
+    "sealed_inputs_digest",
+    "policy_digests",
+    "routing_universe_hash",
+)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a bundle holds besides report and issues: the seal's two documents, logs, and run-report lines."""
+
+    gate: Mapping[str, Any]
+    inventory: Sequence[Mapping[str, Any]]
+    audit: Sequence[Mapping[str, Any]]
+    trace: Sequence[Mapping[str, Any]]
+    lines: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where a bundle went, its digest, and whether it was there before."""
+
+    folder: Path | str  # a URL where the run directory is in an object store
+    digest: str
+    publication: Publication
+
+
+def members(receipt: Receipt, report: Mapping[str, Any], outcome: Outcome, evidence: Evidence) -> dict[str, bytes]:
+    """The members by path, as the layout policy lists them; optional ones only where there is something to hold."""
+    available: dict[str, bytes | None] = {
+        "validation_issue_table_5B.parquet": _issue_table(receipt, outcome),
+        "validation_report_5B.json": compact_json(report),
+        "receipts/s0_gate_receipt_5B.json": compact_json(_lasting(evidence.gate)),
+        "receipts/sealed_inputs_5B.json": compact_json(list(evidence.inventory)),
+        "rng/rng_audit_log.jsonl": _lines([_lasting(record) for record in evidence.audit]),
+        "rng/rng_trace_log.jsonl": _lines([_lasting(record) for record in evidence.trace]),
+        "reports/segment_state_runs.jsonl": _lines(
+            [{name: line[name] for name in _LASTING if name in line} for line in evidence.lines]
+        ),
+    }
+    groups = Rules(document(receipt, "bundle_layout_policy_5B")["evidence_groups"])
+    chosen: dict[str, bytes] = {}
+    for group in groups.content:
+        rules = groups.block(group)
+        for path in rules.names("members"):
+            data = available[path]
+            if data is not None:
+                chosen[path] = data
+            elif rules.content["required"]:
+                raise ArrivalError(
+                    Code.S5_BUNDLE_INDEX_INVALID,
+                    f"the bundle lacks its required member {path}",
+                    hint="this is a defect of validation; please report it",
+                )
+    return chosen
+
+
+def _lasting(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name not in _VOLATILE}
+
+
+def _lines(records: Sequence[Mapping[str, Any]]) -> bytes | None:
+    return b"".join(compact_json(record) + b"\n" for record in records) if records else None
+
+
+def _issue_table(receipt: Receipt, outcome: Outcome) -> bytes:
+    """One row a finding that is a failure, a warning, a note or could not be made; the schema also without any."""
+    told = (Verdict.FAIL, Verdict.WARN, Verdict.NOTE, Verdict.NOT_RUN)
+    schema = arrow_schema("validation_issue_table_5B")
+    rows = [_issue(receipt, finding) for finding in outcome.findings if finding.verdict in told]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, compression="none", write_statistics=False)
+    return bytes(sink.getvalue())
+
+
+def _issue(receipt: Receipt, finding: Finding) -> dict[str, Any]:
+    record = finding.record()
+    context = {name: record[name] for name in ("check", "rows", "violations", "examples", "statistics")}
+    return {
+        "manifest_fingerprint": receipt.identity.manifest_fingerprint,
+        "parameter_hash": receipt.identity.parameter_hash,
+        "seed": receipt.identity.seed,
+        "scenario_id": finding.scenario_id,
+        "issue_code": str(finding.rule.code),
+        "severity": "ERROR" if finding.verdict is Verdict.NOT_RUN else str(finding.severity),
+        "context": compact_json(json_safe(context)).decode(),
+        "message": finding.message or f"{finding.check}: {finding.violations} of {finding.rows} rows",
+    }
+
+
+def publish(receipt: Receipt, content: Mapping[str, bytes], spec_version: str, *, passed: bool) -> Published:
+    """Write a bundle to its place, by whether it has passed, and verify it there.
+
+    A passed bundle that is there already must be the same: S5.IO_WRITE_CONFLICT. A failed one is replaced.
+    """
+    status = PASS if passed else FAIL
+    final = dataset("validation_bundle_5B" if passed else "validation_failed_bundle_5B").locate(
+        receipt.run_root, receipt.identity.tokens()
+    )
+    digest = bundle_digest(content)
+    standing = _standing(final, receipt)
+    if standing == digest:
+        return Published(final, digest, "identical")
+    if passed and standing is not None:
+        raise ArrivalError(
+            Code.S5_IO_WRITE_CONFLICT,
+            f"{final} already holds another bundle, {standing or 'a broken one'}; this one is {digest}",
+            hint="the run was validated before with another outcome; move that bundle away to keep this one",
+            path=final,
+            standing=standing,
+            found=digest,
+        )
+    with staging(receipt.run_root, "validation") as stage:
+        folder = stage / "bundle"
+        _write(folder, content, _index(receipt, content, spec_version, status, digest))
+        if passed:
+            flag = {
+                "manifest_fingerprint": receipt.identity.manifest_fingerprint,
+                "bundle_digest_sha256": digest,
+            }
+            check_document("passed_flag", flag, code=Code.S5_FLAG_SCHEMA_VIOLATION, where="flag")
+            write_file(folder / Path(dataset("validation_passed_flag_5B").path).name, compact_json(flag))
+        written = verify_bundle(folder, receipt.identity.manifest_fingerprint)
+        if written.digest != digest:
+            raise ArrivalError(
+                Code.S5_BUNDLE_DIGEST_MISMATCH,
+                f"the bundle was written with digest {written.digest} instead of {digest}",
+                hint="check the disk; nothing was published",
+            )
+        publish_folder(folder, final, stage / "retired")
+    return Published(final, digest, "published" if standing is None else "replaced")
+
+
+def bundle_digest(content: Mapping[str, bytes]) -> str:
+    """SHA-256 over the members' bytes, by path (contract section 4.6)."""
+    digest = hashlib.sha256()
+    for path in _ordered(content):
+        digest.update(content[path])
+    return digest.hexdigest()
+
+
+def _ordered(content: Mapping[str, bytes]) -> list[str]:
+    return sorted(content, key=lambda path: path.encode("utf-8"))
+
+
+def _standing(final: Path, receipt: Receipt) -> str | None:
+    """The digest of the bundle that stands there; empty for one that is broken, None for none."""
+    if not final.exists():
+        return None
+    try:
+        return verify_bundle(final, receipt.identity.manifest_fingerprint).digest
+    except ArrivalError:
+        return ""
+
+
+_ROLES = {
+    "validation_issue_table_5B.parquet": ("issue_table", "validation_issue_table_5B"),
+    "validation_report_5B.json": ("validation_report", "validation_report_5B"),
+    "receipts/s0_gate_receipt_5B.json": ("gate_receipt", ""),
+    "receipts/sealed_inputs_5B.json": ("sealed_inputs", "sealed_inputs_5B"),
+    "rng/rng_audit_log.jsonl": ("rng_audit", ""),
+    "rng/rng_trace_log.jsonl": ("rng_trace", ""),
+    "reports/segment_state_runs.jsonl": ("run_report", ""),
+}
+
+
+def _index(
+    receipt: Receipt, content: Mapping[str, bytes], spec_version: str, status: str, digest: str
+) -> dict[str, Any]:
+    role_field = str(document(receipt, "bundle_layout_policy_5B")["member_rules"]["role_field"])
+    entries = []
+    for path in _ordered(content):
+        role, schema_owner = _ROLES[path]
+        entry = {"path": path, "sha256_hex": hashlib.sha256(content[path]).hexdigest(), role_field: role}
+        # Extracts lack the volatile fields that their datasets' schemas ask for.
+        if schema_owner:
+            entry["schema_ref"] = dataset(schema_owner).schema_ref
+        entries.append(entry)
+    report = json.loads(content["validation_report_5B.json"])
+    index = {
+        "manifest_fingerprint": receipt.identity.manifest_fingerprint,
+        "segment_id": "5B",
+        "s5_spec_version": spec_version,
+        "generated_utc": utc_now(),
+        "entries": entries,
+        "status": status,
+        "summary": {
+            "bundle_sha256": digest,
+            "engine_version": version(),
+            "error_code": report["error_code"],
+            "verdicts": report["verdicts"],
+        },
+    }
+    check_document("validation_bundle_index_5B", index, code=Code.S5_BUNDLE_INDEX_INVALID, where="index")
+    return index
+
+
+def _write(folder: Path, content: Mapping[str, bytes], index: Mapping[str, Any]) -> None:
+    for path in _ordered(content):
+        place = folder / path
+        with writing("a bundle member", place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+        write_file(place, content[path])
+    write_file(folder / Path(dataset("validation_bundle_index_5B").path).name, compact_json(index))

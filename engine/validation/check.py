@@ -1,0 +1,64 @@
+"""A second look at published arrivals: what `arrivals validate` finds of one scenario, without writing anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from engine.process.progress import Reporter
+from engine.rundir.receipt import read_receipt
+from engine.validation.findings import Outcome
+from engine.validation.job import ValidateOptions, judge_run
+from engine.validation.rules import Area
+
+_AREAS = {
+    Area.INPUTS: "inputs",
+    Area.SHAPE: "keys and order",
+    Area.COUNTS: "counts",
+    Area.WINDOWS: "time windows",
+    Area.CIVIL: "civil time",
+    Area.ROUTING: "routing",
+    Area.RNG: "random numbers",
+    Area.REALISM: "realism",
+}
+
+
+class Check(NamedTuple):
+    """One named property and whether it holds."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """Rows read, their digest recomputed from the stored values, and what was checked, area by area."""
+
+    rows: int
+    digest: str
+    checks: tuple[Check, ...]
+
+
+def check_published(run_root: Path | str, scenario_id: str) -> CheckResult:
+    """Judge a scenario's published arrivals, every row, as `arrivals validate` does.
+
+    Raises S5.DOMAIN_DISCOVERY_FAILED where there is nothing to read, and whatever else keeps a run from being judged.
+    """
+    judged = judge_run(read_receipt(Path(run_root)), ValidateOptions(), Reporter(), only=(scenario_id,))
+    (facts,) = (facts for facts in judged.scenarios if facts.scenario_id == scenario_id)
+    checks = tuple(_check(judged.outcome, area, name) for area, name in _AREAS.items())
+    return CheckResult(facts.arrivals, facts.digest, checks)
+
+
+def _check(outcome: Outcome, area: Area, name: str) -> Check:
+    own = [finding for finding in outcome.findings if finding.rule.area is area]
+    broken = [finding for finding in own if str(finding.verdict) in ("FAIL", "NOT_RUN")]
+    if broken:
+        detail = "; ".join(f"{finding.check}: {finding.message or finding.rule.demands}" for finding in broken)
+    else:
+        told = sum(str(finding.verdict) == "NO_DATA" for finding in own)
+        passed = len(own) - told
+        detail = f"{passed} check{'' if passed == 1 else 's'}" + (f", {told} more without enough data" if told else "")
+    return Check(name, not broken, detail)

@@ -1,0 +1,169 @@
+"""The published arrivals of a scenario as files: which parts there are, and how SQL reads one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
+
+from contracts import ArrivalError, Code, arrow_schema, dataset
+from engine.validation.database import Cursor, name, parquet
+
+Encoding = Literal["timestamp", "rfc3339"]
+
+_PART = re.compile(r"part-(\d{6,})\.(parquet|arrow)")
+_INSTANTS = {
+    "ts_us": "ts_utc",
+    "local_us": "ts_local_primary",
+    "settled_us": "ts_local_settlement",
+    "operated_us": "ts_local_operational",
+}
+_UTC_FORM = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$"
+_WALL_FORM = _UTC_FORM.replace("Z$", "$")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part file: rows by its footer, schema and key-value metadata as stored."""
+
+    path: Path
+    rows: int
+    schema: pa.Schema
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Events:
+    """The parts of one scenario in name order; `strangers` are other files in their directory."""
+
+    scenario_id: str
+    directory: Path
+    encoding: Encoding
+    mirrored: bool
+    parts: tuple[Part, ...]
+    strangers: tuple[str, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows of all parts."""
+        return sum(part.rows for part in self.parts)
+
+    def numbering_fault(self) -> str:
+        """What is wrong with the parts' names; empty when they count 0, 1, 2, ... in one format."""
+        found = [part.path.name for part in self.parts]
+        suffixes = sorted({part.path.suffix for part in self.parts})
+        if len(suffixes) > 1:
+            return f"parts of several formats: {', '.join(suffixes)}"
+        pattern = dataset("arrival_events_5B").part_name
+        wanted = [Path(pattern.format(index=index)).stem for index in range(len(found))]
+        for index, (stem, present) in enumerate(zip(wanted, self.parts, strict=True)):
+            if present.path.stem != stem:
+                return f"part {index} is named {present.path.name}"
+        return "" if found else "there is no part"
+
+    def schema_faults(self) -> list[dict[str, str]]:
+        """Each part's first column that is not the contract's, with what was found and expected."""
+        return [fault for part in self.parts if (fault := self._schema_fault(part))]
+
+    def _schema_fault(self, part: Part) -> dict[str, str] | None:
+        expected = arrow_schema("arrival_events_5B", timestamp_encoding=self.encoding)
+        file = part.path.name
+        for place, field in enumerate(expected):
+            if place >= len(part.schema) or part.schema.field(place).name != field.name:
+                found = part.schema.names[place] if place < len(part.schema) else "nothing"
+                return {"file": file, "column": field.name, "expected": str(field.type), "found": f"column {found}"}
+            kind = part.schema.field(place).type
+            if not _same_type(kind, field.type):
+                return {"file": file, "column": field.name, "expected": str(field.type), "found": str(kind)}
+        if len(part.schema) > len(expected):
+            extra = part.schema.names[len(expected)]
+            return {"file": file, "column": extra, "expected": "no such column", "found": "a column"}
+        return None
+
+    @contextmanager
+    def relation(self, cursor: Cursor, part: Part) -> Iterator[str]:
+        """FROM item over one part: its columns, and every time besides as µs (`ts_us`, `local_us`, ...)."""
+        extra = ", ".join(f"{self._microseconds(column)} AS {alias}" for alias, column in _INSTANTS.items())
+        if part.path.suffix == ".parquet":
+            yield f"(SELECT *, {extra} FROM {parquet([part.path])})"
+            return
+        with _reading(part.path):
+            source = pyarrow.dataset.dataset(part.path, format="ipc")
+        view = f"view_{part.path.stem.replace('-', '_')}"
+        cursor.attach(view, source)
+        try:
+            yield f"(SELECT *, {extra} FROM {name(view)})"
+        finally:
+            cursor.detach(view)
+
+    def _microseconds(self, column: str) -> str:
+        if self.encoding == "timestamp":
+            return f"epoch_us({name(column)})"
+        # The form is checked apart; what does not parse is null, and so breaks every check that needs it.
+        return f"epoch_us(TRY_CAST(rtrim({name(column)}, 'Z') AS TIMESTAMP))"
+
+    def malformed(self) -> str:
+        """SQL condition: some time is not in the contract's textual form."""
+        if self.encoding == "timestamp":
+            return "false"
+        forms = {column: _UTC_FORM if column == "ts_utc" else _WALL_FORM for column in _INSTANTS.values()}
+        return " OR ".join(
+            f"({name(column)} IS NOT NULL AND (NOT regexp_full_match({name(column)}, '{form}') OR {alias} IS NULL))"
+            for (alias, column), form in zip(_INSTANTS.items(), forms.values(), strict=True)
+        )
+
+
+def _same_type(found: pa.DataType, expected: pa.DataType) -> bool:
+    if _is_text(expected):
+        return _is_text(found)
+    return bool(found == expected)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(value) or pa.types.is_large_string(value))
+
+
+def find_events(directory: Path, scenario_id: str, encoding: Encoding, *, mirrored: bool) -> Events:
+    """List and open the parts of a scenario. Raises S5.IO_READ_FAILED for a part that cannot be opened."""
+    parts, strangers = [], []
+    for path in sorted(directory.iterdir(), key=lambda path: path.name) if directory.is_dir() else ():
+        if path.is_file() and _PART.fullmatch(path.name):
+            parts.append(_open(path))
+        else:
+            strangers.append(path.name)
+    return Events(scenario_id, directory, encoding, mirrored, tuple(parts), tuple(strangers))
+
+
+def _open(path: Path) -> Part:
+    with _reading(path):
+        if path.suffix == ".parquet":
+            schema, rows = pq.read_schema(path), pq.read_metadata(path).num_rows
+        else:
+            with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as reader:
+                schema = reader.schema
+                rows = sum(reader.get_batch(index).num_rows for index in range(reader.num_record_batches))
+    metadata = {key.decode("utf-8", "replace"): value for key, value in (schema.metadata or {}).items()}
+    texts = {key: value.decode("utf-8", "replace") for key, value in metadata.items() if key != "ARROW:schema"}
+    return Part(path, rows, schema.remove_metadata(), texts)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as failure:
+        detail = str(failure).splitlines()[0] if str(failure) else type(failure).__name__
+        raise ArrivalError(
+            Code.S5_IO_READ_FAILED,
+            f"cannot read {path.name}: {detail}",
+            hint="the part is damaged or not readable; run again with --replace",
+            path=path,
+        ) from failure

@@ -1,0 +1,289 @@
+"""One pass over a part in file order: digest, order of rows and runs of the sequence number."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from engine.validation.findings import EXAMPLES_MAX
+from engine.validation.kernels import StoredRows, Terms, Words, digest_rows, factors, irregular_rows
+
+_MASK = (1 << 64) - 1
+# Small enough for the intermediate arrays to stay in the cache of a core.
+_BATCH_ROWS = 1 << 16
+_TEXTS = ("zone_representation", "channel_group", "tzid_primary", "tzid_settlement")
+_COLUMNS = (
+    *_TEXTS,
+    "merchant_id",
+    "bucket_index",
+    "arrival_seq",
+    "ts_utc",
+    "is_virtual",
+    "site_id",
+    "edge_id",
+    "ts_local_primary",
+    "ts_local_settlement",
+)
+
+
+class Place(NamedTuple):
+    """A row as its neighbours see it."""
+
+    merchant_id: int
+    ts_us: int
+    zone: str
+    channel: str
+    arrival_seq: int
+
+
+@dataclass
+class Stream:
+    """What one part holds, in its order; digests and counts of several parts add up.
+
+    runs: (merchant_id, first arrival_seq, length) of stretches in which the sequence goes up by one; distinct:
+    rows whose instant differs from that of the row before, or whose merchant does.
+    """
+
+    rows: int = 0
+    a: int = 0
+    b: int = 0
+    disorder: int = 0
+    distinct: int = 0
+    misplaced: list[Place] = field(default_factory=list)
+    runs: list[NDArray[Any]] = field(default_factory=list)
+    first: Place | None = None
+    last: Place | None = None
+
+    @property
+    def digest(self) -> str:
+        """The digest's text form."""
+        return f"{self.rows}-{self.a:016x}{self.b:016x}"
+
+
+RUN = np.dtype([("merchant_id", "u8"), ("first", "i8"), ("length", "i8")])
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """One batch: its rows, and the texts behind the codes of two columns; nulls are what other checks find."""
+
+    rows: StoredRows
+    zones: list[str]
+    channels: list[str]
+
+    def place(self, row: int) -> Place:
+        return Place(
+            int(self.rows.merchant[row]),
+            int(self.rows.ts_us[row]),
+            self.zones[self.rows.zone[row]],
+            self.channels[self.rows.channel[row]],
+            int(self.rows.seq[row]),
+        )
+
+
+def stream_part(path: Path) -> Stream:
+    """Read a part once, in order. Raises OSError or pa.ArrowException for a part that cannot be read."""
+    result = Stream()
+    digester = _Digester()
+    for batch in _batches(path):
+        if batch.num_rows:
+            _add_order(result, digester.add(result, batch))
+    return result
+
+
+def table_digest(table: pa.Table) -> str:
+    """The digest of arrivals in memory, in any order; of their columns only those that it takes in are needed."""
+    result = Stream()
+    digester = _Digester()
+    for batch in table.combine_chunks().to_batches(max_chunksize=_BATCH_ROWS):
+        digester.add(result, batch)
+    return result.digest
+
+
+def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+    if path.suffix == ".parquet":
+        with pq.ParquetFile(path, read_dictionary=list(_TEXTS)) as file:
+            yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=list(_COLUMNS), use_threads=False)
+        return
+    with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as reader:
+        for index in range(reader.num_record_batches):
+            whole = reader.get_batch(index)
+            for first in range(0, whole.num_rows, _BATCH_ROWS):
+                yield whole.slice(first, _BATCH_ROWS)
+
+
+def _numbers(column: pa.Array) -> NDArray[Any]:
+    values = column.fill_null(0) if column.null_count else column
+    numbers: NDArray[Any] = values.to_numpy(zero_copy_only=False)
+    return numbers
+
+
+def _instants(column: pa.Array) -> NDArray[np.int64]:
+    if not pa.types.is_timestamp(column.type):
+        text = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+        form = pc.match_substring_regex(text, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z?$")
+        text = pc.if_else(form, pc.utf8_slice_codeunits(text, 0, 26), None)
+        column = pc.strptime(pc.utf8_slice_codeunits(text, 0, 19), "%Y-%m-%dT%H:%M:%S", "us", error_is_null=True)
+        micros = pc.utf8_slice_codeunits(text, 20, 26).cast(pa.int64())
+        column = pc.add(column.cast(pa.int64()), micros)
+    return _numbers(column.cast(pa.int64())).astype(np.int64, copy=False)
+
+
+def _coded(column: pa.Array) -> pa.DictionaryArray:
+    return column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+
+
+def _frozen(rows: StoredRows) -> StoredRows:
+    """The same arrays, all read-only as Arrow's are: compiled code is typed by that, and a copy would cost as much."""
+    views = [np.ascontiguousarray(array).view() for array in rows]
+    for view in views:
+        view.flags.writeable = False
+    return StoredRows._make(views)
+
+
+class _Digester:
+    """Adds up LAW section 7 over stored values, batch by batch."""
+
+    def __init__(self) -> None:
+        self._words: dict[str, int] = {}
+        self._factors = factors()
+
+    def add(self, result: Stream, batch: pa.RecordBatch) -> _Batch:
+        """Take in one batch; gives its columns as arrays."""
+        columns = {column: batch.column(column) for column in _COLUMNS}
+        zones, zone_terms, zone = self._text(columns["zone_representation"], 1)
+        channels, channel_terms, channel = self._text(columns["channel_group"], 2)
+        _, primary_terms, primary = self._text(columns["tzid_primary"], 8)
+        flags = columns["is_virtual"]
+        virtual = _numbers(flags.fill_null(False) if flags.null_count else flags)
+        settled = np.flatnonzero(virtual)
+        place = pc.if_else(flags, columns["edge_id"], columns["site_id"]) if settled.size else columns["site_id"]
+        rows = _frozen(
+            StoredRows(
+                merchant=_numbers(columns["merchant_id"]).view(np.uint64),
+                bucket=_numbers(columns["bucket_index"]).view(np.uint64),
+                seq=_numbers(columns["arrival_seq"]).view(np.int64),
+                ts_us=_instants(columns["ts_utc"]),
+                local_us=_instants(columns["ts_local_primary"]),
+                is_virtual=virtual,
+                place=_numbers(place),
+                zone=zone,
+                channel=channel,
+                primary=primary,
+            )
+        )
+        settlement = self._settlement(columns, settled) if settled.size else np.empty(0, np.uint64)
+        sums = np.zeros(2, np.uint64)
+        digest_rows(rows, Terms(zone_terms, channel_terms, primary_terms, settlement), self._factors, sums)
+        result.rows += batch.num_rows
+        result.a = (result.a + int(sums[0])) & _MASK
+        result.b = (result.b + int(sums[1])) & _MASK
+        return _Batch(rows, zones, channels)
+
+    def _settlement(self, columns: dict[str, pa.Array], rows: NDArray[np.int64]) -> Words:
+        """The last two terms of virtual rows, which are the few."""
+        chosen = pa.array(rows)
+        _, terms, codes = self._text(columns["tzid_settlement"].take(chosen), 10)
+        instants = _instants(columns["ts_local_settlement"].take(chosen)).view(np.uint64)
+        both: Words = terms[codes] + instants * self._factors[11]
+        return both
+
+    def _text(self, column: pa.Array, position: int) -> tuple[list[str], Words, NDArray[np.int32]]:
+        """Texts by code, the empty one last for null; their words t(s) times a factor; the code of each row."""
+        coded = _coded(column)
+        texts = [text or "" for text in (*coded.dictionary.to_pylist(), "")]
+        indices = coded.indices.fill_null(len(texts) - 1) if coded.indices.null_count else coded.indices
+        words = np.array([self._word(text) for text in texts], np.uint64)
+        return texts, words * self._factors[position], indices.to_numpy(zero_copy_only=False)
+
+    def _word(self, text: str) -> int:
+        word = self._words.get(text)
+        if word is None:
+            word = int.from_bytes(hashlib.sha256(text.encode("utf-8")).digest()[:8], "little")
+            self._words[text] = word
+        return word
+
+
+def _add_order(result: Stream, batch: _Batch) -> None:
+    merchant, seq, ts_us = batch.rows.merchant, batch.rows.seq, batch.rows.ts_us
+    found = np.empty(merchant.size, np.int64)
+    # Where nothing is wrong these are the first rows of merchants, and the rare equal times.
+    at = found[: irregular_rows(batch.rows, found)]
+    same = merchant[at + 1] == merchant[at]
+    ties = same & (ts_us[at + 1] == ts_us[at])
+    ascends = np.where(same, (ts_us[at + 1] > ts_us[at]) & (seq[at + 1] > seq[at]), merchant[at + 1] > merchant[at])
+    for place in np.flatnonzero(ties):
+        row = int(at[place])
+        ascends[place] = _follows(batch.place(row), batch.place(row + 1))
+    first = batch.place(0)
+    if result.last is None:
+        result.first = first
+        result.distinct += 1
+    else:
+        add_seam(result, result.last, first)
+    result.distinct += merchant.size - 1 - int(np.count_nonzero(ties))
+    wrong = at[~ascends]
+    result.disorder += int(wrong.size)
+    room = EXAMPLES_MAX - len(result.misplaced)
+    result.misplaced += [batch.place(int(row) + 1) for row in wrong[: max(0, room)]]
+    result.last = batch.place(merchant.size - 1)
+    breaks = at[~(same & (seq[at + 1] - seq[at] == 1))] + 1
+    result.runs.append(_runs(merchant, seq, breaks))
+
+
+def _runs(merchant: Words, seq: NDArray[np.int64], breaks: NDArray[np.int64]) -> NDArray[Any]:
+    starts = np.append(0, breaks)
+    runs = np.empty(starts.size, RUN)
+    runs["merchant_id"], runs["first"] = merchant[starts], seq[starts]
+    runs["length"] = np.diff(np.append(starts, merchant.size))
+    return runs
+
+
+def _follows(before: Place, after: Place) -> bool:
+    """LAW section 5, as far as rows show it: the draw index, which comes last, is not among their columns."""
+    if before.merchant_id != after.merchant_id:
+        return before.merchant_id < after.merchant_id
+
+    def key(place: Place) -> tuple[int, bytes, bytes]:
+        return place.ts_us, place.zone.encode(), place.channel.encode()
+
+    return before.arrival_seq < after.arrival_seq and key(before) <= key(after)
+
+
+def add_seam(result: Stream, before: Place, after: Place) -> None:
+    """Judge two rows that follow each other across batches or parts."""
+    if not _follows(before, after):
+        result.disorder += 1
+        result.misplaced.append(after)
+    result.distinct += (before.merchant_id, before.ts_us) != (after.merchant_id, after.ts_us)
+
+
+def joined(parts: Sequence[Stream]) -> Stream:
+    """The streams of all parts, in name order, as one."""
+    whole = Stream()
+    for part in parts:
+        if part.first is None or part.last is None:
+            continue
+        if whole.last is not None:
+            # The part counted its own first row as distinct.
+            whole.distinct -= 1
+            add_seam(whole, whole.last, part.first)
+        whole.first = whole.first or part.first
+        whole.last = part.last
+        whole.rows += part.rows
+        whole.a, whole.b = (whole.a + part.a) & _MASK, (whole.b + part.b) & _MASK
+        whole.disorder += part.disorder
+        whole.distinct += part.distinct
+        whole.misplaced += part.misplaced
+        whole.runs += part.runs
+    whole.misplaced = sorted(whole.misplaced)[:EXAMPLES_MAX]
+    return whole

@@ -1,0 +1,297 @@
+"""`arrivals validate`: every check of a run, the bundle, and the run-report line of state S5."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contracts import ArrivalError, Code, Notice, check_document
+from engine.process.machine import available_cores, peak_rss_bytes
+from engine.process.progress import Reporter
+from engine.process.version import version
+from engine.records.run_report import append_line, utc_now
+from engine.rundir.lock import run_lock
+from engine.rundir.receipt import Receipt, read_receipt
+from engine.rundir.staging import staging
+from engine.validation import upstream
+from engine.validation.bundle import Evidence, Published, members, publish
+from engine.validation.database import Database
+from engine.validation.findings import Book, Finding, Outcome, outcome
+from engine.validation.inputs import load_run
+from engine.validation.judge_rng import judge_logs, judge_overlap
+from engine.validation.policy import validation_policy
+from engine.validation.records import Record, log_records, report_lines
+from engine.validation.rules import Area
+from engine.validation.scenario import ScenarioFacts, Stage, judge_scenario
+
+
+@dataclass(frozen=True)
+class ValidateOptions:
+    """How to validate; none of it changes a verdict. `threads` None means every core this process may use."""
+
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class ValidateResult:
+    """The verdict, what each check found, and where the bundle is; seconds and phases are wall time."""
+
+    passed: bool
+    error_code: str | None
+    error_message: str | None
+    findings: tuple[Finding, ...]
+    scenarios: tuple[ScenarioFacts, ...]
+    arrivals: int
+    bundle: Published
+    notices: tuple[Notice, ...]
+    seconds: float
+    phases: Mapping[str, float]
+    peak_rss_bytes: int
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All findings on a run, and what the bundle is made of."""
+
+    outcome: Outcome
+    scenarios: tuple[ScenarioFacts, ...]
+    sealed: upstream.Sealed
+    lines: Mapping[str, Record]
+    notices: tuple[Notice, ...]
+
+
+def validate(
+    run_root: Path | str, options: ValidateOptions | None = None, reporter: Reporter | None = None
+) -> ValidateResult:
+    """Check every published arrival of a run, write the bundle, report.
+
+    A run that does not pass gives a result with `passed` False, its bundle kept apart. What cannot be judged at all
+    raises ArrivalError with a code of S5, after a FAIL line of the run report.
+    """
+    options, reporter = options or ValidateOptions(), reporter or Reporter()
+    started, begin, before = utc_now(), reporter.elapsed_s, dict(reporter.phases)
+    with own_codes():
+        receipt = read_receipt(Path(run_root))
+    try:
+        with own_codes(), run_lock(receipt.run_root):
+            judged = judge_run(receipt, options, reporter)
+            report = _report(receipt, judged)
+            with reporter.phase("bundle"):
+                bundle = _publish(receipt, judged, report)
+    except ArrivalError as error:
+        # The first failure is the one to report, even where the report cannot be written either.
+        with suppress(ArrivalError):
+            append_line(receipt, {**_head(receipt, started), **_failed(error)})
+        raise
+    phases = {name: spent - before.get(name, 0.0) for name, spent in reporter.phases.items()}
+    result = ValidateResult(
+        passed=judged.outcome.passed,
+        error_code=report["error_code"],
+        error_message=report["error_message"],
+        findings=judged.outcome.findings,
+        scenarios=judged.scenarios,
+        arrivals=report["n_arrivals_total"],
+        bundle=bundle,
+        notices=judged.notices,
+        seconds=reporter.elapsed_s - begin,
+        phases={name: spent for name, spent in phases.items() if spent > 0.0},
+        peak_rss_bytes=peak_rss_bytes(),
+    )
+    append_line(receipt, {**_head(receipt, started), **_line(receipt, judged, report, result)})
+    return result
+
+
+@contextmanager
+def own_codes() -> Iterator[None]:
+    """Give failures of shared readers the code that state S5 has for them."""
+    try:
+        yield
+    except ArrivalError as error:
+        code = _S5.get(error.code)
+        if code is None:
+            raise
+        raise ArrivalError(code, error.message, hint=error.hint, **error.context) from error
+    except KeyboardInterrupt:
+        raise
+    except Exception as failure:
+        raise ArrivalError(
+            Code.S5_UNEXPECTED_INTERNAL_ERROR,
+            f"{type(failure).__name__}: {failure}",
+            hint="this is a defect of the engine; run again with --debug and report the traceback",
+        ) from failure
+
+
+def _s5_codes() -> dict[Code, Code]:
+    own = {code.name for code in Code if code.name.startswith("S5_")}
+    same = {code: Code[f"S5_{code.name}"] for code in Code if f"S5_{code.name}" in own}
+    # Whatever else a reader of inputs objects to is an input that is not what was sealed.
+    inputs = {code for code in Code if not code.name.startswith("S5_")} - same.keys()
+    return {**dict.fromkeys(inputs, Code.S5_S0_SEALED_INPUTS_INCONSISTENT), **same}
+
+
+_S5 = _s5_codes()
+
+
+def judge_run(receipt: Receipt, options: ValidateOptions, reporter: Reporter, only: Sequence[str] = ()) -> Judgement:
+    """Every check of a run (or of `only` some scenarios), without writing anything but spill files."""
+    policy = validation_policy(receipt)
+    book = Book()
+    sealed = upstream.read_seal(receipt)
+    lines = report_lines(receipt)
+    scenarios = upstream.judge_domain(receipt, sealed, lines, book)
+    with reporter.phase("sealed inputs"):
+        notices = upstream.judge_seal(receipt, sealed, lines, book, reporter)
+    for notice in notices:
+        reporter.notice(notice)
+    threads = options.threads or available_cores()
+    chosen = [scenario for scenario in scenarios if not only or scenario in only]
+    with staging(receipt.run_root, "validate") as spill:
+        database = Database(spill, threads)
+        try:
+            facts, books = _judge_scenarios(
+                Stage(receipt, sealed, policy, database, threads, reporter), chosen, lines, book
+            )
+        finally:
+            database.close()
+    upstream.judge_upstream(receipt, policy, sum(fact.physical for fact in facts), book)
+    rules = policy.block("failure_policy")
+    found = outcome([book, *books], rules.count("max_warnings"), fail_closed=rules.text("mode") == "fail_closed")
+    return Judgement(found, facts, sealed, lines, notices)
+
+
+def _judge_scenarios(
+    stage: Stage, scenarios: Sequence[str], lines: Mapping[str, Record], book: Book
+) -> tuple[tuple[ScenarioFacts, ...], list[Book]]:
+    rng = stage.policy.block("rng_accounting_checks")
+    trace = judge_logs(stage.receipt, rng, scenarios, book)
+    facts, books, claimed = [], [], []
+    with stage.database.cursor() as cursor:
+        with stage.reporter.phase("read inputs"):
+            load_run(cursor, stage.receipt)
+        for scenario in scenarios:
+            own = Book(scenario)
+            fact, claims = judge_scenario(stage, scenario, lines.get(scenario), trace, cursor, own)
+            facts.append(fact)
+            books.append(own)
+            claimed += claims
+    judge_overlap(claimed, rng, book)
+    return tuple(facts), books
+
+
+def _report(receipt: Receipt, judged: Judgement) -> dict[str, Any]:
+    """The validation report: the same for any thread count, on any machine, on any day."""
+    found = judged.outcome
+    error = found.error or (None, None)
+    verdicts: dict[str, int] = {}
+    for finding in found.findings:
+        verdicts[str(finding.verdict)] = verdicts.get(str(finding.verdict), 0) + 1
+    identity = receipt.identity
+    report = {
+        "manifest_fingerprint": identity.manifest_fingerprint,
+        "parameter_hash": identity.parameter_hash,
+        "seed": identity.seed,
+        "run_id": identity.run_id,
+        "spec_version": judged.sealed.spec_version,
+        "status": "PASS" if found.passed else "FAIL",
+        "error_code": error[0],
+        "error_message": error[1],
+        **_metrics(judged),
+        "sealed_inputs_digest": judged.sealed.digest,
+        "arrival_digests": {fact.scenario_id: fact.digest for fact in judged.scenarios},
+        "verdicts": dict(sorted(verdicts.items())),
+        "checks": [finding.record() for finding in found.findings],
+    }
+    check_document("validation_report_5B", report, code=Code.S5_UNEXPECTED_INTERNAL_ERROR, where="report")
+    return report
+
+
+def _metrics(judged: Judgement) -> dict[str, Any]:
+    found, scenarios = judged.outcome, judged.scenarios
+    return {
+        "n_parameter_hashes": 1,
+        "n_scenarios": len(scenarios),
+        "n_seeds": 1,
+        "n_buckets_total": sum(fact.buckets for fact in scenarios),
+        "n_buckets_nonzero": sum(fact.buckets_nonzero for fact in scenarios),
+        "n_arrivals_total": sum(fact.arrivals for fact in scenarios),
+        "n_arrivals_physical": sum(fact.physical for fact in scenarios),
+        "n_arrivals_virtual": sum(fact.virtual for fact in scenarios),
+        **{str(area): found.holds(area) for area in Area if area not in (Area.INPUTS, Area.REALISM)},
+    }
+
+
+def _publish(receipt: Receipt, judged: Judgement, report: Mapping[str, Any]) -> Published:
+    stored = judged.sealed.stored
+    evidence = Evidence(
+        gate=stored.gate,
+        inventory=stored.rows,
+        audit=_log(receipt, "rng_audit_log"),
+        trace=_log(receipt, "rng_trace_log"),
+        lines=[judged.lines[fact.scenario_id] for fact in judged.scenarios if fact.scenario_id in judged.lines],
+    )
+    content = members(receipt, report, judged.outcome, evidence)
+    return publish(receipt, content, judged.sealed.spec_version, passed=judged.outcome.passed)
+
+
+def _log(receipt: Receipt, dataset_id: str) -> list[Record]:
+    """A log's records; none where it cannot be read, which the checks have said already."""
+    try:
+        return log_records(receipt, dataset_id)
+    except ArrivalError as error:
+        if error.code is not Code.S5_RNG_ACCOUNTING_INCOMPLETE:
+            raise
+        return []
+
+
+def _head(receipt: Receipt, started: str) -> dict[str, Any]:
+    identity = receipt.identity
+    return {
+        "layer": "layer2",
+        "segment": "5B",
+        "state": "S5",
+        "state_id": "5B.S5",
+        "manifest_fingerprint": identity.manifest_fingerprint,
+        "parameter_hash": identity.parameter_hash,
+        "seed": identity.seed,
+        "run_id": identity.run_id,
+        "started_at_utc": started,
+        "finished_at_utc": utc_now(),
+        "engine_version": version(),
+    }
+
+
+def _failed(error: ArrivalError) -> dict[str, Any]:
+    facts = error.to_dict()
+    return {
+        "status": "FAIL",
+        "error_code": facts["code"],
+        "error_message": error.message,
+        "error_context": facts["context"],
+    }
+
+
+def _line(receipt: Receipt, judged: Judgement, report: Mapping[str, Any], result: ValidateResult) -> dict[str, Any]:
+    """The S5 metrics of contract section 2.8, and how long it took."""
+    folder = Path(result.bundle.folder).relative_to(receipt.run_root).as_posix()
+    rng_ok = judged.outcome.holds(Area.RNG)
+    return {
+        "status": report["status"],
+        "error_code": report["error_code"],
+        "error_message": report["error_message"],
+        "spec_version": report["spec_version"],
+        **_metrics(judged),
+        # The bundle was read back and re-hashed before it was put in place.
+        "bundle_integrity_ok": True,
+        "rng_checked_states": ["S4"],
+        "rng_families_ok": rng_ok,
+        "bundle_path": folder,
+        "bundle_sha256": result.bundle.digest,
+        "flag_path": f"{folder}/_passed.flag" if result.passed else None,
+        "published": result.bundle.publication,
+        "verdicts": report["verdicts"],
+        "peak_rss_bytes": result.peak_rss_bytes,
+        "durations": {"wall_ms": round(result.seconds * 1000), "phase_seconds": dict(result.phases)},
+    }

@@ -1,0 +1,222 @@
+"""Judges the arrivals themselves: files, values, order, keys, counts, clocks, and what the run says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.validation.case import Case
+from engine.validation.civil import ClockTable
+from engine.validation.file_order import RUN, Stream
+from engine.validation.findings import EXAMPLES_MAX, Example, Severity
+from engine.validation.inputs import KEY, source
+from engine.validation.scan import AT_END, AT_START, HOUR_US, Scan
+
+# What an example of a broken row check shows beside the key.
+_SHOWN: dict[str, Sequence[str]] = {
+    "values": ("bucket_index", "ts_utc", "tzid_primary"),
+    "identity": ("manifest_fingerprint", "parameter_hash", "seed", "scenario_id", "s4_spec_version"),
+    "routing_universe": ("routing_universe_hash",),
+    "time_window": ("bucket_index", "ts_us", "start_us", "end_us"),
+    "civil_primary": ("ts_us", "tzid_primary", "local_us"),
+    "civil_settlement": ("ts_us", "tzid_settlement", "settled_us"),
+    "civil_operational": ("ts_us", "tzid_operational", "operated_us"),
+    "clock_zones": ("is_virtual", "tzid_primary", "tzid_settlement", "tzid_operational"),
+    "site_edge_flag": ("is_virtual", "site_id", "edge_id"),
+}
+_CLOCKS = {
+    "civil_primary": ("local_us", "clock_primary"),
+    "civil_settlement": ("settled_us", "clock_settlement"),
+    "civil_operational": ("operated_us", "clock_operational"),
+}
+# Enough to name every break; beyond it a dataset is beyond enumeration, and the count a lower bound.
+_RUNS_MAX = 4_000_000
+
+
+def judge_files(case: Case, sealed_inputs_digest: str) -> bool:
+    """Enter `files` and `schema`; whether the rows can be judged at all."""
+    events, identity = case.events, case.receipt.identity
+    stated = {
+        "arrivals.manifest_fingerprint": identity.manifest_fingerprint,
+        "arrivals.parameter_hash": identity.parameter_hash,
+        "arrivals.seed": str(identity.seed),
+        "arrivals.scenario_id": case.scenario_id,
+        "arrivals.sealed_inputs_digest": sealed_inputs_digest,
+    }
+    faults: list[Example] = [{"file": name, "fault": "not a part file"} for name in events.strangers]
+    if numbering := events.numbering_fault():
+        faults.append({"file": "", "fault": numbering})
+    for part in events.parts:
+        wrong = {key: part.metadata[key] for key, value in stated.items() if part.metadata.get(key, value) != value}
+        faults += [{"file": part.path.name, "fault": f"states {key} {value}"} for key, value in wrong.items()]
+    # Rows, not parts: how arrivals are cut into files is no property of the scenario.
+    case.book.judge("files", events.rows, len(faults), examples=faults)
+    shapes = events.schema_faults()
+    case.book.judge("schema", events.rows, len(shapes), examples=shapes)
+    return not shapes and bool(events.parts)
+
+
+def judge_rows(case: Case, scan: Scan) -> None:
+    """Enter every check of single rows, the civil ones by the rates that the policy tolerates."""
+    gates = case.policy.block("civil_time_gates")
+    structure = case.policy.block("structural_checks").block("s4_arrival_events")
+    rows = case.events.rows
+    found = scan.violations(case.cursor)
+    for check, violations in found.items():
+        examples = scan.examples(case.cursor, check, _SHOWN[check]) if violations else []
+        severity, note = structure.severity, ""
+        if check in _CLOCKS:
+            tolerated = gates.number("max_civil_mismatch_rate") * rows
+            severity = gates.severity if violations > tolerated else Severity.WARN
+            note = "" if violations > tolerated or not violations else "within the tolerated rate"
+        case.book.judge(check, rows, violations, severity=severity, examples=examples, message=note)
+    broken = [check for check in _CLOCKS if found[check]]
+    shifted = _one_hour_shifts(case, scan, broken) if broken else 0
+    tolerated = gates.number("max_one_hour_shift_rate") * rows
+    severity = gates.severity if shifted > tolerated else Severity.WARN
+    case.book.judge("one_hour_shift", rows, shifted, severity=severity)
+
+
+def _one_hour_shifts(case: Case, scan: Scan, checks: Sequence[str]) -> int:
+    """Arrivals of which some clock is off by one hour, either way."""
+    clock: ClockTable = case.horizon.clock
+    off = " OR ".join(
+        f"abs({local} - {clock.local(alias, 'ts_us')}) = {HOUR_US}" for local, alias in (_CLOCKS[c] for c in checks)
+    )
+    total = 0
+    for part in case.events.parts:
+        total += scan.count_rows(case.cursor, part, off)
+    return total
+
+
+def judge_stream(case: Case, stream: Stream) -> None:
+    """Enter order and primary_key from what the pass in file order has found."""
+    misplaced = [place._asdict() for place in stream.misplaced]
+    case.book.judge("order", stream.rows, stream.disorder, examples=misplaced)
+    runs = np.concatenate([np.empty(0, RUN), *stream.runs])
+    if runs.size > _RUNS_MAX:
+        broken = int(runs.size)
+        case.book.judge("primary_key", stream.rows, broken, message="at least so many breaks of the sequence")
+        return
+    missing, repeated, examples = sequence_faults(runs)
+    facts = {"missing": missing, "repeated": repeated}
+    case.book.judge("primary_key", stream.rows, missing + repeated, examples=examples, facts=facts)
+
+
+def sequence_faults(runs: NDArray[Any]) -> tuple[int, int, list[dict[str, Any]]]:
+    """Numbers of missing and of repeated keys, with the first of them, from runs of consecutive sequence numbers."""
+    missing = repeated = 0
+    examples: list[dict[str, Any]] = []
+    merchant, reached = None, 0
+    # One run a merchant and part when all is well; each break adds one.
+    for owner, first, length in np.sort(runs, order=("merchant_id", "first", "length")).tolist():
+        if owner != merchant:
+            merchant, reached = owner, 0
+        gap = first - reached - 1
+        again = max(0, min(reached, first + length - 1) - first + 1)
+        missing += max(0, gap)
+        repeated += again
+        if (gap > 0 or again) and len(examples) < EXAMPLES_MAX:
+            fault = "missing" if gap > 0 else "repeated"
+            examples.append({"merchant_id": owner, "arrival_seq": reached + 1 if gap > 0 else first, "fault": fault})
+        reached = max(reached, first + length - 1)
+    return missing, repeated, examples
+
+
+def judge_counts(case: Case) -> None:
+    """Enter counts, and summary where that dataset is there."""
+    different = f"""
+        FROM found FULL JOIN expected USING ({KEY}) WHERE found.n IS DISTINCT FROM expected.n"""
+    (rows,) = case.cursor.row("SELECT count(*) FROM expected")
+    (bad,) = case.cursor.row(f"SELECT count(*) {different}")
+    columns = "merchant_id, zone::VARCHAR AS zone, channel::VARCHAR AS channel, bucket_index"
+    examples = (
+        case.cursor.records(
+            f"SELECT {columns}, expected.n AS expected, found.n AS found {different} "
+            f"ORDER BY 1, 4, 2, 3 LIMIT {EXAMPLES_MAX}"
+        )
+        if bad
+        else []
+    )
+    case.book.judge("counts", rows, bad, examples=examples)
+    _summary(case)
+
+
+def _summary(case: Case) -> None:
+    table = source(case.receipt, "s4_arrival_summary_5B", scenario_id=case.scenario_id)
+    if not table:
+        case.book.judge("summary", 0, 0, message="there is no s4_arrival_summary_5B")
+        return
+    different = f"""
+        FROM (SELECT merchant_id::UBIGINT AS merchant_id, TRY_CAST(zone_representation AS zone_t) AS zone,
+                     TRY_CAST(coalesce(channel_group, '') AS channel_t) AS channel,
+                     bucket_index::INTEGER AS bucket_index, count_N, count_physical, count_virtual
+              FROM {table})
+        FULL JOIN found USING ({KEY})
+        WHERE count_N IS DISTINCT FROM n OR count_virtual IS DISTINCT FROM v
+              OR count_physical IS DISTINCT FROM n - v"""
+    (rows,) = case.cursor.row(f"SELECT count(*) FROM {table}")
+    (bad,) = case.cursor.row(f"SELECT count(*) {different}")
+    shown = (
+        "merchant_id, zone::VARCHAR AS zone, channel::VARCHAR AS channel, bucket_index, count_N AS stated, n AS found"
+    )
+    examples = (
+        case.cursor.records(f"SELECT {shown} {different} ORDER BY 1, 4, 2, 3 LIMIT {EXAMPLES_MAX}") if bad else []
+    )
+    case.book.judge("summary", rows, bad, examples=examples)
+
+
+def judge_report(case: Case, stream: Stream, totals: Mapping[str, Any]) -> None:
+    """Enter arrival_digest and run_report: what the run stated against what was found."""
+    if case.line is None:
+        reason = "the run report has no line of a successful run of this scenario"
+        case.book.judge("arrival_digest", 0, 1, message=reason, facts={"found": stream.digest})
+        case.book.judge("run_report", 0, 1, message=reason)
+        return
+    stated = case.line.get("arrival_digest")
+    facts = {"stated": stated, "found": stream.digest}
+    case.book.judge("arrival_digest", stream.rows, int(stated != stream.digest), facts=facts)
+    wrong = [
+        {"metric": metric, "stated": case.line.get(metric), "found": value}
+        for metric, value in totals.items()
+        if case.line.get(metric) != value
+    ]
+    case.book.judge("run_report", len(totals), len(wrong), examples=wrong)
+
+
+def report_totals(case: Case) -> dict[str, Any]:
+    """The run report's metrics that arrivals and inputs decide, found anew."""
+    cursor = case.cursor
+    total, at_start, at_end = cursor.row(
+        f"SELECT coalesce(sum(n), 0)::BIGINT, coalesce(sum(n) FILTER (bin = {AT_START}), 0)::BIGINT, "
+        f"coalesce(sum(n) FILTER (bin = {AT_END}), 0)::BIGINT FROM found_row"
+    )
+    (virtual,) = cursor.row("SELECT coalesce(sum(v), 0)::BIGINT FROM found")
+    used, least, most = cursor.row(
+        "SELECT count(*), min((end_us - start_us) // 1000000), max((end_us - start_us) // 1000000) "
+        "FROM grid SEMI JOIN expected USING (bucket_index)"
+    )
+    counts = source(case.receipt, "s3_bucket_counts_5B", scenario_id=case.scenario_id)
+    read, drawn = cursor.row(f"SELECT count(*), count(*) FILTER (count_N > 0) FROM {counts}")
+    merged, merchants = cursor.row("SELECT count(*), count(DISTINCT merchant_id) FROM expected")
+    (entities,) = cursor.row("SELECT count(DISTINCT (merchant_id, zone, channel)) FROM expected")
+    return {
+        "n_buckets_total": case.horizon.buckets,
+        "n_buckets_nonzero": used,
+        "n_arrivals_total": total,
+        "n_arrivals_physical": total - virtual,
+        "n_arrivals_virtual": virtual,
+        "min_bucket_duration": least,
+        "max_bucket_duration": most,
+        "n_arrivals_at_bucket_start": at_start,
+        "n_arrivals_at_bucket_end_minus_epsilon": at_end,
+        "count_rows_read": read,
+        "count_rows_zero": read - drawn,
+        "count_rows_drawn": merged,
+        "count_rows_merged": drawn - merged,
+        "merchants": merchants,
+        "entities": entities,
+    }

@@ -1,0 +1,71 @@
+"""The validation policy as its readers use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from config import resolve_policy
+from engine.rundir.receipt import Receipt
+from engine.validation.findings import Severity
+
+
+@dataclass(frozen=True)
+class Rules:
+    """One block of the policy."""
+
+    content: Mapping[str, Any]
+
+    @property
+    def severity(self) -> Severity:
+        """What a breach of this block does."""
+        return Severity(self.content["severity"].upper())
+
+    def block(self, name: str) -> Rules:
+        """A block within."""
+        return Rules(self.content[name])
+
+    def number(self, name: str) -> float:
+        """A limit that statistics are compared with."""
+        return float(self.content[name])
+
+    def count(self, name: str) -> int:
+        """A whole number."""
+        return int(self.content[name])
+
+    def text(self, name: str) -> str:
+        """A choice."""
+        return str(self.content[name])
+
+    def names(self, name: str) -> tuple[str, ...]:
+        """A list of texts."""
+        return tuple(self.content[name])
+
+    def bounds(self, name: str) -> tuple[float, float]:
+        """A closed interval."""
+        low, high = self.content[name]
+        return float(low), float(high)
+
+    def demanded(self, conditions: Mapping[str, str]) -> dict[str, str]:
+        """Of conditions by the key that demands them, those whose key is true."""
+        return {key: condition for key, condition in conditions.items() if self.content[key]}
+
+
+def validation_policy(receipt: Receipt) -> Rules:
+    """The policy in force for a run."""
+    return Rules(document(receipt, "validation_policy_5B"))
+
+
+def document(receipt: Receipt, policy_id: str) -> Mapping[str, Any]:
+    """Any policy in force for a run."""
+    found = resolve_policy(policy_id, run_root=receipt.run_root, external_roots=receipt.external_roots)
+    return found.document
+
+
+def digests(receipt: Receipt, policy_ids: Mapping[str, str]) -> dict[str, str]:
+    """SHA-256 of the policies in force, of those ids that a run has stated."""
+    return {
+        policy_id: resolve_policy(policy_id, run_root=receipt.run_root, external_roots=receipt.external_roots).sha256
+        for policy_id in policy_ids
+    }

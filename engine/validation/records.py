@@ -1,0 +1,73 @@
+"""What a run has written down about itself: run-report lines and random-number logs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from contracts import ArrivalError, Code, check_document, dataset
+from engine.rundir.receipt import Receipt
+from engine.rundir.strict_json import parse_json, reading
+
+Record = dict[str, Any]
+
+
+def read_records(path: Path, dataset_id: str) -> list[Record]:
+    """The records of a JSON Lines file, schema-checked; none where there is no file.
+
+    Raises S5.RNG_ACCOUNTING_INCOMPLETE for a log and S5.IO_READ_FAILED for a report that is no such file.
+    """
+    if not path.is_file():
+        return []
+    code = Code.S5_RNG_ACCOUNTING_INCOMPLETE if dataset_id.startswith("rng_") else Code.S5_IO_READ_FAILED
+    with reading("a log", path):
+        lines = path.read_bytes().splitlines()
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(parse_json(line))
+        except ValueError as failure:
+            raise ArrivalError(
+                code,
+                f"{path.name}, line {number} is not JSON: {failure}",
+                hint="restore the file, or run again",
+                path=path,
+            ) from failure
+    schema = dataset(dataset_id).schema
+    document: object = records if dataset_id.startswith("rng_") else None
+    if document is not None:
+        check_document(schema, document, code=code, where=path.name)
+    else:
+        for number, record in enumerate(records, 1):
+            check_document(schema, record, code=code, where=f"{path.name}, line {number}")
+    return records
+
+
+def log_records(receipt: Receipt, dataset_id: str) -> list[Record]:
+    """A random-number log of the run."""
+    return read_records(dataset(dataset_id).locate(receipt.run_root, receipt.identity.tokens()), dataset_id)
+
+
+def report_lines(receipt: Receipt) -> dict[str, Record]:
+    """The last successful run-report line of each scenario of this run, over all days."""
+    entry = dataset("segment_state_runs")
+    found: dict[str, Record] = {}
+    for day in sorted(entry.locate(receipt.run_root, {"utc_day": "2000-01-01"}).parent.parent.glob("utc_day=*")):
+        for line in read_records(day / Path(entry.path).name, "segment_state_runs"):
+            if _is_success(line, receipt):
+                found[line["scenario_id"]] = line
+    return found
+
+
+def _is_success(line: Mapping[str, Any], receipt: Receipt) -> bool:
+    identity = receipt.identity
+    ours = {
+        "state": "S4",
+        "status": "PASS",
+        "manifest_fingerprint": identity.manifest_fingerprint,
+        "parameter_hash": identity.parameter_hash,
+        "seed": identity.seed,
+        "run_id": identity.run_id,
+    }
+    return "scenario_id" in line and all(line.get(name) == value for name, value in ours.items())

@@ -1,0 +1,151 @@
+"""All checks of one scenario, in the order in which one prepares the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.process.progress import Reporter
+from engine.rundir.receipt import Receipt
+from engine.validation.case import Case
+from engine.validation.database import Cursor, Database
+from engine.validation.events import Events, find_events
+from engine.validation.findings import Book
+from engine.validation.inputs import load_scenario, universe_hash
+from engine.validation.judge_choice import judge_choices
+from engine.validation.judge_events import (
+    judge_counts,
+    judge_files,
+    judge_report,
+    judge_rows,
+    judge_stream,
+    report_totals,
+)
+from engine.validation.judge_inputs import judge_inputs
+from engine.validation.judge_realism import judge_realism
+from engine.validation.judge_rng import claims, judge_draws, judge_events, predicted
+from engine.validation.judge_routing import judge_routing, prepare_zones
+from engine.validation.policy import Rules, document
+from engine.validation.records import Record
+from engine.validation.rowchecks import Expectations, row_checks
+from engine.validation.rules import RULES
+from engine.validation.scan import Scan
+from engine.validation.streams import Claim
+from engine.validation.upstream import Sealed, events_directory
+
+# Checks of the run as a whole, which no scenario makes.
+_OF_THE_RUN = frozenset({"upstream", "sealed_inputs", "domain", "rng_logs", "rng_overlap"})
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What all scenarios of one validation share."""
+
+    receipt: Receipt
+    sealed: Sealed
+    policy: Rules
+    database: Database
+    threads: int
+    reporter: Reporter
+
+
+@dataclass(frozen=True)
+class ScenarioFacts:
+    """What was found of a scenario: sizes and the digest recomputed from its files (empty if they are unreadable)."""
+
+    scenario_id: str
+    arrivals: int
+    physical: int
+    virtual: int
+    buckets: int
+    buckets_nonzero: int
+    digest: str
+
+
+def judge_scenario(
+    stage: Stage,
+    scenario_id: str,
+    line: Record | None,
+    trace: Mapping[tuple[str, str], Record],
+    cursor: Cursor,
+    book: Book,
+) -> tuple[ScenarioFacts, list[Claim]]:
+    """Enter every check of a scenario; its facts, and the random-number counters that it claims."""
+    receipt, reporter = stage.receipt, stage.reporter
+    with reporter.phase("read inputs"):
+        horizon = load_scenario(cursor, receipt, scenario_id)
+    events = _find_events(receipt, scenario_id)
+    routing = document(receipt, "arrival_routing_policy_5B")
+    case = Case(receipt, scenario_id, stage.policy, routing, horizon, events, line, cursor, book)
+    with reporter.phase("check inputs"):
+        judge_inputs(case)
+        claimed = claims(case)
+    if not judge_files(case, stage.sealed.digest):
+        _prevent(book, stage.policy, "there is no part, or one with another schema, so rows cannot be judged")
+        return ScenarioFacts(scenario_id, events.rows, 0, 0, horizon.buckets, 0, ""), claimed
+    fixed = Expectations(receipt.identity, scenario_id, stage.sealed.spec_version, universe_hash(receipt))
+    scan = Scan(
+        stage.database,
+        events,
+        row_checks(events, fixed, horizon.clock),
+        horizon.clock.local("clock_primary", "ts_us"),
+        stage.policy.block("statistical_checks").block("uniform_offsets").count("bins"),
+        stage.policy.block("statistical_checks").block("uniform_offsets").count("largest_count_rows"),
+        stage.threads,
+        reporter,
+    )
+    with reporter.phase("read arrivals"):
+        prepare_zones(case)
+        stream = scan.run()
+    with reporter.phase("judge"):
+        totals = report_totals(case)
+        judge_rows(case, scan)
+        judge_stream(case, stream)
+        judge_counts(case)
+        judge_report(case, stream, totals)
+        judge_routing(case, scan)
+        judge_draws(case, predicted(case), trace)
+        judge_events(case, trace)
+        judge_choices(case)
+        judge_realism(case, scan, stream)
+    _prevent(book, stage.policy, "the check was not made")
+    return _facts(scenario_id, totals, stream.digest), claimed
+
+
+_DEMANDED = {
+    "require_event_time_in_bucket": "time_window",
+    "require_time_half_open": "time_window",
+    "require_sorted_within_bucket": "order",
+    "require_exactly_N_events_per_bucket": "counts",
+    "require_routing_keys_present": "site_edge_flag",
+}
+
+
+def _prevent(book: Book, policy: Rules, reason: str) -> None:
+    """Enter as not made every check that has no finding, those that the policy demands by name first."""
+    demanded = policy.block("structural_checks").block("s4_arrival_events").demanded(_DEMANDED).values()
+    of_scenario = [check for check in RULES if check not in _OF_THE_RUN]
+    book.prevented([check for check in dict.fromkeys([*demanded, *of_scenario]) if not book.done(check)], reason)
+
+
+def _find_events(receipt: Receipt, scenario_id: str) -> Events:
+    output = document(receipt, "arrival_output_policy_5B")
+    return find_events(
+        events_directory(receipt, scenario_id),
+        scenario_id,
+        output["timestamp_encoding"],
+        mirrored=output["physical_dual_clock"] == "mirror",
+    )
+
+
+def _facts(scenario_id: str, totals: Mapping[str, Any], digest: str) -> ScenarioFacts:
+    return ScenarioFacts(
+        scenario_id,
+        arrivals=totals["n_arrivals_total"],
+        physical=totals["n_arrivals_physical"],
+        virtual=totals["n_arrivals_virtual"],
+        buckets=totals["n_buckets_total"],
+        buckets_nonzero=totals["n_buckets_nonzero"],
+        digest=digest,
+    )

@@ -1,0 +1,137 @@
+"""Verifies a validation bundle: its index, every member's bytes, the digest over them, and the flag."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contracts import ArrivalError, Code, check_document, dataset
+from engine.rundir.receipt import read_receipt
+from engine.rundir.strict_json import parse_json, reading
+
+PASS, FAIL = "PASS", "FAIL"
+_READ_BYTES = 1 << 20
+_INDEX_BYTES_MAX = 1 << 24
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that holds in itself: its digest, its members in order, and whether it has passed."""
+
+    folder: Path
+    manifest_fingerprint: str
+    status: str
+    digest: str
+    members: tuple[str, ...]
+
+
+def verify(run_root: Path | str) -> Bundle:
+    """Re-hash the validation bundle of a run and hold it against its index and its flag.
+
+    Raises S5.BUNDLE_INDEX_INVALID, S5.BUNDLE_MEMBER_MISSING_OR_HASH_MISMATCH, S5.BUNDLE_DIGEST_MISMATCH,
+    S5.FLAG_SCHEMA_VIOLATION, S5.IO_READ_FAILED.
+    """
+    receipt = read_receipt(Path(run_root))
+    tokens = receipt.identity.tokens()
+    folder = dataset("validation_bundle_5B").locate(receipt.run_root, tokens)
+    if not folder.is_dir():
+        failed = dataset("validation_failed_bundle_5B").locate(receipt.run_root, tokens)
+        known = f"; the last validation failed, see {failed}" if failed.is_dir() else ""
+        raise _broken(Code.S5_BUNDLE_INDEX_INVALID, folder, f"there is no validation bundle{known}")
+    return verify_bundle(folder, receipt.identity.manifest_fingerprint)
+
+
+def verify_bundle(folder: Path, manifest_fingerprint: str) -> Bundle:
+    """The same for a bundle in any directory; one whose status is FAIL must have no flag."""
+    names = {kind: Path(dataset(f"validation_{kind}_5B").path).name for kind in ("bundle_index", "passed_flag")}
+    index = _index(folder / names["bundle_index"], manifest_fingerprint)
+    listed = [entry["path"] for entry in index["entries"]]
+    _check_listing(folder, listed, set(names.values()))
+    digest = hashlib.sha256()
+    for entry in index["entries"]:
+        if _add(digest, folder, entry["path"]) != entry["sha256_hex"]:
+            raise _broken(
+                Code.S5_BUNDLE_MEMBER_MISSING_OR_HASH_MISMATCH,
+                folder / entry["path"],
+                "does not have the hash that the index gives",
+            )
+    status = str(index.get("status", PASS))
+    _check_flag(folder / names["passed_flag"], status, manifest_fingerprint, digest.hexdigest())
+    return Bundle(folder, manifest_fingerprint, status, digest.hexdigest(), tuple(listed))
+
+
+def _index(path: Path, manifest_fingerprint: str) -> dict[str, Any]:
+    code = Code.S5_BUNDLE_INDEX_INVALID
+    if not path.is_file():
+        raise _broken(code, path, "is missing")
+    return _document(code, path, "validation_bundle_index_5B", manifest_fingerprint, _INDEX_BYTES_MAX)
+
+
+def _document(code: Code, path: Path, dataset_id: str, manifest_fingerprint: str, bytes_max: int) -> dict[str, Any]:
+    with reading(path.name, path), path.open("rb") as file:
+        data = file.read(bytes_max)
+    try:
+        document = parse_json(data)
+    except ValueError as fault:
+        raise _broken(code, path, f"is no valid JSON: {fault}") from None
+    check_document(dataset(dataset_id).schema, document, code=code, where=str(path))
+    if document["manifest_fingerprint"] != manifest_fingerprint:
+        raise _broken(code, path, f"is of manifest_fingerprint {document['manifest_fingerprint']}")
+    return dict(document)
+
+
+def _check_listing(folder: Path, listed: list[str], outside: set[str]) -> None:
+    code = Code.S5_BUNDLE_INDEX_INVALID
+    for path in listed:
+        steps = path.split("/")
+        if "\\" in path or "\0" in path or any(step in ("", ".", "..") for step in steps) or path in outside:
+            raise _broken(code, folder, f"the index names {path!r}, which is no member's path")
+    if listed != sorted(set(listed), key=lambda path: path.encode("utf-8")):
+        raise _broken(code, folder, "the index repeats a path, or its paths do not ascend")
+    absent = {Path(dataset(f"validation_{kind}_5B").path).name for kind in ("report", "issue_table")} - set(listed)
+    if absent:
+        raise _broken(code, folder, f"the index lacks {', '.join(sorted(absent))}")
+    files = [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()]
+    found = {path.relative_to(folder).as_posix() for path in files}
+    strangers = sorted(found - set(listed) - outside)
+    if strangers:
+        raise _broken(code, folder, f"holds {', '.join(strangers)}, which the index does not list")
+
+
+def _add(digest: Any, folder: Path, relative: str) -> str:
+    """Add a member's bytes to the bundle's digest; returns the member's own."""
+    path = folder.joinpath(*relative.split("/"))
+    if path.is_symlink() or not path.is_file():
+        raise _broken(Code.S5_BUNDLE_MEMBER_MISSING_OR_HASH_MISMATCH, path, "is missing")
+    own = hashlib.sha256()
+    with reading("bundle member", path), path.open("rb") as file:
+        while chunk := file.read(_READ_BYTES):
+            own.update(chunk)
+            digest.update(chunk)
+    return own.hexdigest()
+
+
+def _check_flag(path: Path, status: str, manifest_fingerprint: str, digest: str) -> None:
+    code = Code.S5_FLAG_SCHEMA_VIOLATION
+    if status != PASS:
+        if path.exists():
+            raise _broken(code, path, f"stands in a bundle whose status is {status}")
+        return
+    if not path.is_file():
+        raise _broken(code, path, "is missing from a bundle that has passed")
+    flag = _document(code, path, "validation_passed_flag_5B", manifest_fingerprint, _READ_BYTES)
+    if flag["bundle_digest_sha256"] != digest:
+        raise _broken(
+            Code.S5_BUNDLE_DIGEST_MISMATCH, path, f"says {flag['bundle_digest_sha256']}, the bundle gives {digest}"
+        )
+
+
+def _broken(code: Code, path: Path, what: str) -> ArrivalError:
+    return ArrivalError(
+        code,
+        f"{path}: {what}" if not what.startswith("is ") else f"{path} {what}",
+        hint="move the bundle away and run `arrivals validate` again",
+        path=path,
+    )

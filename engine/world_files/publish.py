@@ -1,0 +1,226 @@
+"""Where a world goes: an empty run directory, by rename, the receipt last; or nowhere, when it is there already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contracts import ArrivalError, Code, Identity, dataset, indented_json, receipt_json
+from engine.process.progress import Reporter
+from engine.rundir.staging import FOLDER, exclusive, staging, writing
+from engine.world_files.shelf import CREATED_UTC
+
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which world is to be where: its maker (`synth`, `import`), what to call it, its identity and its policies.
+
+    policies: bytes by policy id; an identity need not name them, so a world made by others is told by their files.
+    """
+
+    run_root: Path
+    maker: str
+    what: str
+    identity: Identity
+    policies: Mapping[str, bytes]
+
+    @property
+    def report(self) -> str:
+        """Path of the world's report below the run directory."""
+        return f"reports/{self.maker}_report.json"
+
+
+@dataclass(frozen=True)
+class WorldReport:
+    """What a world's report says: its statistics and features, and the SHA-256 of every file by path."""
+
+    statistics: Mapping[str, Any]
+    features: Mapping[str, Any]
+    files: Mapping[str, str]
+    bytes: int
+
+
+def receipt_bytes(identity: Identity) -> bytes:
+    """`run_receipt.json` of a world; nothing in it depends on the machine."""
+    document = {
+        "run_id": identity.run_id,
+        "seed": identity.seed,
+        "parameter_hash": identity.parameter_hash,
+        "manifest_fingerprint": identity.manifest_fingerprint,
+        "contracts_layout": "run_root",
+        "contracts_root": "",
+        "runs_root": "",
+        "external_roots": [],
+        "created_utc": CREATED_UTC,
+    }
+    return receipt_json(document)
+
+
+def file_digests(root: Path) -> dict[str, str]:
+    """SHA-256 of every file below `root`, by its path there."""
+    paths = sorted(path for path in root.rglob("*") if path.is_file())
+    return {path.relative_to(root).as_posix(): _sha256(path) for path in paths}
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def write_report(
+    stage: Path,
+    target: Target,
+    made_by: Mapping[str, Any],
+    statistics: Mapping[str, Any],
+    features: Mapping[str, Any],
+) -> WorldReport:
+    """Write the world's report, `made_by` among it, over all the files that are in the stage so far."""
+    size = sum(path.stat().st_size for path in stage.rglob("*") if path.is_file())
+    report = WorldReport(statistics, features, file_digests(stage), size)
+    path = stage / target.report
+    path.parent.mkdir(parents=True)
+    path.write_bytes(
+        indented_json(
+            {
+                **made_by,
+                "statistics": dict(statistics),
+                "features": dict(features),
+                "bytes": size,
+                "files": dict(report.files),
+            }
+        )
+    )
+    return report
+
+
+def place_world(target: Target, write: Callable[[Path], WorldReport], reporter: Reporter) -> tuple[WorldReport, bool]:
+    """The report of the target's world and whether it was there already; `write` fills a stage where it was not.
+
+    Raises IO_WRITE_CONFLICT for a directory that holds anything else, IO_READ_FAILED, IO_WRITE_FAILED.
+    """
+    report = _look(target, reporter)
+    if report is not None:
+        return report, True
+    with exclusive(target.run_root, target.maker):
+        _clear_leftovers(target)
+        # Somebody else may have come first while this call waited.
+        report = _look(target, reporter)
+        if report is not None:
+            return report, True
+        with staging(target.run_root, target.maker) as stage:
+            report = _written(target, write, stage)
+            _publish(stage, target)
+    return report, False
+
+
+def _look(target: Target, reporter: Reporter) -> WorldReport | None:
+    try:
+        with reporter.phase("look for an existing world"):
+            return _existing_world(target)
+    except OSError as error:
+        raise ArrivalError(
+            Code.IO_READ_FAILED,
+            f"cannot look into {target.run_root}: {error.strerror or error}",
+            hint="give a directory that may be read and written",
+            directory=target.run_root,
+        ) from error
+
+
+def _written(target: Target, write: Callable[[Path], WorldReport], stage: Path) -> WorldReport:
+    try:
+        return write(stage)
+    except OSError as error:
+        raise ArrivalError(
+            Code.IO_WRITE_FAILED,
+            f"cannot write {target.what} in {target.run_root}: {error.strerror or error}",
+            hint="check that the run directory may be written and that its disk has room",
+            directory=target.run_root,
+        ) from error
+
+
+def _existing_world(target: Target) -> WorldReport | None:
+    """The report of exactly this world in the run directory; None where the directory is free for it.
+
+    Files of later stages may lie beside a world. Raises IO_WRITE_CONFLICT for a directory that holds anything
+    else: another world, files of unknown origin, or this world with a file changed or gone.
+    """
+    run_root = target.run_root
+    if run_root.exists() and not run_root.is_dir():
+        raise _conflict(run_root, f"{run_root} is a file")
+    found = sorted(path.name for path in run_root.iterdir()) if run_root.exists() else []
+    others = [name for name in found if name != FOLDER]
+    if not others:
+        return None
+    receipt = run_root / dataset("run_receipt").path
+    if not receipt.is_file():
+        raise _conflict(run_root, f"{run_root} is not empty (it holds {', '.join(others[:3])}) and has no receipt")
+    if receipt.read_bytes() != receipt_bytes(target.identity):
+        raise _conflict(run_root, f"{run_root} holds another run: {receipt.name} differs from this world's")
+    report = _read_report(target)
+    policies = {dataset(name).path: hashlib.sha256(data).hexdigest() for name, data in target.policies.items()}
+    for relative, digest in (dict(report.files) | policies).items():
+        path = run_root / relative
+        if not path.is_file() or _sha256(path) != digest:
+            state = "differs" if path.is_file() else "is gone"
+            raise _conflict(run_root, f"{run_root} holds this world, but {relative} {state}", path=path)
+    return report
+
+
+def _conflict(run_root: Path, what: str, **context: object) -> ArrivalError:
+    return ArrivalError(
+        Code.IO_WRITE_CONFLICT,
+        what,
+        hint="give an empty directory, or remove this one first",
+        directory=run_root,
+        **context,
+    )
+
+
+def _read_report(target: Target) -> WorldReport:
+    run_root = target.run_root
+    path = run_root / target.report
+    try:
+        document = json.loads(path.read_bytes())
+        return WorldReport(
+            dict(document["statistics"]), dict(document["features"]), dict(document["files"]), document["bytes"]
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _conflict(run_root, f"{run_root} holds this world's receipt, but no readable {target.report}") from error
+
+
+def _clear_leftovers(target: Target) -> None:
+    """Remove the stages of earlier attempts that were killed; call with the run directory's lock held."""
+    for path in (target.run_root / FOLDER).glob(f"{target.maker}-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _publish(stage: Path, target: Target) -> None:
+    """Move what is in the stage into the run directory, and write the receipt when all is in place.
+
+    What was moved is removed again when anything fails.
+    """
+    run_root = target.run_root
+    moved: list[Path] = []
+    try:
+        with writing(target.what, run_root):
+            for source in sorted(stage.iterdir()):
+                place = run_root / source.name
+                source.rename(place)
+                moved.append(place)
+            receipt = stage / dataset("run_receipt").path
+            receipt.write_bytes(receipt_bytes(target.identity))
+            receipt.replace(run_root / receipt.name)
+    except BaseException:
+        for place in moved:
+            shutil.rmtree(place, ignore_errors=True)
+        raise

@@ -1,0 +1,455 @@
+"""`arrivals parity`: equal backends pass, any wrong bit is found, traced and reported; the page stands alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+
+from contracts import ArrivalError, Code
+from engine.expand.backend import Backend, choose_backend, finish_batch
+from engine.expand.planning import plan
+from engine.parity import ParityOptions, parity
+from engine.parity.compare import differing
+from engine.parity.job import Sides, choose_sides
+from engine.parity.sample import SIMULATED_ARRIVALS, choose, spread
+from engine.process.version import LAW_VERSION, code_digest
+from engine.rundir.receipt import read_receipt
+from engine.sealing import read_seal, seal
+from engine.world.load import load_world
+from gpu_kernels.device import unusable_reason
+from gpu_kernels.simulator import Simulator
+from tests.support.gpu import MUTATIONS, mutated_sources, work_of
+from tests.support.model import FAIL, Policy
+from tests.support.worlds import small_world, write_world
+
+ROOT = Path(__file__).resolve().parents[2]
+BATCH_ARRIVALS = 100  # four batches, one of them the segment of 3000 arrivals
+
+
+def sealed(folder, **overrides):
+    write_world(small_world(**overrides), folder)
+    seal(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run_root(tmp_path_factory):
+    return sealed(tmp_path_factory.mktemp("parity") / "run")
+
+
+@pytest.fixture(scope="module")
+def planned(run_root):
+    return plan(load_world(run_root), BATCH_ARRIVALS)
+
+
+@pytest.fixture(scope="module")
+def expanded(planned):
+    """Every batch by the CPU backend."""
+    return [result_of(planned, batch) for batch in planned.batches]
+
+
+def result_of(planned, batch):
+    with choose_backend("cpu").open(planned, silent()) as expand:
+        return expand(batch)
+
+
+def silent():
+    from engine.process.progress import Reporter
+
+    return Reporter()
+
+
+def tampering(change):
+    """The CPU backend with `change(result)` in the place of each result."""
+
+    @contextmanager
+    def opened(planned, reporter):
+        with choose_backend("cpu").open(planned, reporter) as expand:
+            yield lambda batch: change(expand(batch))
+
+    return Backend("tampered", "a test's", opened)
+
+
+def flipped(batch, row, *names):
+    """Change of one bit of the named arrays in one batch."""
+
+    def change(result):
+        if result.batch.index == batch:
+            groups = {**result.columns._asdict(), **result.row_totals._asdict()}
+            for name in names:
+                groups[name][row] ^= 1
+        return result
+
+    return change
+
+
+def check(run_root, out, right, left=None, **options):
+    sides = Sides(left or choose_backend("cpu"), right)
+    chosen = ParityOptions(**{"batch_arrivals": BATCH_ARRIVALS, "out": out, **options})
+    return parity(run_root, chosen, sides=sides)
+
+
+def unchanged(result):
+    return result
+
+
+# --- The verdict -----------------------------------------------------------------------------------
+
+
+def test_the_same_backend_twice_has_the_same_bits(run_root, planned, tmp_path):
+    result = check(run_root, tmp_path, tampering(unchanged))
+    assert result.identical
+    assert (result.difference, result.trace, result.refused) == (None, None, ())
+    assert result.extent.whole
+    assert result.extent.arrivals == planned.arrivals == result.left.arrivals
+    assert result.left.digest == result.right.digest
+    found = {verdict.name: (verdict.group, verdict.compared, verdict.differing) for verdict in result.columns}
+    assert found["ts_us"] == ("columns", planned.arrivals, 0)
+    assert found["without_site"] == ("row_totals", planned.world.rows.arrivals.size, 0)
+    assert found["digest_b"] == ("sums", len(planned.batches), 0)
+    assert len(found) == 9 + 3 + 5
+    with pytest.raises(ValueError, match="identical"):
+        result.failure()
+
+
+@pytest.mark.parametrize("virtual", [False, True])
+def test_every_column_of_a_wrong_arrival_is_found_and_derived(run_root, planned, expanded, tmp_path, virtual):
+    index = len(expanded) // 2 if not virtual else next(i for i, r in enumerate(expanded) if r.columns.is_virtual.any())
+    columns = expanded[index].columns
+    row = int(np.flatnonzero(columns.is_virtual == virtual)[-1])
+    right = {name: array.copy() for name, array in columns._asdict().items()}
+    for array in right.values():
+        array[row] ^= 1
+
+    result = check(run_root, tmp_path, tampering(flipped(index, row, *columns._fields)))
+
+    found = result.difference
+    assert (found.batch, found.group, found.row) == (index, "columns", row)
+    assert [(value.name, value.left, value.right) for value in found.values] == [
+        (name, text(array[row]), text(right[name][row])) for name, array in columns._asdict().items()
+    ]
+    assert [(item.name, item.value, item.confirms) for item in result.trace.derived] == [
+        (name, text(array[row]), "left") for name, array in columns._asdict().items()
+    ]
+    assert {verdict.name: verdict.differing for verdict in result.columns if verdict.differing} == dict.fromkeys(
+        columns._fields, 1
+    )
+    assert result.trace.arrival_seq == columns.arrival_seq[row]
+    history = result.trace.explanation.history
+    count_row = planned.batches[index].rows[0] + int(columns.row[row])
+    assert history.bucket.index == planned.world.rows.bucket[count_row] == result.trace.bucket_index
+    assert history.mode.is_virtual == virtual
+    assert result.trace.explanation.notices == ()
+
+
+def text(value):
+    return str(value.item()).lower()
+
+
+def test_the_derivation_confirms_the_side_that_is_right(run_root, tmp_path):
+    wrong, right = tampering(flipped(0, 3, "ts_us")), choose_backend("cpu")
+    result = check(run_root, tmp_path, right, left=wrong)
+    assert [item.confirms for item in result.trace.derived] == ["right"]
+
+
+def test_the_first_of_several_differences_is_reported_and_all_are_counted(run_root, tmp_path):
+    def change(result):
+        if result.batch.index >= 1:
+            result.columns.place[7] ^= np.uint64(1 << 63)
+            result.columns.ts_us[5:] += 1
+        return result
+
+    result = check(run_root, tmp_path, tampering(change))
+    assert (result.difference.batch, result.difference.row) == (1, 5)
+    assert [value.name for value in result.difference.values] == ["ts_us"]
+    counts = {verdict.name: verdict for verdict in result.columns if verdict.differing}
+    later = [time.arrivals for time in result.left.batches[1:]]
+    assert counts["ts_us"].differing == sum(later) - 5 * len(later)
+    assert (counts["place"].differing, counts["place"].batches) == (len(later), len(later))
+
+
+def test_a_count_rows_total_and_a_digest_are_compared_too(run_root, planned, tmp_path):
+    result = check(run_root, tmp_path, tampering(flipped(2, 1, "without_group")))
+    assert (result.difference.batch, result.difference.group, result.difference.row) == (2, "row_totals", 1)
+    bucket = planned.world.rows.bucket[planned.batches[2].rows[0] + 1]
+    assert (result.trace.bucket_index, result.trace.arrival_seq, result.trace.explanation) == (bucket, None, None)
+
+    def change(found):
+        return replace(found, digest=replace(found.digest, a=found.digest.a ^ 1))
+
+    result = check(run_root, tmp_path, tampering(change))
+    assert (result.difference.batch, result.difference.group, result.trace) == (0, "sums", None)
+    assert [value.name for value in result.difference.values] == ["digest_a"]
+    assert result.left.digest != result.right.digest
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "marks"),
+    [
+        ([1, 2, 3], [1, 2, 3], [False, False, False]),
+        ([1, 2, 3], [1, 0, 3], [False, True, False]),
+        ([1, 2, 3], [1], [False, True, True]),
+        ([1], np.array([1], np.int32), [True]),
+        ([], [], []),
+    ],
+)
+def test_lengths_and_types_count(left, right, marks):
+    found = differing(np.array(left, np.int64), right if isinstance(right, np.ndarray) else np.array(right, np.int64))
+    assert found.tolist() == marks
+
+
+def test_batches_that_the_policy_stops_must_be_stopped_on_both_sides(tmp_path):
+    refusing = sealed(tmp_path / "run", policy=Policy(missing_group_table=FAIL))
+    result = check(refusing, tmp_path, tampering(unchanged))
+    assert result.identical
+    assert result.refused
+    assert [time.index for time in result.right.batches if time.refused] == list(result.refused)
+
+    @contextmanager
+    def lenient(planned, reporter):
+        forgiving = replace(planned, switches=planned.switches._replace(fail_no_group=False))
+        with choose_backend("cpu").open(forgiving, reporter) as expand:
+            yield expand
+
+    result = check(refusing, tmp_path, Backend("lenient", "a test's", lenient))
+    assert (result.difference.group, result.difference.batch) == ("refusal", result.refused[0])
+    assert result.difference.values[0].left.startswith(Code.SITE_RESOLUTION_FAILED)
+    assert result.difference.values[0].right == "expanded"
+
+
+def test_a_world_without_arrivals_is_no_pass(tmp_path):
+    counts = tuple(replace(row, n=0) for row in small_world().counts)
+    with pytest.raises(ArrivalError, match="nothing to compare") as caught:
+        check(sealed(tmp_path / "run", counts=counts), tmp_path, tampering(unchanged))
+    assert caught.value.code is Code.S1_OR_S3_OUTPUT_MISSING
+
+
+@pytest.mark.cuda_sim
+def test_a_wrong_constant_in_the_kernels_is_caught(run_root, tmp_path):
+    sources = mutated_sources(MUTATIONS[0], tmp_path / "wrong")
+
+    @contextmanager
+    def opened(planned, _reporter):
+        with Simulator(sources) as process:
+            process.open(work_of(planned))
+            yield lambda batch: finish_batch(planned, batch, process.expand(batch.segments)[0])
+
+    result = check(run_root, tmp_path, Backend("cudasim", "wrong", opened), sample_batches=1)
+    assert not result.identical
+    assert (result.difference.batch, result.difference.row) == (0, 0)
+    assert {item.confirms for item in result.trace.derived} == {"left"}
+
+
+# --- Which batches ---------------------------------------------------------------------------------
+
+
+def test_a_sample_is_spread_from_first_to_last(planned):
+    every = plan(planned.world, 1).batches
+    assert spread(every, 1) == every[:1]
+    assert spread(every, 10**6) == every
+    for number in range(2, len(every)):
+        chosen = [batch.index for batch in spread(every, number)]
+        assert len(set(chosen)) == number
+        assert (chosen[0], chosen[-1]) == (0, len(every) - 1)
+        assert chosen == sorted(chosen)
+        assert max(np.diff(chosen)) - min(np.diff(chosen)) <= 1
+        assert spread(every, number) == spread(plan(planned.world, 1).batches, number)
+
+
+def test_the_simulator_gets_no_more_than_it_can_do(tmp_path, planned):
+    assert choose(planned, None, simulated=True).batches == planned.batches
+    counts = tuple(replace(row, n=min(row.n * 100, 30_000)) for row in small_world().counts)
+    world = load_world(sealed(tmp_path / "run", counts=counts))
+    large = plan(world, 2500)
+    assert large.arrivals > SIMULATED_ARRIVALS
+    assert choose(large, None, simulated=False).batches == large.batches
+    chosen = choose(large, None, simulated=True)
+    assert 1 < sum(batch.arrivals for batch in chosen.batches) <= SIMULATED_ARRIVALS
+    assert chosen == choose(plan(world, 2500), None, simulated=True)
+    assert "at most 20,000 arrivals" in chosen.why
+    assert "of more than 2,500 arrivals" in chosen.why
+    assert choose(large, 2, simulated=True).batches == (large.batches[0], large.batches[-1])
+    whole = plan(world, 10**9)
+    assert choose(whole, None, simulated=True).batches == whole.batches
+    assert "the smallest batch alone" in choose(whole, None, simulated=True).why
+
+
+def test_the_right_side_is_a_device_where_there_is_one():
+    right = choose_sides(ParityOptions()).right
+    if reason := unusable_reason():
+        assert right.name == "cudasim"
+        assert reason in right.reason
+    else:
+        assert right.name == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"left": "cudasim", "right": "cudasim"}, "nothing to compare"),
+        ({"right": "tpu"}, "must be one of"),
+        ({"sample_batches": 0}, "at least 1"),
+        ({"batch_arrivals": 0}, "at least 1"),
+    ],
+)
+def test_options_that_make_no_sense(options, problem):
+    with pytest.raises(ValueError, match=problem):
+        ParityOptions(**options)
+
+
+# --- The report ------------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """Tags that are open, and what the page refers to."""
+
+    VOID = ("meta",)
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tags, self.references = [], set(), []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        self.references += [value for name, value in attributes if name in ("src", "href", "action", "data")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def read_page(path):
+    source = path.read_text(encoding="utf-8")
+    page = Page()
+    page.feed(source)
+    page.close()
+    assert page.open == []
+    assert page.references == []
+    assert not page.tags & {"script", "link", "img", "iframe", "object"}
+    assert not re.search(r"https?://|url\(|@import", source)
+    assert "prefers-color-scheme: dark" in source
+    assert "@media print" in source
+    return source
+
+
+def sides_of(report):
+    return report["left"], report["right"]
+
+
+def test_both_reports_say_the_same(run_root, planned, tmp_path):
+    result = check(run_root, tmp_path / "out", tampering(unchanged), sample_batches=2)
+    report = json.loads(result.report_json.read_bytes())
+    identity = read_receipt(run_root).identity
+    assert (report["status"], report["identical"], report["first_difference"]) == ("PASS", True, None)
+    assert (report["law_version"], report["code_digest"]) == (LAW_VERSION, code_digest())
+    assert report["world"]["manifest_fingerprint"] == identity.manifest_fingerprint
+    assert report["world"]["seed"] == str(identity.seed)
+    assert report["world"]["sealed_inputs_digest"] == read_seal(read_receipt(run_root)).digest
+    assert report["compared"]["batches"] == [0, len(planned.batches) - 1]
+    assert report["compared"]["whole"] is False
+    assert report["environment"]["packages"]["numpy"] == np.__version__
+    for side in sides_of(report):
+        assert side["digest"] == result.left.digest
+        assert set(side["phase_seconds"]) == {"load", "expand"}
+        assert all(rate > 0 for rate in side["arrivals_per_second"].values())
+        assert [batch["index"] for batch in side["batches"]] == report["compared"]["batches"]
+        assert side["kernels"] is None
+    assert all(column["identical"] for column in report["columns"])
+    page = read_page(result.report_html)
+    assert "cpu and tampered: identical" in page
+    assert result.left.digest in page
+    chart = ET.fromstring(re.search(r"<div class='chart'.*?</div></div>", page)[0])  # noqa: S314 - written just now
+    widths = [float(bar.get("style")[len("width:") : -1]) for bar in chart.findall(".//span[@style]")]
+    rates = [side["arrivals_per_second"][name] for name in ("expand", "load and expand") for side in sides_of(report)]
+    assert widths == [pytest.approx(100 * rate / max(rates), abs=0.01) for rate in rates]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["parity_report.html", "parity_report.json"]
+
+
+def test_a_difference_is_in_both_reports_and_text_is_escaped(run_root, tmp_path):
+    backend = replace(tampering(flipped(1, 0, "primary")), name="<b>&", reason="<script>")
+    result = check(run_root, tmp_path, backend)
+    report = json.loads(result.report_json.read_bytes())
+    first = report["first_difference"]
+    assert (report["status"], first["batch"], first["row"], first["values"][0]["name"]) == ("FAIL", 1, 0, "primary")
+    assert first["trace"]["derived"][0]["confirms"] == "left"
+    history = first["trace"]["explanation"]["history"]
+    page = read_page(result.report_html)
+    assert "DIFFERENT" in page
+    for block in history["blocks"]:
+        assert block["x0"] in page
+    for wanted in ("&lt;b&gt;&amp;", "First difference", history["entity"]["zone_representation"]):
+        assert wanted in page
+    error = result.failure()
+    assert error.code is Code.RERUN_NONDETERMINISTIC
+    assert error.context["differing"] == {"columns.primary": 1}
+    assert error.context["draw"] == history["bucket"]["draw"]
+
+
+# --- The command -----------------------------------------------------------------------------------
+
+
+def arrivals(*arguments, source=ROOT):
+    command = [sys.executable, "-P", "-m", "engine", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(source)}
+    return subprocess.run(command, env=environment, cwd=source, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.cuda_sim
+def test_the_kernels_in_the_simulator_have_the_cpus_bits(run_root, tmp_path):
+    done = arrivals("parity", run_root, "--right", "cudasim", "--out", tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert (shown["status"], shown["identical"], shown["refused"]) == ("PASS", True, [])
+    assert shown["left"]["digest"] == shown["right"]["digest"]
+    report = json.loads((tmp_path / "parity_report.json").read_bytes())
+    assert report["compared"]["whole"] is True
+    assert (report["left"]["simulated"], report["right"]["simulated"]) == (False, True)
+    page = read_page(tmp_path / "parity_report.html")
+    assert "says nothing of a device" in page
+    assert "cudasim (simulation)" in page
+
+
+@pytest.mark.cuda_sim
+def test_a_wrong_bit_ends_the_command_with_one(run_root, tmp_path):
+    """In a copy of the sources in which one bit of one arrival is wrong on the way back from the simulator."""
+    for package in ("contracts", "config", "cpu_fallback", "gpu_kernels", "engine"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    path = tmp_path / "engine" / "backend.py"
+    line = "results, notices = process.expand(batch.segments)\n"
+    source = path.read_text(encoding="utf-8")
+    assert source.count(line) == 1
+    path.write_text(source.replace(line, f"{line}        results.columns.settlement[2] ^= 1\n"), encoding="utf-8")
+
+    options = ("parity", run_root, "--right", "cudasim", "--batch-arrivals", 50, "--sample-batches", 1)
+    done = arrivals(*options, source=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert re.search(r"columns.settlement +1 of", done.stdout)
+    assert "Philox2x64-10" in done.stdout
+    assert "RERUN_NONDETERMINISTIC" in done.stderr
+    report = json.loads((run_root / "reports" / "parity" / "parity_report.json").read_bytes())
+    found = report["first_difference"]
+    assert (report["status"], found["batch"], found["row"]) == ("FAIL", 0, 2)
+    assert [(item["name"], item["confirms"]) for item in found["trace"]["derived"]] == [("settlement", "left")]
+
+
+def test_a_side_against_itself_is_bad_usage(run_root):
+    done = arrivals("parity", run_root, "--left", "cudasim", "--right", "cudasim")
+    assert done.returncode == 2
+    assert "nothing to compare" in done.stderr

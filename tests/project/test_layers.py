@@ -1,0 +1,128 @@
+"""The layering, read off the source: who may import whom, and what no package may do."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Each layer may import itself and those to its left.
+LAYERS = ("contracts", "config", "cpu_fallback", "gpu_kernels", "engine")
+
+# Packages with a home: nobody else may import them.
+HOMES = {
+    "numba": ("cpu_fallback/jit.py", "gpu_kernels/"),
+    "llvmlite": ("cpu_fallback/jit.py",),
+    "numba.cuda": ("gpu_kernels/",),
+    "cupy": ("gpu_kernels/",),
+    "cudf": ("gpu_kernels/",),
+    "rmm": ("gpu_kernels/",),
+    "click": ("engine/cli/",),
+    "rich": ("engine/cli/", "engine/process/terminal.py"),
+}
+
+SOURCES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
+
+
+def relative(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def imported_modules(tree):
+    """Every (line, dotted name) imported, also inside functions; `from a import b` gives a and a.b."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import"
+            yield node.lineno, node.module
+            for alias in node.names:
+                yield node.lineno, f"{node.module}.{alias.name}"
+
+
+def layer_violations(layer, tree):
+    later = set(LAYERS[LAYERS.index(layer) + 1 :])
+    return [(line, name) for line, name in imported_modules(tree) if name.split(".")[0] in later]
+
+
+def home_violations(name, tree):
+    return [
+        (line, module)
+        for line, module in imported_modules(tree)
+        for package, homes in HOMES.items()
+        if (module == package or module.startswith(package + ".")) and not name.startswith(homes)
+    ]
+
+
+def forbidden_calls(tree):
+    """Lines that print (results and progress have their own ways out) or let arithmetic be reordered."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+            yield node.lineno, "print()"
+        if isinstance(node, ast.keyword) and node.arg == "fastmath":
+            yield node.value.lineno, "fastmath"
+
+
+def parsed(path):
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_imports_point_one_way_and_nobody_breaks_the_house_rules(path):
+    tree = parsed(path)
+    name = relative(path)
+    assert layer_violations(name.split("/")[0], tree) == []
+    assert home_violations(name, tree) == []
+    assert list(forbidden_calls(tree)) == []
+
+
+def test_every_layer_has_sources():
+    assert {relative(path).split("/")[0] for path in SOURCES} == set(LAYERS)
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import engine.run", [(1, "engine.run")]),
+        ("def f():\n    from engine import run", [(2, "engine"), (2, "engine.run")]),
+        ("from contracts import Code", []),
+    ],
+)
+def test_a_wrong_import_is_found(source, found):
+    assert layer_violations("config", ast.parse(source)) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "count"),
+    [
+        ("engine/plan.py", "import numba", 1),
+        ("engine/plan.py", "from numba import njit", 2),
+        ("cpu_fallback/jit.py", "import numba", 0),
+        ("cpu_fallback/jit.py", "from numba import cuda", 1),
+        ("gpu_kernels/expand.py", "from numba import cuda", 0),
+        ("engine/plan.py", "import numbat", 0),
+    ],
+)
+def test_a_package_away_from_home_is_found(name, source, count):
+    assert len(home_violations(name, ast.parse(source))) == count
+
+
+def test_forbidden_calls_are_found():
+    tree = ast.parse("print(1)\n@njit(fastmath=True)\ndef f(): pass\n")
+    assert list(forbidden_calls(tree)) == [(1, "print()"), (2, "fastmath")]
+
+
+HEAVY = ("numpy", "numba", "llvmlite", "pyarrow", "duckdb", "rich", "jsonschema", "psutil", "pandas")
+
+
+@pytest.mark.parametrize("module", ["contracts", "config", "engine", "engine.cli.main"])
+def test_importing_a_package_loads_nothing_heavy(module):
+    script = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.check_output([sys.executable, "-c", script], cwd=ROOT, text=True)
+    assert done.strip() == "[]"

@@ -1,0 +1,211 @@
+"""Runs that were killed go on where they were, to the same bytes; what is not what was finished is refused."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import time
+from dataclasses import replace
+
+import pytest
+
+from contracts import ArrivalError, Code
+from engine.run.job import run
+from engine.sealing import seal
+from tests.run.test_robustness import heavy_counts, outputs_of, running, wait_for
+from tests.support.refusals import CPU, published
+from tests.support.world_files import write_world
+from tests.support.worlds import small_world
+
+BATCH = 100_000
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory):
+    """A second of work in twenty parts: 2.4 million arrivals."""
+    run_root = tmp_path_factory.mktemp("resume") / "sealed"
+    write_world(small_world(counts=heavy_counts(20_000, 20)), run_root)
+    seal(run_root)
+    return run_root
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(sealed, tmp_path_factory):
+    """What the run publishes when nobody disturbs it."""
+    run_root = tmp_path_factory.mktemp("resume") / "uninterrupted"
+    shutil.copytree(sealed, run_root)
+    run(run_root, options())
+    return data_of(run_root)
+
+
+@pytest.fixture
+def world(sealed, tmp_path):
+    run_root = tmp_path / "world"
+    shutil.copytree(sealed, run_root)
+    return run_root
+
+
+def options(**changes):
+    return replace(CPU, **{"threads": 2, "batch_arrivals": BATCH, **changes})
+
+
+def data_of(run_root):
+    """Published data, byte by byte; logs carry the time of day."""
+    return {name: data for name, data in outputs_of(run_root).items() if name.startswith("data/")}
+
+
+def ledger_lines(run_root):
+    found = list(run_root.glob("tmp/arrivals-*/ledger/ledger.jsonl"))
+    return found[0].read_bytes().split(b"\n")[1:-1] if found else []
+
+
+def entered(run_root, at_least):
+    return len(ledger_lines(run_root)) >= at_least
+
+
+def kill_with_parts(run_root, at_least):
+    """Start a run and kill it once so many parts are in its ledger."""
+    with running(run_root, "--batch-arrivals", str(BATCH), "--threads", "1") as process:
+        wait_for(entered, process, run_root, at_least)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not published(run_root).exists()
+
+
+def staged_parts(run_root):
+    return sorted(run_root.glob("tmp/arrivals-*/events/part-*"))
+
+
+def refusal(run_root, **changes):
+    with pytest.raises(ArrivalError) as caught:
+        run(run_root, options(resume=True, **changes))
+    assert not published(run_root).exists()
+    return caught.value
+
+
+class TestGoingOn:
+    def test_a_killed_run_goes_on_to_the_same_bytes_without_redoing_finished_parts(self, world, uninterrupted):
+        kill_with_parts(world, at_least=4)
+        finished = {json.loads(line)["part"] for line in ledger_lines(world)}
+        inodes = {path.stat().st_ino for path in staged_parts(world) if path.name in finished}
+        (result,) = run(world, options(resume=True)).scenarios
+        assert data_of(world) == uninterrupted
+        assert inodes <= {path.stat().st_ino for path in result.path.iterdir()}
+        assert list(world.glob("tmp/arrivals-*/")) == []
+
+    def test_it_can_be_killed_and_resumed_again_and_again(self, world, uninterrupted):
+        kill_with_parts(world, at_least=2)
+        for at_least in (5, 8):
+            with running(world, "--resume", "--batch-arrivals", str(BATCH), "--threads", "1") as process:
+                wait_for(entered, process, world, at_least)
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+        run(world, options(resume=True))
+        assert data_of(world) == uninterrupted
+
+    def test_a_line_cut_off_in_the_middle_is_an_unfinished_part(self, world, uninterrupted):
+        kill_with_parts(world, at_least=3)
+        (ledger,) = world.glob("tmp/arrivals-*/ledger/ledger.jsonl")
+        ledger.write_bytes(ledger.read_bytes()[:-20])
+        run(world, options(resume=True))
+        assert data_of(world) == uninterrupted
+
+    def test_with_nothing_to_resume_it_starts_from_the_beginning(self, world, uninterrupted):
+        run(world, options(resume=True))
+        assert data_of(world) == uninterrupted
+
+    def test_without_resume_a_killed_run_is_started_over(self, world, uninterrupted):
+        kill_with_parts(world, at_least=3)
+        run(world, options())
+        assert data_of(world) == uninterrupted
+
+    @pytest.mark.slow
+    def test_killed_at_any_moment_it_ends_in_the_same_bytes(self, sealed, uninterrupted, tmp_path):
+        draw = random.Random(5)
+        for attempt in range(20):
+            run_root = tmp_path / str(attempt)
+            shutil.copytree(sealed, run_root)
+            arguments = ("--resume", "--batch-arrivals", str(BATCH))
+            with running(run_root, *arguments) as process:
+                time.sleep(draw.uniform(0.3, 3.0))
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+            run(run_root, options(resume=True))
+            assert data_of(run_root) == uninterrupted, f"attempt {attempt}"
+            shutil.rmtree(run_root)
+
+
+class TestRefusing:
+    def test_other_terms_are_refused_and_the_finished_parts_kept(self, world, uninterrupted):
+        kill_with_parts(world, at_least=3)
+        for changes, term in (
+            ({"batch_arrivals": BATCH + 1}, "batch_arrivals"),
+            ({"format": "arrow"}, "format"),
+            ({"strict": True}, "fallbacks"),
+        ):
+            error = refusal(world, **changes)
+            assert (error.code, error.context["term"]) == (Code.IO_WRITE_CONFLICT, term)
+        run(world, options(resume=True))
+        assert data_of(world) == uninterrupted
+
+    def test_a_ledger_of_another_seal_is_refused(self, world):
+        kill_with_parts(world, at_least=2)
+        (ledger,) = world.glob("tmp/arrivals-*/ledger/ledger.jsonl")
+        terms, _, rest = ledger.read_bytes().partition(b"\n")
+        ledger.write_bytes(json.dumps({**json.loads(terms), "sealed_inputs_digest": "0" * 64}).encode() + b"\n" + rest)
+        error = refusal(world)
+        assert (error.code, error.context["term"]) == (Code.IO_WRITE_CONFLICT, "sealed_inputs_digest")
+
+    def test_each_term_is_compared(self, world):
+        """Any of them decides a part's bytes: world, law, code, policies, versions, batch size, format."""
+        kill_with_parts(world, at_least=2)
+        (ledger,) = world.glob("tmp/arrivals-*/ledger/ledger.jsonl")
+        whole = ledger.read_bytes()
+        first, _, rest = whole.partition(b"\n")
+        terms = json.loads(first)
+        assert terms.keys() >= {
+            *("scenario_id", "sealed_inputs_digest", "policy_digests", "fallbacks", "law_version", "code_digest"),
+            *("engine_version", "pyarrow", "format", "batch_arrivals", "arrivals"),
+        }
+        # That of another scenario is not this one's to go on with: it is not looked at.
+        for term in terms.keys() - {"scenario_id"}:
+            ledger.write_bytes(json.dumps({**terms, term: "another"}).encode() + b"\n" + rest)
+            error = refusal(world)
+            assert (error.code, error.context["term"]) == (Code.IO_WRITE_CONFLICT, term)
+        ledger.write_bytes(whole)
+        run(world, options(resume=True))
+
+    @pytest.mark.parametrize(
+        "line", [b"\0" * 80, b"", b"[]", b"{}", b"[" * 100_000, b'{"part":"part-000000.parquet","index":9999}']
+    )
+    def test_a_line_that_nobody_wrote_is_refused(self, world, line):
+        """Zeros are what a power cut leaves of a file that had grown."""
+        kill_with_parts(world, at_least=3)
+        (ledger,) = world.glob("tmp/arrivals-*/ledger/ledger.jsonl")
+        terms, _, *rest = ledger.read_bytes().split(b"\n")
+        ledger.write_bytes(b"\n".join([terms, line, *rest]))
+        error = refusal(world)
+        assert error.code is Code.IO_READ_FAILED
+        assert "ledger.jsonl" in error.message
+        assert "without --resume" in error.hint
+
+    @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "totals"])
+    def test_a_finished_part_that_changed_is_refused_by_name(self, world, damage):
+        kill_with_parts(world, at_least=3)
+        name = json.loads(ledger_lines(world)[1])["part"]
+        (path,) = world.glob(f"tmp/arrivals-*/events/{name}")
+        if damage == "totals":
+            path = path.parent.parent / "ledger" / "000001.npy"
+            name = path.name
+        data = bytearray(path.read_bytes())
+        if damage == "remove":
+            path.unlink()
+        else:
+            data[len(data) // 2] ^= 1
+            path.write_bytes(data[:-1] if damage == "truncate" else data)
+        error = refusal(world)
+        assert error.code is Code.IO_READ_FAILED
+        assert name in error.message
+        assert "without --resume" in error.hint

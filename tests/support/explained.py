@@ -1,0 +1,42 @@
+"""What the tests of explanations share: sealed and published runs of the small world, and explanations by merchant."""
+
+from __future__ import annotations
+
+from contracts import dataset
+from engine.expand.planning import plan
+from engine.explaining.derive import Chosen, View, derive
+from engine.explaining.names import Names
+from engine.run.job import RunOptions, run
+from engine.rundir.receipt import read_receipt
+from engine.sealing import read_seal, seal
+from engine.world.load import load_world
+from engine.world.zones import load_zone_table
+from tests.support.worlds import small_world, write_world
+
+WORLD = small_world()
+MERCHANTS = sorted({row.merchant_id for row in WORLD.counts if row.n})
+
+
+def publish(run_root, *, output=None, world=WORLD, **options):
+    write_world(world, run_root, output_policy=output or {})
+    seal(run_root)
+    run(run_root, RunOptions(backend="cpu", **{"batch_arrivals": 900, **options}))
+    return run_root
+
+
+def parts(run_root):
+    tokens = read_receipt(run_root).identity.tokens(scenario_id=WORLD.scenario_id)
+    return sorted(dataset("arrival_events_5B").locate(run_root, tokens).iterdir())
+
+
+def view_of(run_root, merchant):
+    receipt = read_receipt(run_root)
+    world = load_world(run_root, seal=read_seal(receipt), merchant_ids=[merchant])
+    return View(world, plan(world), load_zone_table(receipt), Names(receipt, merchant))
+
+
+def histories(view):
+    """Every arrival of the merchant, derived."""
+    for segment in range(view.plan.segments.arrivals_before.size):
+        for place, draw in enumerate(view.draws(segment), 1):
+            yield derive(view, Chosen(segment, place, draw))

@@ -1,0 +1,137 @@
+"""Runs that must be refused: the damage, the code, what the message names, and that nothing stays behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from contracts import ArrivalError, Code, dataset
+from engine.run.job import RunOptions, run
+from tests.support import damage
+from tests.support.world_files import write_world
+from tests.support.worlds import small_world
+
+ROOT = Path(__file__).resolve().parents[2]
+CPU = RunOptions(backend="cpu", threads=2)
+STRICT = replace(CPU, strict=True)
+MARS = "Mars/Olympus_Mons"
+OTHER_64, OTHER_SEED = "e" * 64, 43
+
+COUNTS_BAD, GRID_BAD = Code.S1_OR_S3_OUTPUT_MISSING, Code.TIME_GRID_MISMATCH
+SITE_BAD, EDGE_BAD, ROUTING_BAD = Code.SITE_RESOLUTION_FAILED, Code.EDGE_RESOLUTION_FAILED, Code.ROUTING_POLICY_INVALID
+UNIVERSE_BAD, CLOCK_BAD = Code.ROUTING_UNIVERSE_HASH_MISMATCH, Code.DST_MAPPING_FAILED
+IDENTITY_BAD, GATE_BAD, UNREADABLE = (
+    Code.PARTITION_OR_PK_VIOLATION,
+    Code.S0_GATE_MISSING_OR_INVALID,
+    Code.IO_READ_FAILED,
+)
+
+
+class Case(NamedTuple):
+    """A damage, the code that it must get, and what the message must name."""
+
+    harm: Callable[[Path], None]
+    code: Code
+    says: tuple[str, ...]
+    options: RunOptions = CPU
+
+
+def harm(function: Callable[..., None], *arguments: Any, **keywords: Any) -> Callable[[Path], None]:
+    """`function` with everything but the run root."""
+    return lambda run_root: function(run_root, *arguments, **keywords)
+
+
+def put(*arguments: Any, **where: object) -> Callable[[Path], None]:
+    return harm(damage.put, *arguments, where=where)
+
+
+def drop(dataset_id: str, **where: object) -> Callable[[Path], None]:
+    return harm(damage.drop, dataset_id, where)
+
+
+def repeat(dataset_id: str, **where: object) -> Callable[[Path], None]:
+    return harm(damage.repeat, dataset_id, where)
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory):
+    run_root = tmp_path_factory.mktemp("bad-input") / "pristine"
+    write_world(small_world(), run_root)
+    return run_root
+
+
+@pytest.fixture
+def run_root(pristine, tmp_path):
+    """A copy of the small world, not sealed yet."""
+    return Path(shutil.copytree(pristine, tmp_path / "world"))
+
+
+def report_lines(run_root):
+    days = sorted(
+        (run_root / "reports").glob("layer2/segment_state_runs/segment=5B/utc_day=*/segment_state_runs.jsonl")
+    )
+    return [json.loads(line) for day in days for line in day.read_text("ascii").splitlines()]
+
+
+def leftovers(run_root):
+    return sorted((run_root / "tmp").glob("arrivals-*"))
+
+
+def published(run_root, scenario_id="baseline_v1"):
+    return dataset("arrival_events_5B").locate(run_root, damage.tokens_of(run_root, scenario_id))
+
+
+def refused(run_root, options=CPU):
+    """The error of a run that must fail; its report line says the same, and nothing of it stays on disk."""
+    before = len(report_lines(run_root))
+    with pytest.raises(ArrivalError) as caught:
+        run(run_root, options)
+    error = caught.value
+    assert error.hint, "every refusal says what to do"
+    for output in ("arrival_events", "arrival_summary", "arrival_anomalies"):
+        assert not (run_root / "data/layer2/5B" / output).exists()
+    assert not (run_root / "logs").exists()
+    assert leftovers(run_root) == []
+    *_, line = lines = report_lines(run_root)
+    assert len(lines) == before + 1
+    assert (line["status"], line["error_code"], line["error_message"]) == ("FAIL", error.code.value, error.message)
+    return error
+
+
+def check(error, case):
+    assert error.code == case.code, str(error)
+    for text in case.says:
+        assert text in error.message, error.message
+
+
+def command(*arguments, environment=None, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "engine", *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )
+
+
+# Root reads and writes everywhere; without these two capabilities the permission bits hold for root too.
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
+
+
+def obey_permissions():
+    if os.geteuid() == 0:
+        import ctypes
+
+        for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+            ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
