@@ -15,12 +15,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from arrival_engine.contracts import ArrivalError
+from arrival_engine.engine.process.machine import available_cores
 from bench import catalogue, environment, results, table, tabular
 from bench.process import BenchError
 from bench.results import Result
 from bench.workplace import Choice, Workplace
-from contracts import ArrivalError
-from engine.process.machine import available_cores
 
 TABLE = "table"
 RESULTS = environment.ROOT / "bench" / "results"

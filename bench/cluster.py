@@ -14,17 +14,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+from arrival_engine.engine.cluster.client import open_client
+from arrival_engine.engine.forecast.estimate import PlanOptions, estimate
+from arrival_engine.engine.process import human
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.run.job import RunOptions, run
 from bench import environment, results, tabular
 from bench.cluster_model import Prediction, Rates, Setup, Shape, block_collision, key_collision, predict
 from bench.environment import ROOT
 from bench.product import arrivals
 from bench.results import Result
 from bench.tabular import Table
-from engine.cluster.client import open_client
-from engine.forecast.estimate import PlanOptions, estimate
-from engine.process import human
-from engine.process.progress import Reporter
-from engine.run.job import RunOptions, run
 
 PAGE = ROOT / "docs" / "scaling.md"
 RESULTS = ROOT / "bench" / "results"

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from engine.process.machine import available_cores, cuda_state, memory_limit_bytes
+from arrival_engine.engine.process.machine import available_cores, cuda_state, memory_limit_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("numba", "llvmlite", "numpy", "pyarrow", "duckdb", "polars", "tpchgen-cli")

@@ -11,7 +11,7 @@ import time
 
 def main() -> None:
     """Seal check, read, plan, expand: what `for batch in expand(plan(load_world(...)))` does before its first turn."""
-    from engine import expand, load_world, plan
+    from arrival_engine import expand, load_world, plan
 
     for batch in expand(plan(load_world(sys.argv[1]))):
         print(time.clock_gettime(time.CLOCK_MONOTONIC), batch.num_rows)

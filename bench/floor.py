@@ -13,22 +13,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from arrival_engine.engine.process import human
 from bench.process import in_process
 from bench.product import run_job
 from bench.tabular import Table
 from bench.timing import Timing, median, repeated
 from bench.workplace import Workplace, world_facts
-from engine.process import human
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from cpu_fallback.digest import Digest
-    from engine.arrivals.parts import PartReceipt, PartWriter
-    from engine.expand.assemble import Assembler
-    from engine.expand.backend import BatchResult
-    from engine.expand.planning import Batch, Plan
-    from engine.run.disk import DiskSync
+    from arrival_engine.cpu_fallback.digest import Digest
+    from arrival_engine.engine.arrivals.parts import PartReceipt, PartWriter
+    from arrival_engine.engine.expand.assemble import Assembler
+    from arrival_engine.engine.expand.backend import BatchResult
+    from arrival_engine.engine.expand.planning import Batch, Plan
+    from arrival_engine.engine.run.disk import DiskSync
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps files in memory
 # A held arrival takes about 80 bytes; while it is made, and written to memory, it takes as much again.
@@ -61,12 +61,12 @@ def measure(workplace: Workplace) -> dict[str, Any]:
 
 def write_from_memory(run_root: str, scratch: str, threads: int, repeats: int) -> dict[str, Any]:
     """Seconds to write every part to disk and to memory, and of each column of one part."""
-    from engine.expand.assemble import Assembler
-    from engine.expand.backend import choose_backend
-    from engine.expand.planning import plan
-    from engine.process.progress import Reporter
-    from engine.run.disk import DiskSync
-    from engine.world.load import load_world
+    from arrival_engine.engine.expand.assemble import Assembler
+    from arrival_engine.engine.expand.backend import choose_backend
+    from arrival_engine.engine.expand.planning import plan
+    from arrival_engine.engine.process.progress import Reporter
+    from arrival_engine.engine.run.disk import DiskSync
+    from arrival_engine.engine.world.load import load_world
 
     batches = plan(load_world(run_root, threads=threads))
     assembler = Assembler(batches.world)
@@ -110,7 +110,7 @@ def _groups(batches: Plan) -> Iterator[list[Batch]]:
 def _hold(
     group: list[Batch], expand_batch: Callable[[Batch], BatchResult], assembler: Assembler, threads: int
 ) -> list[Held]:
-    from engine.process.threads import Cancellation, ordered
+    from arrival_engine.engine.process.threads import Cancellation, ordered
 
     def make(batch: Batch) -> Held:
         result = expand_batch(batch)
@@ -120,8 +120,8 @@ def _hold(
 
 
 def _writer(batches: Plan, assembler: Assembler, folder: Path) -> PartWriter:
-    from engine.arrivals.metadata import file_metadata
-    from engine.arrivals.parts import PartWriter
+    from arrival_engine.engine.arrivals.metadata import file_metadata
+    from arrival_engine.engine.arrivals.parts import PartWriter
 
     world = batches.world
     return PartWriter(folder, assembler.schema, world.settings.output, "parquet", file_metadata(world))
@@ -129,7 +129,7 @@ def _writer(batches: Plan, assembler: Assembler, folder: Path) -> PartWriter:
 
 def _write(held: list[Held], writer: PartWriter, threads: int, disk: DiskSync) -> list[PartReceipt]:
     """Every part on `threads` threads; on disk when this returns."""
-    from engine.process.threads import Cancellation, ordered
+    from arrival_engine.engine.process.threads import Cancellation, ordered
 
     def write(part: Held) -> PartReceipt:
         receipt = writer.write(part.number, iter(part.row_groups), part.digest)

@@ -20,15 +20,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpu_kernels import device
+from arrival_engine.gpu_kernels import device
 
 if TYPE_CHECKING:
-    from contracts import Notice
-    from cpu_fallback.tables import Work
-    from engine.expand.planning import Plan
-    from gpu_kernels.lane import Lane
-    from gpu_kernels.layout import Output, Piece
-    from gpu_kernels.memory import Block
+    from arrival_engine.contracts import Notice
+    from arrival_engine.cpu_fallback.tables import Work
+    from arrival_engine.engine.expand.planning import Plan
+    from arrival_engine.gpu_kernels.lane import Lane
+    from arrival_engine.gpu_kernels.layout import Output, Piece
+    from arrival_engine.gpu_kernels.memory import Block
 
 STEPS = ("draw", "sort", "settle")
 _LOADS = 5
@@ -66,14 +66,14 @@ def measure_world(run_root: str, repeats: int, shape: tuple[int, int | None], pi
     """Raw milliseconds of every repeat on the first device. Raises NoDeviceError."""
     if reason := device.unusable_reason():
         raise NoDeviceError(reason)
-    from cpu_fallback.tables import Work
-    from engine.expand.planning import plan
-    from engine.world.load import load_world
-    from gpu_kernels.figures import kernel_figures
-    from gpu_kernels.lane import DeviceLanes, compile_kernels, open_lanes
-    from gpu_kernels.memory import CupyMemory, device_pool
-    from gpu_kernels.shape import LaunchShape
-    from gpu_kernels.sort import cut, offset_bits
+    from arrival_engine.cpu_fallback.tables import Work
+    from arrival_engine.engine.expand.planning import plan
+    from arrival_engine.engine.world.load import load_world
+    from arrival_engine.gpu_kernels.figures import kernel_figures
+    from arrival_engine.gpu_kernels.lane import DeviceLanes, compile_kernels, open_lanes
+    from arrival_engine.gpu_kernels.memory import CupyMemory, device_pool
+    from arrival_engine.gpu_kernels.shape import LaunchShape
+    from arrival_engine.gpu_kernels.sort import cut, offset_bits
 
     planned = plan(load_world(run_root))
     work = Work(planned.world.tables, planned.world.rows, planned.segments, planned.switches)
@@ -119,9 +119,9 @@ def _time_steps(lane: Lane, work: Work, pieces: tuple[Piece, ...], repeats: int)
     """The whole world, piece by piece: milliseconds of each step, one sum a repeat."""
     import numpy as np
 
-    from cpu_fallback.tables import empty_columns, empty_row_totals
-    from gpu_kernels.lane import output_of
-    from gpu_kernels.layout import SUMS
+    from arrival_engine.cpu_fallback.tables import empty_columns, empty_row_totals
+    from arrival_engine.gpu_kernels.lane import output_of
+    from arrival_engine.gpu_kernels.layout import SUMS
 
     space, largest = lane.workspace, max(int(piece.arrivals) for piece in pieces)
     keys = space.block("keys", largest, np.uint64)
@@ -144,7 +144,7 @@ def _time_steps(lane: Lane, work: Work, pieces: tuple[Piece, ...], repeats: int)
 
 
 def _run(lane: Lane, piece: Piece, keys: Block, output: Output, mark: Callable[[], None]) -> None:
-    from gpu_kernels.launch import draw, settle
+    from arrival_engine.gpu_kernels.launch import draw, settle
 
     shape, memory = lane.device.shape, lane.memory
     mark()
@@ -175,8 +175,8 @@ def _time_readers(lane: Lane, planned: Plan, repeats: int) -> dict[str, list[flo
 
     The first of cuDF's contains its import.
     """
-    from engine.expand.backend import count_files
-    from gpu_kernels.load import device_rows, reader, uploaded_rows
+    from arrival_engine.engine.expand.backend import count_files
+    from arrival_engine.gpu_kernels.load import device_rows, reader, uploaded_rows
 
     notices: list[Notice] = []
     sources = {"uploaded": uploaded_rows, "read by cuDF": device_rows(count_files(planned.world), notices.append)}
@@ -198,7 +198,7 @@ def _time_readers(lane: Lane, planned: Plan, repeats: int) -> dict[str, list[flo
 
 def _floor_bytes(work: Work) -> int:
     """Columns and row totals written once, count rows and segments read once; look-up tables stay in the cache."""
-    from cpu_fallback.tables import empty_columns, empty_row_totals
+    from arrival_engine.cpu_fallback.tables import empty_columns, empty_row_totals
 
     rows, arrivals = work.rows.arrivals.size, int(work.segments.arrival_start[-1])
     written = arrivals * sum(column.itemsize for column in empty_columns(0))

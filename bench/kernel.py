@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from arrival_engine.engine.process import human
 from bench.process import in_process
 from bench.tabular import Table
 from bench.timing import median, repeated
 from bench.workplace import Workplace, world_facts
-from engine.process import human
 
 if TYPE_CHECKING:
-    from cpu_fallback.tables import Work
-    from engine.expand.planning import Batch, Plan
+    from arrival_engine.cpu_fallback.tables import Work
+    from arrival_engine.engine.expand.planning import Batch, Plan
 
 # Spread over the world: merchants with many sites and merchants with few take their turn.
 BATCHES = 8
@@ -31,11 +31,11 @@ def measure(workplace: Workplace) -> dict[str, Any]:
 
 def time_kernel(run_root: str, threads: int, repeats: int, batches: int) -> dict[str, Any]:
     """Raw seconds of the whole kernel on one and on several threads, and of its parts alone."""
-    from cpu_fallback.expand import expand_segments
-    from cpu_fallback.tables import Work
-    from engine.expand.planning import plan
-    from engine.process.threads import Cancellation, ordered
-    from engine.world.load import load_world
+    from arrival_engine.cpu_fallback.expand import expand_segments
+    from arrival_engine.cpu_fallback.tables import Work
+    from arrival_engine.engine.expand.planning import plan
+    from arrival_engine.engine.process.threads import Cancellation, ordered
+    from arrival_engine.engine.world.load import load_world
 
     planned = plan(load_world(run_root, threads=threads))
     work = Work(planned.world.tables, planned.world.rows, planned.segments, planned.switches)
@@ -64,9 +64,9 @@ def chosen_batches(planned: Plan, batches: int) -> list[Batch]:
 def _time_parts(work: Work, chosen: list[Batch], repeats: int) -> dict[str, Any]:
     import numpy as np
 
+    from arrival_engine.cpu_fallback.draw import scratch
+    from arrival_engine.cpu_fallback.expand import position_bits
     from bench import kernel_loops
-    from cpu_fallback.draw import scratch
-    from cpu_fallback.expand import position_bits
 
     arrivals = sum(batch.arrivals for batch in chosen)
     longest = int(np.diff(work.segments.arrival_start).max(initial=0))

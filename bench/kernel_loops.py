@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from cpu_fallback.draw import Scratch, draw_keys, sort_keys
-from cpu_fallback.jit import njit
-from cpu_fallback.philox import philox2x64
-from cpu_fallback.tables import U64, Work
+from arrival_engine.cpu_fallback.draw import Scratch, draw_keys, sort_keys
+from arrival_engine.cpu_fallback.jit import njit
+from arrival_engine.cpu_fallback.philox import philox2x64
+from arrival_engine.cpu_fallback.tables import U64, Work
 
 RING = 1023  # a power of two less one: a division would cost more than the block
 

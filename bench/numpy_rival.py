@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cpu_fallback.digest import Digest
-from cpu_fallback.law import HYBRID, VIRTUAL_ONLY
-from cpu_fallback.tables import Columns, Tables, empty_row_totals
-from engine.expand.backend import BatchResult
-from engine.expand.planning import Batch, Plan
+from arrival_engine.cpu_fallback.digest import Digest
+from arrival_engine.cpu_fallback.law import HYBRID, VIRTUAL_ONLY
+from arrival_engine.cpu_fallback.tables import Columns, Tables, empty_row_totals
+from arrival_engine.engine.expand.backend import BatchResult
+from arrival_engine.engine.expand.planning import Batch, Plan
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from arrival_engine.engine.process import human
 from bench.product import run_job
 from bench.tabular import Table
 from bench.timing import median, spread
 from bench.workplace import Workplace, world_facts
-from engine.process import human
 
 
 def measure(workplace: Workplace) -> dict[str, Any]:

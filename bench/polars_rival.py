@@ -12,11 +12,11 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from cpu_fallback.law import HYBRID, VIRTUAL_ONLY
-from cpu_fallback.tables import I64, U64
-from engine.expand.assemble import Assembler
-from engine.expand.planning import Batch, Plan
-from engine.world.load import World
+from arrival_engine.cpu_fallback.law import HYBRID, VIRTUAL_ONLY
+from arrival_engine.cpu_fallback.tables import I64, U64
+from arrival_engine.engine.expand.assemble import Assembler
+from arrival_engine.engine.expand.planning import Batch, Plan
+from arrival_engine.engine.world.load import World
 
 _Codec = Literal["lz4", "zstd", "snappy", "uncompressed"]
 _CODECS: dict[str, _Codec] = {"lz4": "lz4", "zstd": "zstd", "snappy": "snappy", "none": "uncompressed"}

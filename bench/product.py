@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from arrival_engine.contracts import dataset
 from bench.process import Finished, run_process
-from contracts import dataset
 
 
 def arrivals(*words: object, environment: Mapping[str, str] | None = None) -> Finished:
@@ -39,7 +39,7 @@ def run_job(run_root: Path, threads: int, environment: Mapping[str, str] | None 
 
 
 def _unpublish(run_root: Path) -> None:
-    from engine.rundir.receipt import read_receipt
+    from arrival_engine.engine.rundir.receipt import read_receipt
 
     tokens = read_receipt(run_root).identity.tokens(scenario_id="any")
     for published in dataset("arrival_events_5B").locate(run_root, tokens).parent.glob("scenario_id=*"):
@@ -69,7 +69,7 @@ def last_report(run_root: Path) -> dict[str, Any]:
 
 def paths_of(run_root: Path, dataset_id: str) -> list[Path]:
     """The files of a dataset of the world's one scenario, in order; the world has been run before."""
-    from engine.rundir.receipt import read_receipt
+    from arrival_engine.engine.rundir.receipt import read_receipt
 
     tokens = read_receipt(run_root).identity.tokens(scenario_id=last_report(run_root)["scenario_id"])
     return dataset(dataset_id).files(run_root, tokens)

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from arrival_engine.engine.process import human
 from bench.process import in_process
 from bench.product import paths_of
 from bench.tabular import Table
 from bench.workplace import Workplace, world_facts
-from engine.process import human
 
 EVERY_COLUMN = "*"
 FEW_COLUMNS = "merchant_id, ts_utc, site_id"

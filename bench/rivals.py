@@ -13,16 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from arrival_engine.engine.process import human
 from bench.process import BenchError, in_process, run_process
 from bench.product import paths_of, run_job
 from bench.tabular import Table
 from bench.timing import median, repeated
 from bench.workplace import Workplace, world_facts
-from engine.process import human
 
 if TYPE_CHECKING:
-    from engine.expand.backend import BatchResult
-    from engine.expand.planning import Batch, Plan
+    from arrival_engine.engine.expand.backend import BatchResult
+    from arrival_engine.engine.expand.planning import Batch, Plan
 
 Work = Callable[["Batch"], object]
 
@@ -60,10 +60,10 @@ def time_expansion(
     contender: str, run_root: str, scratch: str, threads: int, repeats: int, batches: int
 ) -> dict[str, Any]:
     """Seconds of one contender for some batches: to Arrow tables in memory, and to Parquet files."""
+    from arrival_engine.engine.expand.planning import plan
+    from arrival_engine.engine.process.machine import peak_rss_bytes
+    from arrival_engine.engine.world.load import load_world
     from bench.kernel import chosen_batches
-    from engine.expand.planning import plan
-    from engine.process.machine import peak_rss_bytes
-    from engine.world.load import load_world
 
     planned = plan(load_world(run_root, threads=threads))
     chosen = chosen_batches(planned, batches)
@@ -85,7 +85,7 @@ def time_expansion(
 
 
 def _each(work: Work, chosen: list[Batch], threads: int) -> None:
-    from engine.process.threads import Cancellation, ordered
+    from arrival_engine.engine.process.threads import Cancellation, ordered
 
     def once(batch: Batch) -> None:
         # The result is let go of at once, as it is when it has been written.
@@ -108,8 +108,8 @@ def _works(contender: str, planned: Plan, folder: Path) -> Iterator[tuple[Work, 
 
         yield _assembled(NumpyExpander(planned), planned, folder)
     else:
-        from engine.expand.backend import choose_backend
-        from engine.process.progress import Reporter
+        from arrival_engine.engine.expand.backend import choose_backend
+        from arrival_engine.engine.process.progress import Reporter
 
         with choose_backend("cpu").open(planned, Reporter()) as expand:
             yield _assembled(expand, planned, folder)
@@ -117,9 +117,9 @@ def _works(contender: str, planned: Plan, folder: Path) -> Iterator[tuple[Work, 
 
 def _assembled(expand: Callable[[Batch], BatchResult], planned: Plan, folder: Path) -> tuple[Work, Work]:
     """Columns of codes, given to the product's assembler and writer."""
-    from engine.arrivals.metadata import file_metadata
-    from engine.arrivals.parts import PartWriter
-    from engine.expand.assemble import Assembler
+    from arrival_engine.engine.arrivals.metadata import file_metadata
+    from arrival_engine.engine.arrivals.parts import PartWriter
+    from arrival_engine.engine.expand.assemble import Assembler
 
     world = planned.world
     assembler = Assembler(world)

@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from arrival_engine.engine.process import human
 from bench.process import in_process
 from bench.product import run_job
 from bench.tabular import Table
 from bench.timing import median
 from bench.workplace import Workplace, world_facts
-from engine.process import human
 
 FACTORS = (1, 2, 5, 10)
 # Zero rows added to the world's own, as multiples of those.
@@ -48,9 +48,9 @@ def measure(workplace: Workplace) -> dict[str, Any]:
 
 def make_world(run_root: str, varied: str, factor: int, preset: str, scale: float, seed: int) -> dict[str, Any]:
     """A sealed world with one size multiplied."""
-    from engine.sealing import seal
-    from engine.synth import synthesise
-    from engine.synth.presets import MERCHANTS_MIN, PRESETS
+    from arrival_engine.engine.sealing import seal
+    from arrival_engine.engine.synth import synthesise
+    from arrival_engine.engine.synth.presets import MERCHANTS_MIN, PRESETS
 
     own = PRESETS[preset]
     size = BASE * scale
@@ -83,9 +83,9 @@ def _multiply_zero_rows(run_root: Path, factor: int) -> None:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from contracts import dataset
-    from engine.rundir.receipt import read_receipt
-    from engine.synth.presets import SCENARIO_ID
+    from arrival_engine.contracts import dataset
+    from arrival_engine.engine.rundir.receipt import read_receipt
+    from arrival_engine.engine.synth.presets import SCENARIO_ID
 
     tokens = read_receipt(run_root).identity.tokens(scenario_id=SCENARIO_ID)
     (path,) = dataset("s3_bucket_counts_5B").files(run_root, tokens)

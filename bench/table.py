@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from arrival_engine.engine.process import human
 from bench import catalogue, results, tabular
 from bench.environment import ROOT
 from bench.process import BenchError
 from bench.results import Result
-from engine.process import human
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 BEGIN = "<!-- begin: written by `python -m bench table` from bench/results -->"

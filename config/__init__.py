@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from config.policies import Policy, packaged_bytes, policy_ids, resolve_policy
+from arrival_engine.config.policies import Policy, packaged_bytes, policy_ids, resolve_policy
 
 __all__ = ["Policy", "packaged_bytes", "policy_ids", "resolve_policy"]

@@ -10,11 +10,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from config.rules import first_fault
-from config.strict import FormatError, parse_json, parse_yaml
-from contracts.dictionary import Dataset, dataset, datasets
-from contracts.errors import ArrivalError, Code
-from contracts.schemas import check_document, json_schema
+from arrival_engine.config.rules import first_fault
+from arrival_engine.config.strict import FormatError, parse_json, parse_yaml
+from arrival_engine.contracts.dictionary import Dataset, dataset, datasets
+from arrival_engine.contracts.errors import ArrivalError, Code
+from arrival_engine.contracts.schemas import check_document, json_schema
 
 SIZE_MAX = 1 << 20
 _VERSION = re.compile(r"v?([0-9]+(?:\.[0-9]+)*)")
@@ -41,7 +41,7 @@ def policy_ids() -> tuple[str, ...]:
 
 def packaged_bytes(policy_id: str) -> bytes:
     """The bytes of the packaged policy."""
-    return files("config").joinpath(*_packaged_parts(_entry(policy_id))).read_bytes()
+    return files("arrival_engine.config").joinpath(*_packaged_parts(_entry(policy_id))).read_bytes()
 
 
 def resolve_policy(policy_id: str, *, run_root: Path | None = None, external_roots: Sequence[Path] = ()) -> Policy:

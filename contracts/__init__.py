@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from contracts.dictionary import Dataset, dataset, datasets
-from contracts.errors import ArrivalError, Code, Notice
-from contracts.forms import compact_json, indented_json, receipt_json
-from contracts.identity import Identity, check_token
+from arrival_engine.contracts.dictionary import Dataset, dataset, datasets
+from arrival_engine.contracts.errors import ArrivalError, Code, Notice
+from arrival_engine.contracts.forms import compact_json, indented_json, receipt_json
+from arrival_engine.contracts.identity import Identity, check_token
 
 if TYPE_CHECKING:
-    from contracts.schemas import check_document, json_schema
-    from contracts.tables import arrow_schema, conform
+    from arrival_engine.contracts.schemas import check_document, json_schema
+    from arrival_engine.contracts.tables import arrow_schema, conform
 
 __all__ = [
     "ArrivalError",
@@ -35,10 +35,10 @@ __all__ = [
 ]
 
 _LATE = {
-    "arrow_schema": "contracts.tables",
-    "conform": "contracts.tables",
-    "check_document": "contracts.schemas",
-    "json_schema": "contracts.schemas",
+    "arrow_schema": "arrival_engine.contracts.tables",
+    "conform": "arrival_engine.contracts.tables",
+    "check_document": "arrival_engine.contracts.schemas",
+    "json_schema": "arrival_engine.contracts.schemas",
 }
 
 

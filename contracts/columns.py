@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from contracts.dictionary import dataset
-from contracts.errors import ArrivalError, Code
-from contracts.schemas import deref, json_schema
+from arrival_engine.contracts.dictionary import dataset
+from arrival_engine.contracts.errors import ArrivalError, Code
+from arrival_engine.contracts.schemas import deref, json_schema
 
 # Arrow type of a JSON type where neither the property nor its primitive says "x-arrow".
 _DEFAULT_ARROW = {"string": "string", "integer": "int64", "number": "float64", "boolean": "bool"}

@@ -13,8 +13,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from contracts.errors import ArrivalError, Code
-from contracts.identity import check_token
+from arrival_engine.contracts.errors import ArrivalError, Code
+from arrival_engine.contracts.identity import check_token
 
 Format = Literal["parquet", "json", "jsonl", "binary", "text", "yaml", "folder"]
 _FORMATS = ("parquet", "json", "jsonl", "binary", "text", "yaml", "folder")
@@ -142,7 +142,7 @@ def _files_below(folder: Path) -> list[Path]:
 def _entries() -> dict[str, Dataset]:
     import yaml
 
-    text = files("contracts").joinpath("dictionary.yaml").read_text(encoding="utf-8")
+    text = files("arrival_engine.contracts").joinpath("dictionary.yaml").read_text(encoding="utf-8")
     # The C parser is about ten times faster and not part of every PyYAML build.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     document = yaml.load(text, Loader=loader)  # noqa: S506 - both are safe loaders

@@ -6,7 +6,7 @@ import datetime as dt
 import re
 from dataclasses import dataclass
 
-from contracts.errors import ArrivalError, Code
+from arrival_engine.contracts.errors import ArrivalError, Code
 
 U64_MAX = 2**64 - 1
 _HEX64 = re.compile(r"[a-f0-9]{64}")

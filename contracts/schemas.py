@@ -10,8 +10,8 @@ from functools import cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from contracts.conformity import Test, anchored, certainty_test
-from contracts.errors import ArrivalError, Code
+from arrival_engine.contracts.conformity import Test, anchored, certainty_test
+from arrival_engine.contracts.errors import ArrivalError, Code
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
@@ -23,7 +23,7 @@ _SIGNS = {"minimum": ">=", "maximum": "<=", "exclusiveMinimum": ">", "exclusiveM
 
 def schema_names() -> tuple[str, ...]:
     """The names of all packaged schemas, sorted."""
-    names = (item.name for item in files("contracts").joinpath("schemas").iterdir())
+    names = (item.name for item in files("arrival_engine.contracts").joinpath("schemas").iterdir())
     return tuple(sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)))
 
 
@@ -90,7 +90,7 @@ def shown(value: object) -> str:
 
 @cache
 def _text(name: str) -> str:
-    path = files("contracts").joinpath("schemas", name + _SUFFIX)
+    path = files("arrival_engine.contracts").joinpath("schemas", name + _SUFFIX)
     if "/" in name or not path.is_file():
         raise ArrivalError(
             Code.UNEXPECTED_INTERNAL_ERROR,

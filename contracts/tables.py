@@ -9,9 +9,9 @@ from typing import Literal, NoReturn
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contracts.columns import Column, TableShape, table_shape
-from contracts.errors import ArrivalError, Code
-from contracts.tablevalues import Fault, first_null, range_fault, text_fault
+from arrival_engine.contracts.columns import Column, TableShape, table_shape
+from arrival_engine.contracts.errors import ArrivalError, Code
+from arrival_engine.contracts.tablevalues import Fault, first_null, range_fault, text_fault
 
 TimestampEncoding = Literal["timestamp", "rfc3339"]
 

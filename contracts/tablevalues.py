@@ -7,8 +7,8 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contracts.columns import Column
-from contracts.schemas import shown
+from arrival_engine.contracts.columns import Column
+from arrival_engine.contracts.schemas import shown
 
 _INT_BOUNDS = {
     pa.uint64(): (0, 2**64 - 1),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cpu_fallback.jit import njit
+from arrival_engine.cpu_fallback.jit import njit
 
 WEIGHT_GRID = 2147483648.0  # 2^31: quantisation step of a weight's share
 ALWAYS = np.uint64(1 << 32)  # threshold of a slot that is always taken

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cpu_fallback.jit import njit
+from arrival_engine.cpu_fallback.jit import njit
 
 _MASK = (1 << 64) - 1
 

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cpu_fallback.jit import njit
-from cpu_fallback.law import counter_word1, draw_offset
-from cpu_fallback.philox import philox2x64
-from cpu_fallback.tables import I32, I64, U64, Rows, Segments, Tables
-from cpu_fallback.wide import mul_hi
+from arrival_engine.cpu_fallback.jit import njit
+from arrival_engine.cpu_fallback.law import counter_word1, draw_offset
+from arrival_engine.cpu_fallback.philox import philox2x64
+from arrival_engine.cpu_fallback.tables import I32, I64, U64, Rows, Segments, Tables
+from arrival_engine.cpu_fallback.wide import mul_hi
 
 _ONE = np.uint32(1)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from cpu_fallback import route
-from cpu_fallback.draw import Scratch, draw_keys, scratch, sort_keys
-from cpu_fallback.jit import is_cached, njit
-from cpu_fallback.law import NON_VIRTUAL
-from cpu_fallback.physical import pick_sites, store_physical
-from cpu_fallback.route import Clocks, Routed
-from cpu_fallback.tables import (
+from arrival_engine.cpu_fallback import route
+from arrival_engine.cpu_fallback.draw import Scratch, draw_keys, scratch, sort_keys
+from arrival_engine.cpu_fallback.jit import is_cached, njit
+from arrival_engine.cpu_fallback.law import NON_VIRTUAL
+from arrival_engine.cpu_fallback.physical import pick_sites, store_physical
+from arrival_engine.cpu_fallback.route import Clocks, Routed
+from arrival_engine.cpu_fallback.tables import (
     NO_TABLE,
     Columns,
     Merchants,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cpu_fallback.jit import njit
-from cpu_fallback.wide import mul_hi
+from arrival_engine.cpu_fallback.jit import njit
+from arrival_engine.cpu_fallback.wide import mul_hi
 
 Word = np.uint64 | np.int64 | np.int32 | int
 

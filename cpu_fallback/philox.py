@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cpu_fallback.jit import njit
-from cpu_fallback.wide import mul_hi
+from arrival_engine.cpu_fallback.jit import njit
+from arrival_engine.cpu_fallback.wide import mul_hi
 
 ROUNDS = 10
 MULTIPLIER = np.uint64(0xD2B74407B1CE6E93)

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from cpu_fallback import route
-from cpu_fallback.digest import K1, K2, K3, K4, K5, K6, K8, K9, K10, digest_lanes, fold_word
-from cpu_fallback.draw import Scratch
-from cpu_fallback.jit import njit
-from cpu_fallback.law import alias_choice, alias_slot, counter_word1
-from cpu_fallback.philox import philox2x64
-from cpu_fallback.tables import Results, Work
+from arrival_engine.cpu_fallback import route
+from arrival_engine.cpu_fallback.digest import K1, K2, K3, K4, K5, K6, K8, K9, K10, digest_lanes, fold_word
+from arrival_engine.cpu_fallback.draw import Scratch
+from arrival_engine.cpu_fallback.jit import njit
+from arrival_engine.cpu_fallback.law import alias_choice, alias_slot, counter_word1
+from arrival_engine.cpu_fallback.philox import philox2x64
+from arrival_engine.cpu_fallback.tables import Results, Work
 
 _part = njit(allocates=False, internal=True)
 _local_time = _part(route.local_time)

@@ -9,8 +9,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from cpu_fallback.digest import K1, K2, K3, K4, K5, K6, K7, K8, K9, K10, K11, K12, digest_lanes, fold_word
-from cpu_fallback.law import (
+from arrival_engine.cpu_fallback.digest import (
+    K1,
+    K2,
+    K3,
+    K4,
+    K5,
+    K6,
+    K7,
+    K8,
+    K9,
+    K10,
+    K11,
+    K12,
+    digest_lanes,
+    fold_word,
+)
+from arrival_engine.cpu_fallback.law import (
     HYBRID,
     VIRTUAL_ONLY,
     alias_choice,
@@ -19,8 +34,17 @@ from cpu_fallback.law import (
     counter_word1,
     whole_seconds,
 )
-from cpu_fallback.philox import philox2x64
-from cpu_fallback.tables import FAILED_NO_GROUP, FAILED_NO_SITE, NO_TABLE, Groups, Merchants, Switches, Tables, Zones
+from arrival_engine.cpu_fallback.philox import philox2x64
+from arrival_engine.cpu_fallback.tables import (
+    FAILED_NO_GROUP,
+    FAILED_NO_SITE,
+    NO_TABLE,
+    Groups,
+    Merchants,
+    Switches,
+    Tables,
+    Zones,
+)
 
 Routed = tuple[bool, np.uint64, np.int32, np.int32, bool]
 Clocks = tuple[np.int64, np.int64]

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cpu_fallback.jit import njit
-from cpu_fallback.tables import I32, I64, U64
+from arrival_engine.cpu_fallback.jit import njit
+from arrival_engine.cpu_fallback.tables import I32, I64, U64
 
 
 class RowFacts(NamedTuple):

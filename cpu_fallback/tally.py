@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cpu_fallback.jit import njit
-from cpu_fallback.tables import I32, I64
+from arrival_engine.cpu_fallback.jit import njit
+from arrival_engine.cpu_fallback.tables import I32, I64
 
 
 @njit(nogil=True, allocates=False)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cpu_fallback.jit import intrinsic, ir, overload, types
+from arrival_engine.cpu_fallback.jit import intrinsic, ir, overload, types
 
 
 def mul_hi(left: int | np.uint64, right: int | np.uint64) -> np.uint64:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from cpu_fallback.tables import Columns, Rows, Tables
+from arrival_engine.cpu_fallback.tables import Columns, Rows, Tables
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gpu_kernels.columns import DeviceColumn, Kept, Layout, arranged
-from gpu_kernels.footer import state_instants
+from arrival_engine.gpu_kernels.columns import DeviceColumn, Kept, Layout, arranged
+from arrival_engine.gpu_kernels.footer import state_instants
 
 __all__ = ["ARROW_SCHEMA_KEY", "DevicePart", "arrow_schema_text", "write_part"]
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts import Notice
-from cpu_fallback.tables import (
+from arrival_engine.contracts import Notice
+from arrival_engine.cpu_fallback.tables import (
     U64,
     BatchTotals,
     Columns,
@@ -24,15 +24,23 @@ from cpu_fallback.tables import (
     empty_columns,
     empty_row_totals,
 )
-from gpu_kernels.columns import Kept
-from gpu_kernels.device import DeviceFacts
-from gpu_kernels.lane import STREAMS, DeviceLanes, Lane, compile_kernels, open_lanes, out_of_memory, output_of
-from gpu_kernels.launch import run_piece
-from gpu_kernels.layout import AT_END, AT_START, FAILURE, FAILURE_CODES, LATEST, SUM_A, SUMS, Piece
-from gpu_kernels.load import CountFiles, RowSource, device_rows, uploaded_rows
-from gpu_kernels.memory import Block, CupyMemory, DeviceMemory, device_pool
-from gpu_kernels.shape import LaunchShape
-from gpu_kernels.sort import check_key_width, cut, offset_bits
+from arrival_engine.gpu_kernels.columns import Kept
+from arrival_engine.gpu_kernels.device import DeviceFacts
+from arrival_engine.gpu_kernels.lane import (
+    STREAMS,
+    DeviceLanes,
+    Lane,
+    compile_kernels,
+    open_lanes,
+    out_of_memory,
+    output_of,
+)
+from arrival_engine.gpu_kernels.launch import run_piece
+from arrival_engine.gpu_kernels.layout import AT_END, AT_START, FAILURE, FAILURE_CODES, LATEST, SUM_A, SUMS, Piece
+from arrival_engine.gpu_kernels.load import CountFiles, RowSource, device_rows, uploaded_rows
+from arrival_engine.gpu_kernels.memory import Block, CupyMemory, DeviceMemory, device_pool
+from arrival_engine.gpu_kernels.shape import LaunchShape
+from arrival_engine.gpu_kernels.sort import check_key_width, cut, offset_bits
 
 __all__ = ["Expander", "OnDevice", "open_devices"]
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from numba import cuda
 
-from gpu_kernels import kernels
-from gpu_kernels.shape import MAX_THREADS
+from arrival_engine.gpu_kernels import kernels
+from arrival_engine.gpu_kernels.shape import MAX_THREADS
 
 __all__ = ["Figures", "kernel_figures"]
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from numba import cuda
 from numba.core import config
 
-from gpu_kernels.shape import MAX_THREADS
+from arrival_engine.gpu_kernels.shape import MAX_THREADS
 
 __all__ = ["SIMULATED", "device", "kernel"]
 

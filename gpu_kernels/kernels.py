@@ -14,13 +14,13 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda, types
 
-from cpu_fallback import route
-from cpu_fallback.law import counter_word1, draw_offset
-from cpu_fallback.philox import philox2x64
-from cpu_fallback.route import Clocks, Routed
-from cpu_fallback.tables import I64, NO_TABLE, U64, Columns, RowTotals
-from gpu_kernels.jit import device, kernel
-from gpu_kernels.layout import (
+from arrival_engine.cpu_fallback import route
+from arrival_engine.cpu_fallback.law import counter_word1, draw_offset
+from arrival_engine.cpu_fallback.philox import philox2x64
+from arrival_engine.cpu_fallback.route import Clocks, Routed
+from arrival_engine.cpu_fallback.tables import I64, NO_TABLE, U64, Columns, RowTotals
+from arrival_engine.gpu_kernels.jit import device, kernel
+from arrival_engine.gpu_kernels.layout import (
     AT_END,
     AT_START,
     FAILURE,

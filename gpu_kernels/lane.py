@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import DTypeLike
 
-from contracts import ArrivalError, Code
-from cpu_fallback.tables import Columns, RowTotals, Switches, Work, empty_columns, empty_row_totals
-from gpu_kernels.columns import Lookups
-from gpu_kernels.launch import draw, prepare, settle
-from gpu_kernels.layout import SUMS, Output, Piece, Resident, Spans
-from gpu_kernels.load import RowSource, uploaded_rows
-from gpu_kernels.memory import Block, DeviceMemory, storages, uploaded, views
-from gpu_kernels.shape import LaunchShape
-from gpu_kernels.sort import ARRIVAL_BYTES
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.cpu_fallback.tables import Columns, RowTotals, Switches, Work, empty_columns, empty_row_totals
+from arrival_engine.gpu_kernels.columns import Lookups
+from arrival_engine.gpu_kernels.launch import draw, prepare, settle
+from arrival_engine.gpu_kernels.layout import SUMS, Output, Piece, Resident, Spans
+from arrival_engine.gpu_kernels.load import RowSource, uploaded_rows
+from arrival_engine.gpu_kernels.memory import Block, DeviceMemory, storages, uploaded, views
+from arrival_engine.gpu_kernels.shape import LaunchShape
+from arrival_engine.gpu_kernels.sort import ARRIVAL_BYTES
 
 __all__ = ["STREAMS", "DeviceLanes", "Lane", "Workspace", "compile_kernels", "open_lanes", "out_of_memory", "output_of"]
 

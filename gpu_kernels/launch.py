@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from cpu_fallback.tables import U64
-from gpu_kernels import kernels
-from gpu_kernels.layout import Output, Piece, Resident
-from gpu_kernels.memory import Block, DeviceMemory
-from gpu_kernels.shape import LaunchShape
+from arrival_engine.cpu_fallback.tables import U64
+from arrival_engine.gpu_kernels import kernels
+from arrival_engine.gpu_kernels.layout import Output, Piece, Resident
+from arrival_engine.gpu_kernels.memory import Block, DeviceMemory
+from arrival_engine.gpu_kernels.shape import LaunchShape
 
 
 def prepare(shape: LaunchShape, memory: DeviceMemory, resident: Resident) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cpu_fallback.tables import I32, I64, U64, Columns, Rows, RowTotals, Switches, Tables
+from arrival_engine.cpu_fallback.tables import I32, I64, U64, Columns, Rows, RowTotals, Switches, Tables
 
 # Slots of `Output.sums`.
 SUM_A, SUM_B, AT_START, AT_END, FAILURE = range(5)

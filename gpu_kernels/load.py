@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from contracts import Notice
-from cpu_fallback.tables import I32, U64, Rows
-from gpu_kernels.memory import DeviceMemory, uploaded
+from arrival_engine.contracts import Notice
+from arrival_engine.cpu_fallback.tables import I32, U64, Rows
+from arrival_engine.gpu_kernels.memory import DeviceMemory, uploaded
 
 __all__ = ["CountFiles", "EntityNames", "RowSource", "device_rows", "read_rows", "reader", "uploaded_rows"]
 

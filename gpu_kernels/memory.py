@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from contracts import ArrivalError, Code
+from arrival_engine.contracts import ArrivalError, Code
 
 Group = TypeVar("Group", bound=tuple[Any, ...])
 

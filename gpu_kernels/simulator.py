@@ -17,15 +17,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from contracts import ArrivalError, Code, Notice
-from cpu_fallback.tables import Results, Work
-from gpu_kernels.columns import DeviceColumn, Layout
-from gpu_kernels.load import CountFiles
-from gpu_kernels.shape import LaunchShape
+from arrival_engine.contracts import ArrivalError, Code, Notice
+from arrival_engine.cpu_fallback.tables import Results, Work
+from arrival_engine.gpu_kernels.columns import DeviceColumn, Layout
+from arrival_engine.gpu_kernels.load import CountFiles
+from arrival_engine.gpu_kernels.shape import LaunchShape
 
 __all__ = ["Simulator", "SimulatorOptions", "unusable_reason"]
 
-_ROOT = Path(__file__).resolve().parent.parent
+# What holds `arrival_engine`; not resolved, since a checkout has links in between.
+_ROOT = Path(__file__).absolute().parents[2]
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,9 @@ class Simulator:
             "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
         }
         self._lock = threading.Lock()
-        # -P: the current folder must not put a `config` or `contracts` of its own first.
+        # -P: the current folder must not come before the installed package.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "gpu_kernels.simulator_worker"],
+            [sys.executable, "-P", "-m", "arrival_engine.gpu_kernels.simulator_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,

@@ -16,15 +16,15 @@ import warnings
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from contracts import ArrivalError, Code, Notice
-from cpu_fallback.tables import Results, Work
-from gpu_kernels.columns import DeviceColumn, Layout, arranged
-from gpu_kernels.expand import Expander
-from gpu_kernels.jit import SIMULATED
-from gpu_kernels.lane import STREAMS, DeviceLanes
-from gpu_kernels.load import CountFiles, device_rows, uploaded_rows
-from gpu_kernels.memory import HostMemory
-from gpu_kernels.simulator import SimulatorOptions
+from arrival_engine.contracts import ArrivalError, Code, Notice
+from arrival_engine.cpu_fallback.tables import Results, Work
+from arrival_engine.gpu_kernels.columns import DeviceColumn, Layout, arranged
+from arrival_engine.gpu_kernels.expand import Expander
+from arrival_engine.gpu_kernels.jit import SIMULATED
+from arrival_engine.gpu_kernels.lane import STREAMS, DeviceLanes
+from arrival_engine.gpu_kernels.load import CountFiles, device_rows, uploaded_rows
+from arrival_engine.gpu_kernels.memory import HostMemory
+from arrival_engine.gpu_kernels.simulator import SimulatorOptions
 
 
 class _Session:

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from contracts import ArrivalError, Code
-from cpu_fallback.expand import position_bits
-from cpu_fallback.tables import Columns, Grid, RowTotals, Segments, empty_columns, empty_row_totals
-from gpu_kernels.layout import Piece
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.cpu_fallback.expand import position_bits
+from arrival_engine.cpu_fallback.tables import Columns, Grid, RowTotals, Segments, empty_columns, empty_row_totals
+from arrival_engine.gpu_kernels.layout import Piece
 
 KEY_BITS = 64
 

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, cast
 import click
 import yaml
 
-from config import policy_ids, resolve_policy
-from contracts import Code, Dataset, dataset, datasets, json_schema
-from contracts.columns import Column, table_shape
-from contracts.schemas import deref
+from arrival_engine.config import policy_ids, resolve_policy
+from arrival_engine.contracts import Code, Dataset, dataset, datasets, json_schema
+from arrival_engine.contracts.columns import Column, table_shape
+from arrival_engine.contracts.schemas import deref
 
 ROOT = Path(__file__).parent.parent
 # In an order for readers; which policies a run reads is said by POLICY_IDS of engine.rundir.settings.
@@ -247,7 +247,7 @@ def _field(key: Key) -> tuple[str, ...]:
 
 def cli_part() -> str:
     """Every command as its help page says it."""
-    from engine.cli.main import arrivals
+    from arrival_engine.engine.cli.main import arrivals
 
     context = arrivals.make_context("arrivals", [], resilient_parsing=True)
     return "".join(_command(context, name) for name in arrivals.list_commands(context))
@@ -295,12 +295,14 @@ def _example(epilog: str) -> str:
 
 def api_part() -> str:
     """A directive for every public name: mkdocstrings renders its signature and docstring."""
-    import engine
+    import arrival_engine
 
-    homes = {name: home for home, names in engine._HOMES.items() for name in names}  # noqa: SLF001
+    homes = {name: home for home, names in arrival_engine._HOMES.items() for name in names}  # noqa: SLF001
     # `engine.sealing` is the package, so the function of that name is no name of `engine`.
-    functions = [f"{homes[name]}.{name}" for name in engine.__all__ if name.islower()] + ["engine.sealing.seal"]
-    classes = [f"{homes[name]}.{name}" for name in engine.__all__ if not name.islower()]
+    functions = [f"{homes[name]}.{name}" for name in arrival_engine.__all__ if name.islower()] + [
+        "arrival_engine.engine.sealing.seal"
+    ]
+    classes = [f"{homes[name]}.{name}" for name in arrival_engine.__all__ if not name.islower()]
     sections = (("Functions", functions), ("What they take and give", classes))
     return "".join(f"\n## {title}\n\n" + "".join(f"::: {path}\n\n" for path in paths) for title, paths in sections)
 

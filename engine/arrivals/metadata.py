@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contracts.forms import compact_json
-from engine.process.version import LAW_VERSION, version
-from engine.world.load import World
+from arrival_engine.contracts.forms import compact_json
+from arrival_engine.engine.process.version import LAW_VERSION, version
+from arrival_engine.engine.world.load import World
 
 
 def file_metadata(world: World) -> dict[str, str]:

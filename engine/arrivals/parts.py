@@ -11,10 +11,10 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contracts import ArrivalError, Code, dataset
-from cpu_fallback.digest import Digest
-from engine.rundir.settings import OutputOptions
-from engine.rundir.staging import writing
+from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.cpu_fallback.digest import Digest
+from arrival_engine.engine.rundir.settings import OutputOptions
+from arrival_engine.engine.rundir.staging import writing
 
 FileFormat = Literal["parquet", "arrow"]
 

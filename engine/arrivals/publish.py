@@ -12,12 +12,12 @@ from typing import Literal
 
 import pyarrow as pa
 
-from contracts import ArrivalError, Code
-from cpu_fallback.digest import Digest
-from engine.arrivals.parts import FileFormat, part_name, read_part_digest
-from engine.rundir.exchange import exchange
-from engine.rundir.staging import make_folder, sync, writing
-from engine.rundir.strict_json import reading
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.cpu_fallback.digest import Digest
+from arrival_engine.engine.arrivals.parts import FileFormat, part_name, read_part_digest
+from arrival_engine.engine.rundir.exchange import exchange
+from arrival_engine.engine.rundir.staging import make_folder, sync, writing
+from arrival_engine.engine.rundir.strict_json import reading
 
 Outcome = Literal["published", "identical", "replaced"]
 

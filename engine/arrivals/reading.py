@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from contracts import ArrivalError, Code, dataset
-from engine.rundir.receipt import Receipt
+from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.engine.rundir.receipt import Receipt
 
 BATCH_ROWS = 1 << 18
 KEY = ("merchant_id", "arrival_seq")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contracts import ArrivalError, Code
-from engine.arrivals.parts import PartReceipt, read_part_digest
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.arrivals.parts import PartReceipt, read_part_digest
 
 
 def verify_staged(directory: Path, schema: pa.Schema, parts: Sequence[PartReceipt]) -> None:

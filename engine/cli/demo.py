@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from engine.cli.places import LOCAL
-from engine.cli.session import output_options, session_of
+from arrival_engine.engine.cli.places import LOCAL
+from arrival_engine.engine.cli.session import output_options, session_of
 
 
 @click.command(
@@ -25,8 +25,8 @@ def command(context: click.Context, directory: Path | None) -> None:
     session = session_of(context)
     session.on_interrupt = "nothing half-written was published; run the demo again to go on"
 
-    from engine.cli.demo_steps import demo
-    from engine.cli.summary import show_demo
+    from arrival_engine.engine.cli.demo_steps import demo
+    from arrival_engine.engine.cli.summary import show_demo
 
     with session.reporter() as reporter:
         result = demo(directory, reporter)

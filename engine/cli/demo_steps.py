@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.process.progress import Reporter
+from arrival_engine.engine.process.progress import Reporter
 
 if TYPE_CHECKING:
-    from engine.run.job import ScenarioResult
-    from engine.validation.check import CheckResult
+    from arrival_engine.engine.run.job import ScenarioResult
+    from arrival_engine.engine.validation.check import CheckResult
 
 __all__ = ["DemoResult", "demo"]
 
@@ -46,10 +46,10 @@ def demo(directory: Path | None = None, reporter: Reporter | None = None) -> Dem
 
     Raises what its steps raise: IO_WRITE_CONFLICT for a directory that holds something else, above all.
     """
-    from engine.run.job import RunOptions, run
-    from engine.sealing import seal
-    from engine.synth import synthesise
-    from engine.validation.check import check_published
+    from arrival_engine.engine.run.job import RunOptions, run
+    from arrival_engine.engine.sealing import seal
+    from arrival_engine.engine.synth import synthesise
+    from arrival_engine.engine.validation.check import check_published
 
     reporter = reporter or Reporter()
     begin = reporter.elapsed_s

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli.places import LOCAL
-from engine.cli.session import Session, output_options, session_of
-from engine.process import human
+from arrival_engine.engine.cli.places import LOCAL
+from arrival_engine.engine.cli.session import Session, output_options, session_of
+from arrival_engine.engine.process import human
 
 if TYPE_CHECKING:
-    from engine.comparing import DiffResult, RowDifference, ScenarioDiff, Side
+    from arrival_engine.engine.comparing import DiffResult, RowDifference, ScenarioDiff, Side
 
 
 @click.command(
@@ -34,7 +34,7 @@ def command(context: click.Context, /, a: Path, b: Path, scenario: str | None, l
     session = session_of(context)
     session.on_interrupt = "the comparison is not complete"
 
-    from engine.comparing import diff
+    from arrival_engine.engine.comparing import diff
 
     with session.reporter() as reporter:
         result = diff(a, b, scenario_id=scenario, limit=limit, reporter=reporter)
@@ -44,7 +44,7 @@ def command(context: click.Context, /, a: Path, b: Path, scenario: str | None, l
 
 
 def _show(result: DiffResult, session: Session) -> None:
-    from engine.cli.output import emit_json, plain, show_line
+    from arrival_engine.engine.cli.output import emit_json, plain, show_line
 
     if session.json:
         document = plain(result)
@@ -61,7 +61,7 @@ def _show(result: DiffResult, session: Session) -> None:
 
 
 def _show_scenario(scenario: ScenarioDiff) -> None:
-    from engine.cli.output import results_console, show_facts, show_line
+    from arrival_engine.engine.cli.output import results_console, show_facts, show_line
 
     verdict = "the same arrivals" if scenario.identical else "different arrivals"
     if scenario.same_digest and not scenario.identical:

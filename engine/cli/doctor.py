@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from engine.cli.session import output_options, session_of
+from arrival_engine.engine.cli.session import output_options, session_of
 
 
 @click.command(
@@ -18,8 +18,8 @@ def command(context: click.Context) -> None:
 
     The exit code is 1 if something would make a run fail.
     """
-    from engine.cli.summary import show_diagnosis
-    from engine.process.doctor import diagnose
+    from arrival_engine.engine.cli.summary import show_diagnosis
+    from arrival_engine.engine.process.doctor import diagnose
 
     diagnosis = diagnose()
     show_diagnosis(diagnosis, session_of(context))

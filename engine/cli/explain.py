@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from engine.cli.places import LOCAL
-from engine.cli.session import output_options, session_of
+from arrival_engine.engine.cli.places import LOCAL
+from arrival_engine.engine.cli.session import output_options, session_of
 
 _U64 = click.IntRange(0, 2**64 - 1)
 _SITE_NAME = re.compile(r"([A-Z]{2}):([1-9][0-9]*)")
@@ -64,8 +64,8 @@ def command(
     if (seq is None) == (ts is None and site is None):
         raise click.UsageError("give --seq, or --ts, --site or both", context)
 
-    from engine.cli.explain_tree import show_explanation
-    from engine.explaining import Question, explain
+    from arrival_engine.engine.cli.explain_tree import show_explanation
+    from arrival_engine.engine.explaining import Question, explain
 
     question = Question(merchant, seq, ts, None if site is None else _site(site, merchant))
     with session.reporter() as reporter:
@@ -83,6 +83,6 @@ def _site(text: str, merchant: int) -> int:
     if named is None:
         raise click.BadParameter(f"{text!r} is neither a site id nor COUNTRY:ORDER", param_hint="--site")
 
-    from cpu_fallback.identifiers import site_id
+    from arrival_engine.cpu_fallback.identifiers import site_id
 
     return site_id(merchant, named[1], int(named[2]))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.cli.output import emit_json, results_console, show_line
-from engine.cli.session import Session
-from engine.process import human
+from arrival_engine.engine.cli.output import emit_json, results_console, show_line
+from arrival_engine.engine.cli.session import Session
+from arrival_engine.engine.process import human
 
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-    from engine.explaining.facts import Block, Clock, Comparison, Explanation, History, Pick
+    from arrival_engine.engine.explaining.facts import Block, Clock, Comparison, Explanation, History, Pick
 
 _TWO32 = 1 << 32
 _UNFOLDED = 1 << 16
@@ -19,7 +19,7 @@ _UNFOLDED = 1 << 16
 
 def show_explanation(explanation: Explanation, session: Session) -> None:
     """Print the history, then whether kernel and stored row agree with it."""
-    from engine.explaining.facts import document
+    from arrival_engine.engine.explaining.facts import document
 
     if session.json:
         facts = document(explanation)

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from engine.cli.places import LOCAL
-from engine.cli.session import output_options, session_of
+from arrival_engine.engine.cli.places import LOCAL
+from arrival_engine.engine.cli.session import output_options, session_of
 
 _FILES = LOCAL
 
@@ -111,8 +111,8 @@ def command(context: click.Context, /, run_root: Path | None, example: Path | No
             raise click.UsageError(f"Missing option '--{name}'.")
     session.on_interrupt = "no world was written"
 
-    from engine.cli.summary import show_import
-    from engine.importing import ImportRequest, import_world
+    from arrival_engine.engine.cli.summary import show_import
+    from arrival_engine.engine.importing import ImportRequest, import_world
 
     with session.reporter() as reporter:
         result = import_world(ImportRequest(run_root=run_root, **options), reporter)
@@ -123,8 +123,8 @@ _DEFAULT = click.core.ParameterSource.DEFAULT
 
 
 def _write_example(context: click.Context, directory: Path) -> None:
-    from engine.cli.summary import show_example
-    from engine.importing.example import write_example
+    from arrival_engine.engine.cli.summary import show_example
+    from arrival_engine.engine.importing.example import write_example
 
     session = session_of(context)
     session.on_interrupt = "some example tables may be missing"

@@ -18,8 +18,8 @@ from types import FrameType
 
 import click
 
-from contracts.errors import ArrivalError, Code
-from engine.cli.session import Session, set_flag
+from arrival_engine.contracts.errors import ArrivalError, Code
+from arrival_engine.engine.cli.session import Session, set_flag
 
 __all__ = ["arrivals", "main"]
 
@@ -33,21 +33,21 @@ _ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # asked to end, or left by the termi
 
 # Order of the help page. Each module has one click command named `command`.
 _COMMANDS = {
-    "demo": "engine.cli.demo",
-    "synth": "engine.cli.synth",
-    "import": "engine.cli.import_",
-    "seal": "engine.cli.seal",
-    "plan": "engine.cli.plan",
-    "run": "engine.cli.run",
-    "validate": "engine.cli.validate",
-    "verify": "engine.cli.verify",
-    "report": "engine.cli.report",
-    "stream": "engine.cli.stream",
-    "explain": "engine.cli.explain",
-    "diff": "engine.cli.diff",
-    "parity": "engine.cli.parity",
-    "tz": "engine.cli.tz",
-    "doctor": "engine.cli.doctor",
+    "demo": "arrival_engine.engine.cli.demo",
+    "synth": "arrival_engine.engine.cli.synth",
+    "import": "arrival_engine.engine.cli.import_",
+    "seal": "arrival_engine.engine.cli.seal",
+    "plan": "arrival_engine.engine.cli.plan",
+    "run": "arrival_engine.engine.cli.run",
+    "validate": "arrival_engine.engine.cli.validate",
+    "verify": "arrival_engine.engine.cli.verify",
+    "report": "arrival_engine.engine.cli.report",
+    "stream": "arrival_engine.engine.cli.stream",
+    "explain": "arrival_engine.engine.cli.explain",
+    "diff": "arrival_engine.engine.cli.diff",
+    "parity": "arrival_engine.engine.cli.parity",
+    "tz": "arrival_engine.engine.cli.tz",
+    "doctor": "arrival_engine.engine.cli.doctor",
 }
 
 
@@ -76,7 +76,7 @@ class _LateGroup(click.Group):
 
 def _show_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value:
-        from engine.process.version import version
+        from arrival_engine.engine.process.version import version
 
         click.echo(f"arrivals {version()}")
         context.exit()
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (default: the process's own) and give its exit code."""
     if arguments is None:
         _settle_process()
-    from engine.process.interrupts import heard_interrupts
+    from arrival_engine.engine.process.interrupts import heard_interrupts
 
     session = Session()
     _open_closed_streams()
@@ -188,7 +188,7 @@ def _invoke(session: Session, words: list[str]) -> int:
 
 
 def _usage(session: Session, error: click.ClickException) -> int:
-    from engine.cli.output import emit_json
+    from arrival_engine.engine.cli.output import emit_json
 
     if session.json:
         emit_json({"status": "FAIL", "code": "USAGE", "message": error.format_message()})
@@ -198,7 +198,7 @@ def _usage(session: Session, error: click.ClickException) -> int:
 
 
 def _stopped(session: Session, how: str, code: int) -> int:
-    from engine.cli.output import emit_json
+    from arrival_engine.engine.cli.output import emit_json
 
     if session.json:
         emit_json({"status": "FAIL", "code": how.upper(), "message": session.on_interrupt})
@@ -208,7 +208,7 @@ def _stopped(session: Session, how: str, code: int) -> int:
 
 
 def _failed(session: Session, error: ArrivalError) -> int:
-    from engine.cli.output import show_failure
+    from arrival_engine.engine.cli.output import show_failure
 
     if session.debug:
         import traceback

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from contracts.errors import ArrivalError, json_safe
-from engine.cli.session import Session
+from arrival_engine.contracts.errors import ArrivalError, json_safe
+from arrival_engine.engine.cli.session import Session
 
 if TYPE_CHECKING:
     from rich.console import Console

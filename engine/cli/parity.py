@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.places import BATCH_ARRIVALS, LOCAL
-from engine.cli.session import Session, output_options, session_of
-from engine.process import human
+from arrival_engine.engine.cli.places import BATCH_ARRIVALS, LOCAL
+from arrival_engine.engine.cli.session import Session, output_options, session_of
+from arrival_engine.engine.process import human
 
 if TYPE_CHECKING:
-    from engine.parity import ParityResult
-    from engine.parity.records import SideResult
+    from arrival_engine.engine.parity import ParityResult
+    from arrival_engine.engine.parity.records import SideResult
 
 
 @click.command(
@@ -54,7 +54,7 @@ def command(context: click.Context, /, run_root: Path, **given: Any) -> None:
     session = session_of(context)
     session.on_interrupt = "the comparison is not complete, and no report was written"
 
-    from engine.parity import ParityOptions, parity
+    from arrival_engine.engine.parity import ParityOptions, parity
 
     try:
         options = ParityOptions(**{name: value for name, value in given.items() if value is not None})
@@ -72,7 +72,7 @@ def command(context: click.Context, /, run_root: Path, **given: Any) -> None:
 
 
 def _show(result: ParityResult, session: Session) -> None:
-    from engine.cli.output import emit_json, plain
+    from arrival_engine.engine.cli.output import emit_json, plain
 
     if session.json:
         document = plain(result)
@@ -82,7 +82,7 @@ def _show(result: ParityResult, session: Session) -> None:
 
 
 def _show_summary(result: ParityResult) -> None:
-    from engine.cli.output import results_console, show_facts, show_line
+    from arrival_engine.engine.cli.output import results_console, show_facts, show_line
 
     left, right, extent = result.left, result.right, result.extent
     verdict, style = ("the same bits", "bold green") if result.identical else ("DIFFERENT", "bold red")
@@ -115,8 +115,8 @@ def _side(side: SideResult) -> str:
 
 
 def _show_derivation(result: ParityResult, session: Session) -> None:
-    from engine.cli.explain_tree import show_explanation
-    from engine.cli.output import show_line
+    from arrival_engine.engine.cli.explain_tree import show_explanation
+    from arrival_engine.engine.cli.output import show_line
 
     trace = result.trace
     if trace is None:

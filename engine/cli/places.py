@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from contracts import ArrivalError
-from engine.storage.url import Place, parse_place
+from arrival_engine.contracts import ArrivalError
+from arrival_engine.engine.storage.url import Place, parse_place
 
 if TYPE_CHECKING:
-    from engine.process.progress import Reporter
-    from engine.storage import RunDirectory
+    from arrival_engine.engine.process.progress import Reporter
+    from arrival_engine.engine.storage import RunDirectory
 
 __all__ = ["BATCH_ARRIVALS", "LOCAL", "PLACE", "open_place", "scratch_option"]
 
@@ -67,7 +67,7 @@ def open_place(
     place: Place, reporter: Reporter, scratch: Path | None, *, writes: bool = True
 ) -> AbstractContextManager[RunDirectory]:
     """The run directory that was named on the command line, for one command; `writes` False for one that only reads."""
-    from engine.storage import run_directory
+    from arrival_engine.engine.storage import run_directory
 
     if scratch is not None and isinstance(place, Path):
         raise click.UsageError("--scratch is for a run directory in an object store: one of this machine is used as is")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli.places import BATCH_ARRIVALS, PLACE, open_place, scratch_option
-from engine.cli.session import Session, output_options, session_of
-from engine.storage.url import Place
+from arrival_engine.engine.cli.places import BATCH_ARRIVALS, PLACE, open_place, scratch_option
+from arrival_engine.engine.cli.session import Session, output_options, session_of
+from arrival_engine.engine.storage.url import Place
 
 if TYPE_CHECKING:
-    from engine.forecast.estimate import PlanResult, ScenarioPlan
+    from arrival_engine.engine.forecast.estimate import PlanResult, ScenarioPlan
 
 
 @click.command(
@@ -38,7 +38,7 @@ def command(
     """
     session = session_of(context)
 
-    from engine.forecast.estimate import PlanOptions, estimate
+    from arrival_engine.engine.forecast.estimate import PlanOptions, estimate
 
     given["format"] = file_format
     options = {name: value for name, value in given.items() if value not in (None, ())}
@@ -48,7 +48,7 @@ def command(
 
 
 def _show(result: PlanResult, session: Session) -> None:
-    from engine.cli.output import emit_json, plain
+    from arrival_engine.engine.cli.output import emit_json, plain
 
     if session.json:
         document = plain(result)
@@ -59,8 +59,8 @@ def _show(result: PlanResult, session: Session) -> None:
 
 
 def _show_scenario(plan: ScenarioPlan) -> None:
-    from engine.cli.output import results_console, show_facts, show_line
-    from engine.process import human
+    from arrival_engine.engine.cli.output import results_console, show_facts, show_line
+    from arrival_engine.engine.process import human
 
     count, size = human.count, human.size
     workers = f"{count(plan.workers)} workers"

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli.places import LOCAL
-from engine.cli.session import Session, output_options, session_of
-from engine.process import human
+from arrival_engine.engine.cli.places import LOCAL
+from arrival_engine.engine.cli.session import Session, output_options, session_of
+from arrival_engine.engine.process import human
 
 if TYPE_CHECKING:
-    from engine.report import ReportResult, ScenarioOverview
+    from arrival_engine.engine.report import ReportResult, ScenarioOverview
 
 _SPREAD = ("merchants", "zones", "sites", "edges")
 _VALIDATED = {True: "passed", False: "did not pass", None: "not yet: run `arrivals validate`"}
@@ -59,7 +59,7 @@ def command(
     session = session_of(context)
     session.on_interrupt = "an earlier report, if there was one, is still in place"
 
-    from engine.report import ReportOptions, write_report
+    from arrival_engine.engine.report import ReportOptions, write_report
 
     options = ReportOptions(scenarios, out, figures, "png" if figure_format == "png" else "svg")
     with session.reporter() as reporter:
@@ -68,7 +68,7 @@ def command(
 
 
 def _show(result: ReportResult, session: Session) -> None:
-    from engine.cli.output import emit_json, plain, results_console, show_facts, show_line
+    from arrival_engine.engine.cli.output import emit_json, plain, results_console, show_facts, show_line
 
     if session.json:
         document = plain(result)

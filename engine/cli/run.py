@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from engine.cli.places import BATCH_ARRIVALS, PLACE, open_place, scratch_option
-from engine.cli.session import output_options, session_of
-from engine.storage.url import Place
+from arrival_engine.engine.cli.places import BATCH_ARRIVALS, PLACE, open_place, scratch_option
+from arrival_engine.engine.cli.session import output_options, session_of
+from arrival_engine.engine.storage.url import Place
 
 
 @click.command(
@@ -67,8 +67,8 @@ def command(
     _check_combination(run_root, scheduler, {**given, "workers": workers, "scratch": scratch})
     session = session_of(context)
 
-    from engine.cli.summary import show_run
-    from engine.run.job import RunOptions, run
+    from arrival_engine.engine.cli.summary import show_run
+    from arrival_engine.engine.run.job import RunOptions, run
 
     # RunOptions owns the defaults; only what was said on the command line is passed on.
     given["format"] = file_format
@@ -109,6 +109,6 @@ def _check_combination(run_root: Place, scheduler: str | None, given: Mapping[st
 def _client(scheduler: str | None, workers: int | None) -> AbstractContextManager[Any]:
     if scheduler is None:
         return nullcontext()
-    from engine.cluster.client import open_client
+    from arrival_engine.engine.cluster.client import open_client
 
     return open_client(scheduler, workers)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from engine.cli.places import PLACE, open_place, scratch_option
-from engine.cli.session import output_options, session_of
-from engine.storage.url import Place
+from arrival_engine.engine.cli.places import PLACE, open_place, scratch_option
+from arrival_engine.engine.cli.session import output_options, session_of
+from arrival_engine.engine.storage.url import Place
 
 
 @click.command(
@@ -28,8 +28,8 @@ def command(context: click.Context, run_root: Place, scratch: Path | None) -> No
     session = session_of(context)
     session.on_interrupt = "no new seal was written"
 
-    from engine.cli.summary import show_seal
-    from engine.sealing import seal
+    from arrival_engine.engine.cli.summary import show_seal
+    from arrival_engine.engine.sealing import seal
 
     with session.reporter() as reporter, open_place(run_root, reporter, scratch) as directory:
         result = seal(directory.root, reporter)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from engine.process.progress import Reporter
+    from arrival_engine.engine.process.progress import Reporter
 
 __all__ = ["Session", "output_options", "session_of", "set_flag"]
 
@@ -28,14 +28,14 @@ class Session:
 
     def reporter(self) -> Reporter:
         """The reporter these options ask for, speaking on standard error."""
-        from engine.process import progress
+        from arrival_engine.engine.process import progress
 
         if self.quiet:
             return progress.NoticeReporter()
         if self.json:
             return progress.JsonReporter()
         if sys.stderr.isatty():
-            from engine.process.terminal import TerminalReporter
+            from arrival_engine.engine.process.terminal import TerminalReporter
 
             return TerminalReporter()
         return progress.LineReporter()

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.places import LOCAL
-from engine.cli.session import Session, session_of, set_flag
+from arrival_engine.engine.cli.places import LOCAL
+from arrival_engine.engine.cli.session import Session, session_of, set_flag
 
 if TYPE_CHECKING:
-    from engine.process.progress import Reporter
-    from engine.stream import StreamOptions
-    from engine.stream.sink import Address
-    from engine.world.load import World
+    from arrival_engine.engine.process.progress import Reporter
+    from arrival_engine.engine.stream import StreamOptions
+    from arrival_engine.engine.stream.sink import Address
+    from arrival_engine.engine.world.load import World
 
 # The rate is told that often.
 _RATE_SECONDS = 5.0
@@ -76,9 +76,9 @@ def command(context: click.Context, /, run_root: Path, **given: Any) -> None:
     session = session_of(context)
     session.on_interrupt = "the stream was cut short"
 
-    from engine.stream import StreamOptions
-    from engine.stream.pace import parse_speed
-    from engine.stream.sink import parse_output
+    from arrival_engine.engine.stream import StreamOptions
+    from arrival_engine.engine.stream.pace import parse_speed
+    from arrival_engine.engine.stream.sink import parse_output
 
     try:
         address = parse_output(given["output"])
@@ -102,7 +102,7 @@ def command(context: click.Context, /, run_root: Path, **given: Any) -> None:
 def _reporter(session: Session) -> Reporter:
     if session.quiet or (sys.stderr.isatty() and not sys.stdout.isatty()):
         return session.reporter()
-    from engine.process.progress import LineReporter
+    from arrival_engine.engine.process.progress import LineReporter
 
     # Lines too where arrivals go to the terminal: a live bar would be drawn in the middle of them.
     return LineReporter(interval=_RATE_SECONDS)
@@ -111,9 +111,9 @@ def _reporter(session: Session) -> Reporter:
 def _load(
     run_root: Path, scenario_id: str | None, options: StreamOptions, accept_tz_cache: bool, reporter: Reporter
 ) -> World:
-    from engine.rundir.receipt import read_receipt
-    from engine.sealing import verify_seal
-    from engine.world.load import load_world
+    from arrival_engine.engine.rundir.receipt import read_receipt
+    from arrival_engine.engine.sealing import verify_seal
+    from arrival_engine.engine.world.load import load_world
 
     seal = verify_seal(read_receipt(run_root), reporter)
     with reporter.phase("read"):
@@ -130,8 +130,8 @@ def _load(
 
 
 def _send(world: World, address: Address | None, options: StreamOptions, reporter: Reporter) -> None:
-    from engine.stream import stream_to
-    from engine.stream.sink import DescriptorSink, connect
+    from arrival_engine.engine.stream import stream_to
+    from arrival_engine.engine.stream.sink import DescriptorSink, connect
 
     if address is None:
         # A reader such as `head` has had enough: that is a good end of a stream.

@@ -8,22 +8,22 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.cli.output import emit_json, plain, results_console, show_facts, show_line
-from engine.cli.session import Session
-from engine.process import human
+from arrival_engine.engine.cli.output import emit_json, plain, results_console, show_facts, show_line
+from arrival_engine.engine.cli.session import Session
+from arrival_engine.engine.process import human
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from engine.cli.demo_steps import DemoResult
-    from engine.importing import ImportResult
-    from engine.importing.example import Example
-    from engine.process.doctor import Diagnosis
-    from engine.run.job import RunResult, ScenarioResult
-    from engine.run.made import WorkerFacts
-    from engine.sealing import SealResult
-    from engine.synth import SynthResult
-    from engine.tz.build import CacheResult
+    from arrival_engine.engine.cli.demo_steps import DemoResult
+    from arrival_engine.engine.importing import ImportResult
+    from arrival_engine.engine.importing.example import Example
+    from arrival_engine.engine.process.doctor import Diagnosis
+    from arrival_engine.engine.run.job import RunResult, ScenarioResult
+    from arrival_engine.engine.run.made import WorkerFacts
+    from arrival_engine.engine.sealing import SealResult
+    from arrival_engine.engine.synth import SynthResult
+    from arrival_engine.engine.tz.build import CacheResult
 
 __all__ = [
     "show_demo",
@@ -178,7 +178,7 @@ def show_import(result: ImportResult, session: Session) -> None:
         emit_json(_document(result))
     if session.json or session.quiet:
         return
-    from engine.importing.grid import length
+    from arrival_engine.engine.importing.grid import length
 
     verb = "was there already, the same to the byte" if result.reused else "written"
     _headline(f"world {verb}: {human.count(result.arrivals)} arrivals to expect")

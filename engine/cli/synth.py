@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from engine.cli.places import LOCAL
-from engine.cli.session import output_options, session_of
+from arrival_engine.engine.cli.places import LOCAL
+from arrival_engine.engine.cli.session import output_options, session_of
 
 
 @click.command(
@@ -34,8 +34,8 @@ def command(context: click.Context, run_root: Path, preset: str, seed: int, scal
     session = session_of(context)
     session.on_interrupt = "no world was written"
 
-    from engine.cli.summary import show_synth
-    from engine.synth import synthesise
+    from arrival_engine.engine.cli.summary import show_synth
+    from arrival_engine.engine.synth import synthesise
 
     with session.reporter() as reporter:
         result = synthesise(run_root, preset=preset, seed=seed, scale=scale, reporter=reporter)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from engine.cli.places import LOCAL
-from engine.cli.session import output_options, session_of
+from arrival_engine.engine.cli.places import LOCAL
+from arrival_engine.engine.cli.session import output_options, session_of
 
 
 @click.group(name="tz", epilog="Example: arrivals tz build runs/small", short_help="The tz timetable cache.")
@@ -26,8 +26,8 @@ def build(context: click.Context, run_root: Path, zones: tuple[str, ...], replac
     session = session_of(context)
     session.on_interrupt = "no cache was written"
 
-    from engine.cli.summary import show_tz_build
-    from engine.tz.build import build_cache
+    from arrival_engine.engine.cli.summary import show_tz_build
+    from arrival_engine.engine.tz.build import build_cache
 
     with session.reporter() as reporter, reporter.phase("build tz cache"):
         result = build_cache(run_root, tzids=zones or None, replace=replace)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli.places import PLACE, open_place, scratch_option
-from engine.cli.session import Session, output_options, session_of
-from engine.process import human
-from engine.storage.url import Place
+from arrival_engine.engine.cli.places import PLACE, open_place, scratch_option
+from arrival_engine.engine.cli.session import Session, output_options, session_of
+from arrival_engine.engine.process import human
+from arrival_engine.engine.storage.url import Place
 
 if TYPE_CHECKING:
-    from engine.validation.findings import Finding
-    from engine.validation.job import ValidateResult
+    from arrival_engine.engine.validation.findings import Finding
+    from arrival_engine.engine.validation.job import ValidateResult
 
 _MARKS = {
     "PASS": ("ok", "green"),
@@ -54,7 +54,7 @@ def command(context: click.Context, run_root: Place, threads: int | None, scratc
     session = session_of(context)
     session.on_interrupt = "no validation bundle was written"
 
-    from engine.validation.job import ValidateOptions, own_codes, validate
+    from arrival_engine.engine.validation.job import ValidateOptions, own_codes, validate
 
     with session.reporter() as reporter:
         opened = open_place(run_root, reporter, scratch)
@@ -68,7 +68,7 @@ def command(context: click.Context, run_root: Place, threads: int | None, scratc
 
 
 def _show(result: ValidateResult, session: Session) -> None:
-    from engine.cli.output import emit_json, plain, results_console, show_facts, show_line
+    from arrival_engine.engine.cli.output import emit_json, plain, results_console, show_facts, show_line
 
     if session.json:
         document = plain(result)
@@ -96,7 +96,7 @@ def _show(result: ValidateResult, session: Session) -> None:
 
 
 def _show_findings(findings: Sequence[Finding]) -> None:
-    from engine.cli.output import show_line
+    from arrival_engine.engine.cli.output import show_line
 
     width = max(len(finding.check) for finding in findings)
     for finding in findings:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from engine.cli.places import LOCAL
-from engine.cli.session import output_options, session_of
+from arrival_engine.engine.cli.places import LOCAL
+from arrival_engine.engine.cli.session import output_options, session_of
 
 
 @click.command(
@@ -24,8 +24,8 @@ def command(context: click.Context, run_root: Path) -> None:
     """
     session = session_of(context)
 
-    from engine.cli.output import emit_json, plain, results_console, show_facts, show_line
-    from engine.validation.verify import verify
+    from arrival_engine.engine.cli.output import emit_json, plain, results_console, show_facts, show_line
+    from arrival_engine.engine.validation.verify import verify
 
     with session.reporter() as reporter, reporter.phase("verify bundle"):
         bundle = verify(run_root)

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.cluster.depot import ROWS, Depot
-from engine.rundir.staging import writing
-from engine.rundir.strict_json import reading
-from engine.world.counts import DrawnRows
+from arrival_engine.engine.cluster.depot import ROWS, Depot
+from arrival_engine.engine.rundir.staging import writing
+from arrival_engine.engine.rundir.strict_json import reading
+from arrival_engine.engine.world.counts import DrawnRows
 
 
 class Block(NamedTuple):

@@ -10,9 +10,9 @@ from contextlib import contextmanager, suppress
 from queue import Empty, Queue
 from typing import Any, TypeAlias, TypeVar
 
-from contracts import ArrivalError, Code
-from engine.process.machine import available_cores
-from engine.process.progress import Reporter
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.process.machine import available_cores
+from arrival_engine.engine.process.progress import Reporter
 
 # distributed.Client, most of whose methods carry no types.
 Client: TypeAlias = Any

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.rundir.staging import sync, writing
+from arrival_engine.engine.rundir.staging import sync, writing
 
 EVENTS, LEDGERS, ROWS, CATALOGUE = "events", "ledgers", "rows", "catalogue.npz"
 _ATTEMPTS = "attempts"

@@ -11,17 +11,17 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts import ArrivalError, Code
-from cpu_fallback.digest import Digest
-from cpu_fallback.tables import Rows, RowTotals
-from engine.cluster.depot import LEDGERS, Depot
-from engine.cluster.receipts import ShardReceipt
-from engine.cluster.tasks import ledger_name
-from engine.expand.backend import BatchSums
-from engine.expand.ledger import FamilyAccount, Ledger
-from engine.expand.planning import Batch
-from engine.rundir.strict_json import reading
-from engine.world.load import World
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.cpu_fallback.digest import Digest
+from arrival_engine.cpu_fallback.tables import Rows, RowTotals
+from arrival_engine.engine.cluster.depot import LEDGERS, Depot
+from arrival_engine.engine.cluster.receipts import ShardReceipt
+from arrival_engine.engine.cluster.tasks import ledger_name
+from arrival_engine.engine.expand.backend import BatchSums
+from arrival_engine.engine.expand.ledger import FamilyAccount, Ledger
+from arrival_engine.engine.expand.planning import Batch
+from arrival_engine.engine.rundir.strict_json import reading
+from arrival_engine.engine.world.load import World
 
 Table = NDArray[np.int32]  # [6, R]: Rows above RowTotals
 

@@ -9,23 +9,30 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from contracts import ArrivalError, Code
-from engine.arrivals.parts import FileFormat, PartReceipt
-from engine.cluster.client import Client, ShardProgress, completed, heard_progress, shared, wait_for_workers
-from engine.cluster.depot import EVENTS, Depot
-from engine.cluster.ledgers import StoredLedger
-from engine.cluster.receipts import ShardReceipt, check_receipt, worker_facts
-from engine.cluster.shards import Shard, cut_shards
-from engine.cluster.survey import Survey, merge_surveys
-from engine.cluster.tasks import Errand, lookup_world, shard_task, software, survey_task, write_catalogue
-from engine.expand.backend import BackendName, choose_backend
-from engine.expand.planning import check_key_width, plan
-from engine.process.progress import Reporter
-from engine.run.made import Made
-from engine.run.production import Workshop, produce_parts
-from engine.rundir.staging import writing
-from engine.world.counts import count_pieces
-from engine.world.load import Source, World
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.arrivals.parts import FileFormat, PartReceipt
+from arrival_engine.engine.cluster.client import (
+    Client,
+    ShardProgress,
+    completed,
+    heard_progress,
+    shared,
+    wait_for_workers,
+)
+from arrival_engine.engine.cluster.depot import EVENTS, Depot
+from arrival_engine.engine.cluster.ledgers import StoredLedger
+from arrival_engine.engine.cluster.receipts import ShardReceipt, check_receipt, worker_facts
+from arrival_engine.engine.cluster.shards import Shard, cut_shards
+from arrival_engine.engine.cluster.survey import Survey, merge_surveys
+from arrival_engine.engine.cluster.tasks import Errand, lookup_world, shard_task, software, survey_task, write_catalogue
+from arrival_engine.engine.expand.backend import BackendName, choose_backend
+from arrival_engine.engine.expand.planning import check_key_width, plan
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.run.made import Made
+from arrival_engine.engine.run.production import Workshop, produce_parts
+from arrival_engine.engine.rundir.staging import writing
+from arrival_engine.engine.world.counts import count_pieces
+from arrival_engine.engine.world.load import Source, World
 
 # Enough for workers of unequal speed; row groups that a task reads together are merged where they are read, and their
 # rows with N > 0 are in its memory at once.

@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from contracts import ArrivalError, Code, Notice
-from cpu_fallback.digest import Digest
-from engine.arrivals.parts import FileFormat, PartReceipt, part_name
-from engine.cluster.shards import Shard
-from engine.run.made import WorkerFacts
+from arrival_engine.contracts import ArrivalError, Code, Notice
+from arrival_engine.cpu_fallback.digest import Digest
+from arrival_engine.engine.arrivals.parts import FileFormat, PartReceipt, part_name
+from arrival_engine.engine.cluster.shards import Shard
+from arrival_engine.engine.run.made import WorkerFacts
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from itertools import accumulate, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts import ArrivalError, Code
-from cpu_fallback.tables import Rows, owned
-from engine.cluster.survey import Survey
-from engine.expand.planning import Batch, Plan, segment_spans, segments_of, switches_of
-from engine.world.counts import CountRows
-from engine.world.load import World
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.cpu_fallback.tables import Rows, owned
+from arrival_engine.engine.cluster.survey import Survey
+from arrival_engine.engine.expand.planning import Batch, Plan, segment_spans, segments_of, switches_of
+from arrival_engine.engine.world.counts import CountRows
+from arrival_engine.engine.world.load import World
 
 # Enough for workers of unequal speed to end together.
 SHARDS_PER_WORKER = 8

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cpu_fallback.tables import I32, I64, U64
-from engine.cluster.blocks import Block, write_block
-from engine.cluster.depot import Depot
-from engine.world.counts import CountRows, DrawnRows, Entity, code_entities, read_drawn
-from engine.world.tables_io import TablePiece
+from arrival_engine.cpu_fallback.tables import I32, I64, U64
+from arrival_engine.engine.cluster.blocks import Block, write_block
+from arrival_engine.engine.cluster.depot import Depot
+from arrival_engine.engine.world.counts import CountRows, DrawnRows, Entity, code_entities, read_drawn
+from arrival_engine.engine.world.tables_io import TablePiece
 
 
 class SegmentSums(NamedTuple):

@@ -15,25 +15,25 @@ from pathlib import Path
 
 import numpy as np
 
-from contracts import ArrivalError, Code
-from engine.arrivals.parts import FileFormat
-from engine.cluster.blocks import read_block
-from engine.cluster.depot import CATALOGUE, EVENTS, LEDGERS, Depot
-from engine.cluster.receipts import ShardReceipt
-from engine.cluster.shards import Shard, plan_of_shard
-from engine.cluster.survey import SurveyedPieces, survey_pieces
-from engine.expand.backend import BackendName, choose_backend
-from engine.expand.ledger import Ledger
-from engine.expand.memory_check import check_memory
-from engine.process.machine import peak_rss_bytes
-from engine.process.progress import Reporter
-from engine.process.version import LAW_VERSION, code_digest, version
-from engine.run.production import Workshop, produce_parts
-from engine.rundir.staging import writing
-from engine.rundir.strict_json import reading
-from engine.world.counts import CountRows, code_entities, merge_drawn
-from engine.world.load import Source, World, assemble_world
-from engine.world.tables_io import TablePiece
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.arrivals.parts import FileFormat
+from arrival_engine.engine.cluster.blocks import read_block
+from arrival_engine.engine.cluster.depot import CATALOGUE, EVENTS, LEDGERS, Depot
+from arrival_engine.engine.cluster.receipts import ShardReceipt
+from arrival_engine.engine.cluster.shards import Shard, plan_of_shard
+from arrival_engine.engine.cluster.survey import SurveyedPieces, survey_pieces
+from arrival_engine.engine.expand.backend import BackendName, choose_backend
+from arrival_engine.engine.expand.ledger import Ledger
+from arrival_engine.engine.expand.memory_check import check_memory
+from arrival_engine.engine.process.machine import peak_rss_bytes
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.process.version import LAW_VERSION, code_digest, version
+from arrival_engine.engine.run.production import Workshop, produce_parts
+from arrival_engine.engine.rundir.staging import writing
+from arrival_engine.engine.rundir.strict_json import reading
+from arrival_engine.engine.world.counts import CountRows, code_entities, merge_drawn
+from arrival_engine.engine.world.load import Source, World, assemble_world
+from arrival_engine.engine.world.tables_io import TablePiece
 
 _EVENT_GAP_S = 1.0
 

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from cpu_fallback.digest import Digest
-from engine.arrivals.reading import part_files
-from engine.comparing.canonical import COLUMNS, Rows, Vocabulary
-from engine.comparing.digests import digest_of
-from engine.comparing.lockstep import Aligned, lockstep
-from engine.comparing.sides import Pair, pair_up
-from engine.process.progress import Reporter
+from arrival_engine.cpu_fallback.digest import Digest
+from arrival_engine.engine.arrivals.reading import part_files
+from arrival_engine.engine.comparing.canonical import COLUMNS, Rows, Vocabulary
+from arrival_engine.engine.comparing.digests import digest_of
+from arrival_engine.engine.comparing.lockstep import Aligned, lockstep
+from arrival_engine.engine.comparing.sides import Pair, pair_up
+from arrival_engine.engine.process.progress import Reporter
 
 __all__ = ["DiffResult", "RowDifference", "ScenarioDiff", "Side", "diff"]
 

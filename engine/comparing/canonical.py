@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from contracts import ArrivalError, Code, arrow_schema
-from cpu_fallback.identifiers import text_word
-from engine.arrivals.reading import is_time, part_files, read_pieces, utc_text, wall_text
+from arrival_engine.contracts import ArrivalError, Code, arrow_schema
+from arrival_engine.cpu_fallback.identifiers import text_word
+from arrival_engine.engine.arrivals.reading import is_time, part_files, read_pieces, utc_text, wall_text
 
 COLUMNS: tuple[str, ...] = tuple(arrow_schema("arrival_events_5B").names)
 _TEXT = frozenset(field.name for field in arrow_schema("arrival_events_5B") if pa.types.is_dictionary(field.type))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cpu_fallback.digest import MULTIPLIERS, SECOND_LANE, Digest
-from engine.comparing.canonical import Rows, Vocabulary
+from arrival_engine.cpu_fallback.digest import MULTIPLIERS, SECOND_LANE, Digest
+from arrival_engine.engine.comparing.canonical import Rows, Vocabulary
 
 
 def digest_of(rows: Rows, vocabulary: Vocabulary) -> Digest:

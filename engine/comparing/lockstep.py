@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts import ArrivalError, Code
-from engine.comparing.canonical import Rows, Vocabulary, read_rows
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.comparing.canonical import Rows, Vocabulary, read_rows
 
 Key = tuple[int, int]
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from contracts import ArrivalError, Code, dataset
-from engine.arrivals.reading import events_directory, part_files
-from engine.rundir.receipt import read_receipt
+from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.engine.arrivals.reading import events_directory, part_files
+from arrival_engine.engine.rundir.receipt import read_receipt
 
 
 class Pair(NamedTuple):

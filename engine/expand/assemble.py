@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from contracts import arrow_schema
-from cpu_fallback.spread import RowFacts, spread_rows
-from cpu_fallback.tables import Columns
-from engine.expand.backend import BatchResult
-from engine.expand.row_groups import row_group_spans
-from engine.world.load import World
+from arrival_engine.contracts import arrow_schema
+from arrival_engine.cpu_fallback.spread import RowFacts, spread_rows
+from arrival_engine.cpu_fallback.tables import Columns
+from arrival_engine.engine.expand.backend import BatchResult
+from arrival_engine.engine.expand.row_groups import row_group_spans
+from arrival_engine.engine.world.load import World
 
 _PADDING = 64  # bytes that Arrow files align to at most; here elements, of four bytes and eight
 

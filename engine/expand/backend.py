@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, get_args
 
-from contracts import ArrivalError, Code, dataset
-from cpu_fallback.digest import Digest
-from cpu_fallback.expand import expand_segments, kernels_are_cached, load_kernel
-from cpu_fallback.tables import FAILED_NO_GROUP, Columns, Results, RowTotals, Work, empty_columns
-from engine.expand.planning import Batch, Plan
-from engine.process.progress import Reporter
-from engine.world.load import World
-from gpu_kernels import load, simulator
-from gpu_kernels.device import DeviceFacts, devices, no_writer_reason, unusable_reason
+from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.cpu_fallback.digest import Digest
+from arrival_engine.cpu_fallback.expand import expand_segments, kernels_are_cached, load_kernel
+from arrival_engine.cpu_fallback.tables import FAILED_NO_GROUP, Columns, Results, RowTotals, Work, empty_columns
+from arrival_engine.engine.expand.planning import Batch, Plan
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.world.load import World
+from arrival_engine.gpu_kernels import load, simulator
+from arrival_engine.gpu_kernels.device import DeviceFacts, devices, no_writer_reason, unusable_reason
 
 if TYPE_CHECKING:
-    from gpu_kernels.expand import OnDevice
+    from arrival_engine.gpu_kernels.expand import OnDevice
 
 BackendName = Literal["auto", "cpu", "cuda"]
 ParityName = Literal["cpu", "cuda", "cudasim"]
@@ -175,7 +175,7 @@ def has_all_rows(world: World) -> bool:
 def _open_cuda(
     found: tuple[DeviceFacts, ...], plan: Plan, reporter: Reporter, *, keeping: bool = False
 ) -> Iterator[Expander]:
-    from gpu_kernels.expand import open_devices
+    from arrival_engine.gpu_kernels.expand import open_devices
 
     files = count_files(plan.world) if load.reader()[0] == "cuDF" and has_all_rows(plan.world) else None
     with ExitStack() as stack:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from contracts import ArrivalError, Code
-from cpu_fallback.tally import tally_rows
-from engine.expand.backend import BatchResult
-from engine.expand.planning import Plan
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.cpu_fallback.tally import tally_rows
+from arrival_engine.engine.expand.backend import BatchResult
+from arrival_engine.engine.expand.planning import Plan
 
 
 def check_batch(plan: Plan, result: BatchResult) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from engine.expand.assemble import Assembler
-from engine.expand.backend import BackendName, BatchResult, choose_backend
-from engine.expand.planning import Batch, Plan
-from engine.process.machine import available_cores
-from engine.process.progress import Reporter
-from engine.process.threads import Cancellation, ordered
+from arrival_engine.engine.expand.assemble import Assembler
+from arrival_engine.engine.expand.backend import BackendName, BatchResult, choose_backend
+from arrival_engine.engine.expand.planning import Batch, Plan
+from arrival_engine.engine.process.machine import available_cores
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.process.threads import Cancellation, ordered
 
 
 def expand(plan: Plan, *, backend: BackendName = "cpu", threads: int | None = None) -> Iterator[pa.RecordBatch]:

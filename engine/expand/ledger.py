@@ -10,11 +10,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cpu_fallback.digest import Digest
-from cpu_fallback.law import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
-from cpu_fallback.tables import I8, Rows, RowTotals, empty_row_totals
-from engine.expand.backend import BatchSums
-from engine.world.load import World
+from arrival_engine.cpu_fallback.digest import Digest
+from arrival_engine.cpu_fallback.law import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
+from arrival_engine.cpu_fallback.tables import I8, Rows, RowTotals, empty_row_totals
+from arrival_engine.engine.expand.backend import BatchSums
+from arrival_engine.engine.world.load import World
 
 Mask = NDArray[np.bool_]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from contracts import ArrivalError, Code
-from engine.expand.planning import Plan
-from engine.process import human
-from engine.process.machine import memory_limit_bytes
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.expand.planning import Plan
+from arrival_engine.engine.process import human
+from arrival_engine.engine.process.machine import memory_limit_bytes
 
 # Columns 45, sort scratch of one segment, Arrow buffers and the encoder's pages: 165 were measured with LZ4.
 BYTES_PER_ARRIVAL = 200

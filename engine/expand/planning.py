@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts import ArrivalError, Code
-from cpu_fallback.expand import position_bits
-from cpu_fallback.tables import Segments, Switches, owned
-from engine.rundir.settings import Settings
-from engine.world.load import World
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.cpu_fallback.expand import position_bits
+from arrival_engine.cpu_fallback.tables import Segments, Switches, owned
+from arrival_engine.engine.rundir.settings import Settings
+from arrival_engine.engine.world.load import World
 
 DEFAULT_BATCH_ARRIVALS = 2_000_000
 

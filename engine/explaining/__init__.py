@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from contracts import ArrivalError, Code, Notice
-from engine.expand.planning import plan
-from engine.explaining.compare import against_kernel, against_output
-from engine.explaining.derive import View, derive
-from engine.explaining.facts import Comparison, Explanation, History
-from engine.explaining.names import Names
-from engine.explaining.search import Question, find, kernel
-from engine.process.progress import Reporter
-from engine.rundir.receipt import read_receipt
-from engine.sealing import read_seal
-from engine.world.load import World, load_world
-from engine.world.zones import load_zone_table
+from arrival_engine.contracts import ArrivalError, Code, Notice
+from arrival_engine.engine.expand.planning import plan
+from arrival_engine.engine.explaining.compare import against_kernel, against_output
+from arrival_engine.engine.explaining.derive import View, derive
+from arrival_engine.engine.explaining.facts import Comparison, Explanation, History
+from arrival_engine.engine.explaining.names import Names
+from arrival_engine.engine.explaining.search import Question, find, kernel
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.rundir.receipt import read_receipt
+from arrival_engine.engine.sealing import read_seal
+from arrival_engine.engine.world.load import World, load_world
+from arrival_engine.engine.world.zones import load_zone_table
 
 __all__ = ["Comparison", "Explanation", "History", "Question", "explain"]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from contracts import ArrivalError
-from engine.arrivals.reading import events_directory, find_rows, json_rows, part_files
-from engine.expand.assemble import Assembler
-from engine.expand.backend import Expander
-from engine.explaining.derive import Chosen, View
-from engine.explaining.facts import Comparison, Difference, RowValues
-from engine.explaining.search import expand_segment
+from arrival_engine.contracts import ArrivalError
+from arrival_engine.engine.arrivals.reading import events_directory, find_rows, json_rows, part_files
+from arrival_engine.engine.expand.assemble import Assembler
+from arrival_engine.engine.expand.backend import Expander
+from arrival_engine.engine.explaining.derive import Chosen, View
+from arrival_engine.engine.explaining.facts import Comparison, Difference, RowValues
+from arrival_engine.engine.explaining.search import expand_segment
 
 
 def against_kernel(view: View, chosen: Chosen, row: RowValues, expander: Expander) -> Comparison:

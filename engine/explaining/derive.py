@@ -8,12 +8,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from cpu_fallback.law import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
-from cpu_fallback.streams import EDGE_FAMILY, SITE_FAMILY, TIME_FAMILY, StreamFamily, derive_stream, domain
-from engine.arrivals.reading import utc_text, wall_text
-from engine.expand.planning import Plan
-from engine.explaining import law
-from engine.explaining.facts import (
+from arrival_engine.cpu_fallback.law import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
+from arrival_engine.cpu_fallback.streams import (
+    EDGE_FAMILY,
+    SITE_FAMILY,
+    TIME_FAMILY,
+    StreamFamily,
+    derive_stream,
+    domain,
+)
+from arrival_engine.engine.arrivals.reading import utc_text, wall_text
+from arrival_engine.engine.expand.planning import Plan
+from arrival_engine.engine.explaining import law
+from arrival_engine.engine.explaining.facts import (
     Block,
     Bucket,
     Clock,
@@ -27,9 +34,9 @@ from engine.explaining.facts import (
     Sequence,
     Word,
 )
-from engine.explaining.names import Names
-from engine.tz.zones import SENTINEL, ZoneTable
-from engine.world.load import World
+from arrival_engine.engine.explaining.names import Names
+from arrival_engine.engine.tz.zones import SENTINEL, ZoneTable
+from arrival_engine.engine.world.load import World
 
 MODE_NAMES = {NON_VIRTUAL: "NON_VIRTUAL", VIRTUAL_ONLY: "VIRTUAL_ONLY", HYBRID: "HYBRID"}
 _US = 1_000_000

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from contracts import Notice
-from contracts.errors import json_safe
+from arrival_engine.contracts import Notice
+from arrival_engine.contracts.errors import json_safe
 
 RowValues = Mapping[str, object]
 

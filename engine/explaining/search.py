@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from contracts import ArrivalError, Code
-from engine.arrivals.reading import utc_text
-from engine.expand.backend import BatchResult, Expander, choose_backend
-from engine.expand.planning import Batch
-from engine.explaining.derive import Chosen, View
-from engine.process.progress import Reporter
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.arrivals.reading import utc_text
+from arrival_engine.engine.expand.backend import BatchResult, Expander, choose_backend
+from arrival_engine.engine.expand.planning import Batch
+from arrival_engine.engine.explaining.derive import Chosen, View
+from arrival_engine.engine.process.progress import Reporter
 
 
 @dataclass(frozen=True)

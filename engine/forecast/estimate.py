@@ -7,24 +7,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cpu_fallback.tables import Tables
-from engine.arrivals.parts import FileFormat
-from engine.cluster.depot import Depot
-from engine.cluster.receipts import ShardReceipt
-from engine.cluster.shards import Shard, cut_shards, shards_of_batches
-from engine.cluster.survey import Survey, merge_surveys
-from engine.cluster.tasks import Errand, expand_shard, lookup_world, software, survey_task, write_catalogue
-from engine.expand.backend import BackendName
-from engine.expand.memory_check import BYTES_PER_ARRIVAL
-from engine.expand.planning import DEFAULT_BATCH_ARRIVALS, check_key_width
-from engine.process.machine import available_cores
-from engine.process.progress import Reporter
-from engine.process.threads import Cancellation, ordered
-from engine.rundir.receipt import read_receipt
-from engine.rundir.staging import staging
-from engine.sealing import verify_seal
-from engine.world.counts import count_pieces
-from engine.world.load import read_source
+from arrival_engine.cpu_fallback.tables import Tables
+from arrival_engine.engine.arrivals.parts import FileFormat
+from arrival_engine.engine.cluster.depot import Depot
+from arrival_engine.engine.cluster.receipts import ShardReceipt
+from arrival_engine.engine.cluster.shards import Shard, cut_shards, shards_of_batches
+from arrival_engine.engine.cluster.survey import Survey, merge_surveys
+from arrival_engine.engine.cluster.tasks import (
+    Errand,
+    expand_shard,
+    lookup_world,
+    software,
+    survey_task,
+    write_catalogue,
+)
+from arrival_engine.engine.expand.backend import BackendName
+from arrival_engine.engine.expand.memory_check import BYTES_PER_ARRIVAL
+from arrival_engine.engine.expand.planning import DEFAULT_BATCH_ARRIVALS, check_key_width
+from arrival_engine.engine.process.machine import available_cores
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.process.threads import Cancellation, ordered
+from arrival_engine.engine.rundir.receipt import read_receipt
+from arrival_engine.engine.rundir.staging import staging
+from arrival_engine.engine.sealing import verify_seal
+from arrival_engine.engine.world.counts import count_pieces
+from arrival_engine.engine.world.load import read_source
 
 CALIBRATION_S = 1.0
 # A worker with everything loaded that has surveyed row groups of a million rows: 460 to 480 MiB were measured with

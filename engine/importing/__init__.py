@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from engine.importing.request import ImportRequest
-    from engine.importing.world import ImportResult
-    from engine.process.progress import Reporter
+    from arrival_engine.engine.importing.request import ImportRequest
+    from arrival_engine.engine.importing.world import ImportResult
+    from arrival_engine.engine.process.progress import Reporter
 
 __all__ = ["ImportRequest", "ImportResult", "import_world"]
 
@@ -22,13 +22,16 @@ def import_world(request: ImportRequest, reporter: Reporter | None = None) -> Im
     virtual merchants, EDGE_RESOLUTION_FAILED for edges, PARTITION_OR_PK_VIOLATION for a seed or scenario that cannot
     stand in a path, IO_WRITE_CONFLICT for a directory that holds anything else, IO_READ_FAILED, IO_WRITE_FAILED.
     """
-    from engine.importing.world import make_world
+    from arrival_engine.engine.importing.world import make_world
 
     return make_world(request, reporter)
 
 
 def __getattr__(name: str) -> object:
-    homes = {"ImportRequest": "engine.importing.request", "ImportResult": "engine.importing.world"}
+    homes = {
+        "ImportRequest": "arrival_engine.engine.importing.request",
+        "ImportResult": "arrival_engine.engine.importing.world",
+    }
     if name in homes:
         import importlib
 

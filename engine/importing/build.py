@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from contracts import Code, Notice
-from engine.importing.contents import (
+from arrival_engine.contracts import Code, Notice
+from arrival_engine.engine.importing.contents import (
     Contents,
     Counts,
     GroupWeights,
@@ -24,10 +24,10 @@ from engine.importing.contents import (
     sorted_order,
     texts_in_use,
 )
-from engine.importing.grid import Limits, told
-from engine.importing.reading import Table
-from engine.importing.request import ZoneSource
-from engine.world_files.virtual import HYBRID, MODES, NON_VIRTUAL, VIRTUAL_ONLY
+from arrival_engine.engine.importing.grid import Limits, told
+from arrival_engine.engine.importing.reading import Table
+from arrival_engine.engine.importing.request import ZoneSource
+from arrival_engine.engine.world_files.virtual import HYBRID, MODES, NON_VIRTUAL, VIRTUAL_ONLY
 
 _TZ = "tz"
 

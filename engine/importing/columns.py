@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NoReturn
 
-from contracts import ArrivalError, Code
-from engine.importing import values
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.importing import values
 
 Kind = Literal["uint64", "int64", "float64", "text"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.importing.reading import Table
+from arrival_engine.engine.importing.reading import Table
 
 Ids = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]

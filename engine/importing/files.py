@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from contracts import ArrivalError, Code, Notice
+from arrival_engine.contracts import ArrivalError, Code, Notice
 
 _SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".parquet", ".pq")
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}

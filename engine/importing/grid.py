@@ -10,9 +10,9 @@ from typing import NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from contracts import ArrivalError, Code
-from engine.importing.reading import Table
-from engine.importing.values import MICROS, Refused, instant
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.importing.reading import Table
+from arrival_engine.engine.importing.values import MICROS, Refused, instant
 
 Ints = npt.NDArray[np.int64]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from contracts import Identity
-from engine.importing.contents import Contents, Ints, Members
+from arrival_engine.contracts import Identity
+from arrival_engine.engine.importing.contents import Contents, Ints, Members
 
 # Part of every identity: raise it whenever the same tables would give another world.
 IMPORT_VERSION = "1"

@@ -9,7 +9,7 @@ from importlib import resources
 
 import numpy as np
 
-from engine.world_files.virtual import Places
+from arrival_engine.engine.world_files.virtual import Places
 
 # ISO 6709 without separators, as zone.tab has it: +-DDMM+-DDDMM or +-DDMMSS+-DDDMMSS.
 _FORM = re.compile(r"([+-])(\d{2})(\d{2})(\d{2})?([+-])(\d{3})(\d{2})(\d{2})?")

@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from config import packaged_bytes, policy_ids, resolve_policy
-from contracts import ArrivalError, Code
-from engine.importing.grid import Limits
-from engine.importing.request import ZoneSource
-from engine.world_files.sites import WeightLabels
+from arrival_engine.config import packaged_bytes, policy_ids, resolve_policy
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.importing.grid import Limits
+from arrival_engine.engine.importing.request import ZoneSource
+from arrival_engine.engine.world_files.sites import WeightLabels
 
 _ROUTING = "arrival_routing_policy_5B"
 _GROUPS = re.compile(rb"(?m)^(  use_group_weights:) true\b")

@@ -15,10 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contracts import ArrivalError, Code, Notice
-from engine.importing.columns import Column, Layout, Naming, match_header
-from engine.importing.files import SourceFile, files_of, open_file
-from engine.importing.values import Cell, Instant, Refused
+from arrival_engine.contracts import ArrivalError, Code, Notice
+from arrival_engine.engine.importing.columns import Column, Layout, Naming, match_header
+from arrival_engine.engine.importing.files import SourceFile, files_of, open_file
+from arrival_engine.engine.importing.values import Cell, Instant, Refused
 
 _DTYPES: Mapping[str, Any] = {"uint64": np.uint64, "int64": np.int64, "float64": np.float64, "text": np.int32}
 

@@ -14,9 +14,9 @@ from decimal import Decimal
 from functools import cache
 from typing import NamedTuple
 
-from contracts import Code
-from engine.tz.pinned import known_tzids, release
-from engine.world_files.virtual import MODES
+from arrival_engine.contracts import Code
+from arrival_engine.engine.tz.pinned import known_tzids, release
+from arrival_engine.engine.world_files.virtual import MODES
 
 MICROS = 1_000_000
 _U64_MAX = 2**64 - 1

@@ -9,21 +9,29 @@ from typing import Any
 
 import numpy as np
 
-from contracts import ArrivalError, Code, Identity, Notice, check_token
-from engine.importing.build import Build, build, virtual_counts
-from engine.importing.columns import Naming, layouts
-from engine.importing.contents import Contents, Ints
-from engine.importing.grid import Span, bucket_of, duration_seconds, given_edges, option_instant, spanned_edges, told
-from engine.importing.identity import world_identity
-from engine.importing.policies import Policies, load_policies
-from engine.importing.reading import Table, empty_table, read_table
-from engine.importing.request import ImportRequest, ZoneSource
-from engine.importing.values import MICROS
-from engine.importing.write import write_world
-from engine.process.progress import Reporter
-from engine.world_files.publish import Target, WorldReport, place_world
-from engine.world_files.shelf import Shelf
-from engine.world_files.virtual import HYBRID, VIRTUAL_ONLY
+from arrival_engine.contracts import ArrivalError, Code, Identity, Notice, check_token
+from arrival_engine.engine.importing.build import Build, build, virtual_counts
+from arrival_engine.engine.importing.columns import Naming, layouts
+from arrival_engine.engine.importing.contents import Contents, Ints
+from arrival_engine.engine.importing.grid import (
+    Span,
+    bucket_of,
+    duration_seconds,
+    given_edges,
+    option_instant,
+    spanned_edges,
+    told,
+)
+from arrival_engine.engine.importing.identity import world_identity
+from arrival_engine.engine.importing.policies import Policies, load_policies
+from arrival_engine.engine.importing.reading import Table, empty_table, read_table
+from arrival_engine.engine.importing.request import ImportRequest, ZoneSource
+from arrival_engine.engine.importing.values import MICROS
+from arrival_engine.engine.importing.write import write_world
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.world_files.publish import Target, WorldReport, place_world
+from arrival_engine.engine.world_files.shelf import Shelf
+from arrival_engine.engine.world_files.virtual import HYBRID, VIRTUAL_ONLY
 
 
 @dataclass(frozen=True)

@@ -10,19 +10,24 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from engine.importing.contents import Contents, Floats, Ids, Ints, ordered_sums, runs
-from engine.importing.identity import IMPORT_VERSION
-from engine.importing.places import places_of
-from engine.importing.policies import Policies
-from engine.importing.values import MICROS
-from engine.process.progress import Reporter
-from engine.tz.pinned import LAST_YEAR, pinned_zones, release
-from engine.world_files.bundles import write_bundles
-from engine.world_files.grid import write_time_grid
-from engine.world_files.publish import Target, WorldReport, write_report
-from engine.world_files.shelf import SPEC_VERSION, Shelf, absent, coded, constant
-from engine.world_files.sites import SiteColumns, write_site_timezones, write_site_weights, write_zone_cache
-from engine.world_files.virtual import (
+from arrival_engine.engine.importing.contents import Contents, Floats, Ids, Ints, ordered_sums, runs
+from arrival_engine.engine.importing.identity import IMPORT_VERSION
+from arrival_engine.engine.importing.places import places_of
+from arrival_engine.engine.importing.policies import Policies
+from arrival_engine.engine.importing.values import MICROS
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.tz.pinned import LAST_YEAR, pinned_zones, release
+from arrival_engine.engine.world_files.bundles import write_bundles
+from arrival_engine.engine.world_files.grid import write_time_grid
+from arrival_engine.engine.world_files.publish import Target, WorldReport, write_report
+from arrival_engine.engine.world_files.shelf import SPEC_VERSION, Shelf, absent, coded, constant
+from arrival_engine.engine.world_files.sites import (
+    SiteColumns,
+    write_site_timezones,
+    write_site_weights,
+    write_zone_cache,
+)
+from arrival_engine.engine.world_files.virtual import (
     Edge,
     Labels,
     MerchantEdges,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.parity.job import ParityOptions, parity
-from engine.parity.records import ParityResult
+from arrival_engine.engine.parity.job import ParityOptions, parity
+from arrival_engine.engine.parity.records import ParityResult
 
 __all__ = ["ParityOptions", "ParityResult", "parity"]

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.expand.backend import BatchResult
-from engine.expand.planning import Batch
-from engine.parity.records import ColumnVerdict, Difference, Group, Value
-from engine.parity.sides import Outcome
+from arrival_engine.engine.expand.backend import BatchResult
+from arrival_engine.engine.expand.planning import Batch
+from arrival_engine.engine.parity.records import ColumnVerdict, Difference, Group, Value
+from arrival_engine.engine.parity.sides import Outcome
 
 _NOTHING = "(nothing)"
 _Arrays = dict[tuple[Group, str], NDArray[Any]]

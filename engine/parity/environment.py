@@ -7,7 +7,7 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-from engine.process.machine import available_cores, cuda_state, memory_limit_bytes
+from arrival_engine.engine.process.machine import available_cores, cuda_state, memory_limit_bytes
 
 _PACKAGES = (
     "numba",

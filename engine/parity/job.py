@@ -9,25 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from contracts import ArrivalError, Code
-from engine.expand.backend import Backend, ParityName, parity_backend
-from engine.expand.memory_check import check_memory
-from engine.expand.planning import DEFAULT_BATCH_ARRIVALS, Batch, Plan, plan
-from engine.parity.compare import Tally
-from engine.parity.environment import describe
-from engine.parity.records import SIMULATOR, Extent, ParityResult
-from engine.parity.report import document, write_reports
-from engine.parity.sample import SIMULATED_BATCH_ARRIVALS, Sample, choose
-from engine.parity.sides import Side, opened
-from engine.parity.trace import trace
-from engine.process import human
-from engine.process.interrupts import heard_interrupts
-from engine.process.machine import available_cores
-from engine.process.progress import Reporter
-from engine.rundir.receipt import read_receipt
-from engine.sealing import verify_seal
-from engine.world.load import World, load_world
-from gpu_kernels.device import unusable_reason
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.expand.backend import Backend, ParityName, parity_backend
+from arrival_engine.engine.expand.memory_check import check_memory
+from arrival_engine.engine.expand.planning import DEFAULT_BATCH_ARRIVALS, Batch, Plan, plan
+from arrival_engine.engine.parity.compare import Tally
+from arrival_engine.engine.parity.environment import describe
+from arrival_engine.engine.parity.records import SIMULATOR, Extent, ParityResult
+from arrival_engine.engine.parity.report import document, write_reports
+from arrival_engine.engine.parity.sample import SIMULATED_BATCH_ARRIVALS, Sample, choose
+from arrival_engine.engine.parity.sides import Side, opened
+from arrival_engine.engine.parity.trace import trace
+from arrival_engine.engine.process import human
+from arrival_engine.engine.process.interrupts import heard_interrupts
+from arrival_engine.engine.process.machine import available_cores
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.rundir.receipt import read_receipt
+from arrival_engine.engine.sealing import verify_seal
+from arrival_engine.engine.world.load import World, load_world
+from arrival_engine.gpu_kernels.device import unusable_reason
 
 _REPORTS = Path("reports", "parity")
 

@@ -9,14 +9,14 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from engine.process import human
+from arrival_engine.engine.process import human
 
 _GROUPS = {"columns": "arrival", "row_totals": "count row", "sums": "batch", "refusal": "refused batch"}
 
 
 def page(report: dict[str, Any]) -> str:
     """Fill the template; everything that comes from the report is escaped."""
-    template = Template(files("engine.parity").joinpath("report.html").read_text(encoding="utf-8"))
+    template = Template(files("arrival_engine.engine.parity").joinpath("report.html").read_text(encoding="utf-8"))
     sides = [report["left"], report["right"]]
     left, right = (_side_name(side) for side in sides)
     verdict = "identical" if report["identical"] else "DIFFERENT"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from contracts import ArrivalError, Code, Notice
-from engine.explaining.facts import Explanation
+from arrival_engine.contracts import ArrivalError, Code, Notice
+from arrival_engine.engine.explaining.facts import Explanation
 
 Group = Literal["columns", "row_totals", "sums", "refusal"]
 SIMULATOR: Final = "cudasim"

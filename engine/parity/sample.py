@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from engine.expand.planning import Batch, Plan
-from engine.process import human
+from arrival_engine.engine.expand.planning import Batch, Plan
+from arrival_engine.engine.process import human
 
 # Some three seconds of the simulator, at about 6,000 arrivals a second.
 SIMULATED_ARRIVALS = 20_000

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from contracts import ArrivalError, Code
-from cpu_fallback.digest import Digest
-from engine.expand.backend import Backend, BatchResult, Expander
-from engine.expand.planning import Batch, Plan
-from engine.parity.records import SIMULATOR, BatchTime, KernelFigures, SideResult
-from engine.process.machine import available_cores
-from engine.process.progress import Reporter
-from engine.process.threads import Cancellation, ordered
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.cpu_fallback.digest import Digest
+from arrival_engine.engine.expand.backend import Backend, BatchResult, Expander
+from arrival_engine.engine.expand.planning import Batch, Plan
+from arrival_engine.engine.parity.records import SIMULATOR, BatchTime, KernelFigures, SideResult
+from arrival_engine.engine.process.machine import available_cores
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.process.threads import Cancellation, ordered
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _kernel_figures(name: str) -> tuple[tuple[KernelFigures, ...] | None, str]:
     if name != "cuda":
         return None, "compiled for no device"
     try:
-        from gpu_kernels.figures import kernel_figures
+        from arrival_engine.gpu_kernels.figures import kernel_figures
 
         return tuple(KernelFigures(*figures) for figures in kernel_figures()), ""
     except Exception as failure:  # noqa: BLE001 - figures that cannot be had must not spoil a verdict

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from contracts import ArrivalError
-from engine.expand.planning import Batch, Plan
-from engine.explaining import Explanation, History, Question, explain
-from engine.parity.compare import value_text
-from engine.parity.records import Derived, Difference, Trace, Value
+from arrival_engine.contracts import ArrivalError
+from arrival_engine.engine.expand.planning import Batch, Plan
+from arrival_engine.engine.explaining import Explanation, History, Question, explain
+from arrival_engine.engine.parity.compare import value_text
+from arrival_engine.engine.parity.records import Derived, Difference, Trace, Value
 
 _US_PER_MINUTE = 60_000_000
 

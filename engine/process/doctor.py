@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from engine.process import human, machine
+from arrival_engine.engine.process import human, machine
 
 __all__ = ["Diagnosis", "Fact", "diagnose"]
 
@@ -95,7 +95,7 @@ def _python() -> Iterator[Fact]:
 
 
 def _engine() -> Iterator[Fact]:
-    home = Path(__file__).resolve().parent.parent
+    home = Path(__file__).absolute().parents[2]
     if version := _version(DISTRIBUTION):
         yield Fact(DISTRIBUTION, f"{version} ({home})")
     else:
@@ -154,14 +154,14 @@ def _device_packages() -> Iterator[Fact]:
 
 
 def _count_reader() -> Iterator[Fact]:
-    from gpu_kernels.load import reader
+    from arrival_engine.gpu_kernels.load import reader
 
     name, reason = reader()
     yield Fact("count rows", f"{name}: {reason}")
 
 
 def _jit_cache() -> Iterator[Fact]:
-    from cpu_fallback import jit
+    from arrival_engine.cpu_fallback import jit
 
     folder = jit.cache_directory()
     if not jit.cache_is_usable():

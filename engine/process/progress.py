@@ -21,8 +21,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import NamedTuple, Self, TextIO
 
-from contracts.errors import Notice
-from engine.process import human
+from arrival_engine.contracts.errors import Notice
+from arrival_engine.engine.process import human
 
 __all__ = ["JsonReporter", "LineReporter", "NoticeReporter", "Reporter", "Status"]
 

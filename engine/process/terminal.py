@@ -14,9 +14,9 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from contracts.errors import Notice
-from engine.process import human
-from engine.process.progress import Reporter, Status, TolerantStream, waiting
+from arrival_engine.contracts.errors import Notice
+from arrival_engine.engine.process import human
+from arrival_engine.engine.process.progress import Reporter, Status, TolerantStream, waiting
 
 __all__ = ["TerminalReporter"]
 

@@ -19,7 +19,7 @@ def version() -> str:
 
 def code_digest() -> str:
     """SHA-256 over every law and kernel source."""
-    from cpu_fallback.jit import kernel_sources
+    from arrival_engine.cpu_fallback.jit import kernel_sources
 
     state = hashlib.sha256()
     for path in kernel_sources():

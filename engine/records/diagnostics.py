@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from contracts import arrow_schema, compact_json
-from cpu_fallback.streams import domain, length_prefixed
-from engine.expand.ledger import Ledger, ScenarioLedger
-from engine.process.threads import Cancellation, ordered
-from engine.records.groups import Columns, equal_groups
-from engine.rundir.staging import writing
-from engine.world.load import World
+from arrival_engine.contracts import arrow_schema, compact_json
+from arrival_engine.cpu_fallback.streams import domain, length_prefixed
+from arrival_engine.engine.expand.ledger import Ledger, ScenarioLedger
+from arrival_engine.engine.process.threads import Cancellation, ordered
+from arrival_engine.engine.records.groups import Columns, equal_groups
+from arrival_engine.engine.rundir.staging import writing
+from arrival_engine.engine.world.load import World
 
 _GROUP_ROWS = 1 << 18
 # Small or ascending numbers: as deltas they take less room and time than as codes of a dictionary.

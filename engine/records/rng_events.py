@@ -19,14 +19,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from contracts import ArrivalError, Code, arrow_schema, dataset
-from cpu_fallback.tables import Rows
-from engine.arrivals.publish import Publication
-from engine.expand.ledger import FamilyAccount, FamilyUse, ScenarioLedger
-from engine.records.groups import equal_groups
-from engine.records.rng_logs import MODULE
-from engine.rundir.staging import writing
-from engine.world.load import World
+from arrival_engine.contracts import ArrivalError, Code, arrow_schema, dataset
+from arrival_engine.cpu_fallback.tables import Rows
+from arrival_engine.engine.arrivals.publish import Publication
+from arrival_engine.engine.expand.ledger import FamilyAccount, FamilyUse, ScenarioLedger
+from arrival_engine.engine.records.groups import equal_groups
+from arrival_engine.engine.records.rng_logs import MODULE
+from arrival_engine.engine.rundir.staging import writing
+from arrival_engine.engine.world.load import World
 
 EventFormat = Literal["none", "parquet", "jsonl"]
 _FORMATS: tuple[EventFormat, ...] = ("parquet", "jsonl")

@@ -9,15 +9,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from contracts import ArrivalError, Code, check_document, compact_json, dataset
-from engine.expand.ledger import FamilyAccount
-from engine.process.version import code_digest, version
-from engine.rundir.staging import write_file
-from engine.rundir.strict_json import parse_json, reading
-from engine.world.load import World
+from arrival_engine.contracts import ArrivalError, Code, check_document, compact_json, dataset
+from arrival_engine.engine.expand.ledger import FamilyAccount
+from arrival_engine.engine.process.version import code_digest, version
+from arrival_engine.engine.rundir.staging import write_file
+from arrival_engine.engine.rundir.strict_json import parse_json, reading
+from arrival_engine.engine.world.load import World
 
 if TYPE_CHECKING:
-    from engine.arrivals.publish import Publication
+    from arrival_engine.engine.arrivals.publish import Publication
 
 MODULE = "5B.S4"
 

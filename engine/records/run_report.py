@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from contracts import ArrivalError, Code, check_document, dataset, receipt_json
-from contracts.identity import Identity
-from engine.process.version import LAW_VERSION, version
-from engine.rundir.receipt import Receipt
-from engine.rundir.staging import writing
+from arrival_engine.contracts import ArrivalError, Code, check_document, dataset, receipt_json
+from arrival_engine.contracts.identity import Identity
+from arrival_engine.engine.process.version import LAW_VERSION, version
+from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.rundir.staging import writing
 
 if TYPE_CHECKING:
     # Validation writes its lines with this module, and must not load what the expansion is made of.
-    from engine.expand.ledger import FamilyAccount, ScenarioLedger
+    from arrival_engine.engine.expand.ledger import FamilyAccount, ScenarioLedger
 
 _LABELS = {"time": "arrival_time_jitter", "site": "arrival_site_pick", "edge": "arrival_edge_pick"}
 

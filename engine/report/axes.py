@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
-from engine.report.style import short
+from arrival_engine.engine.report.style import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

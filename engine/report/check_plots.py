@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.process import human
-from engine.report.axes import count_axis, horizontal_lines
-from engine.report.measure import BINS, Measures
-from engine.report.plot import NARROW, Panel, Plot
-from engine.report.style import Palette, counted, percent
-from engine.validation.statistics import chi_square_uniform
+from arrival_engine.engine.process import human
+from arrival_engine.engine.report.axes import count_axis, horizontal_lines
+from arrival_engine.engine.report.measure import BINS, Measures
+from arrival_engine.engine.report.plot import NARROW, Panel, Plot
+from arrival_engine.engine.report.style import Palette, counted, percent
+from arrival_engine.engine.validation.statistics import chi_square_uniform
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

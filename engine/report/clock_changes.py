@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from engine.tz.pinned import pinned_zones, unknown_tzids
+from arrival_engine.engine.tz.pinned import pinned_zones, unknown_tzids
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _DAY_S = 86_400

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from engine.process.progress import Reporter
-from engine.report.check_plots import phases
-from engine.report.clock_changes import ClockChange
-from engine.report.measure import Measures, measure
-from engine.report.page import Drawn, DrawnPlot, Section, render
-from engine.report.plot import Panel, Plot
-from engine.report.plots import plots_of
-from engine.report.published import Published, find_published
-from engine.report.records import Records, read_anomalies, read_run
-from engine.report.share_plots import gini
-from engine.report.style import LIGHT, ROLES, Palette, drawing
-from engine.report.svg import inline_svg, png_file, svg_file
-from engine.rundir.receipt import Receipt, read_receipt
-from engine.rundir.staging import replace_file
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.report.check_plots import phases
+from arrival_engine.engine.report.clock_changes import ClockChange
+from arrival_engine.engine.report.measure import Measures, measure
+from arrival_engine.engine.report.page import Drawn, DrawnPlot, Section, render
+from arrival_engine.engine.report.plot import Panel, Plot
+from arrival_engine.engine.report.plots import plots_of
+from arrival_engine.engine.report.published import Published, find_published
+from arrival_engine.engine.report.records import Records, read_anomalies, read_run
+from arrival_engine.engine.report.share_plots import gini
+from arrival_engine.engine.report.style import LIGHT, ROLES, Palette, drawing
+from arrival_engine.engine.report.svg import inline_svg, png_file, svg_file
+from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
+from arrival_engine.engine.rundir.staging import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

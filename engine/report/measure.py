@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts import ArrivalError, Code, dataset
-from engine.process.machine import available_cores
-from engine.report.clock_changes import ClockChange, Window, ZoneArrivals, clock_changes, spotlight
-from engine.report.published import Published
-from engine.rundir.receipt import Receipt
-from engine.validation.database import Cursor, Database, parquet, text
-from engine.world.tables_io import locate_files
+from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.engine.process.machine import available_cores
+from arrival_engine.engine.report.clock_changes import ClockChange, Window, ZoneArrivals, clock_changes, spotlight
+from arrival_engine.engine.report.published import Published
+from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.validation.database import Cursor, Database, parquet, text
+from arrival_engine.engine.world.tables_io import locate_files
 
 Counts = NDArray[np.int64]
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from importlib.metadata import version as distribution_version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from engine.process import human
-from engine.report.measure import Measures
-from engine.report.plot import Panel, Plot
-from engine.report.published import Published
-from engine.report.records import Anomaly, Check, Records, Verdicts
-from engine.report.style import DARK, LIGHT, counted, share
-from engine.report.svg import rules
-from engine.tz.pinned import release
+from arrival_engine.engine.process import human
+from arrival_engine.engine.report.measure import Measures
+from arrival_engine.engine.report.plot import Panel, Plot
+from arrival_engine.engine.report.published import Published
+from arrival_engine.engine.report.records import Anomaly, Check, Records, Verdicts
+from arrival_engine.engine.report.style import DARK, LIGHT, counted, share
+from arrival_engine.engine.report.svg import rules
+from arrival_engine.engine.tz.pinned import release
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -77,7 +77,7 @@ def render(records: Records, sections: Sequence[Section], unpublished: Sequence[
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("engine.report"),
+        loader=PackageLoader("arrival_engine.engine.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -318,6 +318,6 @@ def _moment(instant_us: int) -> str:
 
 def _made_with() -> str:
     packages = ", ".join(f"{name} {distribution_version(name)}" for name in ("duckdb", "matplotlib", "jinja2"))
-    from engine.process.version import version
+    from arrival_engine.engine.process.version import version
 
     return f"arrival-engine {version()}, {packages}, tzdata {release()}"

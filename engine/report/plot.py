@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from engine.report.style import Palette
+    from arrival_engine.engine.report.style import Palette
 
 # CSS pixels: a panel that stands alone, one of two in a row, and the first of these on a narrow screen.
 WIDE, HALF, NARROW = (900, 280), (430, 310), (400, 280)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from engine.report import check_plots, share_plots, time_plots
-from engine.report.measure import Measures
-from engine.report.plot import Plot
+from arrival_engine.engine.report import check_plots, share_plots, time_plots
+from arrival_engine.engine.report.measure import Measures
+from arrival_engine.engine.report.plot import Plot
 
 # Arrivals on either side of a clock change, below which their hours say nothing.
 _COMPARABLE = 240

@@ -12,10 +12,10 @@ import pyarrow.dataset
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from contracts import ArrivalError, Code
-from engine.arrivals.reading import events_directory, part_files
-from engine.rundir.receipt import Receipt
-from engine.validation.database import Cursor, parquet
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.arrivals.reading import events_directory, part_files
+from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.validation.database import Cursor, parquet
 
 
 @dataclass(frozen=True)

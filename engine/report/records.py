@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contracts import ArrivalError, Code, dataset
-from engine.rundir.receipt import Receipt
-from engine.rundir.strict_json import read_json
-from engine.sealing.stored import Stored, read_stored
-from engine.validation.records import Record, read_records
-from engine.validation.rules import RULES, Area
+from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.rundir.strict_json import read_json
+from arrival_engine.engine.sealing.stored import Stored, read_stored
+from arrival_engine.engine.validation.records import Record, read_records
+from arrival_engine.engine.validation.rules import RULES, Area
 
 _AGAIN = "restore the file, or run again"
 _FACTS_SHOWN = 4

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.process import human
-from engine.report.axes import DOTS, count_axis, horizontal_lines, log_axis
-from engine.report.measure import Measures
-from engine.report.plot import Panel, Plot
-from engine.report.style import Palette, counted, percent, short
+from arrival_engine.engine.process import human
+from arrival_engine.engine.report.axes import DOTS, count_axis, horizontal_lines, log_axis
+from arrival_engine.engine.report.measure import Measures
+from arrival_engine.engine.report.plot import Panel, Plot
+from arrival_engine.engine.report.style import Palette, counted, percent, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from engine.process import human
+from arrival_engine.engine.process import human
 
 
 class Palette(NamedTuple):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from engine.report.style import DARK, LIGHT, ROLES, Palette
+from arrival_engine.engine.report.style import DARK, LIGHT, ROLES, Palette
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.process import human
-from engine.report.axes import DASHES, count_axis, horizontal_lines, hour_axis, time_axis
-from engine.report.clock_changes import ClockChange
-from engine.report.measure import HOURS_PER_DAY, Measures, Spotlight
-from engine.report.plot import NARROW, WIDE, Panel, Plot
-from engine.report.style import Palette, counted, percent
+from arrival_engine.engine.process import human
+from arrival_engine.engine.report.axes import DASHES, count_axis, horizontal_lines, hour_axis, time_axis
+from arrival_engine.engine.report.clock_changes import ClockChange
+from arrival_engine.engine.report.measure import HOURS_PER_DAY, Measures, Spotlight
+from arrival_engine.engine.report.plot import NARROW, WIDE, Panel, Plot
+from arrival_engine.engine.report.style import Palette, counted, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,14 +8,14 @@ from __future__ import annotations
 import importlib.metadata
 from pathlib import Path
 
-from contracts import ArrivalError, Code, arrow_schema
-from engine.arrivals.metadata import file_metadata
-from engine.arrivals.parts import DIGEST_KEY, PartReceipt, part_name
-from engine.expand.assemble import Assembler, constant_texts
-from engine.expand.backend import BatchResult
-from engine.rundir.staging import writing
-from engine.world.load import World
-from gpu_kernels.columns import Layout
+from arrival_engine.contracts import ArrivalError, Code, arrow_schema
+from arrival_engine.engine.arrivals.metadata import file_metadata
+from arrival_engine.engine.arrivals.parts import DIGEST_KEY, PartReceipt, part_name
+from arrival_engine.engine.expand.assemble import Assembler, constant_texts
+from arrival_engine.engine.expand.backend import BatchResult
+from arrival_engine.engine.rundir.staging import writing
+from arrival_engine.engine.world.load import World
+from arrival_engine.gpu_kernels.columns import Layout
 
 _DISTRIBUTIONS = ("pylibcudf-cu13", "pylibcudf-cu12", "pylibcudf")
 
@@ -66,8 +66,8 @@ class DevicePartWriter:
 
         Raises IO_WRITE_FAILED, and UNEXPECTED_INTERNAL_ERROR where cuDF cannot do it or has no room.
         """
-        from gpu_kernels.cudf_parquet import DevicePart, write_part
-        from gpu_kernels.lane import out_of_memory
+        from arrival_engine.gpu_kernels.cudf_parquet import DevicePart, write_part
+        from arrival_engine.gpu_kernels.lane import out_of_memory
 
         if result.on_device is None:
             raise ValueError(f"batch {result.batch.index} is not on a device")

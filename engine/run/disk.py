@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from engine.rundir.staging import writing
+from arrival_engine.engine.rundir.staging import writing
 
 
 class DiskSync:

@@ -11,30 +11,30 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
-from contracts import ArrivalError, Code, Notice, check_token, dataset
-from engine.arrivals.parts import FileFormat
-from engine.arrivals.publish import Outcome, Publication, Published, publication, refuse_certain_conflict
-from engine.expand.backend import BackendName, choose_backend
-from engine.expand.ledger import ScenarioLedger
-from engine.expand.memory_check import check_memory
-from engine.expand.planning import DEFAULT_BATCH_ARRIVALS, plan
-from engine.process.interrupts import heard_interrupts
-from engine.process.machine import available_cores, peak_rss_bytes
-from engine.process.progress import Reporter
-from engine.records.diagnostics import write_anomalies, write_summary
-from engine.records.rng_events import EventFormat, publish_rng_events, write_rng_events
-from engine.records.rng_logs import update_rng_logs
-from engine.records.run_report import append_line, failure_facts, report_head, scenario_facts, utc_now
-from engine.run.made import Made, WorkerFacts
-from engine.run.part_ledger import abandoned_staging
-from engine.run.production import Workshop, produce_parts
-from engine.rundir.lock import STAGING, clear_leftovers, run_lock
-from engine.rundir.receipt import Receipt, read_receipt
-from engine.rundir.staging import staging
-from engine.sealing import Seal, verify_seal
-from engine.storage.directory import Shipping, run_directory
-from engine.storage.url import StoreUrl, parse_place
-from engine.world.load import World, load_world, read_source
+from arrival_engine.contracts import ArrivalError, Code, Notice, check_token, dataset
+from arrival_engine.engine.arrivals.parts import FileFormat
+from arrival_engine.engine.arrivals.publish import Outcome, Publication, Published, publication, refuse_certain_conflict
+from arrival_engine.engine.expand.backend import BackendName, choose_backend
+from arrival_engine.engine.expand.ledger import ScenarioLedger
+from arrival_engine.engine.expand.memory_check import check_memory
+from arrival_engine.engine.expand.planning import DEFAULT_BATCH_ARRIVALS, plan
+from arrival_engine.engine.process.interrupts import heard_interrupts
+from arrival_engine.engine.process.machine import available_cores, peak_rss_bytes
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.records.diagnostics import write_anomalies, write_summary
+from arrival_engine.engine.records.rng_events import EventFormat, publish_rng_events, write_rng_events
+from arrival_engine.engine.records.rng_logs import update_rng_logs
+from arrival_engine.engine.records.run_report import append_line, failure_facts, report_head, scenario_facts, utc_now
+from arrival_engine.engine.run.made import Made, WorkerFacts
+from arrival_engine.engine.run.part_ledger import abandoned_staging
+from arrival_engine.engine.run.production import Workshop, produce_parts
+from arrival_engine.engine.rundir.lock import STAGING, clear_leftovers, run_lock
+from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
+from arrival_engine.engine.rundir.staging import staging
+from arrival_engine.engine.sealing import Seal, verify_seal
+from arrival_engine.engine.storage.directory import Shipping, run_directory
+from arrival_engine.engine.storage.url import StoreUrl, parse_place
+from arrival_engine.engine.world.load import World, load_world, read_source
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -321,7 +321,7 @@ def _made_here(shop: Workshop, job: _Job, scenario_id: str, staged: Path, resume
 
 def _made_on_cluster(client: Client, job: _Job, scenario_id: str, staged: Path, _resume: bool) -> Made:
     """The parts of a scenario, made by the workers of a cluster."""
-    from engine.cluster.production import Order, make_on_cluster
+    from arrival_engine.engine.cluster.production import Order, make_on_cluster
 
     options = job.options
     # Workers have working directories of their own.

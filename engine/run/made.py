@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engine.arrivals.parts import PartReceipt
-from engine.expand.ledger import ScenarioLedger
-from engine.world.load import World
+from arrival_engine.engine.arrivals.parts import PartReceipt
+from arrival_engine.engine.expand.ledger import ScenarioLedger
+from arrival_engine.engine.world.load import World
 
 
 @dataclass(frozen=True)

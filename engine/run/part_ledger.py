@@ -19,16 +19,16 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from contracts import ArrivalError, Code, compact_json
-from cpu_fallback.digest import Digest
-from cpu_fallback.tables import RowTotals
-from engine.arrivals.parts import FileFormat, PartReceipt
-from engine.expand.backend import BatchSums
-from engine.expand.planning import Plan
-from engine.process.version import LAW_VERSION, code_digest, version
-from engine.rundir.lock import STAGING
-from engine.rundir.staging import FOLDER, write_file, writing
-from engine.rundir.strict_json import parse_json, reading
+from arrival_engine.contracts import ArrivalError, Code, compact_json
+from arrival_engine.cpu_fallback.digest import Digest
+from arrival_engine.cpu_fallback.tables import RowTotals
+from arrival_engine.engine.arrivals.parts import FileFormat, PartReceipt
+from arrival_engine.engine.expand.backend import BatchSums
+from arrival_engine.engine.expand.planning import Plan
+from arrival_engine.engine.process.version import LAW_VERSION, code_digest, version
+from arrival_engine.engine.rundir.lock import STAGING
+from arrival_engine.engine.rundir.staging import FOLDER, write_file, writing
+from arrival_engine.engine.rundir.strict_json import parse_json, reading
 
 FOLDER_NAME = "ledger"
 _NAME = "ledger.jsonl"

@@ -13,20 +13,20 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from engine.arrivals.metadata import file_metadata
-from engine.arrivals.parts import FileFormat, PartReceipt, PartWriter
-from engine.arrivals.verify import verify_part, verify_staged
-from engine.expand.assemble import Assembler
-from engine.expand.backend import Backend, BatchResult, BatchSums, Expander
-from engine.expand.batch_checks import check_batch
-from engine.expand.ledger import Ledger
-from engine.expand.planning import Batch, Plan
-from engine.process.progress import Reporter
-from engine.process.threads import Cancellation, ordered
-from engine.run.device_parts import DevicePartWriter
-from engine.run.disk import DiskSync
-from engine.run.part_ledger import FinishedPart, PartLedger
-from engine.rundir.staging import writing
+from arrival_engine.engine.arrivals.metadata import file_metadata
+from arrival_engine.engine.arrivals.parts import FileFormat, PartReceipt, PartWriter
+from arrival_engine.engine.arrivals.verify import verify_part, verify_staged
+from arrival_engine.engine.expand.assemble import Assembler
+from arrival_engine.engine.expand.backend import Backend, BatchResult, BatchSums, Expander
+from arrival_engine.engine.expand.batch_checks import check_batch
+from arrival_engine.engine.expand.ledger import Ledger
+from arrival_engine.engine.expand.planning import Batch, Plan
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.process.threads import Cancellation, ordered
+from arrival_engine.engine.run.device_parts import DevicePartWriter
+from arrival_engine.engine.run.disk import DiskSync
+from arrival_engine.engine.run.part_ledger import FinishedPart, PartLedger
+from arrival_engine.engine.rundir.staging import writing
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from contracts import ArrivalError, Code
-from engine.rundir.staging import FOLDER, writing
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.rundir.staging import FOLDER, writing
 
 STAGING = "arrivals"
 _CLEARED = "cleared"

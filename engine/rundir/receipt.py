@@ -10,8 +10,8 @@ from errno import ENOTDIR
 from pathlib import Path
 from typing import Any
 
-from contracts import ArrivalError, Code, Identity, check_document, dataset
-from engine.rundir.strict_json import read_json, reading
+from arrival_engine.contracts import ArrivalError, Code, Identity, check_document, dataset
+from arrival_engine.engine.rundir.strict_json import read_json, reading
 
 _RUN_ID = re.compile(r"[a-f0-9]{32}")
 _HINT = "write a receipt with `arrivals synth`, or correct the one that is there"

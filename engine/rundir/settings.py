@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from contracts import ArrivalError, Code
+from arrival_engine.contracts import ArrivalError, Code
 
 if TYPE_CHECKING:
-    from config.policies import Policy
-    from engine.rundir.receipt import Receipt
+    from arrival_engine.config.policies import Policy
+    from arrival_engine.engine.rundir.receipt import Receipt
 
 POLICY_IDS = (
     "alias_layout_policy_v1",
@@ -63,7 +63,7 @@ class Settings:
 
 def load_settings(receipt: Receipt) -> Settings:
     """Resolve, check and read the policies of a run. Raises the code of the policy that is wrong."""
-    from config.policies import resolve_policy
+    from arrival_engine.config.policies import resolve_policy
 
     policies = {
         policy_id: resolve_policy(policy_id, run_root=receipt.run_root, external_roots=receipt.external_roots)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from contracts import ArrivalError, Code
+from arrival_engine.contracts import ArrivalError, Code
 
 FOLDER = "tmp"
 

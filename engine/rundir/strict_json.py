@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from contracts import ArrivalError, Code
+from arrival_engine.contracts import ArrivalError, Code
 
 # The largest document read here, an inventory of a few dozen rows, takes some 40 KB.
 SIZE_LIMIT = 16 * 2**20

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.sealing.gate import SealResult, seal
-from engine.sealing.verify import Seal, read_seal, verify_seal
+from arrival_engine.engine.sealing.gate import SealResult, seal
+from arrival_engine.engine.sealing.verify import Seal, read_seal, verify_seal
 
 __all__ = ["Seal", "SealResult", "read_seal", "seal", "verify_seal"]

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from contracts import ArrivalError, Code, Notice, compact_json
-from engine.process.progress import Reporter
-from engine.rundir.hashing import Row, content_hashes, inventory_digest, row_order
-from engine.rundir.receipt import Receipt, read_receipt
-from engine.rundir.staging import exclusive, publish_files, staging, write_file
-from engine.sealing.inventory import require_all, scenario_set, take_inventory
-from engine.sealing.stored import Places, Stored, identity_of, places, read_stored
-from engine.sealing.upstream import PASS, Upstream, check_upstream
+from arrival_engine.contracts import ArrivalError, Code, Notice, compact_json
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.rundir.hashing import Row, content_hashes, inventory_digest, row_order
+from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
+from arrival_engine.engine.rundir.staging import exclusive, publish_files, staging, write_file
+from arrival_engine.engine.sealing.inventory import require_all, scenario_set, take_inventory
+from arrival_engine.engine.sealing.stored import Places, Stored, identity_of, places, read_stored
+from arrival_engine.engine.sealing.upstream import PASS, Upstream, check_upstream
 
 SPEC_VERSION = "1.0.0"
 

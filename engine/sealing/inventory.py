@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config import resolve_policy
-from contracts import ArrivalError, Code, Dataset, check_token, dataset, datasets
-from engine.rundir.receipt import Receipt
-from engine.rundir.strict_json import reading
+from arrival_engine.config import resolve_policy
+from arrival_engine.contracts import ArrivalError, Code, Dataset, check_token, dataset, datasets
+from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.rundir.strict_json import reading
 
 SCENARIO = "scenario_id"
 _COUNTS, _GRID = "s3_bucket_counts_5B", "s1_time_grid_5B"

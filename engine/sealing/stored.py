@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contracts import ArrivalError, Code, check_document, dataset
-from engine.rundir.hashing import Row, inventory_digest
-from engine.rundir.receipt import Receipt
-from engine.rundir.strict_json import read_json
+from arrival_engine.contracts import ArrivalError, Code, check_document, dataset
+from arrival_engine.engine.rundir.hashing import Row, inventory_digest
+from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.rundir.strict_json import read_json
 
 _CODE = Code.S0_GATE_MISSING_OR_INVALID
 _STRUCTURAL = "structural_digest="

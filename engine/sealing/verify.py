@@ -6,13 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from contracts import ArrivalError, Code, Notice
-from engine.process.progress import Reporter
-from engine.rundir.hashing import Row, content_hashes, structural_digest
-from engine.rundir.receipt import Receipt
-from engine.sealing.inventory import Inventory, require_all, scenario_set, sealed_datasets, take_inventory
-from engine.sealing.stored import AGAIN, Stored, is_structural, places, read_stored
-from engine.sealing.upstream import PASS, SEGMENTS, bundle_digest
+from arrival_engine.contracts import ArrivalError, Code, Notice
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.rundir.hashing import Row, content_hashes, structural_digest
+from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.sealing.inventory import (
+    Inventory,
+    require_all,
+    scenario_set,
+    sealed_datasets,
+    take_inventory,
+)
+from arrival_engine.engine.sealing.stored import AGAIN, Stored, is_structural, places, read_stored
+from arrival_engine.engine.sealing.upstream import PASS, SEGMENTS, bundle_digest
 
 _CODE = Code.S0_GATE_MISSING_OR_INVALID
 # These are version 2 here: in a world sealed by the reference implementation they have other bytes for certain.

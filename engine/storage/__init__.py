@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.storage.store import Object, Store, Transfer, open_store
-from engine.storage.url import Place, StoreUrl, is_url, parse_place
+from arrival_engine.engine.storage.store import Object, Store, Transfer, open_store
+from arrival_engine.engine.storage.url import Place, StoreUrl, is_url, parse_place
 
 if TYPE_CHECKING:
-    from engine.storage.directory import RunDirectory, Shipping, published_parts, run_directory
+    from arrival_engine.engine.storage.directory import RunDirectory, Shipping, published_parts, run_directory
 
 __all__ = [
     "Object",
@@ -36,7 +36,7 @@ _LATE = frozenset({"RunDirectory", "Shipping", "published_parts", "run_directory
 
 def __getattr__(name: str) -> object:
     if name in _LATE:
-        from engine.storage import directory
+        from arrival_engine.engine.storage import directory
 
         return getattr(directory, name)
-    raise AttributeError(f"module 'engine.storage' has no attribute {name!r}")
+    raise AttributeError(f"module 'arrival_engine.engine.storage' has no attribute {name!r}")

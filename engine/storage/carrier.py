@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from contracts import ArrivalError, Code
-from engine.process.progress import Reporter
-from engine.process.threads import Cancellation, ordered
-from engine.storage.store import Check, Object, Store, Transfer
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.process.threads import Cancellation, ordered
+from arrival_engine.engine.storage.store import Check, Object, Store, Transfer
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from contracts import ArrivalError, Code, dataset
-from engine.process.progress import Reporter
-from engine.sealing.inventory import scenario_set
-from engine.storage.manifest import Manifest, partition, read_manifest
-from engine.storage.publish import Consignment, StorePublication, clear_staging
-from engine.storage.store import Object, Store, open_store
-from engine.storage.url import Place, StoreUrl, parse_place
-from engine.storage.working_copy import RNG_EVENTS, WorkingCopy, fetch_receipt, working_copy
+from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.sealing.inventory import scenario_set
+from arrival_engine.engine.storage.manifest import Manifest, partition, read_manifest
+from arrival_engine.engine.storage.publish import Consignment, StorePublication, clear_staging
+from arrival_engine.engine.storage.store import Object, Store, open_store
+from arrival_engine.engine.storage.url import Place, StoreUrl, parse_place
+from arrival_engine.engine.storage.working_copy import RNG_EVENTS, WorkingCopy, fetch_receipt, working_copy
 
 if TYPE_CHECKING:
-    from engine.arrivals.publish import Outcome, Published
-    from engine.world.load import World
+    from arrival_engine.engine.arrivals.publish import Outcome, Published
+    from arrival_engine.engine.world.load import World
 
 
 class Shipping:
@@ -175,8 +175,8 @@ def published_parts(place: str | Place, scenario_id: str) -> list[str]:
     In a store these are the parts that the manifest lists, whatever else lies beside them. Raises IO_READ_FAILED where
     nothing is published, IO_WRITE_CONFLICT for a damaged manifest, and what reading the run receipt raises.
     """
-    from engine.arrivals.reading import events_directory, part_files
-    from engine.rundir.receipt import read_receipt
+    from arrival_engine.engine.arrivals.reading import events_directory, part_files
+    from arrival_engine.engine.rundir.receipt import read_receipt
 
     place = parse_place(place)
     if isinstance(place, StoreUrl):

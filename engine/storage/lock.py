@@ -16,10 +16,10 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from contracts import ArrivalError, Code, compact_json
-from engine.rundir.staging import FOLDER
-from engine.rundir.strict_json import parse_json
-from engine.storage.store import Store
+from arrival_engine.contracts import ArrivalError, Code, compact_json
+from arrival_engine.engine.rundir.staging import FOLDER
+from arrival_engine.engine.rundir.strict_json import parse_json
+from arrival_engine.engine.storage.store import Store
 
 LOCK_FOLDER = f"{FOLDER}/arrivals-lock"
 _BYTES_MAX = 4096

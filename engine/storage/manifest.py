@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from contracts import ArrivalError, Code, check_document, compact_json, dataset
-from contracts.identity import Identity
-from engine.rundir.strict_json import parse_json
-from engine.storage.store import Store
+from arrival_engine.contracts import ArrivalError, Code, check_document, compact_json, dataset
+from arrival_engine.contracts.identity import Identity
+from arrival_engine.engine.rundir.strict_json import parse_json
+from arrival_engine.engine.storage.store import Store
 
 MANIFEST = dataset("arrival_manifest_5B").path.rpartition("/")[2]
 # Some 250 bytes a part; far beyond the number of parts that any reader copes with.

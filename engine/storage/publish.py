@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from contracts import ArrivalError, Code
-from contracts.identity import Identity
-from engine.rundir.lock import STAGING
-from engine.rundir.staging import FOLDER
-from engine.storage.carrier import Carrier
-from engine.storage.lock import LOCK_FOLDER
-from engine.storage.manifest import MANIFEST, Manifest, Part, Source, partition, read_manifest
-from engine.storage.store import COPY_LIMIT, Object, Store, Transfer
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.identity import Identity
+from arrival_engine.engine.rundir.lock import STAGING
+from arrival_engine.engine.rundir.staging import FOLDER
+from arrival_engine.engine.storage.carrier import Carrier
+from arrival_engine.engine.storage.lock import LOCK_FOLDER
+from arrival_engine.engine.storage.manifest import MANIFEST, Manifest, Part, Source, partition, read_manifest
+from arrival_engine.engine.storage.store import COPY_LIMIT, Object, Store, Transfer
 
 if TYPE_CHECKING:
-    from engine.arrivals.publish import Published
+    from arrival_engine.engine.arrivals.publish import Published
 
 MARKER = "_incomplete"
 
@@ -193,7 +193,7 @@ class Consignment:
         return Staged(self.folder, Manifest(self._target.identity, self._target.scenario_id, form, self._source, parts))
 
     def _enter(self, path: Path, transfer: Transfer) -> None:
-        from engine.arrivals.parts import read_part_digest
+        from arrival_engine.engine.arrivals.parts import read_part_digest
 
         digest = read_part_digest(path)
         self._parts.append(Part(path.name, digest.rows, transfer.bytes, transfer.sha256, str(digest)))

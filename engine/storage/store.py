@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from contracts import ArrivalError, Code
-from engine.storage.url import Place, StoreUrl, parse_place, path_fault
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.storage.url import Place, StoreUrl, parse_place, path_fault
 
 # One request each: large enough that latency does not count, small enough that an interrupted transfer ends soon.
 _BLOCK = 8 * 2**20
@@ -290,7 +290,7 @@ def _endpoint() -> dict[str, str]:
 
 @contextmanager
 def _opened(source: Path) -> Iterator[BinaryIO]:
-    from engine.rundir.strict_json import reading
+    from arrival_engine.engine.rundir.strict_json import reading
 
     with reading("a file", source):
         file = source.open("rb", buffering=0)

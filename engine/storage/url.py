@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
-from contracts import ArrivalError, Code
+from arrival_engine.contracts import ArrivalError, Code
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from contracts import ArrivalError, Code, dataset, datasets
-from contracts.errors import json_safe
-from contracts.identity import Identity
-from engine.process.progress import Reporter
-from engine.rundir.receipt import Receipt, read_receipt
-from engine.rundir.staging import FOLDER, writing
-from engine.storage.carrier import Carrier
-from engine.storage.lock import store_lock
-from engine.storage.store import Store
-from engine.storage.url import path_fault
+from arrival_engine.contracts import ArrivalError, Code, dataset, datasets
+from arrival_engine.contracts.errors import json_safe
+from arrival_engine.contracts.identity import Identity
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
+from arrival_engine.engine.rundir.staging import FOLDER, writing
+from arrival_engine.engine.storage.carrier import Carrier
+from arrival_engine.engine.storage.lock import store_lock
+from arrival_engine.engine.storage.store import Store
+from arrival_engine.engine.storage.url import path_fault
 
 EVENTS = "arrival_events_5B"
 RNG_EVENTS = tuple(f"rng_event_{label}" for label in ("arrival_time_jitter", "arrival_site_pick", "arrival_edge_pick"))
@@ -194,7 +194,7 @@ def _fetch_receipt(store: Store, root: Path) -> Receipt:
 
 
 def _fetch_world(copy: WorkingCopy) -> None:
-    from engine.sealing.upstream import members_by_run_root
+    from arrival_engine.engine.sealing.upstream import members_by_run_root
 
     copy.fetch(_control_folders(copy.receipt.identity))
     # Two segments' indexes name files elsewhere in the run directory.

@@ -11,17 +11,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cpu_fallback.digest import Digest
-from cpu_fallback.tables import Columns
-from engine.expand.assemble import Assembler
-from engine.expand.backend import BatchResult, Expander, choose_backend
-from engine.expand.batch_checks import check_batch
-from engine.expand.planning import Batch, Plan, plan
-from engine.process.progress import Reporter
-from engine.process.threads import Cancellation, ordered
-from engine.stream.order import by_bucket, time_order
-from engine.stream.window import Moment, Window, window
-from engine.world.load import World
+from arrival_engine.cpu_fallback.digest import Digest
+from arrival_engine.cpu_fallback.tables import Columns
+from arrival_engine.engine.expand.assemble import Assembler
+from arrival_engine.engine.expand.backend import BatchResult, Expander, choose_backend
+from arrival_engine.engine.expand.batch_checks import check_batch
+from arrival_engine.engine.expand.planning import Batch, Plan, plan
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.process.threads import Cancellation, ordered
+from arrival_engine.engine.stream.order import by_bucket, time_order
+from arrival_engine.engine.stream.window import Moment, Window, window
+from arrival_engine.engine.world.load import World
 
 # Some megabytes of text: enough to hide the cost of a call, small enough to stay in a core's cache.
 SLICE_ROWS = 16_384

@@ -11,22 +11,22 @@ from typing import get_args
 
 import pyarrow as pa
 
-from contracts import Notice
-from contracts.columns import table_shape
-from cpu_fallback.digest import Digest
-from engine.expand.assemble import Assembler
-from engine.expand.planning import plan
-from engine.process import human
-from engine.process.interrupts import heard_interrupts
-from engine.process.progress import Reporter
-from engine.stream.arrivals import Slice, time_ordered
-from engine.stream.encode import Encoder, Format, Ids, encoder
-from engine.stream.order import buckets_in, by_bucket
-from engine.stream.pace import Clock, MonotonicClock, Pacer
-from engine.stream.sink import Sink
-from engine.stream.window import Moment, Window, window
-from engine.stream.writer import Writer
-from engine.world.load import World
+from arrival_engine.contracts import Notice
+from arrival_engine.contracts.columns import table_shape
+from arrival_engine.cpu_fallback.digest import Digest
+from arrival_engine.engine.expand.assemble import Assembler
+from arrival_engine.engine.expand.planning import plan
+from arrival_engine.engine.process import human
+from arrival_engine.engine.process.interrupts import heard_interrupts
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.stream.arrivals import Slice, time_ordered
+from arrival_engine.engine.stream.encode import Encoder, Format, Ids, encoder
+from arrival_engine.engine.stream.order import buckets_in, by_bucket
+from arrival_engine.engine.stream.pace import Clock, MonotonicClock, Pacer
+from arrival_engine.engine.stream.sink import Sink
+from arrival_engine.engine.stream.window import Moment, Window, window
+from arrival_engine.engine.stream.writer import Writer
+from arrival_engine.engine.world.load import World
 
 __all__ = ["StreamOptions", "StreamResult", "stream_to"]
 

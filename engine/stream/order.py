@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts import ArrivalError, Code
-from cpu_fallback.expand import position_bits
-from cpu_fallback.tables import I64, Rows, Segments, owned
-from engine.expand.planning import Batch, Plan
-from engine.stream.window import Window
-from engine.world.load import World
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.cpu_fallback.expand import position_bits
+from arrival_engine.cpu_fallback.tables import I64, Rows, Segments, owned
+from arrival_engine.engine.expand.planning import Batch, Plan
+from arrival_engine.engine.stream.window import Window
+from arrival_engine.engine.world.load import World
 
 # Small buckets are expanded several at a time: a call costs as much as some thousand arrivals.
 BATCH_ARRIVALS = 131_072

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from engine.stream.arrivals import Slice
+from arrival_engine.engine.stream.arrivals import Slice
 
 __all__ = ["TICK_NS", "Clock", "MonotonicClock", "Pacer", "parse_speed"]
 

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from contracts import ArrivalError, Code
+from arrival_engine.contracts import ArrivalError, Code
 
 __all__ = ["Address", "DescriptorSink", "Sink", "SocketSink", "connect", "parse_output"]
 

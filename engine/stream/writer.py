@@ -7,8 +7,8 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.stream.encode import Encoded
-from engine.stream.sink import Sink
+from arrival_engine.engine.stream.encode import Encoded
+from arrival_engine.engine.stream.sink import Sink
 
 __all__ = ["Writer"]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from engine.process.progress import Reporter
-    from engine.synth.world import SynthResult
+    from arrival_engine.engine.process.progress import Reporter
+    from arrival_engine.engine.synth.world import SynthResult
 
 __all__ = ["SynthResult", "synthesise"]
 
@@ -28,14 +28,14 @@ def synthesise(
     PARTITION_OR_PK_VIOLATION for a seed outside uint64, UNEXPECTED_INTERNAL_ERROR for an unknown preset or an
     impossible scale, ROUTING_POLICY_INVALID where day effects do not cover the horizon, IO_WRITE_FAILED.
     """
-    from engine.synth.world import make_world
+    from arrival_engine.engine.synth.world import make_world
 
     return make_world(run_root, preset=preset, seed=seed, scale=scale, reporter=reporter)
 
 
 def __getattr__(name: str) -> object:
     if name == "SynthResult":
-        from engine.synth.world import SynthResult
+        from arrival_engine.engine.synth.world import SynthResult
 
         return SynthResult
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,17 +13,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contracts import conform
-from engine.process.progress import Reporter
-from engine.synth import kernels
-from engine.synth.intensity import Intensity, Scene
-from engine.synth.kernels import CountRows, Entities
-from engine.synth.policies import bucket_count
-from engine.synth.presets import HORIZON_START, SCENARIO_BAND
-from engine.synth.shapes import CLASSES
-from engine.world_files.grid import write_time_grid
-from engine.world_files.shelf import COMPRESSION, SPEC_VERSION, Shelf, coded, constant
-from engine.world_files.virtual import HYBRID, VIRTUAL_ONLY
+from arrival_engine.contracts import conform
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.synth import kernels
+from arrival_engine.engine.synth.intensity import Intensity, Scene
+from arrival_engine.engine.synth.kernels import CountRows, Entities
+from arrival_engine.engine.synth.policies import bucket_count
+from arrival_engine.engine.synth.presets import HORIZON_START, SCENARIO_BAND
+from arrival_engine.engine.synth.shapes import CLASSES
+from arrival_engine.engine.world_files.grid import write_time_grid
+from arrival_engine.engine.world_files.shelf import COMPRESSION, SPEC_VERSION, Shelf, coded, constant
+from arrival_engine.engine.world_files.virtual import HYBRID, VIRTUAL_ONLY
 
 CHUNK_ROWS = 1 << 20
 _CHANNELS = ("card_not_present", "card_present", "mixed")

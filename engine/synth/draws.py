@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from engine.synth import kernels
+from arrival_engine.engine.synth import kernels
 
 _32 = np.uint64(32)
 

@@ -42,7 +42,7 @@ class Geography:
 
 def load_geography(zones_per_country: int) -> Geography:
     """The table, each country cut to its `zones_per_country` heaviest zones (ties by name)."""
-    text = files("engine.synth").joinpath("geography.csv").read_text(encoding="ascii")
+    text = files("arrival_engine.engine.synth").joinpath("geography.csv").read_text(encoding="ascii")
     by_country: dict[str, list[dict[str, str]]] = {}
     for row in csv.DictReader(text.splitlines()):
         by_country.setdefault(row["country"], []).append(row)

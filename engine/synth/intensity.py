@@ -10,19 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from contracts import Identity
-from cpu_fallback.streams import StreamFamily, entity_stream
-from engine.synth import kernels
-from engine.synth.draws import Draws
-from engine.synth.geography import Geography
-from engine.synth.kernels import Curves, Entities
-from engine.synth.placement import Placement
-from engine.synth.policies import Policies, bucket_count
-from engine.synth.population import Population
-from engine.synth.presets import HORIZON_START, SCENARIO_BAND, SCENARIO_ID, WorldSpec
-from engine.synth.shapes import CLASSES, weekly_shapes
-from engine.tz.zones import ZoneTable
-from engine.world_files.virtual import NON_VIRTUAL
+from arrival_engine.contracts import Identity
+from arrival_engine.cpu_fallback.streams import StreamFamily, entity_stream
+from arrival_engine.engine.synth import kernels
+from arrival_engine.engine.synth.draws import Draws
+from arrival_engine.engine.synth.geography import Geography
+from arrival_engine.engine.synth.kernels import Curves, Entities
+from arrival_engine.engine.synth.placement import Placement
+from arrival_engine.engine.synth.policies import Policies, bucket_count
+from arrival_engine.engine.synth.population import Population
+from arrival_engine.engine.synth.presets import HORIZON_START, SCENARIO_BAND, SCENARIO_ID, WorldSpec
+from arrival_engine.engine.synth.shapes import CLASSES, weekly_shapes
+from arrival_engine.engine.tz.zones import ZoneTable
+from arrival_engine.engine.world_files.virtual import NON_VIRTUAL
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cpu_fallback.jit import njit
-from cpu_fallback.philox import philox2x64
+from arrival_engine.cpu_fallback.jit import njit
+from arrival_engine.cpu_fallback.philox import philox2x64
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

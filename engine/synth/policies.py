@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from config import Policy, packaged_bytes, policy_ids, resolve_policy
-from contracts import ArrivalError, Code
-from engine.synth.presets import HORIZON_END, HORIZON_START, WorldSpec
+from arrival_engine.config import Policy, packaged_bytes, policy_ids, resolve_policy
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.synth.presets import HORIZON_END, HORIZON_START, WorldSpec
 
 
 @dataclass(frozen=True)

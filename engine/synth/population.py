@@ -10,11 +10,11 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from engine.synth.draws import Draws
-from engine.synth.kernels import exp_portable, log_portable, ordered_sum
-from engine.synth.presets import WorldSpec
-from engine.synth.shapes import CLASSES
-from engine.world_files.virtual import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
+from arrival_engine.engine.synth.draws import Draws
+from arrival_engine.engine.synth.kernels import exp_portable, log_portable, ordered_sum
+from arrival_engine.engine.synth.presets import WorldSpec
+from arrival_engine.engine.synth.shapes import CLASSES
+from arrival_engine.engine.world_files.virtual import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from contracts import ArrivalError, Code, Identity
+from arrival_engine.contracts import ArrivalError, Code, Identity
 
 # Part of every identity: raise it whenever the same (preset, seed, scale) would give another world.
 GENERATOR_VERSION = "1"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from engine.synth.draws import Draws
-from engine.synth.intensity import Scene
-from engine.synth.kernels import ordered_sum
-from engine.synth.presets import GENERATOR_VERSION
-from engine.synth.sites import scattered
-from engine.world_files.shelf import Shelf
-from engine.world_files.virtual import (
+from arrival_engine.engine.synth.draws import Draws
+from arrival_engine.engine.synth.intensity import Scene
+from arrival_engine.engine.synth.kernels import ordered_sum
+from arrival_engine.engine.synth.presets import GENERATOR_VERSION
+from arrival_engine.engine.synth.sites import scattered
+from arrival_engine.engine.world_files.shelf import Shelf
+from arrival_engine.engine.world_files.virtual import (
     NON_VIRTUAL,
     Edge,
     Labels,

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from engine.synth import kernels
-from engine.synth.draws import Draws
-from engine.synth.intensity import Scene
-from engine.synth.kernels import DayModel, DayRows, GroupRule, Profile
-from engine.synth.sites import site_columns
-from engine.world_files.shelf import Shelf, coded, constant
-from engine.world_files.sites import WeightLabels, write_site_weights
+from arrival_engine.engine.synth import kernels
+from arrival_engine.engine.synth.draws import Draws
+from arrival_engine.engine.synth.intensity import Scene
+from arrival_engine.engine.synth.kernels import DayModel, DayRows, GroupRule, Profile
+from arrival_engine.engine.synth.sites import site_columns
+from arrival_engine.engine.world_files.shelf import Shelf, coded, constant
+from arrival_engine.engine.world_files.sites import WeightLabels, write_site_weights
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -12,26 +12,26 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from contracts import Identity
-from engine.process.progress import Reporter
-from engine.synth.counts import CountTotals, write_counts, write_grid, write_grouping
-from engine.synth.draws import Draws
-from engine.synth.geography import load_geography
-from engine.synth.intensity import Scene, intensity
-from engine.synth.placement import place
-from engine.synth.policies import load_policies, policy_copies
-from engine.synth.population import populate
-from engine.synth.presets import GENERATOR_VERSION, SCENARIO_ID, WorldSpec, world_identity, world_spec
-from engine.synth.sites import write_sites, write_zone_allocation
-from engine.synth.virtual import write_virtual
-from engine.synth.weights import merchant_groups, write_group_tables, write_weights
-from engine.tz.pinned import pinned_zones
-from engine.tz.zones import ZoneTable
-from engine.world_files.bundles import write_bundles
-from engine.world_files.publish import Target, WorldReport, place_world, write_report
-from engine.world_files.shelf import Shelf
-from engine.world_files.sites import write_zone_cache
-from engine.world_files.virtual import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
+from arrival_engine.contracts import Identity
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.synth.counts import CountTotals, write_counts, write_grid, write_grouping
+from arrival_engine.engine.synth.draws import Draws
+from arrival_engine.engine.synth.geography import load_geography
+from arrival_engine.engine.synth.intensity import Scene, intensity
+from arrival_engine.engine.synth.placement import place
+from arrival_engine.engine.synth.policies import load_policies, policy_copies
+from arrival_engine.engine.synth.population import populate
+from arrival_engine.engine.synth.presets import GENERATOR_VERSION, SCENARIO_ID, WorldSpec, world_identity, world_spec
+from arrival_engine.engine.synth.sites import write_sites, write_zone_allocation
+from arrival_engine.engine.synth.virtual import write_virtual
+from arrival_engine.engine.synth.weights import merchant_groups, write_group_tables, write_weights
+from arrival_engine.engine.tz.pinned import pinned_zones
+from arrival_engine.engine.tz.zones import ZoneTable
+from arrival_engine.engine.world_files.bundles import write_bundles
+from arrival_engine.engine.world_files.publish import Target, WorldReport, place_world, write_report
+from arrival_engine.engine.world_files.shelf import Shelf
+from arrival_engine.engine.world_files.sites import write_zone_cache
+from arrival_engine.engine.world_files.virtual import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
 
 
 @dataclass(frozen=True)

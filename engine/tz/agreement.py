@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from contracts.errors import ArrivalError, Code
-from engine.tz.pinned import FIRST_YEAR, pinned_zones, release, unknown_tzids
-from engine.tz.zones import Instants, Minutes, ZoneTable
+from arrival_engine.contracts.errors import ArrivalError, Code
+from arrival_engine.engine.tz.pinned import FIRST_YEAR, pinned_zones, release, unknown_tzids
+from arrival_engine.engine.tz.zones import Instants, Minutes, ZoneTable
 
 
 class Disagreement(NamedTuple):

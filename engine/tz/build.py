@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-from contracts import ArrivalError, Code, dataset, receipt_json
-from engine.process.progress import Reporter
-from engine.rundir.receipt import Receipt, read_receipt
-from engine.rundir.staging import exclusive, publish_folder, staging, write_file, writing
-from engine.rundir.strict_json import reading
-from engine.tz.pinned import LAST_YEAR, archive_sha256, pinned_zones, release
-from engine.tz.tzc1 import encode
+from arrival_engine.contracts import ArrivalError, Code, dataset, receipt_json
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
+from arrival_engine.engine.rundir.staging import exclusive, publish_folder, staging, write_file, writing
+from arrival_engine.engine.rundir.strict_json import reading
+from arrival_engine.engine.tz.pinned import LAST_YEAR, archive_sha256, pinned_zones, release
+from arrival_engine.engine.tz.tzc1 import encode
 
 
 @dataclass(frozen=True)

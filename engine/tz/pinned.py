@@ -20,8 +20,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from contracts.errors import ArrivalError, Code
-from engine.tz.zones import SENTINEL, Instants, Minutes, ZoneTable, stack
+from arrival_engine.contracts.errors import ArrivalError, Code
+from arrival_engine.engine.tz.zones import SENTINEL, Instants, Minutes, ZoneTable, stack
 
 LAST_YEAR = 2037
 FIRST_YEAR = 1900  # before the first zone had rules

@@ -12,8 +12,8 @@ from typing import NoReturn
 
 import numpy as np
 
-from contracts.errors import ArrivalError, Code
-from engine.tz.zones import (
+from arrival_engine.contracts.errors import ArrivalError, Code
+from arrival_engine.engine.tz.zones import (
     OFFSET_LIMIT,
     SENTINEL,
     SENTINEL_HIGH,

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from contracts.errors import ArrivalError, Code
+from arrival_engine.contracts.errors import ArrivalError, Code
 
 SENTINEL = -(2**63)
 OFFSET_LIMIT = 900

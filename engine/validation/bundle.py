@@ -12,15 +12,15 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contracts import ArrivalError, Code, arrow_schema, check_document, compact_json, dataset
-from contracts.errors import json_safe
-from engine.process.version import version
-from engine.records.run_report import utc_now
-from engine.rundir.receipt import Receipt
-from engine.rundir.staging import publish_folder, staging, write_file, writing
-from engine.validation.findings import Finding, Outcome, Verdict
-from engine.validation.policy import Rules, document
-from engine.validation.verify import FAIL, PASS, verify_bundle
+from arrival_engine.contracts import ArrivalError, Code, arrow_schema, check_document, compact_json, dataset
+from arrival_engine.contracts.errors import json_safe
+from arrival_engine.engine.process.version import version
+from arrival_engine.engine.records.run_report import utc_now
+from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.rundir.staging import publish_folder, staging, write_file, writing
+from arrival_engine.engine.validation.findings import Finding, Outcome, Verdict
+from arrival_engine.engine.validation.policy import Rules, document
+from arrival_engine.engine.validation.verify import FAIL, PASS, verify_bundle
 
 Publication = Literal["published", "identical", "replaced"]
 

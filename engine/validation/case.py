@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.rundir.receipt import Receipt
-from engine.validation.database import Cursor
-from engine.validation.events import Events
-from engine.validation.findings import Book
-from engine.validation.inputs import Horizon
-from engine.validation.policy import Rules
+from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.validation.database import Cursor
+from arrival_engine.engine.validation.events import Events
+from arrival_engine.engine.validation.findings import Book
+from arrival_engine.engine.validation.inputs import Horizon
+from arrival_engine.engine.validation.policy import Rules
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.process.progress import Reporter
-from engine.rundir.receipt import read_receipt
-from engine.validation.findings import Outcome
-from engine.validation.job import ValidateOptions, judge_run
-from engine.validation.rules import Area
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.rundir.receipt import read_receipt
+from arrival_engine.engine.validation.findings import Outcome
+from arrival_engine.engine.validation.job import ValidateOptions, judge_run
+from arrival_engine.engine.validation.rules import Area
 
 _AREAS = {
     Area.INPUTS: "inputs",

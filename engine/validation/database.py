@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from contracts import ArrivalError, Code
+from arrival_engine.contracts import ArrivalError, Code
 
 # The process holds less than 1 GiB besides: interpreter, Arrow buffers of the parts being read.
 MEMORY_BYTES = 2_560 * 2**20

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from contracts import ArrivalError, Code, arrow_schema, dataset
-from engine.validation.database import Cursor, name, parquet
+from arrival_engine.contracts import ArrivalError, Code, arrow_schema, dataset
+from arrival_engine.engine.validation.database import Cursor, name, parquet
 
 Encoding = Literal["timestamp", "rfc3339"]
 

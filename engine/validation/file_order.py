@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from engine.validation.findings import EXAMPLES_MAX
-from engine.validation.kernels import StoredRows, Terms, Words, digest_rows, factors, irregular_rows
+from arrival_engine.engine.validation.findings import EXAMPLES_MAX
+from arrival_engine.engine.validation.kernels import StoredRows, Terms, Words, digest_rows, factors, irregular_rows
 
 _MASK = (1 << 64) - 1
 # Small enough for the intermediate arrays to stay in the cache of a core.

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from contracts import ArrivalError, Code
-from engine.validation.rules import RULES, Area, Rule
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.validation.rules import RULES, Area, Rule
 
 EXAMPLES_MAX = 5
 Example = Mapping[str, Any]

@@ -14,11 +14,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from contracts import ArrivalError, Code, check_document, dataset
-from engine.rundir.receipt import Receipt
-from engine.rundir.strict_json import read_json
-from engine.validation.civil import ClockTable, change_table, clock_table
-from engine.validation.database import Cursor, parquet
+from arrival_engine.contracts import ArrivalError, Code, check_document, dataset
+from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.rundir.strict_json import read_json
+from arrival_engine.engine.validation.civil import ClockTable, change_table, clock_table
+from arrival_engine.engine.validation.database import Cursor, parquet
 
 KEY = "merchant_id, zone, channel, bucket_index"
 _US_PER_DAY = 86_400_000_000

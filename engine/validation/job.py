@@ -8,24 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contracts import ArrivalError, Code, Notice, check_document
-from engine.process.machine import available_cores, peak_rss_bytes
-from engine.process.progress import Reporter
-from engine.process.version import version
-from engine.records.run_report import append_line, utc_now
-from engine.rundir.lock import run_lock
-from engine.rundir.receipt import Receipt, read_receipt
-from engine.rundir.staging import staging
-from engine.validation import upstream
-from engine.validation.bundle import Evidence, Published, members, publish
-from engine.validation.database import Database
-from engine.validation.findings import Book, Finding, Outcome, outcome
-from engine.validation.inputs import load_run
-from engine.validation.judge_rng import judge_logs, judge_overlap
-from engine.validation.policy import validation_policy
-from engine.validation.records import Record, log_records, report_lines
-from engine.validation.rules import Area
-from engine.validation.scenario import ScenarioFacts, Stage, judge_scenario
+from arrival_engine.contracts import ArrivalError, Code, Notice, check_document
+from arrival_engine.engine.process.machine import available_cores, peak_rss_bytes
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.process.version import version
+from arrival_engine.engine.records.run_report import append_line, utc_now
+from arrival_engine.engine.rundir.lock import run_lock
+from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
+from arrival_engine.engine.rundir.staging import staging
+from arrival_engine.engine.validation import upstream
+from arrival_engine.engine.validation.bundle import Evidence, Published, members, publish
+from arrival_engine.engine.validation.database import Database
+from arrival_engine.engine.validation.findings import Book, Finding, Outcome, outcome
+from arrival_engine.engine.validation.inputs import load_run
+from arrival_engine.engine.validation.judge_rng import judge_logs, judge_overlap
+from arrival_engine.engine.validation.policy import validation_policy
+from arrival_engine.engine.validation.records import Record, log_records, report_lines
+from arrival_engine.engine.validation.rules import Area
+from arrival_engine.engine.validation.scenario import ScenarioFacts, Stage, judge_scenario
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from engine.validation.case import Case
-from engine.validation.statistics import (
+from arrival_engine.engine.validation.case import Case
+from arrival_engine.engine.validation.statistics import (
     chi_square_tail,
     g_test,
     kolmogorov_tail,

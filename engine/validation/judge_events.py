@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.validation.case import Case
-from engine.validation.civil import ClockTable
-from engine.validation.file_order import RUN, Stream
-from engine.validation.findings import EXAMPLES_MAX, Example, Severity
-from engine.validation.inputs import KEY, source
-from engine.validation.scan import AT_END, AT_START, HOUR_US, Scan
+from arrival_engine.engine.validation.case import Case
+from arrival_engine.engine.validation.civil import ClockTable
+from arrival_engine.engine.validation.file_order import RUN, Stream
+from arrival_engine.engine.validation.findings import EXAMPLES_MAX, Example, Severity
+from arrival_engine.engine.validation.inputs import KEY, source
+from arrival_engine.engine.validation.scan import AT_END, AT_START, HOUR_US, Scan
 
 # What an example of a broken row check shows beside the key.
 _SHOWN: dict[str, Sequence[str]] = {

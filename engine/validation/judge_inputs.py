@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from engine.validation.case import Case
-from engine.validation.findings import EXAMPLES_MAX
-from engine.validation.inputs import columns_of, source
-from engine.validation.statistics import rounded
+from arrival_engine.engine.validation.case import Case
+from arrival_engine.engine.validation.findings import EXAMPLES_MAX
+from arrival_engine.engine.validation.inputs import columns_of, source
+from arrival_engine.engine.validation.statistics import rounded
 
 _MICROS = 1_000_000
 # Stored intensities are rounded, so a factor at its bound may come out this much beyond it.

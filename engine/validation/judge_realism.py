@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from engine.validation.case import Case
-from engine.validation.file_order import Stream
-from engine.validation.findings import Severity
-from engine.validation.inputs import columns_of, source
-from engine.validation.scan import AT_END, AT_START, OUTSIDE, Scan, day_of
-from engine.validation.statistics import chi_square_uniform, kolmogorov_tail, rounded, uniform_distance
+from arrival_engine.engine.validation.case import Case
+from arrival_engine.engine.validation.file_order import Stream
+from arrival_engine.engine.validation.findings import Severity
+from arrival_engine.engine.validation.inputs import columns_of, source
+from arrival_engine.engine.validation.scan import AT_END, AT_START, OUTSIDE, Scan, day_of
+from arrival_engine.engine.validation.statistics import chi_square_uniform, kolmogorov_tail, rounded, uniform_distance
 
 _HOURS = 24
 _TOP_ZONES = 10

@@ -9,16 +9,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from contracts import Code, dataset
-from contracts.errors import ArrivalError
-from engine.rundir.receipt import Receipt
-from engine.validation.case import Case
-from engine.validation.database import json_lines, parquet, text
-from engine.validation.findings import EXAMPLES_MAX, Book
-from engine.validation.inputs import KEY
-from engine.validation.policy import Rules
-from engine.validation.records import Record, log_records
-from engine.validation.streams import FAMILIES, MODULE, Claim, Deriver, Entity, overlaps
+from arrival_engine.contracts import Code, dataset
+from arrival_engine.contracts.errors import ArrivalError
+from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.validation.case import Case
+from arrival_engine.engine.validation.database import json_lines, parquet, text
+from arrival_engine.engine.validation.findings import EXAMPLES_MAX, Book
+from arrival_engine.engine.validation.inputs import KEY
+from arrival_engine.engine.validation.policy import Rules
+from arrival_engine.engine.validation.records import Record, log_records
+from arrival_engine.engine.validation.streams import FAMILIES, MODULE, Claim, Deriver, Entity, overlaps
 
 _REPORTED = {"arrival_time_jitter": "time", "arrival_site_pick": "site", "arrival_edge_pick": "edge"}
 # The count rows that touch each family, as conditions over (mode, has_edges): LAW section 6.

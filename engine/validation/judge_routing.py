@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.validation.case import Case
-from engine.validation.findings import EXAMPLES_MAX
-from engine.validation.scan import Scan
+from arrival_engine.engine.validation.case import Case
+from arrival_engine.engine.validation.findings import EXAMPLES_MAX
+from arrival_engine.engine.validation.scan import Scan
 
 # A site that may be met: it has a positive weight, a zone, and a location where locations are known.
 _USABLE = "weight > 0 AND tzid IS NOT NULL AND located"

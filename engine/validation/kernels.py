@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cpu_fallback.jit import njit
+from arrival_engine.cpu_fallback.jit import njit
 
 Words = NDArray[np.uint64]
 

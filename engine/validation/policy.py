@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from config import resolve_policy
-from engine.rundir.receipt import Receipt
-from engine.validation.findings import Severity
+from arrival_engine.config import resolve_policy
+from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.validation.findings import Severity
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from contracts import ArrivalError, Code, check_document, dataset
-from engine.rundir.receipt import Receipt
-from engine.rundir.strict_json import parse_json, reading
+from arrival_engine.contracts import ArrivalError, Code, check_document, dataset
+from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.rundir.strict_json import parse_json, reading
 
 Record = dict[str, Any]
 

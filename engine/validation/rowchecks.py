@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from contracts.identity import Identity
-from engine.validation.civil import ClockTable
-from engine.validation.database import text
-from engine.validation.events import Events
+from arrival_engine.contracts.identity import Identity
+from arrival_engine.engine.validation.civil import ClockTable
+from arrival_engine.engine.validation.database import text
+from arrival_engine.engine.validation.events import Events
 
 # Columns that may not be null, beyond those that a comparison already finds so.
 _NOT_NULL = ("ts_utc", "tzid_primary", "ts_local_primary", "is_virtual")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from contracts import Code
+from arrival_engine.contracts import Code
 
 
 class Area(StrEnum):

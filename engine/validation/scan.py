@@ -14,14 +14,14 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from contracts import ArrivalError, Code
-from engine.process.progress import Reporter
-from engine.validation.database import Cursor, Database
-from engine.validation.events import Events, Part
-from engine.validation.file_order import Stream, stream_part
-from engine.validation.file_order import joined as joined_streams
-from engine.validation.findings import EXAMPLES_MAX, Example
-from engine.validation.rowchecks import RowChecks, beside, joined
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.validation.database import Cursor, Database
+from arrival_engine.engine.validation.events import Events, Part
+from arrival_engine.engine.validation.file_order import Stream, stream_part
+from arrival_engine.engine.validation.file_order import joined as joined_streams
+from arrival_engine.engine.validation.findings import EXAMPLES_MAX, Example
+from arrival_engine.engine.validation.rowchecks import RowChecks, beside, joined
 
 DAY_US = 86_400_000_000
 HOUR_US = 3_600_000_000

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.process.progress import Reporter
-from engine.rundir.receipt import Receipt
-from engine.validation.case import Case
-from engine.validation.database import Cursor, Database
-from engine.validation.events import Events, find_events
-from engine.validation.findings import Book
-from engine.validation.inputs import load_scenario, universe_hash
-from engine.validation.judge_choice import judge_choices
-from engine.validation.judge_events import (
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.validation.case import Case
+from arrival_engine.engine.validation.database import Cursor, Database
+from arrival_engine.engine.validation.events import Events, find_events
+from arrival_engine.engine.validation.findings import Book
+from arrival_engine.engine.validation.inputs import load_scenario, universe_hash
+from arrival_engine.engine.validation.judge_choice import judge_choices
+from arrival_engine.engine.validation.judge_events import (
     judge_counts,
     judge_files,
     judge_report,
@@ -22,17 +22,17 @@ from engine.validation.judge_events import (
     judge_stream,
     report_totals,
 )
-from engine.validation.judge_inputs import judge_inputs
-from engine.validation.judge_realism import judge_realism
-from engine.validation.judge_rng import claims, judge_draws, judge_events, predicted
-from engine.validation.judge_routing import judge_routing, prepare_zones
-from engine.validation.policy import Rules, document
-from engine.validation.records import Record
-from engine.validation.rowchecks import Expectations, row_checks
-from engine.validation.rules import RULES
-from engine.validation.scan import Scan
-from engine.validation.streams import Claim
-from engine.validation.upstream import Sealed, events_directory
+from arrival_engine.engine.validation.judge_inputs import judge_inputs
+from arrival_engine.engine.validation.judge_realism import judge_realism
+from arrival_engine.engine.validation.judge_rng import claims, judge_draws, judge_events, predicted
+from arrival_engine.engine.validation.judge_routing import judge_routing, prepare_zones
+from arrival_engine.engine.validation.policy import Rules, document
+from arrival_engine.engine.validation.records import Record
+from arrival_engine.engine.validation.rowchecks import Expectations, row_checks
+from arrival_engine.engine.validation.rules import RULES
+from arrival_engine.engine.validation.scan import Scan
+from arrival_engine.engine.validation.streams import Claim
+from arrival_engine.engine.validation.upstream import Sealed, events_directory
 
 # Checks of the run as a whole, which no scenario makes.
 _OF_THE_RUN = frozenset({"upstream", "sealed_inputs", "domain", "rng_logs", "rng_overlap"})

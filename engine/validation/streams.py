@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
-from contracts.identity import Identity
+from arrival_engine.contracts.identity import Identity
 
 MODULE = "5B.S4"
 # Family id by substream label.

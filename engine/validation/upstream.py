@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contracts import ArrivalError, Code, Notice, dataset
-from engine.process.progress import Reporter
-from engine.rundir.receipt import Receipt
-from engine.sealing import verify_seal
-from engine.sealing.inventory import scenario_set
-from engine.sealing.stored import Stored, read_stored
-from engine.sealing.upstream import PASS, check_upstream
-from engine.validation.findings import Book, Example, Severity
-from engine.validation.policy import Rules, digests
+from arrival_engine.contracts import ArrivalError, Code, Notice, dataset
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.sealing import verify_seal
+from arrival_engine.engine.sealing.inventory import scenario_set
+from arrival_engine.engine.sealing.stored import Stored, read_stored
+from arrival_engine.engine.sealing.upstream import PASS, check_upstream
+from arrival_engine.engine.validation.findings import Book, Example, Severity
+from arrival_engine.engine.validation.policy import Rules, digests
 
 
 @dataclass(frozen=True)

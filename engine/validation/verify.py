@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contracts import ArrivalError, Code, check_document, dataset
-from engine.rundir.receipt import read_receipt
-from engine.rundir.strict_json import parse_json, reading
+from arrival_engine.contracts import ArrivalError, Code, check_document, dataset
+from arrival_engine.engine.rundir.receipt import read_receipt
+from arrival_engine.engine.rundir.strict_json import parse_json, reading
 
 PASS, FAIL = "PASS", "FAIL"
 _READ_BYTES = 1 << 20

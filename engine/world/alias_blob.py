@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from contracts.errors import ArrivalError, Code
+from arrival_engine.contracts.errors import ArrivalError, Code
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,7 +93,7 @@ def decode_2b(blob: bytes | memoryview, index_document: Mapping[str, Any], where
     Raises SITE_RESOLUTION_FAILED, naming merchant and byte offset, for any disagreement of sizes, counts,
     offsets, headers, checksums or alias indices.
     """
-    from contracts import check_document
+    from arrival_engine.contracts import check_document
 
     code = Code.SITE_RESOLUTION_FAILED
     check_document("s2_alias_index", index_document, code=code, where=f"index of {where}")
@@ -127,7 +127,7 @@ def decode_3b(
     Raises EDGE_RESOLUTION_FAILED, naming merchant and byte offset, for any disagreement of sizes, counts,
     offsets, headers, checksums or alias indices.
     """
-    from contracts import conform
+    from arrival_engine.contracts import conform
 
     columns = conform("edge_alias_index_3B", index_table, where=f"index of {where}").to_pylist()
     reader = _Reader(

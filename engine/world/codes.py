@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from contracts import ArrivalError, Code
-from cpu_fallback.alias import AliasTables, BadWeightsError, build_alias_tables
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.cpu_fallback.alias import AliasTables, BadWeightsError, build_alias_tables
 
 
 def only_merchants(table: pa.Table, merchant_ids: NDArray[np.uint64]) -> tuple[pa.Table, NDArray[np.int64]]:

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from contracts import ArrivalError, Code
-from cpu_fallback.tables import Rows
-from engine.process.threads import Cancellation, ordered
-from engine.rundir.receipt import Receipt
-from engine.world.codes import encoded
-from engine.world.row_order import CodedRows, law_ordered
-from engine.world.tables_io import TablePiece, table_pieces
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.cpu_fallback.tables import Rows
+from arrival_engine.engine.process.threads import Cancellation, ordered
+from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.world.codes import encoded
+from arrival_engine.engine.world.row_order import CodedRows, law_ordered
+from arrival_engine.engine.world.tables_io import TablePiece, table_pieces
 
 _COLUMNS = ("merchant_id", "zone_representation", "channel_group", "bucket_index", "count_N")
 

@@ -11,22 +11,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts import ArrivalError, Code, Notice, dataset
-from cpu_fallback import alias
-from cpu_fallback.identifiers import text_word
-from cpu_fallback.law import VIRTUAL_ONLY
-from cpu_fallback.streams import FAMILIES, StreamFamily, domain, entity_stream
-from cpu_fallback.tables import Entities, Grid, Merchants, Rows, Tables, owned
-from engine.process.machine import available_cores
-from engine.rundir.receipt import Receipt, read_receipt
-from engine.rundir.settings import Settings, load_settings
-from engine.sealing import Seal, verify_seal
-from engine.tz.zones import ZoneTable
-from engine.world.counts import CountRows, catalogue_of, merge_rows, read_counts
-from engine.world.grid import load_grid
-from engine.world.groups import GroupWeights, build_group_tables, load_group_weights
-from engine.world.sites import SiteList, SiteTables, build_site_tables, load_sites
-from engine.world.virtual import (
+from arrival_engine.contracts import ArrivalError, Code, Notice, dataset
+from arrival_engine.cpu_fallback import alias
+from arrival_engine.cpu_fallback.identifiers import text_word
+from arrival_engine.cpu_fallback.law import VIRTUAL_ONLY
+from arrival_engine.cpu_fallback.streams import FAMILIES, StreamFamily, domain, entity_stream
+from arrival_engine.cpu_fallback.tables import Entities, Grid, Merchants, Rows, Tables, owned
+from arrival_engine.engine.process.machine import available_cores
+from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
+from arrival_engine.engine.rundir.settings import Settings, load_settings
+from arrival_engine.engine.sealing import Seal, verify_seal
+from arrival_engine.engine.tz.zones import ZoneTable
+from arrival_engine.engine.world.counts import CountRows, catalogue_of, merge_rows, read_counts
+from arrival_engine.engine.world.grid import load_grid
+from arrival_engine.engine.world.groups import GroupWeights, build_group_tables, load_group_weights
+from arrival_engine.engine.world.sites import SiteList, SiteTables, build_site_tables, load_sites
+from arrival_engine.engine.world.virtual import (
     EdgeList,
     VirtualMerchants,
     build_edges,
@@ -35,7 +35,13 @@ from engine.world.virtual import (
     verified_universe_hash,
     verify_site_alias_blob,
 )
-from engine.world.zones import ZoneUse, check_against_tzdata, cut_zones, load_zone_table, refuse_unknown_zones
+from arrival_engine.engine.world.zones import (
+    ZoneUse,
+    check_against_tzdata,
+    cut_zones,
+    load_zone_table,
+    refuse_unknown_zones,
+)
 
 
 @dataclass(frozen=True)

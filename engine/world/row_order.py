@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cpu_fallback.tables import I32, I64, Rows
+from arrival_engine.cpu_fallback.tables import I32, I64, Rows
 
 # Keys are unpacked so many at a time, which keeps what is between them and the columns within a cache.
 _UNPACKED_ROWS = 1 << 16

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from contracts import ArrivalError, Code, Dataset, dataset
-from contracts.tables import conform
-from engine.rundir.receipt import Receipt
+from arrival_engine.contracts import ArrivalError, Code, Dataset, dataset
+from arrival_engine.contracts.tables import conform
+from arrival_engine.engine.rundir.receipt import Receipt
 
 
 def locate_files(receipt: Receipt, dataset_id: str, **tokens: str) -> tuple[Path, ...]:

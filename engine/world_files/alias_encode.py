@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from contracts.errors import ArrivalError, Code
-from engine.world.alias_blob import ENTRY_BYTES, HEADER_BYTES, LAYOUT, WORD_ORDER, AliasLayout, IndexRow
+from arrival_engine.contracts.errors import ArrivalError, Code
+from arrival_engine.engine.world.alias_blob import ENTRY_BYTES, HEADER_BYTES, LAYOUT, WORD_ORDER, AliasLayout, IndexRow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -173,7 +173,7 @@ def encode_3b(
     """The 3B edge blob and its index: MERCHANT rows ascending, GLOBAL row last; weights as in `encode`."""
     import pyarrow as pa
 
-    from contracts import arrow_schema
+    from arrival_engine.contracts import arrow_schema
 
     blob = encode(merchant, start, weight, layout=layout, code=Code.EDGE_RESOLUTION_FAILED)
     edges = sum(row.entries for row in blob.rows)

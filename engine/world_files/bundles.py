@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from contracts import compact_json, dataset, indented_json
-from engine.world_files.shelf import Shelf
+from arrival_engine.contracts import compact_json, dataset, indented_json
+from arrival_engine.engine.world_files.shelf import Shelf
 
 _CHECKS = "checks.json"
 # What each bundle vouches for; the datasets of a segment that a world does not hold are left out.

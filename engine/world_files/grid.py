@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from engine.world_files.shelf import SPEC_VERSION, Shelf, constant
+from arrival_engine.engine.world_files.shelf import SPEC_VERSION, Shelf, constant
 
 Band = Literal["baseline", "stress"]
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contracts import ArrivalError, Code, Identity, dataset, indented_json, receipt_json
-from engine.process.progress import Reporter
-from engine.rundir.staging import FOLDER, exclusive, staging, writing
-from engine.world_files.shelf import CREATED_UTC
+from arrival_engine.contracts import ArrivalError, Code, Identity, dataset, indented_json, receipt_json
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.rundir.staging import FOLDER, exclusive, staging, writing
+from arrival_engine.engine.world_files.shelf import CREATED_UTC
 
 _CHUNK = 1 << 22
 

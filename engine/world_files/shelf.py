@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contracts import Identity, check_document, conform, dataset
+from arrival_engine.contracts import Identity, check_document, conform, dataset
 
 COMPRESSION = "zstd"
 SPEC_VERSION = "1.0.0"

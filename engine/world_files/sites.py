@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from contracts import indented_json, receipt_json
-from engine.tz.pinned import archive_sha256, release
-from engine.tz.tzc1 import encode
-from engine.tz.zones import ZoneTable
-from engine.world_files.alias_encode import encode_2b
-from engine.world_files.shelf import CREATED_UTC, Shelf, absent, coded, constant
+from arrival_engine.contracts import indented_json, receipt_json
+from arrival_engine.engine.tz.pinned import archive_sha256, release
+from arrival_engine.engine.tz.tzc1 import encode
+from arrival_engine.engine.tz.zones import ZoneTable
+from arrival_engine.engine.world_files.alias_encode import encode_2b
+from arrival_engine.engine.world_files.shelf import CREATED_UTC, Shelf, absent, coded, constant
 
 Ints = npt.NDArray[np.int64]
 

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from contracts import arrow_schema, compact_json, dataset, indented_json
-from cpu_fallback.identifiers import edge_id
-from engine.world_files.alias_encode import encode_3b
-from engine.world_files.shelf import CREATED_UTC, Shelf, absent, coded, constant
+from arrival_engine.contracts import arrow_schema, compact_json, dataset, indented_json
+from arrival_engine.cpu_fallback.identifiers import edge_id
+from arrival_engine.engine.world_files.alias_encode import encode_3b
+from arrival_engine.engine.world_files.shelf import CREATED_UTC, Shelf, absent, coded, constant
 
 Ids = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]

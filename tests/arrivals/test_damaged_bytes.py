@@ -7,10 +7,10 @@ import shutil
 
 import pytest
 
-from contracts import ArrivalError, Code
-from engine.run.job import run
-from engine.rundir.settings import POLICY_IDS
-from engine.sealing import seal
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.run.job import run
+from arrival_engine.engine.rundir.settings import POLICY_IDS
+from arrival_engine.engine.sealing import seal
 from tests.support.damage import write_policy
 from tests.support.refusals import CPU
 from tests.support.world_files import write_world

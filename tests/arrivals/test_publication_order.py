@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from engine.sealing import seal
+from arrival_engine.engine.sealing import seal
 from tests.support.refusals import ROOT
 from tests.support.world_files import write_world
 from tests.support.worlds import small_world
@@ -31,7 +30,7 @@ noted("fsync", lambda handle: [os.fstat(handle).st_ino])
 noted("mkdir", lambda path, *_: [os.path.abspath(path)])
 for name in ("rename", "replace"):
     noted(name, lambda old, new: [os.path.abspath(old), os.path.abspath(new)])
-from engine.cli.main import main
+from arrival_engine.engine.cli.main import main
 assert main(sys.argv[1:]) == 0
 print(json.dumps(steps))
 """
@@ -49,7 +48,6 @@ def run_root(tmp_path_factory):
 def steps(run_root):
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, "run", run_root, "--backend", "cpu", "--quiet", "--rng-events", "parquet"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
         capture_output=True,
         text=True,

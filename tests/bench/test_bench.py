@@ -13,6 +13,17 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from arrival_engine.cpu_fallback.law import NON_VIRTUAL, VIRTUAL_ONLY
+from arrival_engine.cpu_fallback.tables import RowTotals
+from arrival_engine.engine.expand.assemble import Assembler
+from arrival_engine.engine.expand.backend import choose_backend
+from arrival_engine.engine.expand.batch_checks import check_batch
+from arrival_engine.engine.expand.planning import plan
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.run.job import RunOptions, run
+from arrival_engine.engine.sealing import seal
+from arrival_engine.engine.synth import synthesise
+from arrival_engine.engine.world.load import load_world
 from bench import __main__ as command
 from bench import catalogue, environment, results, scaling, table, tabular
 from bench.numpy_rival import NumpyExpander
@@ -20,17 +31,6 @@ from bench.polars_rival import PolarsExpander
 from bench.process import BenchError, in_process, run_process
 from bench.product import paths_of, phase_seconds
 from bench.results import Result
-from cpu_fallback.law import NON_VIRTUAL, VIRTUAL_ONLY
-from cpu_fallback.tables import RowTotals
-from engine.expand.assemble import Assembler
-from engine.expand.backend import choose_backend
-from engine.expand.batch_checks import check_batch
-from engine.expand.planning import plan
-from engine.process.progress import Reporter
-from engine.run.job import RunOptions, run
-from engine.sealing import seal
-from engine.synth import synthesise
-from engine.world.load import load_world
 
 MIB = 2**20
 
@@ -273,7 +273,7 @@ def _check_same_clocks(theirs, expected):
 
 @pytest.mark.parametrize("varied", ["arrivals", "zero rows"])
 def test_one_size_is_varied_alone(varied, tmp_path, monkeypatch):
-    from engine.synth import presets
+    from arrival_engine.engine.synth import presets
 
     monkeypatch.setattr(presets, "PRESETS", dict(presets.PRESETS))
     worlds = {}

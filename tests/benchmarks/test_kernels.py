@@ -11,19 +11,19 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from arrival_engine.cpu_fallback.expand import expand_segments
+from arrival_engine.cpu_fallback.philox import philox2x64
+from arrival_engine.cpu_fallback.tables import Work
+from arrival_engine.engine.arrivals.metadata import file_metadata
+from arrival_engine.engine.arrivals.parts import PartWriter, read_part_digest
+from arrival_engine.engine.expand.assemble import Assembler
+from arrival_engine.engine.expand.backend import finish_batch
+from arrival_engine.engine.expand.batch_checks import check_batch
+from arrival_engine.engine.expand.planning import plan
+from arrival_engine.engine.sealing import seal
+from arrival_engine.engine.synth import synthesise
+from arrival_engine.engine.world.load import load_world
 from bench import kernel_loops
-from cpu_fallback.expand import expand_segments
-from cpu_fallback.philox import philox2x64
-from cpu_fallback.tables import Work
-from engine.arrivals.metadata import file_metadata
-from engine.arrivals.parts import PartWriter, read_part_digest
-from engine.expand.assemble import Assembler
-from engine.expand.backend import finish_batch
-from engine.expand.batch_checks import check_batch
-from engine.expand.planning import plan
-from engine.sealing import seal
-from engine.synth import synthesise
-from engine.world.load import load_world
 
 # For figures worth comparing: ARRIVALS_BENCH_SCALE=1 is the demo world, about a million arrivals.
 SCALE = float(os.environ.get("ARRIVALS_BENCH_SCALE", "0.05"))

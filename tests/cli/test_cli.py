@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from contracts import dataset
-from engine.cli.main import _COMMANDS
-from engine.rundir.receipt import read_receipt
+from arrival_engine.contracts import dataset
+from arrival_engine.engine.cli.main import _COMMANDS
+from arrival_engine.engine.rundir.receipt import read_receipt
 from tests.support.model import CountRow
+from tests.support.paths import ROOT
 from tests.support.world_files import write_world
 from tests.support.worlds import BERLIN, NEW_YORK, TWO_ZONES, small_world
 
-ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = [*_COMMANDS, "tz build"]
 SCENARIO = "baseline_v1"
 
@@ -38,7 +38,7 @@ def writing_to(output, *arguments):
 
 
 def environment(**changes):
-    return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **changes}
+    return {**os.environ, "COLUMNS": "100", **changes}
 
 
 def arrivals(*arguments, **options):
@@ -110,7 +110,7 @@ class TestHelp:
         heavy = ("numpy", "numba", "pyarrow", "duckdb", "rich", "jsonschema", "psutil")
         script = (
             "import sys\n"
-            "from engine.cli.main import main\n"
+            "from arrival_engine.engine.cli.main import main\n"
             "assert main(['--help']) == 0\n"
             f"loaded = [name for name in {heavy!r} if name in sys.modules]\n"
             "assert not loaded, loaded\n"
@@ -123,7 +123,7 @@ class TestHelp:
     def test_settings_of_the_process_are_made_only_where_it_is_ours(self):
         script = (
             "import gc, os, sys\n"
-            "from engine.cli.main import main\n"
+            "from arrival_engine.engine.cli.main import main\n"
             "settings = lambda: (gc.get_threshold(), os.environ.get('OPENBLAS_NUM_THREADS'))\n"
             "before = settings()\n"
             "assert main(['--version']) == 0 and settings() == before\n"
@@ -226,7 +226,7 @@ class TestFailure:
         assert done.stderr == "error: standard output cannot be written: No space left on device\n"
 
     def test_cuda_without_a_device_is_refused_with_the_reason(self, sealed_world):
-        from engine.process.machine import cuda_state
+        from arrival_engine.engine.process.machine import cuda_state
 
         if cuda_state().devices:
             pytest.skip("this machine has a CUDA device")

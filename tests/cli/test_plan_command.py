@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from contracts import ArrivalError, Code
-from engine.cli.main import main
-from engine.cluster.shards import Shard
-from engine.expand.planning import plan
-from engine.forecast.estimate import Calibration, PlanOptions, _spread, _work_seconds, estimate
-from engine.run.job import RunOptions, run
-from engine.sealing import seal
-from engine.world.load import load_world
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.cli.main import main
+from arrival_engine.engine.cluster.shards import Shard
+from arrival_engine.engine.expand.planning import plan
+from arrival_engine.engine.forecast.estimate import Calibration, PlanOptions, _spread, _work_seconds, estimate
+from arrival_engine.engine.run.job import RunOptions, run
+from arrival_engine.engine.sealing import seal
+from arrival_engine.engine.world.load import load_world
 from tests.support.model import CountRow
 from tests.support.product import copy_without_outputs
 from tests.support.world_files import write_world

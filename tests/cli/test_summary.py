@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from contracts import ArrivalError, Code
-from engine.expand import ledger as ledger_module
-from engine.expand.ledger import Ledger
-from engine.records import diagnostics
-from engine.records.diagnostics import write_summary
-from engine.sealing import seal
-from engine.world.load import load_world
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.expand import ledger as ledger_module
+from arrival_engine.engine.expand.ledger import Ledger
+from arrival_engine.engine.records import diagnostics
+from arrival_engine.engine.records.diagnostics import write_summary
+from arrival_engine.engine.sealing import seal
+from arrival_engine.engine.world.load import load_world
 from tests.support.world_files import write_world
 from tests.support.worlds import small_world
 

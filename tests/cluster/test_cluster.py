@@ -15,11 +15,11 @@ from pathlib import Path
 import distributed
 import pytest
 
-from contracts import ArrivalError, Code
-from engine.cluster import client as cluster_client
-from engine.process.progress import Reporter
-from engine.run.job import RunOptions, run
-from engine.sealing import seal
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.cluster import client as cluster_client
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.run.job import RunOptions, run
+from arrival_engine.engine.sealing import seal
 from tests.support.model import CountRow
 from tests.support.product import copy_without_outputs, report_lines, staged
 from tests.support.refusals import ROOT, command, published
@@ -331,7 +331,6 @@ def client_process(run_root, client, *options):
     words = [sys.executable, "-m", "engine", "run", str(run_root), "--scheduler", client.scheduler.address]
     with subprocess.Popen(
         [*words, "--backend", "cpu", *options],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -393,7 +392,6 @@ def plain_worker(client):
     workers = len(client.scheduler_info(n_workers=-1)["workers"])
     with subprocess.Popen(
         [*words, *options],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

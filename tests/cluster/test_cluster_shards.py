@@ -10,23 +10,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from contracts import ArrivalError, Code
-from engine.cluster import shards as shards_module
-from engine.cluster.blocks import read_block
-from engine.cluster.depot import EVENTS, LEDGERS, Depot
-from engine.cluster.ledgers import StoredLedger
-from engine.cluster.receipts import check_receipt, worker_facts
-from engine.cluster.shards import cut_shards, plan_of_shard
-from engine.cluster.survey import merge_surveys, survey_pieces
-from engine.cluster.tasks import Errand, expand_shard, lookup_world, software, write_catalogue
-from engine.expand.ledger import Ledger
-from engine.expand.planning import plan
-from engine.process.progress import Reporter
-from engine.run.job import RunOptions, run
-from engine.rundir.receipt import read_receipt
-from engine.sealing import seal, verify_seal
-from engine.world.counts import count_pieces, merge_drawn
-from engine.world.load import load_world, read_source
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.cluster import shards as shards_module
+from arrival_engine.engine.cluster.blocks import read_block
+from arrival_engine.engine.cluster.depot import EVENTS, LEDGERS, Depot
+from arrival_engine.engine.cluster.ledgers import StoredLedger
+from arrival_engine.engine.cluster.receipts import check_receipt, worker_facts
+from arrival_engine.engine.cluster.shards import cut_shards, plan_of_shard
+from arrival_engine.engine.cluster.survey import merge_surveys, survey_pieces
+from arrival_engine.engine.cluster.tasks import Errand, expand_shard, lookup_world, software, write_catalogue
+from arrival_engine.engine.expand.ledger import Ledger
+from arrival_engine.engine.expand.planning import plan
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.run.job import RunOptions, run
+from arrival_engine.engine.rundir.receipt import read_receipt
+from arrival_engine.engine.sealing import seal, verify_seal
+from arrival_engine.engine.world.counts import count_pieces, merge_drawn
+from arrival_engine.engine.world.load import load_world, read_source
 from tests.support.product import copy_without_outputs
 from tests.support.refusals import ROOT, published
 from tests.support.world_files import write_world
@@ -283,7 +283,7 @@ def contents(folder):
 
 
 def whole_ledger(run_root):
-    from engine.expand.backend import choose_backend
+    from arrival_engine.engine.expand.backend import choose_backend
 
     planned = plan(load_world(run_root), 100)
     ledger = Ledger(planned.world)
@@ -296,7 +296,7 @@ def whole_ledger(run_root):
 def test_without_dask_a_run_says_what_to_install(sealed):
     program = (
         "import sys; sys.modules['distributed'] = None\n"
-        "from engine.cli.main import main\n"
+        "from arrival_engine.engine.cli.main import main\n"
         f"sys.exit(main(['run', {str(sealed)!r}, '--scheduler', 'local', '--quiet']))"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -7,10 +7,10 @@ import shutil
 
 import pytest
 
-from engine.cli.main import main
-from engine.run.job import RunOptions, run
-from engine.sealing import seal
-from engine.storage import open_store, published_parts
+from arrival_engine.engine.cli.main import main
+from arrival_engine.engine.run.job import RunOptions, run
+from arrival_engine.engine.sealing import seal
+from arrival_engine.engine.storage import open_store, published_parts
 from tests.support.refusals import command, published
 from tests.support.s3_server import cli, files_of, put_tree, server
 from tests.support.world_files import write_world

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts import ArrivalError, Code, dataset
-from engine.arrivals import reading
-from engine.cli.main import main
-from engine.comparing import diff
-from engine.run.job import RunOptions, run
-from engine.rundir.receipt import read_receipt
-from engine.sealing import seal
+from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.engine.arrivals import reading
+from arrival_engine.engine.cli.main import main
+from arrival_engine.engine.comparing import diff
+from arrival_engine.engine.run.job import RunOptions, run
+from arrival_engine.engine.rundir.receipt import read_receipt
+from arrival_engine.engine.sealing import seal
 from tests.support.model import CountRow
 from tests.support.reference import expand
 from tests.support.worlds import BERLIN, BERLIN_GAP, TWO_ZONES, small_world, write_world

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import Policy, packaged_bytes, policy_ids, resolve_policy
-from config.strict import DEPTH_MAX, FormatError, parse_json, parse_yaml
-from contracts import ArrivalError, Code, dataset
+from arrival_engine.config import Policy, packaged_bytes, policy_ids, resolve_policy
+from arrival_engine.config.strict import DEPTH_MAX, FormatError, parse_json, parse_yaml
+from arrival_engine.contracts import ArrivalError, Code, dataset
+from tests.support.paths import ROOT
 
 ROUTING, RNG, OUTPUT = "arrival_routing_policy_5B", "arrival_rng_policy_5B", "arrival_output_policy_5B"
 COUNT, LGCP, DAYS, ALIAS = (
@@ -65,7 +66,7 @@ def test_every_packaged_policy_is_valid(policy_id: str) -> None:
 
 
 def test_every_packaged_file_is_a_policy_of_the_dictionary() -> None:
-    root = Path(__file__).parents[2]
+    root = ROOT
     found = {path.relative_to(root).as_posix() for path in (root / "config").glob("layer*/**/*.*")}
     assert found == {dataset(policy_id).path for policy_id in policy_ids()}
 

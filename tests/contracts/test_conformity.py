@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from contracts.conformity import anchored, certainty_test
-from contracts.schemas import _certain, _exact, _validator, deref, json_schema, schema_names
+from arrival_engine.contracts.conformity import anchored, certainty_test
+from arrival_engine.contracts.schemas import _certain, _exact, _validator, deref, json_schema, schema_names
 
 
 class Text(str):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
 import re
 import subprocess
@@ -14,7 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from contracts import ArrivalError, Code, Dataset, Identity, Notice, check_token, compact_json, dataset, datasets
+from arrival_engine.contracts import (
+    ArrivalError,
+    Code,
+    Dataset,
+    Identity,
+    Notice,
+    check_token,
+    compact_json,
+    dataset,
+    datasets,
+)
+from tests.support.paths import ROOT
 
 MF, PH, RUN = "a" * 64, "b" * 64, "c" * 32
 IDENTITY = Identity(MF, PH, 42, RUN)
@@ -350,7 +360,8 @@ def test_a_notice_is_json_too() -> None:
 
 def test_importing_contracts_stays_light() -> None:
     program = (
-        "import sys, contracts\n"
+        "import sys\n"
+        "from arrival_engine import contracts\n"
         "contracts.dataset('arrival_events_5B')\n"
         "print([name for name in ('pyarrow', 'numpy', 'jsonschema', 'numba') if name in sys.modules])"
     )
@@ -359,7 +370,6 @@ def test_importing_contracts_stays_light() -> None:
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        cwd=ROOT,
     )
     assert result.stdout.strip() == "[]"

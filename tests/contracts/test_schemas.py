@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from contracts import (
+from arrival_engine.contracts import (
     ArrivalError,
     Code,
     check_document,
@@ -21,8 +21,8 @@ from contracts import (
     json_schema,
     receipt_json,
 )
-from contracts.conformity import anchored
-from contracts.schemas import deref, schema_names
+from arrival_engine.contracts.conformity import anchored
+from arrival_engine.contracts.schemas import deref, schema_names
 
 NAMES = schema_names()
 DRAFT = "https://json-schema.org/draft/2020-12/schema"

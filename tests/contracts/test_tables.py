@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts import ArrivalError, Code, arrow_schema, conform, dataset, datasets, json_schema
-from contracts.columns import table_shape
+from arrival_engine.contracts import ArrivalError, Code, arrow_schema, conform, dataset, datasets, json_schema
+from arrival_engine.contracts.columns import table_shape
 
 HEX = "a" * 64
 TS = "2026-01-01T00:00:00.000000Z"

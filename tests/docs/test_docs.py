@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.support.paths import ROOT
+
 import os
 import re
 import subprocess
@@ -13,18 +15,17 @@ from typing import Any
 
 import pytest
 
-import engine
-from config import policy_ids
-from contracts import Code, dataset, datasets, json_schema
-from contracts.columns import table_shape
-from contracts.schemas import deref
-from engine.cli.main import arrivals
-from engine.rundir.settings import POLICY_IDS
+import arrival_engine
+from arrival_engine.config import policy_ids
+from arrival_engine.contracts import Code, dataset, datasets, json_schema
+from arrival_engine.contracts.columns import table_shape
+from arrival_engine.contracts.schemas import deref
+from arrival_engine.engine.cli.main import arrivals
+from arrival_engine.engine.rundir.settings import POLICY_IDS
 from scripts.docs_reference import OF_A_RUN
 from scripts.run_page import Block, bash_script, blocks, commands
 from tests.support.known_answers import law_vectors, philox_answers
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 RUNNER = ROOT / "scripts" / "run_page.py"
 AT_THE_ROOT = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md")]
@@ -198,7 +199,7 @@ def test_every_command_and_option_is_in_the_reference(site: Path) -> None:
 
 def test_every_public_name_is_in_the_reference(site: Path) -> None:
     ids = {anchor.rpartition(".")[2] for anchor in built(site, "reference/api.html").ids}
-    assert set(engine.__all__) <= ids
+    assert set(arrival_engine.__all__) <= ids
 
 
 def test_every_dataset_and_column_is_in_the_reference(site: Path) -> None:

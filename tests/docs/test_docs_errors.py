@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from contracts import ArrivalError, Code, dataset
-from engine.expand.backend import choose_backend
-from engine.expand.batch_checks import check_batch
-from engine.run.job import RunOptions, run
-from engine.expand.planning import plan
-from engine.process.progress import Reporter
-from engine.rundir.receipt import read_receipt
-from engine.sealing import seal
-from engine.validation.findings import Book
-from engine.validation.job import validate
-from engine.world.load import load_world
+from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.engine.expand.backend import choose_backend
+from arrival_engine.engine.expand.batch_checks import check_batch
+from arrival_engine.engine.run.job import RunOptions, run
+from arrival_engine.engine.expand.planning import plan
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.rundir.receipt import read_receipt
+from arrival_engine.engine.sealing import seal
+from arrival_engine.engine.validation.findings import Book
+from arrival_engine.engine.validation.job import validate
+from arrival_engine.engine.world.load import load_world
 from tests.support.world_files import write_world
 from tests.support.worlds import small_world
 

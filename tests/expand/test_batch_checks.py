@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from contracts import ArrivalError, Code
-from cpu_fallback.tally import tally_rows
-from engine.expand.backend import choose_backend
-from engine.expand.batch_checks import check_batch
-from engine.expand.planning import plan
-from engine.process.progress import Reporter
-from engine.sealing import seal
-from engine.world.load import load_world
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.cpu_fallback.tally import tally_rows
+from arrival_engine.engine.expand.backend import choose_backend
+from arrival_engine.engine.expand.batch_checks import check_batch
+from arrival_engine.engine.expand.planning import plan
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.sealing import seal
+from arrival_engine.engine.world.load import load_world
 from tests.support.world_files import write_world
 from tests.support.worlds import small_world
 

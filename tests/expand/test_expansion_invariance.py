@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts import ArrivalError, Code
-from engine.expand.planning import plan
-from engine.run.job import RunOptions, run
-from engine.validation.check import check_published
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.expand.planning import plan
+from arrival_engine.engine.run.job import RunOptions, run
+from arrival_engine.engine.validation.check import check_published
 from tests.support import reference
 from tests.support.compare import assert_same_rows
 from tests.support.model import CountRow
@@ -38,7 +38,6 @@ from tests.support.product import (
 )
 from tests.support.worlds import BERLIN, BIG_ID, HALF, PARIS, SILENT, SYDNEY, TWO_ZONES, VIRTUAL, small_world
 
-ROOT = Path(__file__).resolve().parents[2]
 CPU = RunOptions(backend="cpu")
 BATCH = 300
 
@@ -114,10 +113,10 @@ def test_a_fresh_process_publishes_the_same_bytes(by_one_thread, copy_of):
     """Another process with other string hashes, another current directory, another time zone."""
     run_root = copy_of("run")
     program = (
-        "import sys; from engine.run.job import RunOptions, run;"
+        "import sys; from arrival_engine.engine.run.job import RunOptions, run;"
         f"run(sys.argv[1], RunOptions(backend='cpu', threads=3, batch_arrivals={BATCH}))"
     )
-    environment = {**os.environ, "PYTHONHASHSEED": "12345", "TZ": "America/New_York", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONHASHSEED": "12345", "TZ": "America/New_York"}
     subprocess.run(
         [sys.executable, "-c", program, str(run_root)], cwd=run_root, env=environment, check=True, timeout=120
     )
@@ -126,7 +125,7 @@ def test_a_fresh_process_publishes_the_same_bytes(by_one_thread, copy_of):
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_any_number_of_threads_yields_the_same_record_batches(sealed, threads):
-    from engine.expand.expansion import expand
+    from arrival_engine.engine.expand.expansion import expand
 
     batches = planned(sealed.run_root, BATCH)
     assert list(expand(batches, threads=threads)) == list(expand(batches, threads=1))

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts import ArrivalError, Code
-from engine.expand.planning import plan
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.expand.planning import plan
 from tests.support import reference
 from tests.support.known_answers import law_vectors
 from tests.support.law import MASK64, MICROS, LawError, Stream

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import subprocess
 import sys
 
 import pytest
 
-from engine.sealing import seal
+from arrival_engine.engine.sealing import seal
 from tests.run.test_robustness import heavy_counts
 from tests.support.refusals import ROOT, published
 from tests.support.world_files import write_world
@@ -33,7 +32,6 @@ def limited(limit, *words):
     finished = subprocess.run(
         [sys.executable, "-m", "engine", *map(str, words), "--json"],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
         capture_output=True,
         text=True,

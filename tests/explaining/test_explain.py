@@ -8,11 +8,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from contracts import ArrivalError, Code
-from cpu_fallback.alias import build_alias_tables, pack
-from engine.arrivals.reading import utc_text, wall_text
-from engine.explaining import Question, explain, law
-from engine.sealing import seal
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.cpu_fallback.alias import build_alias_tables, pack
+from arrival_engine.engine.arrivals.reading import utc_text, wall_text
+from arrival_engine.engine.explaining import Question, explain, law
+from arrival_engine.engine.sealing import seal
 from tests.support import reference
 from tests.support.explained import MERCHANTS, WORLD, histories, publish, view_of
 from tests.support.known_answers import law_vectors, philox_answers

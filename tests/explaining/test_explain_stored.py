@@ -11,14 +11,14 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 import pytest
 
-from contracts import ArrivalError, Code, dataset
-from engine.arrivals.reading import json_rows, utc_text
-from engine.cli.main import main
-from engine.explaining import Question, explain
-from engine.explaining.facts import document
-from engine.rundir.receipt import read_receipt
-from engine.sealing import read_seal, seal
-from engine.world.load import load_world
+from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.engine.arrivals.reading import json_rows, utc_text
+from arrival_engine.engine.cli.main import main
+from arrival_engine.engine.explaining import Question, explain
+from arrival_engine.engine.explaining.facts import document
+from arrival_engine.engine.rundir.receipt import read_receipt
+from arrival_engine.engine.sealing import read_seal, seal
+from arrival_engine.engine.world.load import load_world
 from tests.support import reference
 from tests.support.explained import MERCHANTS, WORLD, histories, parts, publish, view_of
 from tests.support.law import site_id

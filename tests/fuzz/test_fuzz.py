@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from contracts import ArrivalError
-from engine.tz.tzc1 import decode
+from arrival_engine.contracts import ArrivalError
+from arrival_engine.engine.tz.tzc1 import decode
 from tests.fuzz.targets import TARGETS, seeds
 
 

@@ -13,21 +13,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arrival_engine.contracts import ArrivalError
+from arrival_engine.cpu_fallback.expand import expand_segments, position_bits
+from arrival_engine.cpu_fallback.tables import Grid, Segments
+from arrival_engine.engine.expand.backend import choose_backend, parity_backend
+from arrival_engine.engine.expand.planning import plan
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.process.threads import Cancellation, ordered
+from arrival_engine.engine.run.job import RunOptions, run
+from arrival_engine.engine.sealing import seal
+from arrival_engine.engine.synth import synthesise
+from arrival_engine.engine.world.load import load_world
+from arrival_engine.gpu_kernels import device
+from arrival_engine.gpu_kernels.shape import MAX_THREADS, LaunchShape
+from arrival_engine.gpu_kernels.sort import KEY_BITS, check_key_width, cut
 from bench import gpu as gpu_bench
-from contracts import ArrivalError
-from cpu_fallback.expand import expand_segments, position_bits
-from cpu_fallback.tables import Grid, Segments
-from engine.expand.backend import choose_backend, parity_backend
-from engine.expand.planning import plan
-from engine.process.progress import Reporter
-from engine.process.threads import Cancellation, ordered
-from engine.run.job import RunOptions, run
-from engine.sealing import seal
-from engine.synth import synthesise
-from engine.world.load import load_world
-from gpu_kernels import device
-from gpu_kernels.shape import MAX_THREADS, LaunchShape
-from gpu_kernels.sort import KEY_BITS, check_key_width, cut
 from tests.support import gpu as support
 from tests.support.gpu import gpu, without_device
 from tests.support.model import FAIL, Policy
@@ -108,8 +108,9 @@ def grid_of_bits(bits):
 
 def test_nothing_of_cuda_is_loaded_before_it_is_asked_for():
     script = (
-        "import sys, engine.expand.backend, gpu_kernels.device, gpu_kernels.load, gpu_kernels.simulator\n"
-        "engine.expand.backend.choose_backend('cpu')\n"
+        "import sys, arrival_engine.engine.expand.backend\n"
+        "from arrival_engine.gpu_kernels import device, load, simulator\n"
+        "arrival_engine.engine.expand.backend.choose_backend('cpu')\n"
         "print([name for name in ('numba.cuda', 'cupy', 'cudf', 'rmm') if name in sys.modules])"
     )
     done = subprocess.check_output([sys.executable, "-c", script], cwd=support.ROOT, text=True)
@@ -161,7 +162,7 @@ def test_sides_of_a_parity_check():
 
 def on_device(case, devices=None, **options):
     """Context manager of a function from span to results."""
-    from gpu_kernels.expand import open_devices
+    from arrival_engine.gpu_kernels.expand import open_devices
 
     return open_devices(case.work, devices or device.devices(), lambda _: None, **options)
 
@@ -219,7 +220,7 @@ def test_every_device_uses_memory_of_its_own(small):
     """RMM makes a pool on whichever device is current."""
     import cupy
 
-    from gpu_kernels.memory import CupyMemory, device_pool
+    from arrival_engine.gpu_kernels.memory import CupyMemory, device_pool
 
     for found in device.devices():
         memory = CupyMemory(found.ordinal, device_pool(found.ordinal))
@@ -232,7 +233,7 @@ def test_every_device_uses_memory_of_its_own(small):
 
 @gpu
 def test_the_driver_tells_what_kernels_take(small):
-    from gpu_kernels.figures import kernel_figures
+    from arrival_engine.gpu_kernels.figures import kernel_figures
 
     with on_device(small):
         figures = kernel_figures()
@@ -248,10 +249,10 @@ def test_a_device_that_runs_out_makes_the_pieces_smaller_once(tmp_path):
     """With CuPy's own error: its pool is given room for the tables and half of what the batch takes."""
     import cupy
 
-    from gpu_kernels.expand import Expander
-    from gpu_kernels.lane import DeviceLanes
-    from gpu_kernels.memory import CupyMemory, Pool
-    from gpu_kernels.sort import ARRIVAL_BYTES
+    from arrival_engine.gpu_kernels.expand import Expander
+    from arrival_engine.gpu_kernels.lane import DeviceLanes
+    from arrival_engine.gpu_kernels.memory import CupyMemory, Pool
+    from arrival_engine.gpu_kernels.sort import ARRIVAL_BYTES
 
     synthesise(tmp_path / "run", preset="demo", seed=42, scale=0.2)
     seal(tmp_path / "run")
@@ -329,8 +330,8 @@ def test_files_are_the_same_bytes(tmp_path):
 
 _EXPAND_ELSEWHERE = """
 import pickle, sys
-from gpu_kernels import device
-from gpu_kernels.expand import open_devices
+from arrival_engine.gpu_kernels import device
+from arrival_engine.gpu_kernels.expand import open_devices
 work, span = pickle.load(sys.stdin.buffer)
 with open_devices(work, device.devices(), print) as expander:
     results = expander.expand(span)

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from contracts import dataset
-from engine.expand.backend import count_files, has_all_rows
-from engine.process import doctor
-from gpu_kernels.load import device_rows, read_rows, reader, uploaded_rows
-from gpu_kernels.memory import HostMemory
-from gpu_kernels.simulator import Simulator
+from arrival_engine.contracts import dataset
+from arrival_engine.engine.expand.backend import count_files, has_all_rows
+from arrival_engine.engine.process import doctor
+from arrival_engine.gpu_kernels.load import device_rows, read_rows, reader, uploaded_rows
+from arrival_engine.gpu_kernels.memory import HostMemory
+from arrival_engine.gpu_kernels.simulator import Simulator
 from tests.support import gpu as support
 from tests.support.gpu import gpu
 from tests.support.model import CountRow
@@ -162,8 +162,8 @@ def test_the_doctor_says_who_reads_and_why():
 
 @gpu
 def test_both_readers_put_the_same_arrays_on_a_device(small):
-    from gpu_kernels.device import devices
-    from gpu_kernels.memory import CupyMemory, device_pool
+    from arrival_engine.gpu_kernels.device import devices
+    from arrival_engine.gpu_kernels.memory import CupyMemory, device_pool
 
     if reader()[0] != "cuDF":
         pytest.skip(reader()[1])

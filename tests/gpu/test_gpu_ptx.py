@@ -17,9 +17,9 @@ from numba.cuda.cudadrv.nvvm import NvvmSupportError
 from numba.cuda.dispatcher import CUDADispatcher
 from numba.cuda.typing.typeof import Purpose, typeof
 
-from gpu_kernels import kernels
-from gpu_kernels.layout import Output, Piece, Resident
-from gpu_kernels.shape import MAX_THREADS
+from arrival_engine.gpu_kernels import kernels
+from arrival_engine.gpu_kernels.layout import Output, Piece, Resident
+from arrival_engine.gpu_kernels.shape import MAX_THREADS
 from tests.support.gpu import prototype
 
 CAPABILITIES = ((8, 0), (9, 0))

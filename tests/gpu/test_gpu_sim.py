@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts import ArrivalError
-from cpu_fallback.expand import expand_segments
-from engine.expand.backend import parity_backend
-from engine.expand.planning import plan
-from engine.process.progress import Reporter
-from engine.sealing import seal
-from engine.synth import synthesise
-from engine.world.load import load_world
-from gpu_kernels.shape import LaunchShape
-from gpu_kernels.simulator import Simulator, SimulatorOptions
-from gpu_kernels.sort import ARRIVAL_BYTES
+from arrival_engine.contracts import ArrivalError
+from arrival_engine.cpu_fallback.expand import expand_segments
+from arrival_engine.engine.expand.backend import parity_backend
+from arrival_engine.engine.expand.planning import plan
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.sealing import seal
+from arrival_engine.engine.synth import synthesise
+from arrival_engine.engine.world.load import load_world
+from arrival_engine.gpu_kernels.shape import LaunchShape
+from arrival_engine.gpu_kernels.simulator import Simulator, SimulatorOptions
+from arrival_engine.gpu_kernels.sort import ARRIVAL_BYTES
 from tests.support import gpu as support
 from tests.support.model import FAIL, CountRow, Policy
 from tests.support.strategies import worlds as drawn_worlds

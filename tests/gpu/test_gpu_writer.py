@@ -16,27 +16,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from contracts import ArrivalError, Code, arrow_schema
-from cpu_fallback.expand import expand_segments
-from cpu_fallback.tables import Columns
-from engine.arrivals.publish import read_published
-from engine.arrivals.reading import find_rows, part_files
-from engine.expand.assemble import Assembler
-from engine.expand.backend import Backend, choose_backend, finish_batch, keep_batch
-from engine.process.progress import Reporter
-from engine.run.device_parts import DevicePartWriter, layout_of
-from engine.run.job import RunOptions, run
-from engine.run.production import Workshop, produce_parts
-from engine.sealing import seal
-from engine.synth import synthesise
-from gpu_kernels import device
-from gpu_kernels.columns import Kept, Lookups, arranged
-from gpu_kernels.cudf_parquet import ARROW_SCHEMA_KEY, arrow_schema_text
-from gpu_kernels.expand import OnDevice
-from gpu_kernels.footer import state_instants
-from gpu_kernels.lane import out_of_memory
-from gpu_kernels.simulator import Simulator, SimulatorOptions
-from gpu_kernels.sort import ARRIVAL_BYTES
+from arrival_engine.contracts import ArrivalError, Code, arrow_schema
+from arrival_engine.cpu_fallback.expand import expand_segments
+from arrival_engine.cpu_fallback.tables import Columns
+from arrival_engine.engine.arrivals.publish import read_published
+from arrival_engine.engine.arrivals.reading import find_rows, part_files
+from arrival_engine.engine.expand.assemble import Assembler
+from arrival_engine.engine.expand.backend import Backend, choose_backend, finish_batch, keep_batch
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.run.device_parts import DevicePartWriter, layout_of
+from arrival_engine.engine.run.job import RunOptions, run
+from arrival_engine.engine.run.production import Workshop, produce_parts
+from arrival_engine.engine.sealing import seal
+from arrival_engine.engine.synth import synthesise
+from arrival_engine.gpu_kernels import device
+from arrival_engine.gpu_kernels.columns import Kept, Lookups, arranged
+from arrival_engine.gpu_kernels.cudf_parquet import ARROW_SCHEMA_KEY, arrow_schema_text
+from arrival_engine.gpu_kernels.expand import OnDevice
+from arrival_engine.gpu_kernels.footer import state_instants
+from arrival_engine.gpu_kernels.lane import out_of_memory
+from arrival_engine.gpu_kernels.simulator import Simulator, SimulatorOptions
+from arrival_engine.gpu_kernels.sort import ARRIVAL_BYTES
 from tests.support import gpu as support
 from tests.support import stand_in_cudf
 from tests.support.gpu import gpu, without_device
@@ -287,7 +287,7 @@ def test_parts_of_another_writer_are_not_gone_on_with(small, tmp_path, monkeypat
 def test_a_batch_that_fails_its_checks_lets_go_of_the_device(small, tmp_path, monkeypatch):
     """Were the first batch's device still held, the second would wait for it for ever."""
     stand_in_cudf.install(monkeypatch)
-    monkeypatch.setattr("gpu_kernels.cudf_parquet.write_part", _no_room)
+    monkeypatch.setattr("arrival_engine.gpu_kernels.cudf_parquet.write_part", _no_room)
     with pytest.raises(ArrivalError, match=r"a device has no memory to write \d+ arrivals") as caught:
         produced(small, tmp_path / "device", holding_backend(small, []))
     assert caught.value.hint == out_of_memory("").hint

@@ -7,18 +7,16 @@ import os
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
 TABLES = ("counts", "sites", "virtual_merchants", "edges")
 
 
 def arrivals(*arguments, cwd):
     return subprocess.run(
         [sys.executable, "-m", "engine", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"},
+        env={**os.environ, "COLUMNS": "100"},
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -96,8 +94,8 @@ def test_bad_usage_exits_with_two(tmp_path, arguments, says):
 
 
 def test_the_help_names_every_column():
-    from engine.cli.import_ import command
-    from engine.importing.columns import layouts
+    from arrival_engine.engine.cli.import_ import command
+    from arrival_engine.engine.importing.columns import layouts
 
     help_text = command.help
     for layout in layouts(assume_utc=False).values():

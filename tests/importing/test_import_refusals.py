@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from contracts import Code
-from engine.importing import ImportRequest, import_world
+from arrival_engine.contracts import Code
+from arrival_engine.engine.importing import ImportRequest, import_world
 from tests.support.import_refused import (
     COUNTS_BAD,
     EDGES_BAD,

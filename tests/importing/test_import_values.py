@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts import ArrivalError, Code
-from engine.importing import import_world
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.importing import import_world
 from tests.support.import_refused import (
     COUNTS_BAD,
     EDGES_BAD,

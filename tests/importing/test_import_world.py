@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config import resolve_policy
-from contracts import ArrivalError, Code, check_document, conform, dataset, datasets
-from engine.importing import ImportRequest, import_world
-from engine.importing.example import write_example
-from engine.run.job import RunOptions, run
-from engine.sealing import seal
-from engine.validation.job import validate
+from arrival_engine.config import resolve_policy
+from arrival_engine.contracts import ArrivalError, Code, check_document, conform, dataset, datasets
+from arrival_engine.engine.importing import ImportRequest, import_world
+from arrival_engine.engine.importing.example import write_example
+from arrival_engine.engine.run.job import RunOptions, run
+from arrival_engine.engine.sealing import seal
+from arrival_engine.engine.validation.job import validate
 from tests.support import reference
 from tests.support.compare import assert_same_rows
 from tests.support.importing import (
@@ -38,6 +38,7 @@ from tests.support.importing import (
     small_tables,
     write_tables,
 )
+from tests.support.paths import ROOT
 from tests.support.product import arrivals_of, assert_same_accounting, planned
 from tests.support.worlds import instant_us
 
@@ -443,7 +444,7 @@ def test_example_tables_are_never_written_over_others(tmp_path):
 def test_the_example_is_what_its_script_writes(tmp_path):
     import runpy
 
-    root = Path(__file__).resolve().parents[2]
+    root = ROOT
     script = runpy.run_path(str(root / "examples" / "make_coffee.py"))
     script["main"](tmp_path)
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

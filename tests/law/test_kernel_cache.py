@@ -15,22 +15,22 @@ import pytest
 from tests.support import reference
 from tests.support.law import MICROS
 from tests.support.model import CountRow
+from tests.support.paths import PACKAGE
 from tests.support.product import write_sealed
 from tests.support.worlds import BERLIN, BERLIN_GAP, TWO_ZONES, VIRTUAL, small_world
-
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("contracts", "config", "cpu_fallback", "gpu_kernels", "engine")
 
 PROGRAM = """
 import json, sys
 import pyarrow as pa
-import engine
-from cpu_fallback.expand import kernels_are_cached
-from cpu_fallback.jit import cache_is_usable
+import arrival_engine
+from arrival_engine.cpu_fallback.expand import kernels_are_cached
+from arrival_engine.cpu_fallback.jit import cache_is_usable
 ready = kernels_are_cached()
-table = pa.Table.from_batches(engine.expand(engine.plan(engine.load_world(sys.argv[1])), threads=1))
+table = pa.Table.from_batches(
+    arrival_engine.expand(arrival_engine.plan(arrival_engine.load_world(sys.argv[1])), threads=1)
+)
 columns = [table[name].cast(pa.int64()).to_pylist() for name in ("ts_utc", "ts_local_primary")]
-state = {"home": engine.__file__, "cached": cache_is_usable(), "ready": ready}
+state = {"home": arrival_engine.__file__, "cached": cache_is_usable(), "ready": ready}
 json.dump({**state, "times": list(zip(*columns))}, sys.stdout)
 """
 
@@ -53,10 +53,9 @@ def lawful():
 
 @pytest.fixture
 def copied(tmp_path):
-    """The five packages in a directory of their own, without compiled files."""
+    """The package in a directory of their own, without compiled files."""
     home = tmp_path / "home"
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, home / package, ignore=shutil.ignore_patterns("__pycache__", "*.nb?"))
+    shutil.copytree(PACKAGE, home / "arrival_engine", ignore=shutil.ignore_patterns("__pycache__", "*.nb?"))
     return home
 
 
@@ -93,7 +92,7 @@ def test_an_edited_law_is_never_answered_from_the_cache(copied, run_root, lawful
     assert machine_code(cache) == compiled
 
     # Seconds a thousand times too large: every transition of the horizon lies in the past.
-    edit(copied / "cpu_fallback/law.py", "np.int64(1_000_000)", "np.int64(1_000)")
+    edit(copied / "arrival_engine/cpu_fallback/law.py", "np.int64(1_000_000)", "np.int64(1_000)")
     times, _ = times_in_a_fresh_process(copied, run_root, cache)
     expected = [
         [row.ts_utc, row.ts_utc + world().zones[row.tzid_primary][-1][1] * 60 * MICROS]
@@ -115,7 +114,7 @@ def test_an_edited_law_is_never_answered_from_the_cache(copied, run_root, lawful
 def test_no_file_of_the_law_is_forgotten(copied, run_root, lawful, tmp_path, source, old, new):
     cache = tmp_path / "cache"
     assert times_in_a_fresh_process(copied, run_root, cache) == (lawful, True)
-    edit(copied / source, old, new)
+    edit(copied / "arrival_engine" / source, old, new)
     times, _ = times_in_a_fresh_process(copied, run_root, cache)
     assert times != lawful
     assert times == times_in_a_fresh_process(copied, run_root, tmp_path / "another cache")[0]

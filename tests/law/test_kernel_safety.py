@@ -9,14 +9,14 @@ import sys
 import numpy as np
 import pytest
 
-from cpu_fallback import expand as kernel
-from cpu_fallback.draw import scratch
-from cpu_fallback.tables import Results, Work, empty_batch_totals, empty_columns, empty_row_totals
-from engine.expand.backend import choose_backend
-from engine.expand.planning import plan
-from engine.process.progress import Reporter
-from engine.sealing import seal
-from engine.world.load import load_world
+from arrival_engine.cpu_fallback import expand as kernel
+from arrival_engine.cpu_fallback.draw import scratch
+from arrival_engine.cpu_fallback.tables import Results, Work, empty_batch_totals, empty_columns, empty_row_totals
+from arrival_engine.engine.expand.backend import choose_backend
+from arrival_engine.engine.expand.planning import plan
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.sealing import seal
+from arrival_engine.engine.world.load import load_world
 from tests.support.reference import expand as reference_expand
 from tests.support.refusals import ROOT
 from tests.support.world_files import write_world
@@ -91,8 +91,10 @@ def test_room_that_is_too_small_is_refused_before_anything_is_written(world_on_d
 def test_the_kernel_stays_in_bounds(world_on_disk, tmp_path):
     """numba's bounds checks turn any index outside its array into an error; the digest must not change by them."""
     program = (
-        "import sys; from engine import load_world, plan; from engine.expand.backend import choose_backend;"
-        "from engine.process.progress import Reporter; from cpu_fallback.digest import Digest;"
+        "import sys; from arrival_engine import load_world, plan;"
+        "from arrival_engine.engine.expand.backend import choose_backend;"
+        "from arrival_engine.engine.process.progress import Reporter;"
+        "from arrival_engine.cpu_fallback.digest import Digest;"
         "planned = plan(load_world(sys.argv[1]), 500); total = Digest();\n"
         "with choose_backend('cpu').open(planned, Reporter()) as expand:\n"
         "    for batch in planned.batches: total += expand(batch).digest\n"
@@ -100,7 +102,7 @@ def test_the_kernel_stays_in_bounds(world_on_disk, tmp_path):
     )
     finished = subprocess.run(
         [sys.executable, "-c", program, str(world_on_disk)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_BOUNDSCHECK": "1", "ARRIVALS_CACHE_DIR": str(tmp_path)},
+        env={**os.environ, "NUMBA_BOUNDSCHECK": "1", "ARRIVALS_CACHE_DIR": str(tmp_path)},
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.policies import resolve_policy
-from cpu_fallback import route
-from cpu_fallback.alias import ALWAYS, BadWeightsError, build_alias_tables, pack
-from cpu_fallback.digest import MULTIPLIERS, Digest, digest_lanes, fold_word, mix64
-from cpu_fallback.identifiers import edge_id, site_id, text_word
-from cpu_fallback.jit import njit
-from cpu_fallback.law import (
+from arrival_engine.config.policies import resolve_policy
+from arrival_engine.cpu_fallback import route
+from arrival_engine.cpu_fallback.alias import ALWAYS, BadWeightsError, build_alias_tables, pack
+from arrival_engine.cpu_fallback.digest import MULTIPLIERS, Digest, digest_lanes, fold_word, mix64
+from arrival_engine.cpu_fallback.identifiers import edge_id, site_id, text_word
+from arrival_engine.cpu_fallback.jit import njit
+from arrival_engine.cpu_fallback.law import (
     alias_choice,
     alias_slot,
     coin_is_virtual,
@@ -25,11 +25,11 @@ from cpu_fallback.law import (
     draw_offset,
     whole_seconds,
 )
-from cpu_fallback.philox import philox2x64
-from cpu_fallback.streams import FAMILIES, TIME_FAMILY, StreamFamily, derive_stream, domain
-from cpu_fallback.tables import NO_TABLE, Groups, Merchants, Zones
-from engine.rundir.settings import POLICY_IDS, settings_from
-from engine.validation.file_order import table_digest
+from arrival_engine.cpu_fallback.philox import philox2x64
+from arrival_engine.cpu_fallback.streams import FAMILIES, TIME_FAMILY, StreamFamily, derive_stream, domain
+from arrival_engine.cpu_fallback.tables import NO_TABLE, Groups, Merchants, Zones
+from arrival_engine.engine.rundir.settings import POLICY_IDS, settings_from
+from arrival_engine.engine.validation.file_order import table_digest
 from tests.support import law
 from tests.support.known_answers import law_vectors
 from tests.support.law import MASK64, TWO32, TWO64, LawError

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import randomgen
 
-from cpu_fallback.philox import philox2x64
-from cpu_fallback.wide import mul_hi
+from arrival_engine.cpu_fallback.philox import philox2x64
+from arrival_engine.cpu_fallback.wide import mul_hi
 from tests.support import law
 from tests.support.known_answers import philox_answers
 from tests.support.law import MASK64, TWO64

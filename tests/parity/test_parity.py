@@ -11,30 +11,29 @@ import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 
-from contracts import ArrivalError, Code
-from engine.expand.backend import Backend, choose_backend, finish_batch
-from engine.expand.planning import plan
-from engine.parity import ParityOptions, parity
-from engine.parity.compare import differing
-from engine.parity.job import Sides, choose_sides
-from engine.parity.sample import SIMULATED_ARRIVALS, choose, spread
-from engine.process.version import LAW_VERSION, code_digest
-from engine.rundir.receipt import read_receipt
-from engine.sealing import read_seal, seal
-from engine.world.load import load_world
-from gpu_kernels.device import unusable_reason
-from gpu_kernels.simulator import Simulator
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.expand.backend import Backend, choose_backend, finish_batch
+from arrival_engine.engine.expand.planning import plan
+from arrival_engine.engine.parity import ParityOptions, parity
+from arrival_engine.engine.parity.compare import differing
+from arrival_engine.engine.parity.job import Sides, choose_sides
+from arrival_engine.engine.parity.sample import SIMULATED_ARRIVALS, choose, spread
+from arrival_engine.engine.process.version import LAW_VERSION, code_digest
+from arrival_engine.engine.rundir.receipt import read_receipt
+from arrival_engine.engine.sealing import read_seal, seal
+from arrival_engine.engine.world.load import load_world
+from arrival_engine.gpu_kernels.device import unusable_reason
+from arrival_engine.gpu_kernels.simulator import Simulator
 from tests.support.gpu import MUTATIONS, mutated_sources, work_of
 from tests.support.model import FAIL, Policy
+from tests.support.paths import ROOT
 from tests.support.worlds import small_world, write_world
 
-ROOT = Path(__file__).resolve().parents[2]
 BATCH_ARRIVALS = 100  # four batches, one of them the segment of 3000 arrivals
 
 
@@ -66,7 +65,7 @@ def result_of(planned, batch):
 
 
 def silent():
-    from engine.process.progress import Reporter
+    from arrival_engine.engine.process.progress import Reporter
 
     return Reporter()
 

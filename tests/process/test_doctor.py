@@ -9,13 +9,11 @@ import resource
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 
-from engine.process import doctor, machine
-
-ROOT = Path(__file__).resolve().parents[2]
+from arrival_engine.engine.process import doctor, machine
+from tests.support.paths import ROOT
 
 
 def facts_by_name():
@@ -80,7 +78,7 @@ def test_the_state_of_the_kernel_cache(tmp_path, writable):
 
 def told_in_a_subprocess(environment):
     script = (
-        "from engine.process.doctor import diagnose\n"
+        "from arrival_engine.engine.process.doctor import diagnose\n"
         "import sys\n"
         "for fact in diagnose().facts: print(fact.name, fact.state, fact.value, sep='|')\n"
         "heavy = {'numba.cuda', 'cupy', 'cudf', 'pyarrow', 'duckdb'} & set(sys.modules)\n"
@@ -134,7 +132,7 @@ def test_this_process_is_in_a_control_group_that_can_be_found():
 
 
 def test_the_address_space_limit_is_seen():
-    script = "from engine.process.machine import memory_limit_bytes; print(*memory_limit_bytes())"
+    script = "from arrival_engine.engine.process.machine import memory_limit_bytes; print(*memory_limit_bytes())"
     limit = 1 << 30
     done = subprocess.run(
         [sys.executable, "-c", script],

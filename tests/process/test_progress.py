@@ -11,10 +11,10 @@ import time
 import pytest
 from rich.console import Console
 
-from contracts import Notice
-from engine.process import human
-from engine.process.progress import JsonReporter, LineReporter, NoticeReporter, Reporter
-from engine.process.terminal import TerminalReporter
+from arrival_engine.contracts import Notice
+from arrival_engine.engine.process import human
+from arrival_engine.engine.process.progress import JsonReporter, LineReporter, NoticeReporter, Reporter
+from arrival_engine.engine.process.terminal import TerminalReporter
 
 PULSE_S = 0.05
 

@@ -1,4 +1,4 @@
-"""The wheel holds the five packages whole, and nothing else; it works away from the source folder."""
+"""The wheel holds one package whole, and nothing else; it works away from the source folder."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("config", "contracts", "cpu_fallback", "engine", "gpu_kernels")
+from tests.support.paths import PACKAGE, ROOT, SRC
+
+FOLDERS = ("config", "contracts", "cpu_fallback", "engine", "gpu_kernels")
+# What `make demo` ends with; no change of the layout, of a version or of an option moves it.
+DEMO_DIGEST = "1001705-8787e2f30c643c4991590c0fab10d15d"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
@@ -47,29 +52,42 @@ def unpacked(wheel, tmp_path_factory):
     return folder
 
 
-def test_the_top_levels_are_the_five_packages(members):
+def test_the_wheel_adds_one_name_to_an_installation(members):
     tops = {name.split("/")[0] for name in members}
     version = PROJECT["project"]["version"]
-    assert tops == {*PACKAGES, f"arrival_engine-{version}.dist-info"}
+    assert tops == {"arrival_engine", f"arrival_engine-{version}.dist-info"}
 
 
-def test_every_file_of_the_packages_is_inside(members):
+def test_an_editable_installation_adds_the_same_one_name():
+    assert sorted(path.name for path in SRC.iterdir()) == ["arrival_engine"]
+    assert PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["src/arrival_engine"]
+
+
+def test_every_link_of_the_package_is_a_folder_at_the_top():
+    links = {path.name: path.readlink() for path in PACKAGE.iterdir() if path.is_symlink()}
+    assert links == {name: Path("../..") / name for name in FOLDERS}
+
+
+def test_every_file_of_the_package_is_inside(members):
     missing = [
-        path.relative_to(ROOT).as_posix()
-        for package in PACKAGES
-        for path in (ROOT / package).rglob("*")
+        name
+        for folder in ("", *FOLDERS)
+        for path in ((PACKAGE / folder).rglob("*") if folder else PACKAGE.glob("*"))
         if path.is_file() and "__pycache__" not in path.parts
-        if path.relative_to(ROOT).as_posix() not in members
+        if (name := path.relative_to(SRC).as_posix()) not in members
     ]
     assert missing == []
 
 
-def test_schemas_policies_and_type_markers_are_inside(members):
-    assert {f"{package}/py.typed" for package in PACKAGES} <= members
-    assert "contracts/dictionary.yaml" in members
-    assert any(re.fullmatch(r"contracts/schemas/.+\.schema\.json", name) for name in members)
-    assert any(re.fullmatch(r"config/layer1/2B/policy/.+\.json", name) for name in members)
-    assert any(re.fullmatch(r"config/layer2/5B/.+\.yaml", name) for name in members)
+def test_schemas_policies_and_the_type_marker_are_inside(members):
+    assert "arrival_engine/py.typed" in members
+    assert "arrival_engine/contracts/dictionary.yaml" in members
+    for pattern in (
+        r"contracts/schemas/.+\.schema\.json",
+        r"config/layer1/2B/policy/.+\.json",
+        r"config/layer2/5B/.+\.yaml",
+    ):
+        assert any(re.fullmatch(f"arrival_engine/{pattern}", name) for name in members), pattern
 
 
 def test_nothing_inside_but_code_data_and_type_markers(members):
@@ -80,7 +98,7 @@ def test_nothing_inside_but_code_data_and_type_markers(members):
 
 def test_the_licence_and_the_command_are_declared(members, unpacked):
     (entry_points,) = unpacked.glob("*.dist-info/entry_points.txt")
-    assert "arrivals = engine.cli.main:main" in entry_points.read_text(encoding="utf-8")
+    assert "arrivals = arrival_engine.engine.cli.main:main" in entry_points.read_text(encoding="utf-8")
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in members)
 
 
@@ -97,7 +115,7 @@ def run_unpacked(unpacked, cwd, *arguments):
 
 
 def test_the_command_runs_from_the_wheel_alone(unpacked, tmp_path):
-    done = run_unpacked(unpacked, tmp_path, "-m", "engine", "--version")
+    done = run_unpacked(unpacked, tmp_path, "-m", "arrival_engine", "--version")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"arrivals {PROJECT['project']['version']}\n"
 
@@ -107,7 +125,7 @@ def test_every_module_of_the_cpu_backend_imports_from_the_wheel_alone(unpacked, 
         "import importlib, pathlib, sys\n"
         f"home = pathlib.Path({str(unpacked)!r})\n"
         "for package in ('contracts', 'config', 'cpu_fallback', 'engine'):\n"
-        "    for path in sorted((home / package).rglob('*.py')):\n"
+        "    for path in sorted((home / 'arrival_engine' / package).rglob('*.py')):\n"
         "        name = '.'.join(path.relative_to(home).with_suffix('').parts).removesuffix('.__init__')\n"
         "        module = importlib.import_module(name)\n"
         "        assert pathlib.Path(module.__file__).is_relative_to(home), module.__file__\n"
@@ -122,36 +140,48 @@ def test_tests_are_not_importable_from_the_wheel(unpacked):
     assert not (unpacked / "bench").exists()
 
 
-@pytest.mark.parametrize("name", ["config", "contracts", "cpu_fallback"])
-def test_a_foreign_package_of_the_same_name_is_refused_by_name(unpacked, tmp_path, name):
-    foreign = tmp_path / name
-    foreign.mkdir()
-    (foreign / "__init__.py").write_text("", encoding="utf-8")
-    # Without -P the current directory comes first, as for anyone who types `python -m engine`.
-    done = subprocess.run(
-        [sys.executable, "-m", "engine", "doctor"],
-        env={**os.environ, "PYTHONPATH": str(unpacked)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert str(foreign) in done.stderr
-    assert "console script `arrivals`" in done.stderr
+@pytest.fixture(scope="module")
+def foreign_project(wheel, tmp_path_factory):
+    """A project whose own modules have the names of our folders, and an environment with the wheel in it."""
+    project = tmp_path_factory.mktemp("project")
+    for name in ("contracts", "engine", "tests"):
+        (project / name).mkdir()
+        (project / name / "__init__.py").write_text(f"OWNER = 'project'  # {name}\n", encoding="utf-8")
+    for name in ("config", "cpu_fallback", "gpu_kernels"):
+        (project / f"{name}.py").write_text("OWNER = 'project'\n", encoding="utf-8")
+    venv.create(project / ".venv", with_pip=False)
+    python = project / ".venv/bin/python"
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel]
+    subprocess.run(install, check=True, capture_output=True)
+    # The dependencies are those of this environment; a path in a .pth file brings no .pth files of its own.
+    (site,) = (project / ".venv").glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n", encoding="utf-8")
+    return project
 
 
-def test_a_folder_without_init_of_the_same_name_does_no_harm(unpacked, tmp_path):
-    (tmp_path / "config").mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "engine", "--version"],
-        env={**os.environ, "PYTHONPATH": str(unpacked)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
+def in_project(project, *command):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_beside_a_projects_own_modules_each_finds_its_own(foreign_project):
+    script = (
+        "import config, contracts, cpu_fallback, engine, gpu_kernels, tests, arrival_engine\n"
+        "assert {m.OWNER for m in (config, contracts, cpu_fallback, engine, gpu_kernels, tests)} == {'project'}\n"
+        "print(arrival_engine.__file__, arrival_engine.run.__module__)\n"
     )
+    done = in_project(foreign_project, foreign_project / ".venv/bin/python", "-c", script)
     assert done.returncode == 0, done.stderr
+    home, module = done.stdout.split()
+    assert Path(home).is_relative_to(foreign_project / ".venv")
+    assert module == "arrival_engine.engine.run.job"
+
+
+@pytest.mark.parametrize("command", [(".venv/bin/arrivals",), (".venv/bin/python", "-m", "arrival_engine")])
+def test_the_demo_runs_inside_a_project_with_modules_of_the_same_names(foreign_project, tmp_path, command):
+    done = in_project(foreign_project, *command, "demo", tmp_path / "world")
+    assert done.returncode == 0, done.stderr
+    assert f"digest     {DEMO_DIGEST}\n" in done.stdout
 
 
 def exports_of(path):
@@ -163,8 +193,11 @@ def exports_of(path):
 
 
 def modules_with_exports():
-    sources = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
-    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sources]
+    sources = [
+        *PACKAGE.glob("*.py"),
+        *(path for folder in FOLDERS for path in sorted((PACKAGE / folder).rglob("*.py"))),
+    ]
+    names = [".".join(path.relative_to(SRC).with_suffix("").parts) for path in sources]
     stated = [(name.removesuffix(".__init__"), exports_of(path)) for name, path in zip(names, sources, strict=True)]
     return [(module, exports) for module, exports in stated if exports is not None]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.records.groups import equal_groups
+from arrival_engine.engine.records.groups import equal_groups
 
 
 @given(st.lists(st.integers(0, 20), max_size=8), st.integers(1, 15))

@@ -19,19 +19,20 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from contracts import ArrivalError, Code, dataset
-from engine import ReportOptions, run, write_report
-from engine.records.run_report import append_line, report_head, utc_now
-from engine.report.clock_changes import ClockChange, ZoneArrivals, clock_changes, spotlight
-from engine.report.job import PAGE
-from engine.report.measure import BINS, HOUR_US, measure
-from engine.report.published import find_published
-from engine.report.records import read_anomalies, read_run
-from engine.report.share_plots import gini
-from engine.report.style import counted, percent, share, short
-from engine.run.job import RunOptions
-from engine.rundir.receipt import read_receipt
+from arrival_engine import ReportOptions, run, write_report
+from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.engine.records.run_report import append_line, report_head, utc_now
+from arrival_engine.engine.report.clock_changes import ClockChange, ZoneArrivals, clock_changes, spotlight
+from arrival_engine.engine.report.job import PAGE
+from arrival_engine.engine.report.measure import BINS, HOUR_US, measure
+from arrival_engine.engine.report.published import find_published
+from arrival_engine.engine.report.records import read_anomalies, read_run
+from arrival_engine.engine.report.share_plots import gini
+from arrival_engine.engine.report.style import counted, percent, share, short
+from arrival_engine.engine.run.job import RunOptions
+from arrival_engine.engine.rundir.receipt import read_receipt
 from tests.support.model import CountRow
+from tests.support.paths import ROOT
 from tests.support.product import published_table, write_sealed
 from tests.support.validating import copied, edit_run_line, proof_world, proven_run, report_path, validated
 from tests.support.worlds import (
@@ -46,7 +47,6 @@ from tests.support.worlds import (
     small_world,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
 SCENARIO = "baseline_v1"
 PLOTS = ("arrivals-over-time", "clock-change", "hour-of-day", "zones", "lorenz", "merchants", "offsets", "speed")
 DAY_US = 24 * HOUR_US
@@ -413,7 +413,7 @@ class TestFailures:
 
 def arrivals(*arguments, **environment):
     command = [sys.executable, "-P", "-m", "engine", *map(str, arguments)]
-    settings = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **environment}
+    settings = {**os.environ, "COLUMNS": "100", **environment}
     return subprocess.run(command, env=settings, cwd=ROOT, capture_output=True, text=True, check=False)
 
 

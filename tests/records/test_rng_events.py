@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from contracts import ArrivalError, Code, check_document, compact_json, dataset
-from contracts.tables import conform
-from engine.cli.main import main
-from engine.expand.ledger import FamilyUse, Ledger
-from engine.records import rng_events
-from engine.run.job import RunOptions, run
-from engine.rundir.receipt import read_receipt
-from engine.sealing import read_seal, seal
-from engine.world.load import load_world
+from arrival_engine.contracts import ArrivalError, Code, check_document, compact_json, dataset
+from arrival_engine.contracts.tables import conform
+from arrival_engine.engine.cli.main import main
+from arrival_engine.engine.expand.ledger import FamilyUse, Ledger
+from arrival_engine.engine.records import rng_events
+from arrival_engine.engine.run.job import RunOptions, run
+from arrival_engine.engine.rundir.receipt import read_receipt
+from arrival_engine.engine.sealing import read_seal, seal
+from arrival_engine.engine.world.load import load_world
 from tests.support.model import EDGE_FAMILY, SITE_FAMILY, TIME_FAMILY, CountRow
 from tests.support.reference import expand
 from tests.support.worlds import BERLIN, BERLIN_GAP, TWO_ZONES, small_world, write_world

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from engine.run.job import run
-from engine.sealing import seal
+from arrival_engine.engine.run.job import run
+from arrival_engine.engine.sealing import seal
 from tests.support import damage, refusals
 from tests.support.blobs import tzc1
 from tests.support.damage import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.sealing import seal
+from arrival_engine.engine.sealing import seal
 from tests.support import damage, refusals
 from tests.support.damage import COUNTS, EDGES, GRID, GROUPS, MODES, PLACEMENT, SETTLEMENT, SITE_WEIGHTS, SITE_ZONES
 from tests.support.refusals import (

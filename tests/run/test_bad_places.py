@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from contracts import ArrivalError, Code
-from engine.arrivals.publish import read_published
-from engine.process.progress import Reporter
-from engine.run.job import RunOptions, run
-from engine.sealing import seal
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.arrivals.publish import read_published
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.run.job import RunOptions, run
+from arrival_engine.engine.sealing import seal
 from tests.support import damage, refusals
 from tests.support.blobs import tzc1
 from tests.support.damage import (

@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from contracts import ArrivalError, Code, dataset
-from engine.run.job import run
-from engine.rundir.settings import POLICY_IDS
-from engine.sealing import seal
+from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.engine.run.job import run
+from arrival_engine.engine.rundir.settings import POLICY_IDS
+from arrival_engine.engine.sealing import seal
 from tests.support import damage, refusals
 from tests.support.damage import (
     COUNTS,

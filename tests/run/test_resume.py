@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import pytest
 
-from contracts import ArrivalError, Code
-from engine.run.job import run
-from engine.sealing import seal
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.run.job import run
+from arrival_engine.engine.sealing import seal
 from tests.run.test_robustness import heavy_counts, outputs_of, running, wait_for
 from tests.support.refusals import CPU, published
 from tests.support.world_files import write_world

@@ -21,12 +21,12 @@ from dataclasses import replace
 
 import pytest
 
-from contracts import ArrivalError, Code
-from engine.arrivals.publish import read_published
-from engine.process.interrupts import heard_interrupts
-from engine.run.job import run
-from engine.rundir.exchange import _exchange_by_renames, exchange
-from engine.sealing import seal
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.arrivals.publish import read_published
+from arrival_engine.engine.process.interrupts import heard_interrupts
+from arrival_engine.engine.run.job import run
+from arrival_engine.engine.rundir.exchange import _exchange_by_renames, exchange
+from arrival_engine.engine.sealing import seal
 from tests.support.model import CountRow
 from tests.support.refusals import CPU, ROOT, command, leftovers, obey_permissions, published, report_lines
 from tests.support.world_files import write_world
@@ -69,7 +69,6 @@ def running(run_root, *options):
     """A run in a process of its own, killed at the end if it is still there."""
     with subprocess.Popen(
         [sys.executable, "-m", "engine", "run", str(run_root), "--backend", "cpu", "--quiet", "--json", *options],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

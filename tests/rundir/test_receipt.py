@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from contracts import ArrivalError, Code
-from engine.rundir.receipt import read_receipt
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.rundir.receipt import read_receipt
 
 RUN_ID = "c" * 32
 GOOD = {

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from config import packaged_bytes, policy_ids
-from contracts import Code, dataset, datasets
-from engine.process.progress import Reporter
-from engine.rundir.hashing import content_hashes, content_sha256, inventory_digest, structural_digest
-from engine.sealing import seal
+from arrival_engine.config import packaged_bytes, policy_ids
+from arrival_engine.contracts import Code, dataset, datasets
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.rundir.hashing import content_hashes, content_sha256, inventory_digest, structural_digest
+from arrival_engine.engine.sealing import seal
 from tests.support.seal_world import (
     BY_MF,
     BY_SEED,
@@ -84,7 +84,7 @@ def test_the_published_vectors_of_the_row_and_inventory_digests():
 
 
 def test_content_is_read_in_pieces_and_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr("engine.rundir.hashing._READ_BYTES", 7)
+    monkeypatch.setattr("arrival_engine.engine.rundir.hashing._READ_BYTES", 7)
     files = [put(tmp_path, "a", b"0123456789"), put(tmp_path, "b", b""), put(tmp_path, "c", b"xyz" * 7)]
     reporter = Reporter()
     assert content_sha256(files, reporter) == sha(b"0123456789" + b"xyz" * 7)
@@ -422,7 +422,7 @@ def test_an_interruption_leaves_no_staging_directory(run_root, monkeypatch):
     def interrupted(*_args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("engine.sealing.gate.publish_files", interrupted)
+    monkeypatch.setattr("arrival_engine.engine.sealing.gate.publish_files", interrupted)
     with pytest.raises(KeyboardInterrupt):
         seal(run_root)
     assert sorted(path.name for path in (run_root / "tmp").iterdir()) == ["seal.lock"]

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from contracts import Code
-from engine.sealing import seal
+from arrival_engine.contracts import Code
+from arrival_engine.engine.sealing import seal
 from tests.support.seal_world import (
     GATE,
     INVENTORY,

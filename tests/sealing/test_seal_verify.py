@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from config import packaged_bytes
-from contracts import Code
-from engine.process.progress import Reporter
-from engine.rundir.hashing import inventory_digest, structural_digest
-from engine.sealing import seal
+from arrival_engine.config import packaged_bytes
+from arrival_engine.contracts import Code
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.rundir.hashing import inventory_digest, structural_digest
+from arrival_engine.engine.sealing import seal
 from tests.support.seal_world import (
     BY_SEED,
     COUNTS,

@@ -10,16 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from contracts import ArrivalError, Code, dataset
-from contracts.identity import Identity
-from engine.cli.main import main
-from engine.process.progress import Reporter
-from engine.run.job import run
-from engine.sealing import seal
-from engine.storage import open_store, published_parts, run_directory
-from engine.storage.manifest import MANIFEST, partition
-from engine.storage.publish import MARKER
-from engine.validation.job import validate
+from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.contracts.identity import Identity
+from arrival_engine.engine.cli.main import main
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.run.job import run
+from arrival_engine.engine.sealing import seal
+from arrival_engine.engine.storage import open_store, published_parts, run_directory
+from arrival_engine.engine.storage.manifest import MANIFEST, partition
+from arrival_engine.engine.storage.publish import MARKER
+from arrival_engine.engine.validation.job import validate
 from tests.run.test_robustness import heavy_counts
 from tests.support.refusals import CPU
 from tests.support.s3_server import cli, files_of, put_tree, server

@@ -13,16 +13,16 @@ from dataclasses import replace
 
 import pytest
 
-from contracts import ArrivalError, Code
-from contracts.identity import Identity
-from engine.process.progress import Reporter
-from engine.run.job import run
-from engine.sealing import seal
-from engine.storage import open_store, published_parts, run_directory
-from engine.storage.carrier import Carrier
-from engine.storage.lock import LOCK_FOLDER, store_lock
-from engine.storage.manifest import MANIFEST, partition
-from engine.storage.publish import MARKER, Consignment, StorePublication
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.identity import Identity
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.run.job import run
+from arrival_engine.engine.sealing import seal
+from arrival_engine.engine.storage import open_store, published_parts, run_directory
+from arrival_engine.engine.storage.carrier import Carrier
+from arrival_engine.engine.storage.lock import LOCK_FOLDER, store_lock
+from arrival_engine.engine.storage.manifest import MANIFEST, partition
+from arrival_engine.engine.storage.publish import MARKER, Consignment, StorePublication
 from tests.support.refusals import CPU, ROOT
 from tests.support.s3_server import ENVIRONMENT, S3Server, cli, files_of, put_tree, server
 from tests.support.world_files import write_world
@@ -230,8 +230,8 @@ _KILLED = """
 import os, signal, sys
 from dataclasses import replace
 from pathlib import Path
-from engine.run.job import run
-from engine.storage import run_directory
+from arrival_engine.engine.run.job import run
+from arrival_engine.engine.storage import run_directory
 from tests.storage.test_storage_faults import At, OPTIONS
 url, phase, scratch, more = sys.argv[1:]
 reporter = At(phase, lambda: os.kill(os.getpid(), signal.SIGKILL))
@@ -243,7 +243,7 @@ with run_directory(url, reporter, scratch=Path(scratch)) as directory:
 def run_killed(url, phase, scratch, more=""):
     done = subprocess.run(
         [sys.executable, "-c", _KILLED, url, phase, str(scratch), more],
-        env={**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, **ENVIRONMENT},
         cwd=ROOT,
         capture_output=True,
         text=True,

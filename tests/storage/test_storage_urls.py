@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from contracts import ArrivalError, Code
-from engine.cli.main import main
-from engine.storage import StoreUrl, is_url, open_store, parse_place
-from engine.storage.store import _filesystem
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.cli.main import main
+from arrival_engine.engine.storage import StoreUrl, is_url, open_store, parse_place
+from arrival_engine.engine.storage.store import _filesystem
 from tests.support.s3_server import free_port
 
 

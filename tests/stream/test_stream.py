@@ -29,23 +29,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts import ArrivalError, Code, arrow_schema, check_document
-from engine import stream_arrivals
-from engine.cli.main import main
-from engine.process.progress import Reporter
-from engine.run.job import run
-from engine.sealing import seal
-from engine.stream import StreamOptions, arrivals, order, stream_to
-from engine.stream.arrivals import SLICE_ROWS, Slice
-from engine.stream.encode import ID_COLUMNS, Encoded, encoder
-from engine.stream.order import by_bucket, time_order
-from engine.stream.pace import TICK_NS, Pacer, parse_speed
-from engine.stream.sink import Address, DescriptorSink, parse_output
-from engine.stream.window import Window, microseconds, window
-from engine.stream.writer import Writer
-from engine.synth import synthesise
-from engine.validation.file_order import table_digest
-from engine.world.load import load_world
+from arrival_engine import stream_arrivals
+from arrival_engine.contracts import ArrivalError, Code, arrow_schema, check_document
+from arrival_engine.engine.cli.main import main
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.run.job import run
+from arrival_engine.engine.sealing import seal
+from arrival_engine.engine.stream import StreamOptions, arrivals, order, stream_to
+from arrival_engine.engine.stream.arrivals import SLICE_ROWS, Slice
+from arrival_engine.engine.stream.encode import ID_COLUMNS, Encoded, encoder
+from arrival_engine.engine.stream.order import by_bucket, time_order
+from arrival_engine.engine.stream.pace import TICK_NS, Pacer, parse_speed
+from arrival_engine.engine.stream.sink import Address, DescriptorSink, parse_output
+from arrival_engine.engine.stream.window import Window, microseconds, window
+from arrival_engine.engine.stream.writer import Writer
+from arrival_engine.engine.synth import synthesise
+from arrival_engine.engine.validation.file_order import table_digest
+from arrival_engine.engine.world.load import load_world
 from tests.support import reference
 from tests.support.compare import assert_same_rows
 from tests.support.model import CountRow
@@ -69,7 +69,6 @@ from tests.support.worlds import (
     small_world,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
 GRID = small_world().grid
 SCHEMA = arrow_schema("arrival_events_5B")
 ORDER = [("ts_utc", "ascending"), ("merchant_id", "ascending"), ("arrival_seq", "ascending")]
@@ -767,7 +766,7 @@ def command_line(*arguments):
     return [sys.executable, "-m", "engine", "stream", *map(str, arguments)]
 
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+ENVIRONMENT = {**os.environ, "COLUMNS": "100"}
 
 
 def stream(*arguments, **options):

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contracts.dictionary import dataset
+from arrival_engine.contracts.dictionary import dataset
 from tests.support.world_disk import indented, sha256, spaced
 from tests.support.world_policies import packaged, replaced
 

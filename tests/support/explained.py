@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from contracts import dataset
-from engine.expand.planning import plan
-from engine.explaining.derive import Chosen, View, derive
-from engine.explaining.names import Names
-from engine.run.job import RunOptions, run
-from engine.rundir.receipt import read_receipt
-from engine.sealing import read_seal, seal
-from engine.world.load import load_world
-from engine.world.zones import load_zone_table
+from arrival_engine.contracts import dataset
+from arrival_engine.engine.expand.planning import plan
+from arrival_engine.engine.explaining.derive import Chosen, View, derive
+from arrival_engine.engine.explaining.names import Names
+from arrival_engine.engine.run.job import RunOptions, run
+from arrival_engine.engine.rundir.receipt import read_receipt
+from arrival_engine.engine.sealing import read_seal, seal
+from arrival_engine.engine.world.load import load_world
+from arrival_engine.engine.world.zones import load_zone_table
 from tests.support.worlds import small_world, write_world
 
 WORLD = small_world()

@@ -14,24 +14,24 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from contracts import ArrivalError
-from cpu_fallback.digest import Digest
-from cpu_fallback.expand import expand_segments
-from cpu_fallback.tables import Results, Work
-from engine.expand.assemble import Assembler
-from engine.expand.backend import BatchResult, finish_batch
-from engine.expand.batch_checks import check_batch
-from engine.expand.planning import Plan, plan
-from engine.sealing import seal
-from engine.world.load import load_world
-from gpu_kernels import device
+from arrival_engine.contracts import ArrivalError
+from arrival_engine.cpu_fallback.digest import Digest
+from arrival_engine.cpu_fallback.expand import expand_segments
+from arrival_engine.cpu_fallback.tables import Results, Work
+from arrival_engine.engine.expand.assemble import Assembler
+from arrival_engine.engine.expand.backend import BatchResult, finish_batch
+from arrival_engine.engine.expand.batch_checks import check_batch
+from arrival_engine.engine.expand.planning import Plan, plan
+from arrival_engine.engine.sealing import seal
+from arrival_engine.engine.world.load import load_world
+from arrival_engine.gpu_kernels import device
 from tests.support import worlds
 from tests.support.compare import assert_same_rows
 from tests.support.model import World
+from tests.support.paths import PACKAGE
 from tests.support.reference import expand as reference_expand
 from tests.support.world_files import WrittenWorld, write_world
 
-ROOT = Path(__file__).resolve().parents[2]
 ExpandSpan = Callable[[tuple[int, int]], Results]
 
 without_device = pytest.mark.skipif(not device.unusable_reason(), reason="a device can be used here")
@@ -199,10 +199,9 @@ MUTATIONS = (
 
 
 def mutated_sources(mutation: Mutation, folder: Path) -> Path:
-    """A copy of the packages that kernels are compiled from, with the mutation."""
-    for package in ("contracts", "config", "cpu_fallback", "gpu_kernels"):
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    path = folder / mutation.path
+    """A copy of the package, with the mutation."""
+    shutil.copytree(PACKAGE, folder / "arrival_engine", ignore=shutil.ignore_patterns("__pycache__"))
+    path = folder / "arrival_engine" / mutation.path
     text = path.read_text(encoding="utf-8")
     assert text.count(mutation.right) == 1
     path.write_text(text.replace(mutation.right, mutation.wrong), encoding="utf-8")

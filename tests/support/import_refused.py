@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from contracts import ArrivalError, Code
-from engine.importing import ImportRequest, import_world
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.importing import ImportRequest, import_world
 
 COUNTS_BAD, SITES_BAD = Code.S1_OR_S3_OUTPUT_MISSING, Code.SITE_RESOLUTION_FAILED
 SCHEMA_BAD, TIME_BAD, ZONE_BAD = Code.SCHEMA_VIOLATION, Code.TIME_GRID_MISMATCH, Code.DST_MAPPING_FAILED

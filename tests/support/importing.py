@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.importing import ImportRequest, ImportResult, import_world
+from arrival_engine.engine.importing import ImportRequest, ImportResult, import_world
 from tests.support.blobs import slots
 from tests.support.law import MICROS, edge_id
 from tests.support.model import NON_VIRTUAL, CountRow, Edge, EdgeTable, Policy, Site, World

@@ -15,14 +15,14 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from contracts import Code, arrow_schema, check_document, dataset
-from engine.expand.backend import choose_backend
-from engine.expand.expansion import expand
-from engine.expand.ledger import Ledger
-from engine.expand.planning import DEFAULT_BATCH_ARRIVALS, Plan, plan
-from engine.process.progress import Reporter
-from engine.sealing import seal
-from engine.world import load
+from arrival_engine.contracts import Code, arrow_schema, check_document, dataset
+from arrival_engine.engine.expand.backend import choose_backend
+from arrival_engine.engine.expand.expansion import expand
+from arrival_engine.engine.expand.ledger import Ledger
+from arrival_engine.engine.expand.planning import DEFAULT_BATCH_ARRIVALS, Plan, plan
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.sealing import seal
+from arrival_engine.engine.world import load
 from tests.support import reference
 from tests.support.compare import assert_same_rows
 from tests.support.model import EDGE_FAMILY, SITE_FAMILY, TIME_FAMILY, Expansion, World

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from contracts import ArrivalError, Code, dataset
-from engine.run.job import RunOptions, run
+from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.engine.run.job import RunOptions, run
 from tests.support import damage
+from tests.support.paths import ROOT
 from tests.support.world_files import write_world
 from tests.support.worlds import small_world
 
-ROOT = Path(__file__).resolve().parents[2]
 CPU = RunOptions(backend="cpu", threads=2)
 STRICT = replace(CPU, strict=True)
 MARS = "Mars/Olympus_Mons"
@@ -116,7 +116,7 @@ def check(error, case):
 def command(*arguments, environment=None, **options):
     return subprocess.run(
         [sys.executable, "-m", "engine", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+        env={**os.environ, **(environment or {})},
         cwd=ROOT,
         capture_output=True,
         text=True,

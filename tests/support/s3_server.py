@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import pytest
 
-from engine.storage import Store, open_store
+from arrival_engine.engine.storage import Store, open_store
 from tests.support.refusals import ROOT
 
 BUCKET = "worlds"
@@ -125,7 +125,7 @@ def cli(*words: str, **options: object) -> subprocess.Popen[str]:
     """The command line in a process of its own, with credentials for the server."""
     return subprocess.Popen(
         [sys.executable, "-m", "engine", *words],
-        env={**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, **ENVIRONMENT},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from config import packaged_bytes
-from contracts import ArrivalError
-from engine.process.progress import Reporter
-from engine.rundir.hashing import inventory_digest
-from engine.rundir.receipt import read_receipt
-from engine.sealing import verify_seal
+from arrival_engine.config import packaged_bytes
+from arrival_engine.contracts import ArrivalError
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.rundir.hashing import inventory_digest
+from arrival_engine.engine.rundir.receipt import read_receipt
+from arrival_engine.engine.sealing import verify_seal
 
 MF, PH, SEED, RUN_ID = "a" * 64, "b" * 64, 42, "c" * 32
 L1, L2 = "data/layer1", "data/layer2"

@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from contracts.dictionary import dataset
+from arrival_engine.contracts.dictionary import dataset
 
 SEGMENTS = ("1A", "1B", "2A", "2B", "3A", "3B", "5A")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contracts.dictionary import dataset
+from arrival_engine.contracts.dictionary import dataset
 from tests.support.model import World
 
 CREATED = "2026-01-01T00:00:00.000000Z"

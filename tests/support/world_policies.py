@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
-from contracts.dictionary import dataset
+from arrival_engine.contracts.dictionary import dataset
 from tests.support.model import FAIL, FALLBACKS, Policy
 
 ROUTING, OUTPUT = "arrival_routing_policy_5B", "arrival_output_policy_5B"
@@ -16,7 +16,7 @@ ROUTING, OUTPUT = "arrival_routing_policy_5B", "arrival_output_policy_5B"
 
 def packaged(policy_id: str) -> bytes:
     """The bytes of the packaged policy, by its path in the dictionary."""
-    return files("config").joinpath(*dataset(policy_id).path.split("/")[1:]).read_bytes()
+    return files("arrival_engine.config").joinpath(*dataset(policy_id).path.split("/")[1:]).read_bytes()
 
 
 def policy_digest(policy_id: str) -> str:

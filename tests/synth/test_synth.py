@@ -10,7 +10,6 @@ import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
-from pathlib import Path
 from statistics import NormalDist
 from zoneinfo import ZoneInfo
 
@@ -20,20 +19,21 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from config import packaged_bytes, policy_ids, resolve_policy
-from contracts import ArrivalError, Code, check_document, conform, dataset, datasets
-from cpu_fallback.streams import StreamFamily, derive_stream
-from engine.synth import synthesise
-from engine.synth.draws import Draws
-from engine.synth.geography import load_geography
-from engine.synth.kernels import cos_turns, exp_portable, log_portable, normal_quantile
-from engine.synth.placement import place
-from engine.synth.policies import load_policies
-from engine.synth.population import populate
-from engine.synth.presets import WorldSpec, world_identity, world_spec
-from engine.tz.tzc1 import decode
-from engine.world.alias_blob import decode_2b, decode_3b
+from arrival_engine.config import packaged_bytes, policy_ids, resolve_policy
+from arrival_engine.contracts import ArrivalError, Code, check_document, conform, dataset, datasets
+from arrival_engine.cpu_fallback.streams import StreamFamily, derive_stream
+from arrival_engine.engine.synth import synthesise
+from arrival_engine.engine.synth.draws import Draws
+from arrival_engine.engine.synth.geography import load_geography
+from arrival_engine.engine.synth.kernels import cos_turns, exp_portable, log_portable, normal_quantile
+from arrival_engine.engine.synth.placement import place
+from arrival_engine.engine.synth.policies import load_policies
+from arrival_engine.engine.synth.population import populate
+from arrival_engine.engine.synth.presets import WorldSpec, world_identity, world_spec
+from arrival_engine.engine.tz.tzc1 import decode
+from arrival_engine.engine.world.alias_blob import decode_2b, decode_3b
 from tests.support.law import edge_id, philox2x64
+from tests.support.paths import ROOT
 
 SCENARIO = "baseline_v1"
 HORIZON = datetime(2026, 1, 1, tzinfo=UTC)
@@ -134,13 +134,13 @@ def test_a_plain_processor_gives_the_same_bytes(tmp_path):
     script = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from engine.synth import synthesise\n"
+        "from arrival_engine.engine.synth import synthesise\n"
         "synthesise(Path(sys.argv[1]), preset='demo', seed=5, scale=0.1)\n"
     )
     plain = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "ARRIVALS_CACHE_DIR": str(tmp_path / "cache")}
     subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "plain")],
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         env=os.environ | plain,
         timeout=300,
         check=True,
@@ -807,9 +807,9 @@ def test_a_full_disk_is_a_named_error_and_leaves_no_world(tmp_path):
     script = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from contracts import ArrivalError\n"
-        "import engine.synth.world\n"
-        "from engine.synth import synthesise\n"
+        "from arrival_engine.contracts import ArrivalError\n"
+        "import arrival_engine.engine.synth.world\n"
+        "from arrival_engine.engine.synth import synthesise\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))\n"
         "try:\n"
         "    synthesise(Path(sys.argv[1]), preset='demo', seed=5, scale=0.5)\n"
@@ -819,7 +819,7 @@ def test_a_full_disk_is_a_named_error_and_leaves_no_world(tmp_path):
     root = tmp_path / "world"
     done = subprocess.run(
         [sys.executable, "-c", script, str(root)],
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=120,

@@ -17,13 +17,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.errors import ArrivalError, Code
-from engine.tz import pinned
-from engine.tz.agreement import disagreements
-from engine.tz.build import build_cache
-from engine.tz.pinned import known_tzids, pinned_zones
-from engine.tz.tzc1 import decode, encode
-from engine.tz.zones import SENTINEL, stack
+from arrival_engine.contracts.errors import ArrivalError, Code
+from arrival_engine.engine.tz import pinned
+from arrival_engine.engine.tz.agreement import disagreements
+from arrival_engine.engine.tz.build import build_cache
+from arrival_engine.engine.tz.pinned import known_tzids, pinned_zones
+from arrival_engine.engine.tz.tzc1 import decode, encode
+from arrival_engine.engine.tz.zones import SENTINEL, stack
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BERLIN_2026 = 1774746000

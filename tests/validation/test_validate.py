@@ -22,23 +22,23 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import packaged_bytes
-from contracts import Code, Identity, arrow_schema
-from contracts.dictionary import dataset
-from engine.cli.main import main
-from engine.run.job import RunOptions, run
-from engine.sealing import seal
-from engine.validation import policy as policy_module
-from engine.validation.civil import clock, clock_table
-from engine.validation.database import Database, text
-from engine.validation.file_order import RUN, stream_part
-from engine.validation.findings import Book, Severity, outcome
-from engine.validation.job import ValidateOptions, validate
-from engine.validation.judge_events import sequence_faults
-from engine.validation.judge_rng import judge_overlap
-from engine.validation.policy import Rules
-from engine.validation.rules import RULES
-from engine.validation.statistics import (
+from arrival_engine.config import packaged_bytes
+from arrival_engine.contracts import Code, Identity, arrow_schema
+from arrival_engine.contracts.dictionary import dataset
+from arrival_engine.engine.cli.main import main
+from arrival_engine.engine.run.job import RunOptions, run
+from arrival_engine.engine.sealing import seal
+from arrival_engine.engine.validation import policy as policy_module
+from arrival_engine.engine.validation.civil import clock, clock_table
+from arrival_engine.engine.validation.database import Database, text
+from arrival_engine.engine.validation.file_order import RUN, stream_part
+from arrival_engine.engine.validation.findings import Book, Severity, outcome
+from arrival_engine.engine.validation.job import ValidateOptions, validate
+from arrival_engine.engine.validation.judge_events import sequence_faults
+from arrival_engine.engine.validation.judge_rng import judge_overlap
+from arrival_engine.engine.validation.policy import Rules
+from arrival_engine.engine.validation.rules import RULES
+from arrival_engine.engine.validation.statistics import (
     chi_square_tail,
     g_test,
     kolmogorov_tail,
@@ -46,9 +46,10 @@ from engine.validation.statistics import (
     rounded,
     uniform_distance,
 )
-from engine.validation.streams import FAMILIES, Claim, Deriver, Entity, overlaps
+from arrival_engine.engine.validation.streams import FAMILIES, Claim, Deriver, Entity, overlaps
 from tests.support import damage
 from tests.support.law import derive_stream
+from tests.support.paths import ROOT
 from tests.support.validating import (
     arrivals_of,
     broken,
@@ -62,7 +63,6 @@ from tests.support.validating import (
 )
 from tests.support.worlds import BERLIN, TWO_ZONES, VIRTUAL, small_world, write_world
 
-ROOT = Path(__file__).resolve().parents[2]
 PASSED, FAILED = "validation_bundle_5B", "validation_failed_bundle_5B"
 MEMBERS = [
     "receipts/s0_gate_receipt_5B.json",
@@ -631,7 +631,7 @@ def test_every_key_of_the_policy_is_read(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def read_policy(run_root: Path) -> Any:
-    from config import resolve_policy
+    from arrival_engine.config import resolve_policy
 
     return resolve_policy("validation_policy_5B", run_root=run_root).document
 
@@ -649,25 +649,29 @@ def test_an_unknown_key_of_the_policy_is_an_error(sound: Path, tmp_path: Path, c
 # --- Independence -------------------------------------------------------------------------------------
 
 
+FOREIGN = tuple(
+    f"arrival_engine.{name}"
+    for name in ("cpu_fallback", "gpu_kernels", "engine.world", "engine.tz", "engine.expand", "engine.arrivals")
+)
+
+
 def test_validation_loads_nothing_of_the_expansion() -> None:
     script = (
-        "import sys, engine.validation.job, engine.validation.verify;"
-        "print([name for name in sys.modules if name.startswith(('cpu_fallback', 'gpu_kernels', "
-        "'engine.world', 'engine.tz', 'engine.expand.expansion', 'engine.expand.planning', 'engine.expand.backend'))])"
+        "import sys, arrival_engine.engine.validation.job, arrival_engine.engine.validation.verify;"
+        f"print([name for name in sys.modules if name.startswith({FOREIGN!r})])"
     )
     done = subprocess.check_output([sys.executable, "-c", script], cwd=ROOT, text=True)
     # The package and its door to the compiler, which knows nothing of the law.
-    assert done.strip() == "['cpu_fallback', 'cpu_fallback.jit']"
+    assert done.strip() == "['arrival_engine.cpu_fallback', 'arrival_engine.cpu_fallback.jit']"
 
 
 def test_no_module_of_validation_names_the_expansion() -> None:
-    foreign = ("cpu_fallback", "gpu_kernels", "engine.world", "engine.tz", "engine.expand.expansion", "engine.arrivals")
-    for path in sorted((ROOT / "engine" / "validate").glob("*.py")):
+    for path in sorted((ROOT / "engine" / "validation").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            named = {name for name in names if name.startswith(foreign)}
-            assert named <= ({"cpu_fallback.jit"} if path.name == "kernels.py" else set()), path.name
+            named = {name for name in names if name.startswith(FOREIGN)}
+            assert named <= ({"arrival_engine.cpu_fallback.jit"} if path.name == "kernels.py" else set()), path.name
 
 
 # --- Parts --------------------------------------------------------------------------------------------

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from contracts import Code
-from contracts.dictionary import dataset
-from engine.validation.rules import RULES
+from arrival_engine.contracts import Code
+from arrival_engine.contracts.dictionary import dataset
+from arrival_engine.engine.validation.rules import RULES
 from tests.support import damage
 from tests.support.law import edge_id, site_id
 from tests.support.validating import (

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts import ArrivalError, Code, arrow_schema
-from engine.world.alias_blob import LAYOUT, AliasLayout, decode_2b, decode_3b
-from engine.world_files.alias_encode import encode_2b, encode_3b
+from arrival_engine.contracts import ArrivalError, Code, arrow_schema
+from arrival_engine.engine.world.alias_blob import LAYOUT, AliasLayout, decode_2b, decode_3b
+from arrival_engine.engine.world_files.alias_encode import encode_2b, encode_3b
 
 DIGEST = "0" * 64
 STAMP = "2026-01-01T00:00:00.000000Z"
@@ -346,7 +346,7 @@ def test_hostile_bytes_never_decode_to_indices_outside_their_slice(data, sites, 
 
 
 def test_the_layout_constants_are_those_of_the_packaged_policy():
-    from config import resolve_policy
+    from arrival_engine.config import resolve_policy
 
     policy = resolve_policy("alias_layout_policy_v1").document
     assert LAYOUT.layout_version == policy["layout_version"]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from contracts import ArrivalError, Code
-from engine.world.counts import DrawnRows, merge_drawn
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.world.counts import DrawnRows, merge_drawn
 
 MOST = 2**31 - 1
 ENTITIES = [

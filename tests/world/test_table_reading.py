@@ -5,10 +5,10 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from contracts import ArrivalError
-from engine.rundir.receipt import read_receipt
-from engine.world.counts import count_pieces
-from engine.world.tables_io import validate_fully
+from arrival_engine.contracts import ArrivalError
+from arrival_engine.engine.rundir.receipt import read_receipt
+from arrival_engine.engine.world.counts import count_pieces
+from arrival_engine.engine.world.tables_io import validate_fully
 from tests.support import damage
 from tests.support.damage import COUNTS
 from tests.support.refusals import IDENTITY_BAD, OTHER_64, OTHER_SEED

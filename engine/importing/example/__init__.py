@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from contracts import ArrivalError, Code
-from engine.rundir.staging import writing
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.rundir.staging import writing
 
 __all__ = ["Example", "write_example"]
 

@@ -1,0 +1,10 @@
+"""Where the checkout under test lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+# The folder whose one entry, `arrival_engine`, is what an installation gets.
+SRC = ROOT / "src"
+PACKAGE = SRC / "arrival_engine"
