@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import sysconfig
 import tomllib
 import venv
 import zipfile
@@ -50,6 +49,15 @@ def unpacked(wheel, tmp_path_factory):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
     return folder
+
+
+def test_a_source_distribution_builds_the_same_wheel(members, tmp_path):
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path, ROOT]
+    done = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        assert set(archive.namelist()) == members
 
 
 def test_the_wheel_adds_one_name_to_an_installation(members):
@@ -155,7 +163,8 @@ def foreign_project(wheel, tmp_path_factory):
     subprocess.run(install, check=True, capture_output=True)
     # The dependencies are those of this environment; a path in a .pth file brings no .pth files of its own.
     (site,) = (project / ".venv").glob("lib/python*/site-packages")
-    (site / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n", encoding="utf-8")
+    ours = [path for path in sys.path if path.endswith("site-packages")]
+    (site / "dependencies.pth").write_text("\n".join(ours), encoding="utf-8")
     return project
 
 
