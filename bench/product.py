@@ -16,7 +16,7 @@ from bench.process import Finished, run_process
 
 def arrivals(*words: object, environment: Mapping[str, str] | None = None) -> Finished:
     """Run one `arrivals` command with its result as JSON on standard output, progress on standard error."""
-    return run_process([sys.executable, "-m", "engine", *map(str, words), "--json"], environment)
+    return run_process([sys.executable, "-m", "arrival_engine", *map(str, words), "--json"], environment)
 
 
 def run_job(run_root: Path, threads: int, environment: Mapping[str, str] | None = None) -> dict[str, Any]:

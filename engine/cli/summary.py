@@ -67,7 +67,9 @@ def _program() -> str:
     if shutil.which("arrivals"):
         return "arrivals"
     typed = Path(sys.argv[0])
-    return f"{shlex.quote(sys.executable)} -m engine" if typed.name == "__main__.py" else shlex.quote(str(typed))
+    return (
+        f"{shlex.quote(sys.executable)} -m arrival_engine" if typed.name == "__main__.py" else shlex.quote(str(typed))
+    )
 
 
 def show_run(result: RunResult, session: Session) -> None:

@@ -27,7 +27,7 @@ SCENARIO = "baseline_v1"
 
 
 def command_line(*arguments):
-    return [sys.executable, "-m", "engine", *map(str, arguments)]
+    return [sys.executable, "-m", "arrival_engine", *map(str, arguments)]
 
 
 def writing_to(output, *arguments):
@@ -374,7 +374,7 @@ class TestDemo:
         commands = [line.strip() for line in done.stdout.split("Next:")[1].splitlines() if line.strip()]
         assert len(commands) == 3
         for command in commands:
-            shell = command.replace("arrivals ", f"{sys.executable} -m engine ")
+            shell = command.replace("arrivals ", f"{sys.executable} -m arrival_engine ")
             tried = subprocess.run(
                 ["bash", "-c", shell],
                 env=environment(),

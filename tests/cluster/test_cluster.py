@@ -328,7 +328,7 @@ class TestWorkersThatDie:
 @contextmanager
 def client_process(run_root, client, *options):
     """`arrivals run` on the cluster, in a process of its own that is gone afterwards."""
-    words = [sys.executable, "-m", "engine", "run", str(run_root), "--scheduler", client.scheduler.address]
+    words = [sys.executable, "-m", "arrival_engine", "run", str(run_root), "--scheduler", client.scheduler.address]
     with subprocess.Popen(
         [*words, "--backend", "cpu", *options],
         cwd=ROOT,

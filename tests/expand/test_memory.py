@@ -30,7 +30,7 @@ def world(tmp_path):
 def limited(limit, *words):
     """Exit code and answer of a command in so many bytes of address space."""
     finished = subprocess.run(
-        [sys.executable, "-m", "engine", *map(str, words), "--json"],
+        [sys.executable, "-m", "arrival_engine", *map(str, words), "--json"],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
         cwd=ROOT,
         capture_output=True,

@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("target")
     parser.add_argument("--runs", type=int, default=100_000)
     options = parser.parse_args()
-    with atheris.instrument_imports(include=["engine", "config", "contracts"], enable_loader_override=False):
+    with atheris.instrument_imports(include=["arrival_engine"], enable_loader_override=False):
         from tests.fuzz.targets import TARGETS, seeds
     with tempfile.TemporaryDirectory() as corpus:
         for number, data in enumerate(seeds(options.target)):

@@ -334,7 +334,7 @@ def test_a_device_writer_writes_parquet_on_a_device(wrong):
 
 @pytest.mark.parametrize("wrong", [("--backend", "cpu"), ("--format", "arrow"), ("--scheduler", "local")])
 def test_options_that_mean_nothing_with_it_are_bad_usage(tmp_path, wrong):
-    command = [sys.executable, "-m", "engine", "run", str(tmp_path), "--device-writer", *wrong]
+    command = [sys.executable, "-m", "arrival_engine", "run", str(tmp_path), "--device-writer", *wrong]
     done = subprocess.run(command, capture_output=True, text=True, cwd=support.ROOT, check=False)
     assert done.returncode == 2
     assert "--device-writer" in done.stderr

@@ -15,7 +15,7 @@ TABLES = ("counts", "sites", "virtual_merchants", "edges")
 
 def arrivals(*arguments, cwd):
     return subprocess.run(
-        [sys.executable, "-m", "engine", *map(str, arguments)],
+        [sys.executable, "-m", "arrival_engine", *map(str, arguments)],
         env={**os.environ, "COLUMNS": "100"},
         cwd=cwd,
         capture_output=True,

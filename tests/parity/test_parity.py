@@ -31,7 +31,7 @@ from arrival_engine.gpu_kernels.device import unusable_reason
 from arrival_engine.gpu_kernels.simulator import Simulator
 from tests.support.gpu import MUTATIONS, mutated_sources, work_of
 from tests.support.model import FAIL, Policy
-from tests.support.paths import ROOT
+from tests.support.paths import PACKAGE, SRC
 from tests.support.worlds import small_world, write_world
 
 BATCH_ARRIVALS = 100  # four batches, one of them the segment of 3000 arrivals
@@ -404,8 +404,8 @@ def test_a_difference_is_in_both_reports_and_text_is_escaped(run_root, tmp_path)
 # --- The command -----------------------------------------------------------------------------------
 
 
-def arrivals(*arguments, source=ROOT):
-    command = [sys.executable, "-P", "-m", "engine", *map(str, arguments)]
+def arrivals(*arguments, source=SRC):
+    command = [sys.executable, "-P", "-m", "arrival_engine", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(source)}
     return subprocess.run(command, env=environment, cwd=source, capture_output=True, text=True, check=False)
 
@@ -428,9 +428,8 @@ def test_the_kernels_in_the_simulator_have_the_cpus_bits(run_root, tmp_path):
 @pytest.mark.cuda_sim
 def test_a_wrong_bit_ends_the_command_with_one(run_root, tmp_path):
     """In a copy of the sources in which one bit of one arrival is wrong on the way back from the simulator."""
-    for package in ("contracts", "config", "cpu_fallback", "gpu_kernels", "engine"):
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    path = tmp_path / "engine" / "backend.py"
+    shutil.copytree(PACKAGE, tmp_path / "arrival_engine", ignore=shutil.ignore_patterns("__pycache__"))
+    path = tmp_path / "arrival_engine" / "engine" / "expand" / "backend.py"
     line = "results, notices = process.expand(batch.segments)\n"
     source = path.read_text(encoding="utf-8")
     assert source.count(line) == 1

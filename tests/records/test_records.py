@@ -412,7 +412,7 @@ class TestFailures:
 
 
 def arrivals(*arguments, **environment):
-    command = [sys.executable, "-P", "-m", "engine", *map(str, arguments)]
+    command = [sys.executable, "-P", "-m", "arrival_engine", *map(str, arguments)]
     settings = {**os.environ, "COLUMNS": "100", **environment}
     return subprocess.run(command, env=settings, cwd=ROOT, capture_output=True, text=True, check=False)
 

@@ -68,7 +68,18 @@ def light(tmp_path):
 def running(run_root, *options):
     """A run in a process of its own, killed at the end if it is still there."""
     with subprocess.Popen(
-        [sys.executable, "-m", "engine", "run", str(run_root), "--backend", "cpu", "--quiet", "--json", *options],
+        [
+            sys.executable,
+            "-m",
+            "arrival_engine",
+            "run",
+            str(run_root),
+            "--backend",
+            "cpu",
+            "--quiet",
+            "--json",
+            *options,
+        ],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

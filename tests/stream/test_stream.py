@@ -763,7 +763,7 @@ class TestWriter:
 
 
 def command_line(*arguments):
-    return [sys.executable, "-m", "engine", "stream", *map(str, arguments)]
+    return [sys.executable, "-m", "arrival_engine", "stream", *map(str, arguments)]
 
 
 ENVIRONMENT = {**os.environ, "COLUMNS": "100"}

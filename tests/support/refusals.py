@@ -115,7 +115,7 @@ def check(error, case):
 
 def command(*arguments, environment=None, **options):
     return subprocess.run(
-        [sys.executable, "-m", "engine", *map(str, arguments)],
+        [sys.executable, "-m", "arrival_engine", *map(str, arguments)],
         env={**os.environ, **(environment or {})},
         cwd=ROOT,
         capture_output=True,

@@ -124,7 +124,7 @@ def files_of(store: Store) -> dict[str, bytes]:
 def cli(*words: str, **options: object) -> subprocess.Popen[str]:
     """The command line in a process of its own, with credentials for the server."""
     return subprocess.Popen(
-        [sys.executable, "-m", "engine", *words],
+        [sys.executable, "-m", "arrival_engine", *words],
         env={**os.environ, **ENVIRONMENT},
         cwd=ROOT,
         stdout=subprocess.PIPE,
