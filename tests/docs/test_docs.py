@@ -28,7 +28,8 @@ from tests.support.known_answers import law_vectors, philox_answers
 
 DOCS = ROOT / "docs"
 RUNNER = ROOT / "scripts" / "run_page.py"
-AT_THE_ROOT = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md")]
+ROOT_NAMES = ("README", "ARCHITECTURE", "CHANGELOG", "CONTRIBUTING", "RELEASING", "SECURITY")
+AT_THE_ROOT = [ROOT / f"{name}.md" for name in ROOT_NAMES]
 PAGES = [*AT_THE_ROOT, *sorted(DOCS.rglob("*.md"))]
 # What a page takes for granted: the readme's example in Python follows `make demo`, for which a page has no Makefile.
 PREPARED = {"README.md": "arrivals synth arrivals-demo --scale 0.05 --quiet && arrivals seal arrivals-demo --quiet"}
