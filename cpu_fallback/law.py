@@ -17,10 +17,9 @@ _ONE = np.uint64(1)
 _HALF_WORD = np.uint64(32)
 _LOW_HALF = np.uint64(0xFFFFFFFF)
 
-# Modes of a merchant (virtual_classification_3B.virtual_mode).
-NON_VIRTUAL = 0
-VIRTUAL_ONLY = 1
-HYBRID = 2
+# Codes of a merchant's mode, and virtual_classification_3B.virtual_mode by code.
+NON_VIRTUAL, HYBRID, VIRTUAL_ONLY = 0, 1, 2
+MODES = ("NON_VIRTUAL", "HYBRID", "VIRTUAL_ONLY")
 
 
 @njit

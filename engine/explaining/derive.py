@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from arrival_engine.cpu_fallback.law import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
+from arrival_engine.cpu_fallback.law import HYBRID, MODES, NON_VIRTUAL, VIRTUAL_ONLY
 from arrival_engine.cpu_fallback.streams import (
     EDGE_FAMILY,
     SITE_FAMILY,
@@ -38,7 +38,6 @@ from arrival_engine.engine.explaining.names import Names
 from arrival_engine.engine.tz.zones import SENTINEL, ZoneTable
 from arrival_engine.engine.world.load import World
 
-MODE_NAMES = {NON_VIRTUAL: "NON_VIRTUAL", VIRTUAL_ONLY: "VIRTUAL_ONLY", HYBRID: "HYBRID"}
 _US = 1_000_000
 
 
@@ -216,9 +215,7 @@ class _Derivation:
         else:
             is_virtual = mode == VIRTUAL_ONLY
         settlement = int(merchants.settlement[0])
-        facts = Mode(
-            MODE_NAMES[mode], edges, self.world.tzids[settlement] if settlement >= 0 else None, coin, is_virtual
-        )
+        facts = Mode(MODES[mode], edges, self.world.tzids[settlement] if settlement >= 0 else None, coin, is_virtual)
         coin_word = "the coin" if coin else "nothing"
         if is_virtual:
             return self._virtual(facts, ("nothing", "nothing", "the edge", coin_word))

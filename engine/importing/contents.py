@@ -54,7 +54,7 @@ class GroupWeights:
 
 @dataclass(frozen=True, eq=False)
 class Merchants:
-    """Every merchant that any table names, ascending: mode by `authoring.virtual.MODES`, settlement zone or -1."""
+    """Every merchant that any table names, ascending: mode by `cpu_fallback.law.MODES`, settlement zone or -1."""
 
     merchant: Ids
     mode: Ints

@@ -15,8 +15,8 @@ from functools import cache
 from typing import NamedTuple
 
 from arrival_engine.contracts import Code
+from arrival_engine.cpu_fallback.law import MODES
 from arrival_engine.engine.tz.pinned import known_tzids, release
-from arrival_engine.engine.world_files.virtual import MODES
 
 MICROS = 1_000_000
 _U64_MAX = 2**64 - 1

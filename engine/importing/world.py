@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from arrival_engine.contracts import ArrivalError, Code, Identity, Notice, check_token
+from arrival_engine.cpu_fallback.law import HYBRID, VIRTUAL_ONLY
 from arrival_engine.engine.importing.build import Build, build, virtual_counts
 from arrival_engine.engine.importing.columns import Naming, layouts
 from arrival_engine.engine.importing.contents import Contents, Ints
@@ -31,7 +32,6 @@ from arrival_engine.engine.importing.write import write_world
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.world_files.publish import Target, WorldReport, place_world
 from arrival_engine.engine.world_files.shelf import Shelf
-from arrival_engine.engine.world_files.virtual import HYBRID, VIRTUAL_ONLY
 
 
 @dataclass(frozen=True)

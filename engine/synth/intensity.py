@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arrival_engine.contracts import Identity
+from arrival_engine.cpu_fallback.law import NON_VIRTUAL
 from arrival_engine.cpu_fallback.streams import StreamFamily, entity_stream
 from arrival_engine.engine.synth import kernels
 from arrival_engine.engine.synth.draws import Draws
@@ -22,7 +23,6 @@ from arrival_engine.engine.synth.population import Population
 from arrival_engine.engine.synth.presets import HORIZON_START, SCENARIO_BAND, SCENARIO_ID, WorldSpec
 from arrival_engine.engine.synth.shapes import CLASSES, weekly_shapes
 from arrival_engine.engine.tz.zones import ZoneTable
-from arrival_engine.engine.world_files.virtual import NON_VIRTUAL
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from arrival_engine.cpu_fallback.law import NON_VIRTUAL
 from arrival_engine.engine.synth.draws import Draws
 from arrival_engine.engine.synth.geography import Geography
 from arrival_engine.engine.synth.kernels import log_portable
 from arrival_engine.engine.synth.population import Population
 from arrival_engine.engine.synth.presets import WorldSpec
-from arrival_engine.engine.world_files.virtual import NON_VIRTUAL
 
 Ints = npt.NDArray[np.int64]
 

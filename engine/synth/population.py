@@ -10,11 +10,11 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from arrival_engine.cpu_fallback.law import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
 from arrival_engine.engine.synth.draws import Draws
 from arrival_engine.engine.synth.kernels import exp_portable, log_portable, ordered_sum
 from arrival_engine.engine.synth.presets import WorldSpec
 from arrival_engine.engine.synth.shapes import CLASSES
-from arrival_engine.engine.world_files.virtual import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -43,7 +43,7 @@ class Population:
 
     `merchant` uint64[N]; `counted` bool[N]; `sites` int64[N] at least 1; `volume` float64[N], relative
     arrivals (0 for bystanders); `demand` int64[N] index into `shapes.CLASSES`; `mode` int64[N] index into
-    `authoring.virtual.MODES`; `edges` int64[N], 0 for a merchant without an edge table (physical ones, and one
+    `cpu_fallback.law.MODES`; `edges` int64[N], 0 for a merchant without an edge table (physical ones, and one
     virtual).
     """
 

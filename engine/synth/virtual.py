@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from arrival_engine.cpu_fallback.law import NON_VIRTUAL
 from arrival_engine.engine.synth.draws import Draws
 from arrival_engine.engine.synth.intensity import Scene
 from arrival_engine.engine.synth.kernels import ordered_sum
@@ -12,7 +13,6 @@ from arrival_engine.engine.synth.presets import GENERATOR_VERSION
 from arrival_engine.engine.synth.sites import scattered
 from arrival_engine.engine.world_files.shelf import Shelf
 from arrival_engine.engine.world_files.virtual import (
-    NON_VIRTUAL,
     Edge,
     Labels,
     MerchantEdges,

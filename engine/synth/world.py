@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from arrival_engine.contracts import Identity
+from arrival_engine.cpu_fallback.law import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.synth.counts import CountTotals, write_counts, write_grid, write_grouping
 from arrival_engine.engine.synth.draws import Draws
@@ -31,7 +32,6 @@ from arrival_engine.engine.world_files.bundles import write_bundles
 from arrival_engine.engine.world_files.publish import Target, WorldReport, place_world, write_report
 from arrival_engine.engine.world_files.shelf import Shelf
 from arrival_engine.engine.world_files.sites import write_zone_cache
-from arrival_engine.engine.world_files.virtual import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
 
 
 @dataclass(frozen=True)

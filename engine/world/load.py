@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from arrival_engine.contracts import ArrivalError, Code, Notice, dataset
 from arrival_engine.cpu_fallback import alias
 from arrival_engine.cpu_fallback.identifiers import text_word
-from arrival_engine.cpu_fallback.law import VIRTUAL_ONLY
+from arrival_engine.cpu_fallback.law import NON_VIRTUAL, VIRTUAL_ONLY
 from arrival_engine.cpu_fallback.streams import FAMILIES, StreamFamily, domain, entity_stream
 from arrival_engine.cpu_fallback.tables import Entities, Grid, Merchants, Rows, Tables, owned
 from arrival_engine.engine.process.machine import available_cores
@@ -249,7 +249,7 @@ def _check_merchants(merchants: Merchants, virtual: VirtualMerchants, edges: Edg
     if settings.fallbacks.fail_no_edge_table:
         _refuse(
             merchants,
-            (virtual.mode != 0) & without_edges,
+            (virtual.mode != NON_VIRTUAL) & without_edges,
             Code.EDGE_RESOLUTION_FAILED,
             "is virtual but has no edge table",
             "give it edges and an alias slice, or set fallbacks.missing_edge_table to physical",

@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 
 from arrival_engine.contracts import ArrivalError, Code, arrow_schema, check_document, dataset
 from arrival_engine.cpu_fallback.alias import pack
-from arrival_engine.cpu_fallback.law import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
+from arrival_engine.cpu_fallback.law import HYBRID, MODES, NON_VIRTUAL
 from arrival_engine.cpu_fallback.tables import Edges
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.strict_json import read_json
 from arrival_engine.engine.world.alias_blob import LAYOUT, AliasSlices, decode_2b, decode_3b
 from arrival_engine.engine.world.codes import codes_in, only_merchants, starts_of, texts_of
 from arrival_engine.engine.world.tables_io import check_document_identity, locate_files, read_bytes, read_table
-
-MODES = {"NON_VIRTUAL": NON_VIRTUAL, "VIRTUAL_ONLY": VIRTUAL_ONLY, "HYBRID": HYBRID}
 
 
 @dataclass(frozen=True)

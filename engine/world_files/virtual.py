@@ -13,14 +13,13 @@ import pyarrow as pa
 
 from arrival_engine.contracts import arrow_schema, compact_json, dataset, indented_json
 from arrival_engine.cpu_fallback.identifiers import edge_id
+from arrival_engine.cpu_fallback.law import MODES, NON_VIRTUAL
 from arrival_engine.engine.world_files.alias_encode import encode_3b
 from arrival_engine.engine.world_files.shelf import CREATED_UTC, Shelf, absent, coded, constant
 
 Ids = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
 
-NON_VIRTUAL, HYBRID, VIRTUAL_ONLY = 0, 1, 2
-MODES = ("NON_VIRTUAL", "HYBRID", "VIRTUAL_ONLY")
 _STREAM = "3B.edge_catalogue"
 # The reference deployment's value: the digest of its CDN key, which no state of this engine uses.
 _CDN_KEY_DIGEST = "369b4c1ef0faa83810814d3053f269766bf0af5c56dbd81c27408ec2f62f0114"
