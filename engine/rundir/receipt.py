@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from errno import ENOTDIR
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from arrival_engine.contracts import ArrivalError, Code, Identity, check_document, dataset
 from arrival_engine.engine.rundir.strict_json import read_json, reading
@@ -16,6 +16,7 @@ from arrival_engine.engine.rundir.strict_json import read_json, reading
 _RUN_ID = re.compile(r"[a-f0-9]{32}")
 _HINT = "write a receipt with `arrivals synth`, or correct the one that is there"
 _LISTED = 10
+_ANY = {"scenario_id": "any", "utc_day": "2000-01-01"}
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,33 @@ class Receipt:
     external_roots: tuple[Path, ...]
     created_utc: str
     document: Mapping[str, Any]
+
+    def path(self, dataset_id: str, **tokens: str) -> Path:
+        """A dataset's file or directory in this run; `tokens` are those that the identity does not have."""
+        return dataset(dataset_id).locate(self.run_root, self.identity.tokens(**tokens))
+
+    def part(self, dataset_id: str, index: int, **tokens: str) -> Path:
+        """Part file `index` (from 0) of a directory dataset that has numbered parts."""
+        return dataset(dataset_id).part(self.run_root, self.identity.tokens(**tokens), index)
+
+    def files(self, dataset_id: str, **tokens: str) -> list[Path]:
+        """The dataset's existing files as `Dataset.files` lists them."""
+        return dataset(dataset_id).files(self.run_root, self.identity.tokens(**tokens))
+
+    def partitions(self, dataset_id: str, by: Literal["scenario_id", "utc_day"] = "scenario_id") -> dict[str, Path]:
+        """The dataset's existing directories `<by>=<value>` by value, ascending.
+
+        Raises IO_READ_FAILED where they cannot be listed.
+        """
+        partition = self.path(dataset_id, **{by: _ANY[by]})
+        # The template may put further levels below the partition's.
+        while not partition.name.startswith(f"{by}="):
+            partition = partition.parent
+        folder, prefix = partition.parent, f"{by}="
+        with reading("directory", folder):
+            children = sorted(folder.iterdir()) if folder.is_dir() else []
+            found = [child for child in children if child.name.startswith(prefix) and child.is_dir()]
+        return {child.name.removeprefix(prefix): child for child in found}
 
 
 def _neighbours(run_root: Path) -> list[Path]:

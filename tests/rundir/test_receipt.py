@@ -56,6 +56,41 @@ def test_a_receipt_gives_the_identity_and_where_policies_lie(run_root):
     assert receipt.document["contracts_layout"] == "model_spec"
 
 
+def test_a_receipt_knows_where_its_datasets_lie(run_root):
+    receipt = read_receipt(write(run_root, GOOD))
+    events, logs = receipt.path("arrival_events_5B", scenario_id="s"), receipt.path("rng_trace_log")
+    assert events.parts[-1] == "scenario_id=s"
+    assert f"seed={2**64 - 1}" in logs.parts
+    assert receipt.part("arrival_events_5B", 3, scenario_id="s").parent == events
+    assert receipt.files("arrival_events_5B", scenario_id="s") == []
+    events.mkdir(parents=True)
+    (events / "part-000000.parquet").touch()
+    assert receipt.files("arrival_events_5B", scenario_id="s") == [events / "part-000000.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("dataset_id", "token", "values"),
+    [
+        ("arrival_events_5B", "scenario_id", ["a", "b"]),
+        ("s3_bucket_counts_5B", "scenario_id", ["a", "b"]),
+        ("segment_state_runs", "utc_day", ["2026-01-01", "2026-02-01"]),
+    ],
+)
+def test_partitions_are_the_directories_named_by_a_token(run_root, dataset_id, token, values):
+    receipt = read_receipt(write(run_root, GOOD))
+    assert receipt.partitions(dataset_id, token) == {}
+    for value in reversed(values):
+        path = receipt.path(dataset_id, **{token: value})
+        path.mkdir(parents=True)
+    found = receipt.partitions(dataset_id, token)
+    assert list(found) == values
+    assert [path.name for path in found.values()] == [f"{token}={value}" for value in values]
+    beside = next(iter(found.values())).parent
+    (beside / f"{token}=file").touch()
+    (beside / "another").mkdir()
+    assert receipt.partitions(dataset_id, token) == found
+
+
 def test_external_roots_are_optional(run_root):
     document = {key: value for key, value in GOOD.items() if key != "external_roots"}
     assert read_receipt(write(run_root, document)).external_roots == ()
