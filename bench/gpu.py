@@ -66,6 +66,7 @@ def measure_world(run_root: str, repeats: int, shape: tuple[int, int | None], pi
     """Raw milliseconds of every repeat on the first device. Raises NoDeviceError."""
     if reason := device.unusable_reason():
         raise NoDeviceError(reason)
+    from arrival_engine.cpu_fallback.segments import offset_bits
     from arrival_engine.cpu_fallback.tables import Work
     from arrival_engine.engine.expand.planning import plan
     from arrival_engine.engine.world.load import load_world
@@ -73,7 +74,7 @@ def measure_world(run_root: str, repeats: int, shape: tuple[int, int | None], pi
     from arrival_engine.gpu_kernels.lane import DeviceLanes, compile_kernels, open_lanes
     from arrival_engine.gpu_kernels.memory import CupyMemory, device_pool
     from arrival_engine.gpu_kernels.shape import LaunchShape
-    from arrival_engine.gpu_kernels.sort import cut, offset_bits
+    from arrival_engine.gpu_kernels.sort import cut
 
     planned = plan(load_world(run_root))
     work = Work(planned.world.tables, planned.world.rows, planned.segments, planned.switches)

@@ -65,7 +65,7 @@ def _time_parts(work: Work, chosen: list[Batch], repeats: int) -> dict[str, Any]
     import numpy as np
 
     from arrival_engine.cpu_fallback.draw import scratch
-    from arrival_engine.cpu_fallback.expand import position_bits
+    from arrival_engine.cpu_fallback.segments import position_bits
     from bench import kernel_loops
 
     arrivals = sum(batch.arrivals for batch in chosen)

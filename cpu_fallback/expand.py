@@ -10,6 +10,7 @@ from arrival_engine.cpu_fallback.jit import is_cached, njit
 from arrival_engine.cpu_fallback.law import NON_VIRTUAL
 from arrival_engine.cpu_fallback.physical import pick_sites, store_physical
 from arrival_engine.cpu_fallback.route import Clocks, Routed
+from arrival_engine.cpu_fallback.segments import position_bits
 from arrival_engine.cpu_fallback.tables import (
     NO_TABLE,
     Columns,
@@ -153,8 +154,3 @@ def load_kernel(work: Work) -> None:
     """Compile the kernel for these argument types, or load it from the cache, by expanding no segment at all."""
     nothing = Segments(np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(1, np.int64))
     expand_segments(work._replace(segments=nothing), (0, 0))
-
-
-def position_bits(longest_segment: int) -> int:
-    """Bits that hold any position within a segment of that many arrivals."""
-    return max(longest_segment - 1, 0).bit_length()

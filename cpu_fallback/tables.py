@@ -50,7 +50,7 @@ class Merchants(NamedTuple):
     """Merchants with arrivals, M of them, ascending by id."""
 
     id: U64
-    mode: I8  # cpu_fallback.law.NON_VIRTUAL, VIRTUAL_ONLY, HYBRID
+    mode: I8  # index into cpu_fallback.law.MODES
     site_table: I32  # all the merchant's sites, or NO_TABLE
     edge_start: I64  # [M + 1] into Edges; an empty range is a merchant without an edge table
     settlement: I32  # zone, or -1 for none

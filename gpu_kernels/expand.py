@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrival_engine.contracts import Notice
+from arrival_engine.cpu_fallback.segments import check_key_width, offset_bits
 from arrival_engine.cpu_fallback.tables import (
     U64,
     BatchTotals,
@@ -40,7 +41,7 @@ from arrival_engine.gpu_kernels.layout import AT_END, AT_START, FAILURE, FAILURE
 from arrival_engine.gpu_kernels.load import CountFiles, RowSource, device_rows, uploaded_rows
 from arrival_engine.gpu_kernels.memory import Block, CupyMemory, DeviceMemory, device_pool
 from arrival_engine.gpu_kernels.shape import LaunchShape
-from arrival_engine.gpu_kernels.sort import check_key_width, cut, offset_bits
+from arrival_engine.gpu_kernels.sort import cut
 
 __all__ = ["Expander", "OnDevice", "open_devices"]
 
@@ -101,7 +102,7 @@ class Expander:
         Batches are sorted in pieces of at most `piece_arrivals`, by default what the devices have memory for.
         Raises UNEXPECTED_INTERNAL_ERROR where tables and count rows do not fit.
         """
-        check_key_width(work.tables.grid, work.segments)
+        check_key_width(work.tables.grid, work.segments.arrival_start)
         self._segments = work.segments
         self._bits = offset_bits(work.tables.grid)
         self._on_notice = on_notice

@@ -10,12 +10,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.cpu_fallback.expand import position_bits
-from arrival_engine.cpu_fallback.tables import Columns, Grid, RowTotals, Segments, empty_columns, empty_row_totals
+from arrival_engine.cpu_fallback.segments import KEY_BITS, greedy_end
+from arrival_engine.cpu_fallback.tables import Columns, RowTotals, Segments, empty_columns, empty_row_totals
 from arrival_engine.gpu_kernels.layout import Piece
-
-KEY_BITS = 64
 
 
 def _element_bytes(group: Columns | RowTotals) -> int:
@@ -25,23 +22,6 @@ def _element_bytes(group: Columns | RowTotals) -> int:
 # Device bytes an arrival needs: its key twice, the radix sort having two buffers, its columns, and, since a count row
 # has at least one arrival, at most one element of each row total.
 ARRIVAL_BYTES = 2 * 8 + _element_bytes(empty_columns(0)) + _element_bytes(empty_row_totals(0))
-
-
-def offset_bits(grid: Grid) -> int:
-    """Bits that hold any offset within any bucket."""
-    return (int(grid.duration_us.max(initial=1)) - 1).bit_length()
-
-
-def check_key_width(grid: Grid, segments: Segments) -> None:
-    """Raise S1_OR_S3_OUTPUT_MISSING for a segment that has no 64-bit keys even on its own."""
-    longest = int(np.diff(segments.arrival_start).max(initial=0))
-    if offset_bits(grid) + position_bits(longest) > KEY_BITS:
-        raise ArrivalError(
-            Code.S1_OR_S3_OUTPUT_MISSING,
-            f"a merchant has {longest} arrivals in one bucket, more than can be ordered at once",
-            hint="use shorter buckets or smaller counts",
-            largest_segment=longest,
-        )
 
 
 def cut(segments: Segments, span: tuple[int, int], bits: int, most_arrivals: int) -> Iterator[Piece]:
@@ -54,8 +34,7 @@ def cut(segments: Segments, span: tuple[int, int], bits: int, most_arrivals: int
     limit = max(min(most_arrivals, 1 << (KEY_BITS - 1 - bits)), 1)
     first = span[0]
     while first < span[1]:
-        last = int(np.searchsorted(starts, starts[first] + limit, side="right")) - 1
-        last = min(max(last, first + 1), span[1])
+        last = min(greedy_end(starts, first, limit), span[1])
         yield Piece(
             first_segment=np.int64(first),
             last_segment=np.int64(last),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.cpu_fallback.segments import check_key_width
 from arrival_engine.engine.arrivals.parts import FileFormat, PartReceipt
 from arrival_engine.engine.cluster.client import (
     Client,
@@ -26,7 +27,7 @@ from arrival_engine.engine.cluster.shards import Shard, cut_shards
 from arrival_engine.engine.cluster.survey import Survey, merge_surveys
 from arrival_engine.engine.cluster.tasks import Errand, lookup_world, shard_task, software, survey_task, write_catalogue
 from arrival_engine.engine.expand.backend import BackendName, choose_backend
-from arrival_engine.engine.expand.planning import check_key_width, plan
+from arrival_engine.engine.expand.planning import plan
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.run.made import Made
 from arrival_engine.engine.run.production import Workshop, produce_parts
@@ -73,7 +74,7 @@ def make_on_cluster(client: Client, order: Order, staged: Path, reporter: Report
             reporter.notice(notice)
         with reporter.phase("plan"):
             arrival_start = survey.arrival_start()
-            check_key_width(world, arrival_start)
+            check_key_width(world.tables.grid, arrival_start, world.scenario_id)
             shards = cut_shards(survey, order.batch_arrivals, threads)
             write_catalogue(survey.catalogue, depot)
         arrivals = int(arrival_start[-1])

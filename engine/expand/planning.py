@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.cpu_fallback.expand import position_bits
+from arrival_engine.cpu_fallback.segments import check_key_width, greedy_end
 from arrival_engine.cpu_fallback.tables import Segments, Switches, owned
 from arrival_engine.engine.rundir.settings import Settings
 from arrival_engine.engine.world.load import World
@@ -49,7 +48,7 @@ def plan(world: World, batch_arrivals: int = DEFAULT_BATCH_ARRIVALS) -> Plan:
     Raises S1_OR_S3_OUTPUT_MISSING for a segment too large to be sorted by 64-bit keys.
     """
     segments = segments_of(world)
-    check_key_width(world, segments.arrival_start)
+    check_key_width(world.tables.grid, segments.arrival_start, world.scenario_id)
     return Plan(world, segments, _batches(segments, batch_arrivals), switches_of(world.settings), batch_arrivals)
 
 
@@ -87,19 +86,6 @@ def _starts(changed: NDArray[np.bool_], size: int) -> NDArray[np.int64]:
     return np.flatnonzero(np.append(size > 0, changed))
 
 
-def check_key_width(world: World, arrival_start: NDArray[np.int64]) -> None:
-    """Raise S1_OR_S3_OUTPUT_MISSING where a segment is too large to be sorted by 64-bit keys."""
-    longest = int(np.diff(arrival_start).max(initial=0))
-    bits = (int(world.tables.grid.duration_us.max()) - 1).bit_length() + position_bits(longest)
-    if bits > 64:
-        raise ArrivalError(
-            Code.S1_OR_S3_OUTPUT_MISSING,
-            f"{world.scenario_id}: a merchant has {longest} arrivals in one bucket, more than can be ordered at once",
-            hint="use shorter buckets or smaller counts",
-            largest_segment=longest,
-        )
-
-
 def segment_spans(arrival_start: NDArray[np.int64], batch_arrivals: int) -> list[tuple[int, int]]:
     """The segments of each batch, half-open: greedily as many whole ones as fit, at least one, however large.
 
@@ -108,9 +94,7 @@ def segment_spans(arrival_start: NDArray[np.int64], batch_arrivals: int) -> list
     spans = []
     first = 0
     while first < arrival_start.size - 1:
-        last = max(
-            int(np.searchsorted(arrival_start, arrival_start[first] + batch_arrivals, side="right")) - 1, first + 1
-        )
+        last = greedy_end(arrival_start, first, batch_arrivals)
         spans.append((first, last))
         first = last
     return spans

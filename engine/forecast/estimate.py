@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from arrival_engine.cpu_fallback.segments import check_key_width
 from arrival_engine.cpu_fallback.tables import Tables
 from arrival_engine.engine.arrivals.parts import FileFormat
 from arrival_engine.engine.cluster.depot import Depot
@@ -23,7 +24,7 @@ from arrival_engine.engine.cluster.tasks import (
 )
 from arrival_engine.engine.expand.backend import BackendName
 from arrival_engine.engine.expand.memory_check import BYTES_PER_ARRIVAL
-from arrival_engine.engine.expand.planning import DEFAULT_BATCH_ARRIVALS, check_key_width
+from arrival_engine.engine.expand.planning import DEFAULT_BATCH_ARRIVALS
 from arrival_engine.engine.process.machine import available_cores
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.process.threads import Cancellation, ordered
@@ -142,7 +143,7 @@ def _scenario_plan(errand: Errand, options: PlanOptions, reporter: Reporter) -> 
     read = time.perf_counter()
     with reporter.phase("plan"):
         arrival_start = survey.arrival_start()
-        check_key_width(world, arrival_start)
+        check_key_width(world.tables.grid, arrival_start, world.scenario_id)
         shards = cut_shards(survey, options.batch_arrivals, workers)
     calibration = None
     if shards:

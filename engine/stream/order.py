@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.cpu_fallback.expand import position_bits
+from arrival_engine.cpu_fallback.segments import greedy_end, position_bits
 from arrival_engine.cpu_fallback.tables import I64, Rows, Segments, owned
 from arrival_engine.engine.expand.planning import Batch, Plan
 from arrival_engine.engine.stream.window import Window
@@ -103,7 +103,7 @@ def _batches(segments: Segments, bucket: NDArray[np.int32]) -> tuple[Batch, ...]
     batches: list[Batch] = []
     at = 0
     while at < bounds.size - 1:
-        until = max(int(np.searchsorted(before, before[at] + BATCH_ARRIVALS, side="right")) - 1, at + 1)
+        until = greedy_end(before, at, BATCH_ARRIVALS)
         first, last = int(bounds[at]), int(bounds[until])
         batches.append(
             Batch(

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arrival_engine.contracts import ArrivalError
-from arrival_engine.cpu_fallback.expand import expand_segments, position_bits
+from arrival_engine.cpu_fallback.expand import expand_segments
+from arrival_engine.cpu_fallback.segments import KEY_BITS, check_key_width, position_bits
 from arrival_engine.cpu_fallback.tables import Grid, Segments
 from arrival_engine.engine.expand.backend import choose_backend, parity_backend
 from arrival_engine.engine.expand.planning import plan
@@ -26,11 +27,12 @@ from arrival_engine.engine.synth import synthesise
 from arrival_engine.engine.world.load import load_world
 from arrival_engine.gpu_kernels import device
 from arrival_engine.gpu_kernels.shape import MAX_THREADS, LaunchShape
-from arrival_engine.gpu_kernels.sort import KEY_BITS, check_key_width, cut
+from arrival_engine.gpu_kernels.sort import cut
 from bench import gpu as gpu_bench
 from tests.support import gpu as support
 from tests.support.gpu import gpu, without_device
 from tests.support.model import FAIL, Policy
+from tests.support.paths import ROOT
 from tests.support.strategies import worlds as drawn_worlds
 from tests.support.worlds import small_world
 
@@ -87,7 +89,7 @@ def test_keys_order_by_segment_then_offset_then_position(sizes, bits):
         sizes_here = sizes[int(piece.first_segment) : int(piece.last_segment)]
         if bits + position_bits(max(sizes_here)) > KEY_BITS:
             with pytest.raises(ArrivalError, match="more than can be ordered"):
-                check_key_width(grid_of_bits(bits), segments)
+                check_key_width(grid_of_bits(bits), segments.arrival_start)
             continue
         before, last = 0, -1
         for size in sizes_here:
@@ -113,7 +115,7 @@ def test_nothing_of_cuda_is_loaded_before_it_is_asked_for():
         "arrival_engine.engine.expand.backend.choose_backend('cpu')\n"
         "print([name for name in ('numba.cuda', 'cupy', 'cudf', 'rmm') if name in sys.modules])"
     )
-    done = subprocess.check_output([sys.executable, "-c", script], cwd=support.ROOT, text=True)
+    done = subprocess.check_output([sys.executable, "-c", script], cwd=ROOT, text=True)
     assert done.strip() == "[]"
 
 

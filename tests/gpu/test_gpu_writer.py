@@ -41,6 +41,7 @@ from tests.support import gpu as support
 from tests.support import stand_in_cudf
 from tests.support.gpu import gpu, without_device
 from tests.support.model import CountRow
+from tests.support.paths import ROOT
 from tests.support.world_files import write_world
 from tests.support.worlds import ALONE_ONLINE, UTC, small_world
 
@@ -335,7 +336,7 @@ def test_a_device_writer_writes_parquet_on_a_device(wrong):
 @pytest.mark.parametrize("wrong", [("--backend", "cpu"), ("--format", "arrow"), ("--scheduler", "local")])
 def test_options_that_mean_nothing_with_it_are_bad_usage(tmp_path, wrong):
     command = [sys.executable, "-m", "arrival_engine", "run", str(tmp_path), "--device-writer", *wrong]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=support.ROOT, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 2
     assert "--device-writer" in done.stderr
 

@@ -11,6 +11,7 @@ import pytest
 
 from arrival_engine.cpu_fallback import expand as kernel
 from arrival_engine.cpu_fallback.draw import scratch
+from arrival_engine.cpu_fallback.segments import position_bits
 from arrival_engine.cpu_fallback.tables import Results, Work, empty_batch_totals, empty_columns, empty_row_totals
 from arrival_engine.engine.expand.backend import choose_backend
 from arrival_engine.engine.expand.planning import plan
@@ -47,7 +48,7 @@ def expand_into(planned, pattern):
         poisoned(empty_columns(int(sizes.sum())), pattern), empty_row_totals(int(rows.sum())), empty_batch_totals()
     )
     space = poisoned(scratch(int(sizes.max()), int(rows.max())), pattern)
-    shift = np.uint64(kernel.position_bits(int(sizes.max())))
+    shift = np.uint64(position_bits(int(sizes.max())))
     kernel._expand(work, (0, sizes.size), shift, space, results)
     return results
 
