@@ -6,19 +6,15 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.cpu_fallback.digest import Digest
+from arrival_engine.engine.arrivals.part_file import DIGEST_KEY, FileFormat, part_name
 from arrival_engine.engine.rundir.settings import OutputOptions
 from arrival_engine.engine.rundir.staging import writing
-
-FileFormat = Literal["parquet", "arrow"]
-
-DIGEST_KEY = "arrivals.digest"
 
 # Ascending or slowly moving integers shrink best as deltas; all else repeats, so a dictionary serves it.
 _DELTA_COLUMNS = frozenset({"arrival_seq", "ts_utc", "ts_local_primary", "ts_local_settlement", "ts_local_operational"})
@@ -37,12 +33,6 @@ class PartReceipt:
     rows: int
     bytes: int
     digest: Digest
-
-
-def part_name(index: int, file_format: FileFormat) -> str:
-    """File name of part `index`; parts in name order are in arrival order."""
-    name = dataset("arrival_events_5B").part_name.format(index=index)
-    return name if file_format == "parquet" else str(Path(name).with_suffix(".arrow"))
 
 
 @dataclass(frozen=True)
@@ -105,13 +95,3 @@ class PartWriter:
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind))
-
-
-def read_part_digest(path: Path) -> Digest:
-    """The digest that a part file states; raises OSError, pa.ArrowException or ValueError for anything else."""
-    if path.suffix == ".parquet":
-        metadata = pq.read_schema(path).metadata
-    else:
-        with pa.OSFile(str(path)) as source:
-            metadata = pa.ipc.open_file(source).schema.metadata
-    return Digest.parse((metadata or {}).get(DIGEST_KEY.encode(), b"").decode())

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.cpu_fallback.digest import Digest
-from arrival_engine.engine.arrivals.parts import FileFormat, part_name, read_part_digest
+from arrival_engine.engine.arrivals.part_file import FileFormat, PartFile, part_name
 from arrival_engine.engine.rundir.exchange import exchange
 from arrival_engine.engine.rundir.staging import make_folder, sync, writing
 from arrival_engine.engine.rundir.strict_json import reading
@@ -38,13 +38,13 @@ def read_published(directory: Path) -> Published | None:
     parts = sorted(path for path in directory.glob("part-*") if path.is_file()) if directory.is_dir() else []
     if not parts:
         return None
-    file_format: FileFormat = "parquet" if parts[0].suffix == ".parquet" else "arrow"
+    file_format = PartFile.at(parts[0]).format
     if [path.name for path in parts] != [part_name(index, file_format) for index in range(len(parts))]:
         raise _conflict(directory, "its part files are not numbered 0, 1, 2, ... in one format")
     digest = Digest()
     for path in parts:
         try:
-            digest += read_part_digest(path)
+            digest += PartFile.at(path).digest()
         except (OSError, ValueError, pa.ArrowException) as failure:
             raise _conflict(directory, f"{path.name} states no arrival digest") from failure
     return Published(file_format, digest)

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.ipc
-import pyarrow.parquet as pq
 
 from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.engine.arrivals.part_file import PartFile
 from arrival_engine.engine.rundir.receipt import Receipt
 
-BATCH_ROWS = 1 << 18
-KEY = ("merchant_id", "arrival_seq")
 _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - wall clocks have no zone
 
 
@@ -34,26 +30,9 @@ def part_files(directory: Path) -> list[Path]:
 
 
 def read_pieces(path: Path) -> Iterator[pa.Table]:
-    """A part file piece by piece, at most BATCH_ROWS rows at a time; texts are dictionaries where that is cheap."""
+    """A part file piece by piece, as `PartFile.pieces`. Raises IO_READ_FAILED."""
     with _readable(path):
-        if path.suffix == ".parquet":
-            schema = pq.read_schema(path)
-            texts = [field.name for field in schema if pa.types.is_string(field.type) and not is_time(field.name)]
-            with pq.ParquetFile(path, read_dictionary=texts) as file:
-                for batch in file.iter_batches(batch_size=BATCH_ROWS):
-                    yield pa.Table.from_batches([batch])
-        else:
-            with pa.OSFile(str(path)) as source:
-                reader = pa.ipc.open_file(source)
-                for index in range(reader.num_record_batches):
-                    batch = reader.get_batch(index)
-                    for first in range(0, batch.num_rows, BATCH_ROWS):
-                        yield pa.Table.from_batches([batch.slice(first, BATCH_ROWS)])
-
-
-def is_time(column: str) -> bool:
-    """Whether a column of the arrivals holds instants or wall-clock times."""
-    return column.startswith("ts_")
+        yield from PartFile.at(path).pieces()
 
 
 def find_rows(parts: Sequence[Path], merchant_id: int, arrival_seq: int) -> list[tuple[Path, dict[str, object]]]:
@@ -65,63 +44,23 @@ def find_rows(parts: Sequence[Path], merchant_id: int, arrival_seq: int) -> list
     found = []
     for path in parts:
         with _readable(path):
-            _require_key(path)
-            tables = _parquet_rows(path, wanted) if path.suffix == ".parquet" else _arrow_rows(path, wanted)
-            found += [(path, row) for table in tables for row in json_rows(table)]
+            part = PartFile.at(path)
+            _require_columns(part, wanted)
+            found += [(path, row) for table in part.matching(wanted) for row in json_rows(table)]
     return found
 
 
-def _require_key(path: Path) -> None:
-    if path.suffix == ".parquet":
-        names = pq.read_schema(path).names
-    else:
-        with pa.OSFile(str(path)) as source:
-            names = pa.ipc.open_file(source).schema.names
-    for name in KEY:
-        if name not in names:
+def _require_columns(part: PartFile, names: Iterable[str]) -> None:
+    present = part.schema().names
+    for name in names:
+        if name not in present:
             raise ArrivalError(
                 Code.SCHEMA_VIOLATION,
-                f"{path} has no column {name}",
+                f"{part.path} has no column {name}",
                 hint="give a directory of arrival events, as `arrivals run` writes it",
-                path=str(path),
+                path=str(part.path),
                 column=name,
             )
-
-
-def _parquet_rows(path: Path, wanted: Mapping[str, int]) -> Iterator[pa.Table]:
-    with pq.ParquetFile(path) as file:
-        for group in range(file.num_row_groups):
-            if not _may_match(file.metadata.row_group(group), wanted):
-                continue
-            mask = _matches(file.read_row_group(group, columns=list(wanted)), wanted)
-            if pc.any(mask).as_py():
-                yield file.read_row_group(group).filter(mask)
-
-
-def _may_match(group: pq.RowGroupMetaData, wanted: Mapping[str, int]) -> bool:
-    columns = [group.column(index) for index in range(group.num_columns)]
-    known = {column.path_in_schema: column.statistics for column in columns if column.path_in_schema in wanted}
-    return all(
-        known[name] is None or not known[name].has_min_max or known[name].min <= value <= known[name].max
-        for name, value in wanted.items()
-    )
-
-
-def _arrow_rows(path: Path, wanted: Mapping[str, int]) -> Iterator[pa.Table]:
-    with pa.OSFile(str(path)) as source, pa.OSFile(str(path)) as again:
-        whole = pa.ipc.open_file(source)
-        fields = [whole.schema.get_field_index(name) for name in wanted]
-        # IPC files have no statistics: the two key columns are decoded, the rest only where they match.
-        keys = pa.ipc.open_file(again, options=pa.ipc.IpcReadOptions(included_fields=fields))
-        for index in range(keys.num_record_batches):
-            mask = _matches(pa.Table.from_batches([keys.get_batch(index)]), wanted)
-            if pc.any(mask).as_py():
-                yield pa.Table.from_batches([whole.get_batch(index)]).filter(mask)
-
-
-def _matches(table: pa.Table, wanted: Mapping[str, int]) -> pa.ChunkedArray:
-    masks = [pc.equal(table[name], pa.scalar(value, pa.uint64())) for name, value in wanted.items()]
-    return pc.fill_null(pc.and_(*masks), False)
 
 
 def json_rows(table: pa.Table | pa.RecordBatch) -> list[dict[str, object]]:

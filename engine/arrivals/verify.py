@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.engine.arrivals.parts import PartReceipt, read_part_digest
+from arrival_engine.engine.arrivals.part_file import PartFile
+from arrival_engine.engine.arrivals.parts import PartReceipt
 
 
 def verify_staged(directory: Path, schema: pa.Schema, parts: Sequence[PartReceipt]) -> None:
@@ -28,8 +28,8 @@ def verify_part(directory: Path, schema: pa.Schema, part: PartReceipt) -> None:
     """One part on disk has the contract's schema, its rows, its size and its digest. Raises as `verify_staged` does."""
     path = directory / part.name
     try:
-        found, rows = _read_back(path)
-        digest = read_part_digest(path)
+        file = PartFile.at(path)
+        found, rows, digest = file.schema(), file.rows(), file.digest()
     except (OSError, ValueError, pa.ArrowException) as failure:
         raise _damaged(path, f"cannot be read back: {failure}") from failure
     if not found.equals(schema):
@@ -40,14 +40,6 @@ def verify_part(directory: Path, schema: pa.Schema, part: PartReceipt) -> None:
         )
     if (rows, digest, path.stat().st_size) != (part.rows, part.digest, part.bytes):
         raise _damaged(path, f"has {rows} rows and digest {digest}; {part.rows} and {part.digest} were written")
-
-
-def _read_back(path: Path) -> tuple[pa.Schema, int]:
-    if path.suffix == ".parquet":
-        return pq.read_schema(path), pq.read_metadata(path).num_rows
-    with pa.OSFile(str(path)) as source:
-        reader = pa.ipc.open_file(source)
-        return reader.schema, sum(reader.get_batch(index).num_rows for index in range(reader.num_record_batches))
 
 
 def _damaged(path: Path, problem: str) -> ArrivalError:

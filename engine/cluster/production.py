@@ -11,7 +11,8 @@ from pathlib import Path
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.cpu_fallback.segments import check_key_width
-from arrival_engine.engine.arrivals.parts import FileFormat, PartReceipt
+from arrival_engine.engine.arrivals.part_file import FileFormat
+from arrival_engine.engine.arrivals.parts import PartReceipt
 from arrival_engine.engine.cluster.client import (
     Client,
     ShardProgress,

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.engine.arrivals.parts import FileFormat
+from arrival_engine.engine.arrivals.part_file import FileFormat
 from arrival_engine.engine.cluster.blocks import read_block
 from arrival_engine.engine.cluster.depot import CATALOGUE, EVENTS, LEDGERS, Depot
 from arrival_engine.engine.cluster.receipts import ShardReceipt

@@ -9,10 +9,9 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.ipc
-import pyarrow.parquet as pq
 
 from arrival_engine.cpu_fallback.digest import Digest
+from arrival_engine.engine.arrivals.part_file import PartFile
 from arrival_engine.engine.arrivals.reading import part_files
 from arrival_engine.engine.comparing.canonical import COLUMNS, Rows, Vocabulary
 from arrival_engine.engine.comparing.digests import digest_of
@@ -136,18 +135,13 @@ class _Tally:
             path=path,
             parts=len(parts),
             format="/".join(sorted({part.suffix[1:] for part in parts})),
-            timestamps="rfc3339" if pa.types.is_string(_schema(parts[0]).field("ts_utc").type) else "timestamp",
+            timestamps="rfc3339"
+            if pa.types.is_string(PartFile.at(parts[0]).schema().field("ts_utc").type)
+            else "timestamp",
             physical_clocks=clocks[self.null_clocks, self.mirrored_clocks],
             rows=self.digest.rows,
             digest=str(self.digest),
         )
-
-
-def _schema(part: Path) -> pa.Schema:
-    if part.suffix == ".parquet":
-        return pq.read_schema(part)
-    with pa.OSFile(str(part)) as source:
-        return pa.ipc.open_file(source).schema
 
 
 @dataclass

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from arrival_engine.contracts import ArrivalError, Code, arrow_schema
 from arrival_engine.cpu_fallback.identifiers import text_word
-from arrival_engine.engine.arrivals.reading import is_time, part_files, read_pieces, utc_text, wall_text
+from arrival_engine.engine.arrivals.part_file import is_time
+from arrival_engine.engine.arrivals.reading import part_files, read_pieces, utc_text, wall_text
 
 COLUMNS: tuple[str, ...] = tuple(arrow_schema("arrival_events_5B").names)
 _TEXT = frozenset(field.name for field in arrow_schema("arrival_events_5B") if pa.types.is_dictionary(field.type))

@@ -9,7 +9,7 @@ from typing import Any
 
 from arrival_engine.cpu_fallback.segments import check_key_width
 from arrival_engine.cpu_fallback.tables import Tables
-from arrival_engine.engine.arrivals.parts import FileFormat
+from arrival_engine.engine.arrivals.part_file import FileFormat
 from arrival_engine.engine.cluster.depot import Depot
 from arrival_engine.engine.cluster.receipts import ShardReceipt
 from arrival_engine.engine.cluster.shards import Shard, cut_shards, shards_of_batches

@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.ipc
-import pyarrow.parquet as pq
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.arrivals.part_file import PartFile
 from arrival_engine.engine.arrivals.reading import events_directory, part_files
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.validation.database import Cursor, parquet
@@ -93,7 +93,7 @@ def _published(receipt: Receipt, scenario_id: str) -> Published:
         )
     try:
         size = sum(path.stat().st_size for path in parts)
-        kind = _schema(parts[0]).field("ts_utc").type
+        kind = PartFile.at(parts[0]).schema().field("ts_utc").type
     except (OSError, KeyError, pa.ArrowException) as failure:
         raise ArrivalError(
             Code.IO_READ_FAILED,
@@ -102,10 +102,3 @@ def _published(receipt: Receipt, scenario_id: str) -> Published:
             path=parts[0],
         ) from failure
     return Published(scenario_id, tuple(parts), size, not pa.types.is_timestamp(kind))
-
-
-def _schema(path: Path) -> pa.Schema:
-    if path.suffix == ".parquet":
-        return pq.read_schema(path)
-    with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as reader:
-        return reader.schema

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from arrival_engine.contracts import ArrivalError, Code, arrow_schema
 from arrival_engine.engine.arrivals.metadata import file_metadata
-from arrival_engine.engine.arrivals.parts import DIGEST_KEY, PartReceipt, part_name
+from arrival_engine.engine.arrivals.part_file import DIGEST_KEY, part_name
+from arrival_engine.engine.arrivals.parts import PartReceipt
 from arrival_engine.engine.expand.assemble import Assembler, constant_texts
 from arrival_engine.engine.expand.backend import BatchResult
 from arrival_engine.engine.rundir.staging import writing

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from arrival_engine.contracts import ArrivalError, Code, Notice, check_token, dataset
-from arrival_engine.engine.arrivals.parts import FileFormat
+from arrival_engine.engine.arrivals.part_file import FileFormat
 from arrival_engine.engine.arrivals.publish import Outcome, Publication, Published, publication, refuse_certain_conflict
 from arrival_engine.engine.expand.backend import BackendName, choose_backend
 from arrival_engine.engine.expand.ledger import ScenarioLedger

@@ -22,7 +22,8 @@ import numpy as np
 from arrival_engine.contracts import ArrivalError, Code, compact_json
 from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.cpu_fallback.tables import RowTotals
-from arrival_engine.engine.arrivals.parts import FileFormat, PartReceipt
+from arrival_engine.engine.arrivals.part_file import FileFormat
+from arrival_engine.engine.arrivals.parts import PartReceipt
 from arrival_engine.engine.expand.backend import BatchSums
 from arrival_engine.engine.expand.planning import Plan
 from arrival_engine.engine.process.version import LAW_VERSION, code_digest, version

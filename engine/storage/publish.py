@@ -193,9 +193,9 @@ class Consignment:
         return Staged(self.folder, Manifest(self._target.identity, self._target.scenario_id, form, self._source, parts))
 
     def _enter(self, path: Path, transfer: Transfer) -> None:
-        from arrival_engine.engine.arrivals.parts import read_part_digest
+        from arrival_engine.engine.arrivals.part_file import PartFile
 
-        digest = read_part_digest(path)
+        digest = PartFile.at(path).digest()
         self._parts.append(Part(path.name, digest.rows, transfer.bytes, transfer.sha256, str(digest)))
         self._source = self._source or _source(path)
 
@@ -217,25 +217,14 @@ def _clear(carrier: Carrier, here: str) -> None:
 
 
 def _source(path: Path) -> Source:
-    stated = _stated_by(path)
+    from arrival_engine.engine.arrivals.part_file import PartFile
+
+    stated = PartFile.at(path).statements()
     return Source(
         int(stated["arrivals.law_version"]),
         stated["arrivals.engine_version"],
         stated["arrivals.sealed_inputs_digest"],
     )
-
-
-def _stated_by(path: Path) -> dict[str, str]:
-    """What a part file says of itself."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if path.suffix == ".parquet":
-        metadata = pq.read_schema(path).metadata
-    else:
-        with pa.OSFile(str(path)) as source:
-            metadata = pa.ipc.open_file(source).schema.metadata
-    return {key.decode(): value.decode() for key, value in metadata.items()}
 
 
 def _refuse_large(path: Path) -> None:

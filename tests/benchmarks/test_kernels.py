@@ -15,7 +15,8 @@ from arrival_engine.cpu_fallback.expand import expand_segments
 from arrival_engine.cpu_fallback.philox import philox2x64
 from arrival_engine.cpu_fallback.tables import Work
 from arrival_engine.engine.arrivals.metadata import file_metadata
-from arrival_engine.engine.arrivals.parts import PartWriter, read_part_digest
+from arrival_engine.engine.arrivals.part_file import PartFile
+from arrival_engine.engine.arrivals.parts import PartWriter
 from arrival_engine.engine.expand.assemble import Assembler
 from arrival_engine.engine.expand.backend import finish_batch
 from arrival_engine.engine.expand.batch_checks import check_batch
@@ -88,5 +89,5 @@ def test_write_a_part(benchmark, planned, result, writer):
     groups = list(Assembler(planned.world).batches(result))
     receipt = benchmark(lambda: writer.write(0, iter(groups), result.digest))
     path = writer.directory / receipt.name
-    assert read_part_digest(path) == result.digest
+    assert PartFile.at(path).digest() == result.digest
     assert pq.ParquetFile(path).metadata.num_rows == receipt.rows == result.batch.arrivals

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arrival_engine.contracts import ArrivalError, Code, dataset
-from arrival_engine.engine.arrivals import reading
+from arrival_engine.engine.arrivals import part_file, reading
 from arrival_engine.engine.cli.main import main
 from arrival_engine.engine.comparing import diff
 from arrival_engine.engine.run.job import RunOptions, run
@@ -106,7 +106,7 @@ class TestTheSame:
         assert diff(partition(plain), partition(plain)).identical
 
     def test_pieces_of_any_size(self, plain, arrivals, tmp_path, monkeypatch):
-        monkeypatch.setattr(reading, "BATCH_ROWS", 7)
+        monkeypatch.setattr(part_file, "PIECE_ROWS", 7)
         for part, first in enumerate(range(0, arrivals.num_rows, 1000)):
             pq.write_table(arrivals.slice(first, 1000), tmp_path / f"part-{part:06d}.parquet", row_group_size=11)
         (scenario,) = diff(plain, tmp_path).scenarios
@@ -233,7 +233,7 @@ class TestLockstep:
             sides.append(folder)
             kept.append({key for key, keep in zip(keys, mask, strict=True) if keep})
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(reading, "BATCH_ROWS", data.draw(st.integers(1, 70)))
+            patch.setattr(part_file, "PIECE_ROWS", data.draw(st.integers(1, 70)))
             (scenario,) = diff(*sides, limit=1000).scenarios
         assert scenario.rows_in_both == len(kept[0] & kept[1])
         assert (scenario.only_a, scenario.only_b) == (len(kept[0] - kept[1]), len(kept[1] - kept[0]))

@@ -1,0 +1,143 @@
+"""A part file as it lies on disk, Parquet or Arrow IPC: what its footer says, its rows in pieces, its rows by key."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from arrival_engine.contracts import dataset
+from arrival_engine.cpu_fallback.digest import Digest
+
+FileFormat = Literal["parquet", "arrow"]
+
+DIGEST_KEY = "arrivals.digest"
+PIECE_ROWS = 1 << 18
+
+
+def part_name(index: int, file_format: FileFormat) -> str:
+    """File name of part `index`; parts in name order are in arrival order."""
+    name = dataset("arrival_events_5B").part_name.format(index=index)
+    return name if file_format == "parquet" else str(Path(name).with_suffix(".arrow"))
+
+
+def is_time(column: str) -> bool:
+    """Whether a column of the arrivals holds instants or wall-clock times."""
+    return column.startswith("ts_")
+
+
+@dataclass(frozen=True)
+class PartFile(ABC):
+    """A part file, opened anew by each method. Methods raise OSError or pa.ArrowException for an unreadable file."""
+
+    path: Path
+    format: ClassVar[FileFormat]
+
+    @staticmethod
+    def at(path: Path) -> PartFile:
+        """The part file at `path`, of the format that its suffix names."""
+        return (_ParquetPart if path.suffix == ".parquet" else _ArrowPart)(path)
+
+    @abstractmethod
+    def schema(self) -> pa.Schema:
+        """Columns, types and key-value metadata."""
+
+    @abstractmethod
+    def rows(self) -> int:
+        """Number of rows, by the footer."""
+
+    @abstractmethod
+    def pieces(self) -> Iterator[pa.Table]:
+        """All rows, at most PIECE_ROWS at a time; texts are dictionaries where that is cheap."""
+
+    @abstractmethod
+    def matching(self, wanted: Mapping[str, int]) -> Iterator[pa.Table]:
+        """The rows in which each unsigned column has the wanted value; what cannot hold one is not read."""
+
+    def statements(self) -> dict[str, str]:
+        """The key-value metadata."""
+        return {key.decode(): value.decode() for key, value in (self.schema().metadata or {}).items()}
+
+    def digest(self) -> Digest:
+        """The arrival digest that the file states; raises ValueError where it states none."""
+        return Digest.parse((self.schema().metadata or {}).get(DIGEST_KEY.encode(), b"").decode())
+
+
+class _ParquetPart(PartFile):
+    format = "parquet"
+
+    def schema(self) -> pa.Schema:
+        return pq.read_schema(self.path)
+
+    def rows(self) -> int:
+        return int(pq.read_metadata(self.path).num_rows)
+
+    def pieces(self) -> Iterator[pa.Table]:
+        texts = [field.name for field in self.schema() if pa.types.is_string(field.type) and not is_time(field.name)]
+        with pq.ParquetFile(self.path, read_dictionary=texts) as file:
+            for batch in file.iter_batches(batch_size=PIECE_ROWS):
+                yield pa.Table.from_batches([batch])
+
+    def matching(self, wanted: Mapping[str, int]) -> Iterator[pa.Table]:
+        with pq.ParquetFile(self.path) as file:
+            for group in range(file.num_row_groups):
+                if not _may_match(file.metadata.row_group(group), wanted):
+                    continue
+                mask = _matches(file.read_row_group(group, columns=list(wanted)), wanted)
+                if pc.any(mask).as_py():
+                    yield file.read_row_group(group).filter(mask)
+
+
+class _ArrowPart(PartFile):
+    format = "arrow"
+
+    def schema(self) -> pa.Schema:
+        with self._open() as reader:
+            return reader.schema
+
+    def rows(self) -> int:
+        with self._open() as reader:
+            return sum(reader.get_batch(index).num_rows for index in range(reader.num_record_batches))
+
+    def pieces(self) -> Iterator[pa.Table]:
+        with self._open() as reader:
+            for index in range(reader.num_record_batches):
+                batch = reader.get_batch(index)
+                for first in range(0, batch.num_rows, PIECE_ROWS):
+                    yield pa.Table.from_batches([batch.slice(first, PIECE_ROWS)])
+
+    def matching(self, wanted: Mapping[str, int]) -> Iterator[pa.Table]:
+        fields = [self.schema().get_field_index(name) for name in wanted]
+        # IPC files have no statistics: the key columns are decoded, the rest only where they match.
+        with self._open() as whole, self._open(pa.ipc.IpcReadOptions(included_fields=fields)) as keys:
+            for index in range(keys.num_record_batches):
+                mask = _matches(pa.Table.from_batches([keys.get_batch(index)]), wanted)
+                if pc.any(mask).as_py():
+                    yield pa.Table.from_batches([whole.get_batch(index)]).filter(mask)
+
+    @contextmanager
+    def _open(self, options: pa.ipc.IpcReadOptions | None = None) -> Iterator[pa.ipc.RecordBatchFileReader]:
+        with pa.OSFile(str(self.path)) as source, pa.ipc.open_file(source, options=options) as reader:
+            yield reader
+
+
+def _may_match(group: pq.RowGroupMetaData, wanted: Mapping[str, int]) -> bool:
+    columns = [group.column(index) for index in range(group.num_columns)]
+    known = {column.path_in_schema: column.statistics for column in columns if column.path_in_schema in wanted}
+    return all(
+        known[name] is None or not known[name].has_min_max or known[name].min <= value <= known[name].max
+        for name, value in wanted.items()
+    )
+
+
+def _matches(table: pa.Table, wanted: Mapping[str, int]) -> pa.ChunkedArray:
+    masks = [pc.equal(table[name], pa.scalar(value, pa.uint64())) for name, value in wanted.items()]
+    return pc.fill_null(pc.and_(*masks), False)
