@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from arrival_engine.engine.sealing import seal
-from tests.run.test_robustness import heavy_counts
+from tests.support.processes import heavy_counts
 from tests.support.refusals import ROOT, published
 from tests.support.world_files import write_world
 from tests.support.worlds import small_world

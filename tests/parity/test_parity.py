@@ -1,17 +1,9 @@
-"""`arrivals parity`: equal backends pass, any wrong bit is found, traced and reported; the page stands alone."""
+"""Parity: equal backends pass; any wrong bit is found and traced."""
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import shutil
-import subprocess
-import sys
 from contextlib import contextmanager
 from dataclasses import replace
-from html.parser import HTMLParser
-from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -19,90 +11,17 @@ import pytest
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.expand.backend import Backend, choose_backend, finish_batch
 from arrival_engine.engine.expand.planning import plan
-from arrival_engine.engine.parity import ParityOptions, parity
+from arrival_engine.engine.parity import ParityOptions
 from arrival_engine.engine.parity.compare import differing
-from arrival_engine.engine.parity.job import Sides, choose_sides
+from arrival_engine.engine.parity.job import choose_sides
 from arrival_engine.engine.parity.sample import SIMULATED_ARRIVALS, choose, spread
-from arrival_engine.engine.process.version import LAW_VERSION, code_digest
-from arrival_engine.engine.rundir.receipt import read_receipt
-from arrival_engine.engine.sealing import read_seal, seal
 from arrival_engine.engine.world.load import load_world
 from arrival_engine.gpu_kernels.device import unusable_reason
 from arrival_engine.gpu_kernels.simulator import Simulator
 from tests.support.gpu import MUTATIONS, mutated_sources, work_of
 from tests.support.model import FAIL, Policy
-from tests.support.paths import PACKAGE, SRC
-from tests.support.worlds import small_world, write_world
-
-BATCH_ARRIVALS = 100  # four batches, one of them the segment of 3000 arrivals
-
-
-def sealed(folder, **overrides):
-    write_world(small_world(**overrides), folder)
-    seal(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run_root(tmp_path_factory):
-    return sealed(tmp_path_factory.mktemp("parity") / "run")
-
-
-@pytest.fixture(scope="module")
-def planned(run_root):
-    return plan(load_world(run_root), BATCH_ARRIVALS)
-
-
-@pytest.fixture(scope="module")
-def expanded(planned):
-    """Every batch by the CPU backend."""
-    return [result_of(planned, batch) for batch in planned.batches]
-
-
-def result_of(planned, batch):
-    with choose_backend("cpu").open(planned, silent()) as expand:
-        return expand(batch)
-
-
-def silent():
-    from arrival_engine.engine.process.progress import Reporter
-
-    return Reporter()
-
-
-def tampering(change):
-    """The CPU backend with `change(result)` in the place of each result."""
-
-    @contextmanager
-    def opened(planned, reporter):
-        with choose_backend("cpu").open(planned, reporter) as expand:
-            yield lambda batch: change(expand(batch))
-
-    return Backend("tampered", "a test's", opened)
-
-
-def flipped(batch, row, *names):
-    """Change of one bit of the named arrays in one batch."""
-
-    def change(result):
-        if result.batch.index == batch:
-            groups = {**result.columns._asdict(), **result.row_totals._asdict()}
-            for name in names:
-                groups[name][row] ^= 1
-        return result
-
-    return change
-
-
-def check(run_root, out, right, left=None, **options):
-    sides = Sides(left or choose_backend("cpu"), right)
-    chosen = ParityOptions(**{"batch_arrivals": BATCH_ARRIVALS, "out": out, **options})
-    return parity(run_root, chosen, sides=sides)
-
-
-def unchanged(result):
-    return result
-
+from tests.support.parity import check, flipped, sealed, tampering, text, unchanged
+from tests.support.worlds import small_world
 
 # --- The verdict -----------------------------------------------------------------------------------
 
@@ -151,10 +70,6 @@ def test_every_column_of_a_wrong_arrival_is_found_and_derived(run_root, planned,
     assert history.bucket.index == planned.world.rows.bucket[count_row] == result.trace.bucket_index
     assert history.mode.is_virtual == virtual
     assert result.trace.explanation.notices == ()
-
-
-def text(value):
-    return str(value.item()).lower()
 
 
 def test_the_derivation_confirms_the_side_that_is_right(run_root, tmp_path):
@@ -306,148 +221,3 @@ def test_the_right_side_is_a_device_where_there_is_one():
 def test_options_that_make_no_sense(options, problem):
     with pytest.raises(ValueError, match=problem):
         ParityOptions(**options)
-
-
-# --- The report ------------------------------------------------------------------------------------
-
-
-class Page(HTMLParser):
-    """Tags that are open, and what the page refers to."""
-
-    VOID = ("meta",)
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.tags, self.references = [], set(), []
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.add(tag)
-        self.references += [value for name, value in attributes if name in ("src", "href", "action", "data")]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.handle_starttag(tag, attributes)
-        self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-
-def read_page(path):
-    source = path.read_text(encoding="utf-8")
-    page = Page()
-    page.feed(source)
-    page.close()
-    assert page.open == []
-    assert page.references == []
-    assert not page.tags & {"script", "link", "img", "iframe", "object"}
-    assert not re.search(r"https?://|url\(|@import", source)
-    assert "prefers-color-scheme: dark" in source
-    assert "@media print" in source
-    return source
-
-
-def sides_of(report):
-    return report["left"], report["right"]
-
-
-def test_both_reports_say_the_same(run_root, planned, tmp_path):
-    result = check(run_root, tmp_path / "out", tampering(unchanged), sample_batches=2)
-    report = json.loads(result.report_json.read_bytes())
-    identity = read_receipt(run_root).identity
-    assert (report["status"], report["identical"], report["first_difference"]) == ("PASS", True, None)
-    assert (report["law_version"], report["code_digest"]) == (LAW_VERSION, code_digest())
-    assert report["world"]["manifest_fingerprint"] == identity.manifest_fingerprint
-    assert report["world"]["seed"] == str(identity.seed)
-    assert report["world"]["sealed_inputs_digest"] == read_seal(read_receipt(run_root)).digest
-    assert report["compared"]["batches"] == [0, len(planned.batches) - 1]
-    assert report["compared"]["whole"] is False
-    assert report["environment"]["packages"]["numpy"] == np.__version__
-    for side in sides_of(report):
-        assert side["digest"] == result.left.digest
-        assert set(side["phase_seconds"]) == {"load", "expand"}
-        assert all(rate > 0 for rate in side["arrivals_per_second"].values())
-        assert [batch["index"] for batch in side["batches"]] == report["compared"]["batches"]
-        assert side["kernels"] is None
-    assert all(column["identical"] for column in report["columns"])
-    page = read_page(result.report_html)
-    assert "cpu and tampered: identical" in page
-    assert result.left.digest in page
-    chart = ET.fromstring(re.search(r"<div class='chart'.*?</div></div>", page)[0])  # noqa: S314 - written just now
-    widths = [float(bar.get("style")[len("width:") : -1]) for bar in chart.findall(".//span[@style]")]
-    rates = [side["arrivals_per_second"][name] for name in ("expand", "load and expand") for side in sides_of(report)]
-    assert widths == [pytest.approx(100 * rate / max(rates), abs=0.01) for rate in rates]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["parity_report.html", "parity_report.json"]
-
-
-def test_a_difference_is_in_both_reports_and_text_is_escaped(run_root, tmp_path):
-    backend = replace(tampering(flipped(1, 0, "primary")), name="<b>&", reason="<script>")
-    result = check(run_root, tmp_path, backend)
-    report = json.loads(result.report_json.read_bytes())
-    first = report["first_difference"]
-    assert (report["status"], first["batch"], first["row"], first["values"][0]["name"]) == ("FAIL", 1, 0, "primary")
-    assert first["trace"]["derived"][0]["confirms"] == "left"
-    history = first["trace"]["explanation"]["history"]
-    page = read_page(result.report_html)
-    assert "DIFFERENT" in page
-    for block in history["blocks"]:
-        assert block["x0"] in page
-    for wanted in ("&lt;b&gt;&amp;", "First difference", history["entity"]["zone_representation"]):
-        assert wanted in page
-    error = result.failure()
-    assert error.code is Code.RERUN_NONDETERMINISTIC
-    assert error.context["differing"] == {"columns.primary": 1}
-    assert error.context["draw"] == history["bucket"]["draw"]
-
-
-# --- The command -----------------------------------------------------------------------------------
-
-
-def arrivals(*arguments, source=SRC):
-    command = [sys.executable, "-P", "-m", "arrival_engine", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(source)}
-    return subprocess.run(command, env=environment, cwd=source, capture_output=True, text=True, check=False)
-
-
-@pytest.mark.cuda_sim
-def test_the_kernels_in_the_simulator_have_the_cpus_bits(run_root, tmp_path):
-    done = arrivals("parity", run_root, "--right", "cudasim", "--out", tmp_path, "--json")
-    assert done.returncode == 0, done.stderr
-    shown = json.loads(done.stdout)
-    assert (shown["status"], shown["identical"], shown["refused"]) == ("PASS", True, [])
-    assert shown["left"]["digest"] == shown["right"]["digest"]
-    report = json.loads((tmp_path / "parity_report.json").read_bytes())
-    assert report["compared"]["whole"] is True
-    assert (report["left"]["simulated"], report["right"]["simulated"]) == (False, True)
-    page = read_page(tmp_path / "parity_report.html")
-    assert "says nothing of a device" in page
-    assert "cudasim (simulation)" in page
-
-
-@pytest.mark.cuda_sim
-def test_a_wrong_bit_ends_the_command_with_one(run_root, tmp_path):
-    """In a copy of the sources in which one bit of one arrival is wrong on the way back from the simulator."""
-    shutil.copytree(PACKAGE, tmp_path / "arrival_engine", ignore=shutil.ignore_patterns("__pycache__"))
-    path = tmp_path / "arrival_engine" / "engine" / "expand" / "backend.py"
-    line = "results, notices = process.expand(batch.segments)\n"
-    source = path.read_text(encoding="utf-8")
-    assert source.count(line) == 1
-    path.write_text(source.replace(line, f"{line}        results.columns.settlement[2] ^= 1\n"), encoding="utf-8")
-
-    options = ("parity", run_root, "--right", "cudasim", "--batch-arrivals", 50, "--sample-batches", 1)
-    done = arrivals(*options, source=tmp_path)
-    assert done.returncode == 1, done.stderr
-    assert re.search(r"columns.settlement +1 of", done.stdout)
-    assert "Philox2x64-10" in done.stdout
-    assert "RERUN_NONDETERMINISTIC" in done.stderr
-    report = json.loads((run_root / "reports" / "parity" / "parity_report.json").read_bytes())
-    found = report["first_difference"]
-    assert (report["status"], found["batch"], found["row"]) == ("FAIL", 0, 2)
-    assert [(item["name"], item["confirms"]) for item in found["trace"]["derived"]] == [("settlement", "left")]
-
-
-def test_a_side_against_itself_is_bad_usage(run_root):
-    done = arrivals("parity", run_root, "--left", "cudasim", "--right", "cudasim")
-    assert done.returncode == 2
-    assert "nothing to compare" in done.stderr

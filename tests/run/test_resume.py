@@ -14,7 +14,7 @@ import pytest
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.run.job import run
 from arrival_engine.engine.sealing import seal
-from tests.run.test_robustness import heavy_counts, outputs_of, running, wait_for
+from tests.support.processes import heavy_counts, outputs_of, running, wait_for
 from tests.support.refusals import CPU, published
 from tests.support.world_files import write_world
 from tests.support.worlds import small_world

@@ -8,113 +8,25 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
-import resource
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
-from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts import Code
 from arrival_engine.engine.arrivals.publish import read_published
 from arrival_engine.engine.process.interrupts import heard_interrupts
 from arrival_engine.engine.run.job import run
-from arrival_engine.engine.rundir.exchange import _exchange_by_renames, exchange
 from arrival_engine.engine.sealing import seal
-from tests.support.model import CountRow
-from tests.support.refusals import CPU, ROOT, command, leftovers, obey_permissions, published, report_lines
+from tests.support.processes import files_of, heavy_counts, outputs_of, parts_written, running, wait_for
+from tests.support.refusals import CPU, ROOT, command, leftovers, published, report_lines
 from tests.support.world_files import write_world
-from tests.support.worlds import BERLIN, NEW_YORK, TWO_ZONES, small_world
-
-CHANNELS = ("card_present", "card_not_present", "mixed")
-MOUNT, UMOUNT = shutil.which("mount"), shutil.which("umount")
-
-
-def heavy_counts(n, buckets):
-    """Few count rows, many arrivals: 6 * n in each of so many buckets."""
-    return tuple(
-        CountRow(TWO_ZONES, zone, channel, bucket, n)
-        for zone in (BERLIN, NEW_YORK)
-        for channel in CHANNELS
-        for bucket in range(buckets)
-    )
-
-
-@pytest.fixture(scope="module")
-def heavy(tmp_path_factory):
-    """Some seconds of work: nine million arrivals, sealed; tests run it but never let it end published."""
-    run_root = tmp_path_factory.mktemp("robust") / "heavy"
-    write_world(small_world(counts=heavy_counts(50_000, 30)), run_root)
-    seal(run_root)
-    return run_root
-
-
-@pytest.fixture
-def light(tmp_path):
-    """A tenth of a second of work: 120 thousand arrivals, sealed."""
-    run_root = tmp_path / "light"
-    write_world(small_world(counts=heavy_counts(2_000, 10)), run_root)
-    seal(run_root)
-    return run_root
-
-
-@contextmanager
-def running(run_root, *options):
-    """A run in a process of its own, killed at the end if it is still there."""
-    with subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "arrival_engine",
-            "run",
-            str(run_root),
-            "--backend",
-            "cpu",
-            "--quiet",
-            "--json",
-            *options,
-        ],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def wait_for(condition, process, *arguments, seconds=120.0):
-    """Return once the condition holds for the arguments; the process must not end before."""
-    end = time.monotonic() + seconds
-    while not condition(*arguments):
-        assert process.poll() is None, f"the run ended before it could be disturbed: {process.communicate()}"
-        assert time.monotonic() < end, "the run never got that far"
-        time.sleep(0.005)
-
-
-def parts_written(run_root, at_least=1):
-    return sum(1 for _ in run_root.glob("tmp/arrivals-*/events/part-*")) >= at_least
-
-
-def files_of(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
-def outputs_of(run_root):
-    """Every published file with its bytes."""
-    folders = [
-        run_root / "data/layer2/5B" / name for name in ("arrival_events", "arrival_summary", "arrival_anomalies")
-    ]
-    paths = [path for folder in [*folders, run_root / "logs"] for path in folder.rglob("*") if path.is_file()]
-    return {str(path.relative_to(run_root)): path.read_bytes() for path in sorted(paths)}
+from tests.support.worlds import small_world
 
 
 class TestSignals:
@@ -339,179 +251,3 @@ class TestRemovedTarget:
         assert err == ""
         for place in (run_root, tmp_path / "gone"):
             assert not list(place.rglob("arrival_events"))
-
-
-# --- Full disks ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of six megabytes."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if MOUNT is None or UMOUNT is None or os.geteuid() != 0:
-        pytest.skip("mounting a small file system takes mount and root")
-    mounted = subprocess.run([MOUNT, "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"no small file system can be mounted here: {mounted.stderr.decode().strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run([UMOUNT, folder], check=True)
-
-
-def file_size_limit(limit):
-    def apply():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    return apply
-
-
-class TestFullDisk:
-    def test_a_full_disk_is_named_and_nothing_is_published(self, small_disk):
-        run_root = small_disk / "world"
-        write_world(small_world(counts=heavy_counts(50_000, 3)), run_root)
-        seal(run_root)
-        done = command("run", run_root, "--backend", "cpu", "--json", "--quiet")
-        assert done.returncode == 1
-        failure = json.loads(done.stdout)
-        assert failure["code"] == Code.IO_WRITE_FAILED.value
-        assert "No space left on device" in failure["message"]
-        assert "part-000000.parquet" in failure["message"]
-        assert done.stderr == ""
-        assert outputs_of(run_root) == {}
-        assert leftovers(run_root) == []
-        # What was staged is gone by then, so there is room for the line.
-        assert report_lines(run_root)[-1]["error_code"] == Code.IO_WRITE_FAILED.value
-
-    def test_an_earlier_publication_survives_a_full_disk(self, small_disk):
-        run_root = small_disk / "world"
-        write_world(small_world(counts=heavy_counts(30_000, 1)), run_root)
-        seal(run_root)
-        run(run_root, CPU)
-        before = outputs_of(run_root)
-        with pytest.raises(ArrivalError) as caught:
-            # Uncompressed, the same arrivals take more room than is left.
-            run(run_root, replace(CPU, format="arrow", replace=True))
-        assert caught.value.code == Code.IO_WRITE_FAILED
-        assert outputs_of(run_root) == before
-        assert leftovers(run_root) == []
-
-    def test_a_full_directory_for_temporary_files_stops_nothing(self, small_disk, light):
-        filling = small_disk / "filling"
-        filling.write_bytes(bytes(shutil.disk_usage(small_disk).free))
-        assert shutil.disk_usage(small_disk).free == 0
-        for words in (("run", light, "--backend", "cpu"), ("validate", light), ("verify", light), ("report", light)):
-            done = command(*words, "--quiet", environment={"TMPDIR": str(small_disk)})
-            assert (done.returncode, done.stderr) == (0, ""), words
-        assert list(small_disk.iterdir()) == [filling]
-        assert published(light).is_dir()
-
-    @pytest.mark.parametrize("form", ["parquet", "arrow"])
-    def test_a_file_that_may_not_grow_is_named(self, light, form):
-        done = command(
-            *("run", light, "--backend", "cpu", "--json", "--quiet", "--format", form),
-            preexec_fn=file_size_limit(300_000),
-        )
-        assert done.returncode == 1
-        failure = json.loads(done.stdout)
-        assert failure["code"] == Code.IO_WRITE_FAILED.value
-        assert re.search(r"part-000000\.\w+: File too large", failure["message"])
-        assert done.stderr == ""
-        assert outputs_of(light) == {}
-        assert leftovers(light) == []
-
-
-# --- Replacing -------------------------------------------------------------------------------------------------------
-
-
-class TestReplace:
-    def test_readers_find_the_old_or_the_new_and_never_nothing(self, light):
-        run(light, CPU)
-        final = published(light)
-        looks, misses, done = 0, 0, threading.Event()
-
-        def look():
-            nonlocal looks, misses
-            while not done.is_set():
-                looks += 1
-                misses += not final.is_dir()
-
-        reader = threading.Thread(target=look)
-        reader.start()
-        try:
-            for form in ("arrow", "parquet") * 5:
-                assert run(light, replace(CPU, format=form, replace=True)).scenarios[0].published == "replaced"
-        finally:
-            done.set()
-            reader.join()
-        assert looks > 1000
-        assert misses == 0
-
-    def test_when_the_logs_cannot_follow_everything_is_taken_back(self, light):
-        run(light, CPU)
-        before = outputs_of(light)
-        (light / "logs").rename(light / "moved")
-        (light / "logs").write_text("in the way")
-        with pytest.raises(ArrivalError) as caught:
-            run(light, replace(CPU, format="arrow", replace=True))
-        assert caught.value.code == Code.IO_WRITE_FAILED
-        (light / "logs").unlink()
-        (light / "moved").rename(light / "logs")
-        assert outputs_of(light) == before
-        assert leftovers(light) == []
-
-    def test_a_rename_that_fails_leaves_the_publication(self, light):
-        run(light, CPU)
-        before = outputs_of(light)
-        closed = published(light).parent
-        closed.chmod(0o555)
-        try:
-            done = command(
-                *("run", light, "--backend", "cpu", "--json", "--quiet", "--format", "arrow", "--replace"),
-                preexec_fn=obey_permissions,
-            )
-        finally:
-            closed.chmod(0o755)
-        assert done.returncode == 1
-        assert json.loads(done.stdout)["code"] == Code.IO_WRITE_FAILED.value
-        assert outputs_of(light) == before
-        assert leftovers(light) == []
-
-
-class TestExchange:
-    """Both ways of swapping, on real directories."""
-
-    @pytest.fixture(params=[exchange, _exchange_by_renames])
-    def swap(self, request):
-        return request.param
-
-    @pytest.fixture
-    def places(self, tmp_path):
-        first, second = tmp_path / "first", tmp_path / "second"
-        for place in (first, second):
-            place.mkdir()
-            (place / place.name).write_text(place.name)
-        return first, second
-
-    def test_each_holds_what_the_other_held(self, swap, places):
-        first, second = places
-        swap(first, second)
-        assert [path.name for path in first.iterdir()] == ["second"]
-        assert [path.name for path in second.iterdir()] == ["first"]
-        assert sorted(path.name for path in first.parent.iterdir()) == ["first", "second"]
-
-    @pytest.mark.parametrize("absent", [0, 1])
-    def test_a_failure_leaves_both_as_they_were(self, swap, places, absent):
-        shutil.rmtree(places[absent])
-        with pytest.raises(FileNotFoundError):
-            swap(*places)
-        (left,) = places[0].parent.iterdir()
-        assert left == places[1 - absent]
-        assert [path.name for path in left.iterdir()] == [left.name]
-
-    def test_files_swap_as_directories_do(self, swap, tmp_path):
-        (tmp_path / "a").write_text("a")
-        (tmp_path / "b").write_text("b")
-        swap(tmp_path / "a", tmp_path / "b")
-        assert ((tmp_path / "a").read_text(), (tmp_path / "b").read_text()) == ("b", "a")

@@ -20,7 +20,7 @@ from arrival_engine.engine.storage import open_store, published_parts, run_direc
 from arrival_engine.engine.storage.manifest import MANIFEST, partition
 from arrival_engine.engine.storage.publish import MARKER
 from arrival_engine.engine.validation.job import validate
-from tests.run.test_robustness import heavy_counts
+from tests.support.processes import heavy_counts
 from tests.support.refusals import CPU
 from tests.support.s3_server import cli, files_of, put_tree, server
 from tests.support.world_files import write_world

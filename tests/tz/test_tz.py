@@ -1,14 +1,11 @@
-"""Time zones: TZC1, the pinned tables against zoneinfo, and the cache check."""
+"""Time zones: TZC1, and the pinned tables against zoneinfo."""
 
 import hashlib
-import json
 import random
 import struct
 import zoneinfo
-from datetime import UTC, datetime, timedelta
-from importlib import resources
+from datetime import datetime, timedelta
 from io import BytesIO
-from pathlib import Path
 from zoneinfo import ZoneInfo
 from zoneinfo._zoneinfo import ZoneInfo as PurePythonZoneInfo
 
@@ -19,45 +16,15 @@ from hypothesis import strategies as st
 
 from arrival_engine.contracts.errors import ArrivalError, Code
 from arrival_engine.engine.tz import pinned
-from arrival_engine.engine.tz.agreement import disagreements
-from arrival_engine.engine.tz.build import build_cache
 from arrival_engine.engine.tz.pinned import known_tzids, pinned_zones
 from arrival_engine.engine.tz.tzc1 import decode, encode
 from arrival_engine.engine.tz.zones import SENTINEL, stack
+from tests.support.zone_tables import BERLIN_2026, offset_seconds, package_file, seconds, table
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-BERLIN_2026 = 1774746000
 VECTOR = bytes.fromhex(
     "545a4331 0100 02000000 0700 4574632f555443 01000000 0000000000000080 00000000"
     "0d00 4575726f70652f4265726c696e 02000000 0000000000000080 35000000 9079c86900000000 78000000"
 )
-
-
-def seconds(*moment: int) -> int:
-    return int(datetime(*moment, tzinfo=UTC).timestamp())
-
-
-def table(**zones: list[tuple[int, int]]):
-    """A table from `Europe__Berlin=[(instant, minutes), ...]`."""
-    arrays = [
-        (np.array([i for i, _ in steps], np.int64), np.array([o for _, o in steps], np.int32))
-        for steps in zones.values()
-    ]
-    return stack([name.replace("__", "/") for name in zones], arrays)
-
-
-def package_file(tzid: str) -> bytes:
-    return resources.files("tzdata").joinpath("zoneinfo", *tzid.split("/")).read_bytes()
-
-
-def offset_seconds(zone: ZoneInfo, instant: int) -> int:
-    local = zone.fromutc((EPOCH + timedelta(seconds=instant)).replace(tzinfo=zone))
-    return round(local.utcoffset().total_seconds())
-
-
-@pytest.fixture(scope="module")
-def exact():
-    return pinned_zones()
 
 
 # --- TZC1
@@ -130,7 +97,11 @@ def cache_bytes(*records: bytes, zones: int | None = None, magic: bytes = b"TZC1
 
 
 GOOD = record(b"Etc/UTC", [(SENTINEL, 0)])
+
+
 LATER = record(b"Europe/Berlin", [(SENTINEL, 53), (BERLIN_2026, 120)])
+
+
 FAULTS = {
     "magic": (cache_bytes(GOOD, magic=b"TZif"), 0, "", "begins with"),
     "version": (cache_bytes(GOOD, version=2), 4, "", "version 2"),
@@ -287,194 +258,3 @@ def test_the_archive_digest_covers_every_zone_file():
         digest.update(package_file(tzid))
     assert pinned.archive_sha256() == digest.hexdigest()
     assert pinned.release().startswith("20")
-
-
-# --- agreement
-
-Q1 = (seconds(2026, 1, 1), seconds(2026, 4, 1))
-DST_ZONES = ["America/New_York", "Asia/Tokyo", "Europe/Berlin"]
-
-
-def changed(zones, tzids, edit):
-    return stack(tzids, [edit(*zones.steps(tzid)) for tzid in tzids])
-
-
-def test_an_exact_cache_agrees(exact):
-    assert disagreements(exact, exact.tzids, *Q1) == []
-    assert disagreements(exact, ["Europe/Berlin"], seconds(1880, 1, 1), seconds(2037, 12, 31)) == []
-    assert disagreements(exact, [], *Q1) == []
-
-
-def test_transitions_27_seconds_late_are_found(exact):
-    def late(instants, offsets):
-        return np.where((instants > 0), instants + 27, instants), offsets
-
-    found = disagreements(changed(exact, DST_ZONES, late), DST_ZONES, *Q1)
-    assert [tuple(entry) for entry in found] == [
-        ("America/New_York", seconds(2026, 3, 8, 7), -300, -240),
-        ("Europe/Berlin", BERLIN_2026, 60, 120),
-    ]
-    assert str(found[1]).startswith("Europe/Berlin from 2026-03-29T01:00:00Z: the cache says +60 min")
-    assert "+120 min" in str(found[1])
-
-
-def test_a_cut_off_horizon_is_found(exact):
-    def cut(instants, offsets):
-        keep = instants < seconds(2025, 12, 28)
-        return instants[keep], offsets[keep]
-
-    found = disagreements(changed(exact, DST_ZONES, cut), DST_ZONES, *Q1)
-    assert [(entry.tzid, entry.instant) for entry in found] == [
-        ("America/New_York", seconds(2026, 3, 8, 7)),
-        ("Europe/Berlin", BERLIN_2026),
-    ]
-
-
-def test_a_wrong_offset_at_the_start_and_a_stretch_that_ends(exact):
-    def ahead(instants, _offsets):
-        return np.append(instants[:1], [Q1[0] + 86400]), np.append(np.int32(600), np.int32([540]))
-
-    found = disagreements(changed(exact, ["Asia/Tokyo"], ahead), ["Asia/Tokyo"], *Q1)
-    assert [tuple(entry) for entry in found] == [("Asia/Tokyo", Q1[0], 600, 540)]
-
-
-def test_the_end_of_the_interval_counts(exact):
-    def cut(instants, offsets):
-        keep = instants < BERLIN_2026
-        return instants[keep], offsets[keep]
-
-    cache = changed(exact, ["Europe/Berlin"], cut)
-    assert disagreements(cache, ["Europe/Berlin"], Q1[0], BERLIN_2026 - 1) == []
-    assert len(disagreements(cache, ["Europe/Berlin"], Q1[0], BERLIN_2026)) == 1
-
-
-def test_steps_that_change_nothing_are_no_disagreement():
-    cache = table(Etc__UTC=[(SENTINEL, 0), (Q1[0] + 5, 0), (Q1[0] + 9, 0)])
-    assert disagreements(cache, ["Etc/UTC"], *Q1) == []
-
-
-def test_unknown_zones_are_errors(exact):
-    berlin = changed(exact, ["Europe/Berlin"], lambda instants, offsets: (instants, offsets))
-    with pytest.raises(ArrivalError) as caught:
-        disagreements(berlin, ["Europe/Berlin", "Asia/Tokyo", "Asia/Seoul"], *Q1)
-    assert caught.value.code is Code.DST_MAPPING_FAILED
-    assert caught.value.context["tzids"] == ["Asia/Seoul", "Asia/Tokyo"]
-    mars = table(Mars__Olympus=[(SENTINEL, 0)])
-    with pytest.raises(ArrivalError, match="Mars/Olympus"):
-        disagreements(mars, ["Mars/Olympus"], *Q1)
-
-
-def test_impossible_intervals_are_errors(exact):
-    for bounds in ((5, 4), (0, 2**62)):
-        with pytest.raises(ArrivalError) as caught:
-            disagreements(exact, ["Etc/UTC"], *bounds)
-        assert caught.value.code is Code.DST_MAPPING_FAILED
-
-
-@given(st.data())
-def test_agreement_equals_a_search_by_brute_force(data):
-    """Random step functions on a short interval, compared second by second."""
-    zones = pinned_zones(["Europe/Berlin"], 2026)
-    low, high = BERLIN_2026 - 30, BERLIN_2026 + 30
-    edges = sorted(data.draw(st.sets(st.integers(low - 3, high + 3), max_size=5)))
-    levels = data.draw(st.lists(st.sampled_from([60, 120]), min_size=len(edges) + 1, max_size=len(edges) + 1))
-    cache = table(Europe__Berlin=list(zip([SENTINEL, *edges], levels, strict=True)))
-    expected, last = [], None
-    for instant in range(low, high + 1):
-        pair = (cache.offset_at("Europe/Berlin", instant), zones.offset_at("Europe/Berlin", instant))
-        if pair[0] != pair[1] and pair != last:
-            expected.append(("Europe/Berlin", instant, *pair))
-        last = pair
-    assert [tuple(entry) for entry in disagreements(cache, ["Europe/Berlin"], low, high)] == expected
-
-
-# --- the cache of a run
-
-
-@pytest.fixture
-def run_root(tmp_path):
-    receipt = {
-        "run_id": "c" * 32,
-        "seed": 42,
-        "parameter_hash": "b" * 64,
-        "manifest_fingerprint": "a" * 64,
-        "created_utc": "2026-01-02T03:04:05+01:00",
-    }
-    (tmp_path / "run_receipt.json").write_text(json.dumps(receipt), encoding="ascii")
-    return tmp_path
-
-
-def cache_folder(run_root):
-    return run_root / "data/layer1/2A/tz_timetable_cache" / f"manifest_fingerprint={'a' * 64}"
-
-
-def test_a_built_cache_is_exact_and_described(run_root):
-    result = build_cache(run_root)
-    folder = cache_folder(run_root)
-    assert (result.changed, result.folder, result.zones) == (True, folder, len(known_tzids()))
-    assert sorted(path.name for path in folder.iterdir()) == ["tz_cache_v1.bin", "tz_timetable_cache.json"]
-    data = (folder / "tz_cache_v1.bin").read_bytes()
-    assert disagreements(decode(data, "built"), known_tzids(), seconds(1900, 1, 1), seconds(2037, 12, 31)) == []
-    text = (folder / "tz_timetable_cache.json").read_text(encoding="ascii")
-    assert json.loads(text) == {
-        "manifest_fingerprint": "a" * 64,
-        "tzdb_release_tag": pinned.release(),
-        "tzdb_archive_sha256": pinned.archive_sha256(),
-        "tz_index_digest": hashlib.sha256(data).hexdigest(),
-        "rle_cache_bytes": len(data),
-        "created_utc": "2026-01-02T02:04:05.000000Z",
-    }
-    assert text == json.dumps(json.loads(text), sort_keys=True)
-    assert result.sha256 == hashlib.sha256(data).hexdigest()
-    assert sorted(path.name for path in (run_root / "tmp").iterdir()) == ["tz.lock"]
-
-
-def test_building_again_changes_nothing(run_root):
-    build_cache(run_root, tzids=["Etc/UTC"])
-    before = {path: (path.stat().st_ino, path.read_bytes()) for path in cache_folder(run_root).iterdir()}
-    assert build_cache(run_root, tzids=["Etc/UTC"]).changed is False
-    assert before == {path: (path.stat().st_ino, path.read_bytes()) for path in cache_folder(run_root).iterdir()}
-
-
-def test_another_cache_is_replaced_only_on_demand(run_root):
-    build_cache(run_root, tzids=["Etc/UTC"])
-    with pytest.raises(ArrivalError) as caught:
-        build_cache(run_root, tzids=["Asia/Tokyo"])
-    assert caught.value.code is Code.IO_WRITE_CONFLICT
-    stray = cache_folder(run_root) / "stray.txt"
-    stray.write_text("x", encoding="ascii")
-    assert build_cache(run_root, tzids=["Asia/Tokyo"], replace=True).changed is True
-    assert decode((cache_folder(run_root) / "tz_cache_v1.bin").read_bytes(), "new").tzids == ("Asia/Tokyo",)
-    assert not stray.exists()
-    assert sorted(path.name for path in (run_root / "tmp").iterdir()) == ["tz.lock"]
-
-
-def test_a_cache_that_cannot_be_written_leaves_nothing_behind(run_root):
-    (run_root / "data").write_text("in the way", encoding="ascii")
-    with pytest.raises(ArrivalError) as caught:
-        build_cache(run_root, tzids=["Etc/UTC"])
-    assert caught.value.code is Code.IO_WRITE_FAILED
-    assert sorted(path.name for path in (run_root / "tmp").iterdir()) == ["tz.lock"]
-
-
-def test_a_failed_replacement_brings_the_old_cache_back(run_root, monkeypatch):
-    build_cache(run_root, tzids=["Etc/UTC"])
-    before = (cache_folder(run_root) / "tz_cache_v1.bin").read_bytes()
-    rename = Path.rename
-
-    def full(self, target):
-        if self.name == "new":
-            raise OSError(28, "No space left on device")
-        return rename(self, target)
-
-    monkeypatch.setattr(Path, "rename", full)
-    with pytest.raises(ArrivalError) as caught:
-        build_cache(run_root, tzids=["Asia/Tokyo"], replace=True)
-    assert caught.value.code is Code.IO_WRITE_FAILED
-    assert (cache_folder(run_root) / "tz_cache_v1.bin").read_bytes() == before
-
-
-def test_unknown_zones_are_not_built(run_root):
-    with pytest.raises(ArrivalError, match="Mars/Olympus"):
-        build_cache(run_root, tzids=["Mars/Olympus"])
-    assert not cache_folder(run_root).exists()

@@ -1,0 +1,77 @@
+"""Runs in processes of their own, watched from outside, and the files that they leave."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+from tests.support.model import CountRow
+from tests.support.refusals import ROOT
+from tests.support.worlds import BERLIN, NEW_YORK, TWO_ZONES
+
+CHANNELS = ("card_present", "card_not_present", "mixed")
+
+
+def heavy_counts(n, buckets):
+    """Few count rows, many arrivals: 6 * n in each of so many buckets."""
+    return tuple(
+        CountRow(TWO_ZONES, zone, channel, bucket, n)
+        for zone in (BERLIN, NEW_YORK)
+        for channel in CHANNELS
+        for bucket in range(buckets)
+    )
+
+
+@contextmanager
+def running(run_root, *options):
+    """A run in a process of its own, killed at the end if it is still there."""
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "arrival_engine",
+            "run",
+            str(run_root),
+            "--backend",
+            "cpu",
+            "--quiet",
+            "--json",
+            *options,
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for(condition, process, *arguments, seconds=120.0):
+    """Return once the condition holds for the arguments; the process must not end before."""
+    end = time.monotonic() + seconds
+    while not condition(*arguments):
+        assert process.poll() is None, f"the run ended before it could be disturbed: {process.communicate()}"
+        assert time.monotonic() < end, "the run never got that far"
+        time.sleep(0.005)
+
+
+def parts_written(run_root, at_least=1):
+    return sum(1 for _ in run_root.glob("tmp/arrivals-*/events/part-*")) >= at_least
+
+
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def outputs_of(run_root):
+    """Every published file with its bytes."""
+    folders = [
+        run_root / "data/layer2/5B" / name for name in ("arrival_events", "arrival_summary", "arrival_anomalies")
+    ]
+    paths = [path for folder in [*folders, run_root / "logs"] for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(run_root)): path.read_bytes() for path in sorted(paths)}

@@ -1,0 +1,10 @@
+"""The exact tables of every zone."""
+
+import pytest
+
+from arrival_engine.engine.tz.pinned import pinned_zones
+
+
+@pytest.fixture(scope="module")
+def exact():
+    return pinned_zones()
