@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from arrival_engine.contracts.dictionary import Dataset, dataset, datasets
-from arrival_engine.contracts.errors import ArrivalError, Code, Notice
+from arrival_engine.contracts.errors import ArrivalError, Code, Notice, unforeseen
 from arrival_engine.contracts.forms import compact_json, indented_json, receipt_json
 from arrival_engine.contracts.identity import Identity, check_token
 
@@ -32,6 +32,7 @@ __all__ = [
     "indented_json",
     "json_schema",
     "receipt_json",
+    "unforeseen",
 ]
 
 _LATE = {
@@ -47,4 +48,4 @@ def __getattr__(name: str) -> object:
         import importlib
 
         return getattr(importlib.import_module(_LATE[name]), name)
-    raise AttributeError(f"module 'contracts' has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,10 +1,4 @@
-"""The project's one exception class and the canonical failure codes of 5B.S4 and 5B.S5.
-
-    Exception
-      ArrivalError      every named failure; carries a Code, a message, a hint and the context values
-
-A `Notice` is the milder sibling: something a person must see that does not stop the run.
-"""
+"""The one exception class, `ArrivalError`, with its codes; and `Notice`, for what must be seen but stops nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +8,10 @@ from enum import StrEnum
 
 
 class Code(StrEnum):
-    """Canonical failure codes: the twenty of 5B.S4, then the twenty-four of 5B.S5 (members `S5_...`)."""
+    """What failed: the twenty canonical codes of 5B.S4, the twenty-four of 5B.S5 (members `S5_...`), then our own.
+
+    The contract has codes for data alone. Ours name what the machine, the installation or the caller lacks.
+    """
 
     S0_GATE_MISSING_OR_INVALID = "5B.S4.S0_GATE_MISSING_OR_INVALID"
     UPSTREAM_HASHGATE_NOT_PASSED = "5B.S4.UPSTREAM_HASHGATE_NOT_PASSED"
@@ -62,6 +59,12 @@ class Code(StrEnum):
     S5_IO_WRITE_CONFLICT = "5B.S5.IO_WRITE_CONFLICT"
     S5_UNEXPECTED_INTERNAL_ERROR = "5B.S5.UNEXPECTED_INTERNAL_ERROR"
 
+    RESOURCES_INSUFFICIENT = "ARRIVALS.RESOURCES_INSUFFICIENT"
+    BACKEND_UNAVAILABLE = "ARRIVALS.BACKEND_UNAVAILABLE"
+    CLUSTER_UNAVAILABLE = "ARRIVALS.CLUSTER_UNAVAILABLE"
+    DEPENDENCY_MISSING = "ARRIVALS.DEPENDENCY_MISSING"
+    OPTION_INVALID = "ARRIVALS.OPTION_INVALID"
+
 
 def json_safe(value: object) -> object:
     """`value` with whatever JSON cannot express (paths, decimals, sets, ...) turned into text or lists."""
@@ -106,13 +109,28 @@ class ArrivalError(Exception):
         }
 
 
+def unforeseen(failure: Exception, code: Code = Code.UNEXPECTED_INTERNAL_ERROR) -> ArrivalError:
+    """The named failure for an exception that no code foresees: want of memory, or else a defect, with `code`."""
+    if isinstance(failure, MemoryError):
+        return ArrivalError(
+            Code.RESOURCES_INSUFFICIENT,
+            f"out of memory: {str(failure) or 'an allocation failed'}",
+            hint="lower --batch-arrivals or --threads, or give the process more memory; nothing was published",
+        )
+    return ArrivalError(
+        code,
+        f"{type(failure).__name__}: {failure}",
+        hint="this is a defect of the engine; run again with --debug and report the traceback",
+    )
+
+
 def _restore(code: Code, message: str, hint: str, context: dict[str, object]) -> ArrivalError:
     return ArrivalError(code, message, hint=hint, **context)
 
 
 @dataclass(frozen=True)
 class Notice:
-    """A warning somebody must see: a short code, a sentence, and the values involved."""
+    """A warning that must be seen: a short code, a sentence, and the values involved."""
 
     code: str
     message: str

@@ -100,7 +100,7 @@ class Expander:
         """Put tables and count rows on every device, the count rows by `rows`.
 
         Batches are sorted in pieces of at most `piece_arrivals`, by default what the devices have memory for.
-        Raises UNEXPECTED_INTERNAL_ERROR where tables and count rows do not fit.
+        Raises RESOURCES_INSUFFICIENT where tables and count rows do not fit.
         """
         check_key_width(work.tables.grid, work.segments.arrival_start)
         self._segments = work.segments
@@ -136,7 +136,7 @@ class Expander:
         """Segments span[0] to span[1] to their arrivals in output order.
 
         When `totals.failure[0]` is not 0, the row totals do not count. A device without room makes the pieces
-        smaller once, with a notice; after that raises UNEXPECTED_INTERNAL_ERROR.
+        smaller once, with a notice; after that raises RESOURCES_INSUFFICIENT.
         """
         with self._lane() as lane:
             return self._expand_on(lane, span, keep=False)

@@ -126,7 +126,7 @@ def compile_kernels(lane: Lane) -> None:
 def out_of_memory(what: str) -> ArrivalError:
     """The error for a device without room, with what to do about it."""
     return ArrivalError(
-        Code.UNEXPECTED_INTERNAL_ERROR,
+        Code.RESOURCES_INSUFFICIENT,
         what,
         hint="lower --batch-arrivals, end other programs that use the device, or use --backend cpu",
     )

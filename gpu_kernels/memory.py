@@ -300,7 +300,7 @@ class CupyMemory:
             return np.ndarray(size, dtype, buffer=self._cupy.cuda.alloc_pinned_memory(nbytes))
         except (MemoryError, self._cupy.cuda.runtime.CUDARuntimeError) as failure:
             raise ArrivalError(
-                Code.UNEXPECTED_INTERNAL_ERROR,
+                Code.RESOURCES_INSUFFICIENT,
                 f"the host has no {nbytes} bytes of pinned memory left: {failure}",
                 hint="lower --threads or --batch-arrivals, or raise the limit on locked memory (ulimit -l)",
             ) from failure

@@ -53,7 +53,7 @@ def unusable_reason() -> str:
 class Simulator:
     """A process that simulates kernels; `source_root` is where it takes the packages from, by default from here.
 
-    Raises UNEXPECTED_INTERNAL_ERROR when the process dies. Use it as a context manager.
+    Raises BACKEND_UNAVAILABLE when the process dies. Use it as a context manager.
     """
 
     def __init__(self, source_root: Path = _ROOT) -> None:
@@ -123,7 +123,7 @@ class Simulator:
                 outcome, value = pickle.load(stdout)  # noqa: S301 - from our own child process
             except (EOFError, OSError) as failure:
                 raise ArrivalError(
-                    Code.UNEXPECTED_INTERNAL_ERROR,
+                    Code.BACKEND_UNAVAILABLE,
                     f"the simulator's process ended with status {self._process.poll()}",
                     hint="its own message stands above; numba-cuda may not fit this numba",
                 ) from failure

@@ -320,7 +320,11 @@ def errors_part() -> str:
     """Every error code with its cause and cure."""
     entries = error_entries()
     parts: list[str] = []
-    states = (("S4: making arrivals", "5B.S4."), ("S5: judging them", "5B.S5."))
+    states = (
+        ("S4: making arrivals", "5B.S4."),
+        ("S5: judging them", "5B.S5."),
+        ("Machine, installation and options", "ARRIVALS."),
+    )
     for title, prefix in states:
         parts.append(f"\n## {title}\n")
         for code in Code:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import importlib
 import os
@@ -18,7 +19,7 @@ from types import FrameType
 
 import click
 
-from arrival_engine.contracts.errors import ArrivalError, Code
+from arrival_engine.contracts import ArrivalError, Code, unforeseen
 from arrival_engine.engine.cli.session import Session, set_flag
 
 __all__ = ["arrivals", "main"]
@@ -29,6 +30,8 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
 # With 2.0 GiB `validate` and `report` failed on two cores, with 2.5 none of six commands did.
 _ADDRESS_SPACE_MIN = 5 * 2**29
+# The engine names the failures of its own files: without a name, such an error is of standard output.
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # asked to end, or left by the terminal
 
 # Order of the help page. Each module has one click command named `command`.
@@ -156,8 +159,12 @@ def _run(session: Session, words: list[str]) -> int:
         return _failed(session, error)
     except BrokenPipeError:
         raise
-    except Exception as error:  # noqa: BLE001 - the last boundary: everything leaves with a name
-        return _failed(session, _unexpected(error))
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+            raise
+        named = unforeseen(error)
+        named.__cause__ = error
+        return _failed(session, named)
 
 
 def _refuse_cramped_address_space(session: Session, words: list[str]) -> None:
@@ -167,7 +174,7 @@ def _refuse_cramped_address_space(session: Session, words: list[str]) -> None:
         # Before any command is imported, and so before the words are parsed.
         session.json = "--json" in words
         raise ArrivalError(
-            Code.UNEXPECTED_INTERNAL_ERROR,
+            Code.RESOURCES_INSUFFICIENT,
             f"`ulimit -v` leaves this process {limit / 2**30:.1f} GiB of address space, and the libraries it loads "
             f"reserve up to {_ADDRESS_SPACE_MIN / 2**30:.1f} GiB, most of which they never touch",
             hint="raise `ulimit -v`, or limit memory by a control group and lower --batch-arrivals and --threads",
@@ -216,16 +223,6 @@ def _failed(session: Session, error: ArrivalError) -> int:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     show_failure(error, session)
     return EXIT_FAILURE
-
-
-def _unexpected(error: Exception) -> ArrivalError:
-    named = ArrivalError(
-        Code.UNEXPECTED_INTERNAL_ERROR,
-        f"{type(error).__name__}: {error}",
-        hint="run the same command again with --debug and report the traceback",
-    )
-    named.__cause__ = error
-    return named
 
 
 def _open_closed_streams() -> None:

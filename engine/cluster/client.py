@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from queue import Empty, Queue
 from typing import Any, TypeAlias, TypeVar
 
-from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts import ArrivalError, Code, unforeseen
 from arrival_engine.engine.process.machine import available_cores
 from arrival_engine.engine.process.progress import Reporter
 
@@ -32,7 +32,7 @@ def open_client(scheduler: str, workers: int | None = None) -> Iterator[Client]:
     """A client of the scheduler at an address such as tcp://host:8786, or of a cluster of processes made for the time.
 
     scheduler: an address or "local"; workers: processes of one thread each, for "local" alone (default: one a core).
-    Raises UNEXPECTED_INTERNAL_ERROR where Dask is not installed or nobody answers.
+    Raises DEPENDENCY_MISSING without Dask, and CLUSTER_UNAVAILABLE where no scheduler answers.
     """
     distributed = _distributed()
     _silence_logs()
@@ -57,7 +57,7 @@ def _connected(distributed: Any, scheduler: str) -> Client:
         return distributed.Client(scheduler, timeout=CONNECT_S)
     except (OSError, ValueError) as failure:
         raise ArrivalError(
-            Code.UNEXPECTED_INTERNAL_ERROR,
+            Code.CLUSTER_UNAVAILABLE,
             f"no Dask scheduler answers at {scheduler}: {failure}",
             hint="start one with `dask scheduler`, and give its address as tcp://HOST:PORT",
             scheduler=scheduler,
@@ -79,7 +79,7 @@ def _distributed() -> Any:
         import distributed
     except ImportError as failure:
         raise ArrivalError(
-            Code.UNEXPECTED_INTERNAL_ERROR,
+            Code.DEPENDENCY_MISSING,
             f"a run on a cluster needs Dask, which is not installed here: {failure}",
             hint="pip install 'arrival-engine[dask]', for the client and for every worker",
         ) from failure
@@ -87,12 +87,12 @@ def _distributed() -> Any:
 
 
 def wait_for_workers(client: Client) -> int:
-    """Threads of all workers, once there is a worker. Raises UNEXPECTED_INTERNAL_ERROR where none comes."""
+    """Threads of all workers, once there is a worker. Raises CLUSTER_UNAVAILABLE where none comes."""
     try:
         client.wait_for_workers(1, timeout=CONNECT_S)
     except TimeoutError as failure:
         raise ArrivalError(
-            Code.UNEXPECTED_INTERNAL_ERROR,
+            Code.CLUSTER_UNAVAILABLE,
             f"the Dask scheduler at {client.scheduler.address} has no workers",
             hint="start some with `dask worker SCHEDULER_ADDRESS`, where they see RUN_ROOT at the same path",
         ) from failure
@@ -116,7 +116,8 @@ def completed(
     Dask learns how long tasks take by the first word of their names: one word for one kind of work, or it believes
     that what takes seconds is as short as something else, and piles it up on one worker.
     Ending early, by an error, a closed iterator or Ctrl-C, cancels what is left. Raises the ArrivalError of a task,
-    or UNEXPECTED_INTERNAL_ERROR for what Dask says of one.
+    RESOURCES_INSUFFICIENT or UNEXPECTED_INTERNAL_ERROR for another exception of one, and CLUSTER_UNAVAILABLE where
+    Dask cannot finish it.
     """
     done: Queue[Any] = Queue()
     watch = _Watch(client)
@@ -171,7 +172,7 @@ class _Watch:
         self._without_since: float | None = None
 
     def wait(self, look: Callable[[], Any]) -> Any:
-        """What `look` gives, once it no longer raises Empty. Raises UNEXPECTED_INTERNAL_ERROR without workers."""
+        """What `look` gives, once it no longer raises Empty. Raises CLUSTER_UNAVAILABLE without workers."""
         while True:
             try:
                 return look()
@@ -186,28 +187,31 @@ class _Watch:
         self._without_since = self._without_since or now
         if now - self._without_since >= WITHOUT_WORKERS_S:
             raise ArrivalError(
-                Code.UNEXPECTED_INTERNAL_ERROR,
+                Code.CLUSTER_UNAVAILABLE,
                 f"the Dask scheduler has had no workers for {WITHOUT_WORKERS_S:.0f} s",
                 hint="start workers, and see in their logs why the others are gone; nothing was published",
             )
 
 
 def _named(failure: Exception, task: str) -> ArrivalError:
-    from distributed import KilledWorker
+    from distributed import CancelledError, KilledWorker
 
     if isinstance(failure, KilledWorker):
         return ArrivalError(
-            Code.UNEXPECTED_INTERNAL_ERROR,
+            Code.CLUSTER_UNAVAILABLE,
             f"task {task} was given up: workers died while they ran it, {failure.allowed_failures + 1} by now",
             hint="most often memory is short: lower --batch-arrivals or give workers more; nothing was published",
             task=task,
         )
-    return ArrivalError(
-        Code.UNEXPECTED_INTERNAL_ERROR,
-        f"task {task} did not get to its end: {type(failure).__name__}: {failure}",
-        hint="see that scheduler and workers are up and have this version of the engine; nothing was published",
-        task=task,
-    )
+    # The engine names its own OS errors: this one is of Dask's connections, or of a worker without a package.
+    if isinstance(failure, (CancelledError, ImportError, OSError)):
+        return ArrivalError(
+            Code.CLUSTER_UNAVAILABLE,
+            f"task {task} did not get to its end: {type(failure).__name__}: {failure}",
+            hint="see that scheduler and workers are up and have this version of the engine; nothing was published",
+            task=task,
+        )
+    return unforeseen(failure)
 
 
 class ShardProgress:

@@ -60,13 +60,13 @@ class Shard:
 def cut_shards(survey: Survey, batch_arrivals: int, workers: int) -> tuple[Shard, ...]:
     """The batches of `engine.expand.planning.plan`, dealt out in contiguous ranges to so many workers (threads).
 
-    Raises UNEXPECTED_INTERNAL_ERROR for more batches than parts can be numbered.
+    Raises OPTION_INVALID for more batches than parts can be numbered.
     """
     arrival_start = survey.arrival_start()
     spans = segment_spans(arrival_start, batch_arrivals)
     if len(spans) > MOST_PARTS:
         raise ArrivalError(
-            Code.UNEXPECTED_INTERNAL_ERROR,
+            Code.OPTION_INVALID,
             f"{len(spans):,} batches are more than the {MOST_PARTS:,} parts that a scenario can have",
             hint="raise --batch-arrivals",
             batches=len(spans),

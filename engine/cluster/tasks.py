@@ -181,7 +181,7 @@ def _check_here(errand: Errand) -> None:
     for name, wanted in errand.software.items():
         if ours.get(name) != wanted:
             raise ArrivalError(
-                Code.UNEXPECTED_INTERNAL_ERROR,
+                Code.CLUSTER_UNAVAILABLE,
                 f"a worker has {name} {ours.get(name)}, the client has {wanted}: their files could differ",
                 hint="install the same versions for the workers as for the client",
             )

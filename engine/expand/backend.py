@@ -71,7 +71,7 @@ class Backend:
 def choose_backend(name: BackendName, *, device_writer: bool = False) -> Backend:
     """The backend asked for; `auto` takes CUDA where a usable device is there, and has to for a device writer.
 
-    Raises UNEXPECTED_INTERNAL_ERROR with the reason when a device is asked for and none can be used, or cuDF cannot.
+    Raises BACKEND_UNAVAILABLE with the reason when a device is asked for and none can be used, or cuDF cannot.
     """
     if name not in get_args(BackendName):
         raise ValueError(f"backend must be one of {', '.join(get_args(BackendName))}, not {name!r}")
@@ -87,7 +87,7 @@ def choose_backend(name: BackendName, *, device_writer: bool = False) -> Backend
     if name == "auto":
         return Backend("cpu", reason, _open_cpu)
     raise ArrivalError(
-        Code.UNEXPECTED_INTERNAL_ERROR,
+        Code.BACKEND_UNAVAILABLE,
         f"the CUDA backend cannot be used here: {reason}",
         hint="use --backend cpu (the same arrivals, bit for bit), or see `arrivals doctor`",
     )
@@ -98,7 +98,7 @@ def _device_writer(name: BackendName) -> Backend:
         raise ValueError("device_writer needs a CUDA device, and the backend asked for is cpu")
     if reason := no_writer_reason():
         raise ArrivalError(
-            Code.UNEXPECTED_INTERNAL_ERROR,
+            Code.BACKEND_UNAVAILABLE,
             f"no device can write Parquet files here: {reason}",
             hint="run without --device-writer (the same arrivals, by Arrow's writer), or see `arrivals doctor`",
         )
@@ -111,7 +111,7 @@ def parity_backend(name: ParityName) -> Backend:
     """One side of a parity check: as `choose_backend`, and `cudasim`, the CUDA kernels in numba's simulator.
 
     The simulator does some thousand arrivals a second, one batch at a time, whatever the number of threads.
-    Raises UNEXPECTED_INTERNAL_ERROR with the reason when the side cannot be had here.
+    Raises BACKEND_UNAVAILABLE with the reason when the side cannot be had here.
     """
     if name not in get_args(ParityName):
         raise ValueError(f"a side of a parity check must be one of {', '.join(get_args(ParityName))}, not {name!r}")
@@ -119,7 +119,7 @@ def parity_backend(name: ParityName) -> Backend:
         return choose_backend(name)
     if reason := simulator.unusable_reason():
         raise ArrivalError(
-            Code.UNEXPECTED_INTERNAL_ERROR,
+            Code.BACKEND_UNAVAILABLE,
             f"the CUDA simulator cannot be used here: {reason}",
             hint="pip install 'numba-cuda>=0.30,<0.31'",
         )

@@ -15,7 +15,7 @@ _FIELDS = {"ulimit -v": "VmSize:"}
 
 
 def check_memory(plan: Plan, threads: int) -> None:
-    """Refuse a plan whose batches in flight cannot fit. Raises UNEXPECTED_INTERNAL_ERROR saying what to lower."""
+    """Refuse a plan whose batches in flight cannot fit. Raises RESOURCES_INSUFFICIENT saying what to lower."""
     limit, source = memory_limit_bytes()
     largest = max((batch.arrivals for batch in plan.batches), default=0)
     in_flight = min(threads, len(plan.batches))
@@ -28,7 +28,7 @@ def check_memory(plan: Plan, threads: int) -> None:
     if fitting < _largest_segment(plan):
         hint = "lower --threads, or raise the limit: the largest merchant's busiest bucket alone is too large for it"
     raise ArrivalError(
-        Code.UNEXPECTED_INTERNAL_ERROR,
+        Code.RESOURCES_INSUFFICIENT,
         f"{in_flight} batches of up to {largest:,} arrivals need about {human.size(needed)} besides the "
         f"{human.size(held)} in use; this process may have {human.size(limit)} ({source})",
         hint=hint,

@@ -65,7 +65,7 @@ class DevicePartWriter:
     def write(self, result: BatchResult) -> PartReceipt:
         """Write a result that is still on its device; not yet synced to disk.
 
-        Raises IO_WRITE_FAILED, and UNEXPECTED_INTERNAL_ERROR where cuDF cannot do it or has no room.
+        Raises IO_WRITE_FAILED, and RESOURCES_INSUFFICIENT where the device has no room.
         """
         from arrival_engine.gpu_kernels.cudf_parquet import DevicePart, write_part
         from arrival_engine.gpu_kernels.lane import out_of_memory

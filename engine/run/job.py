@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
-from arrival_engine.contracts import ArrivalError, Code, Notice, check_token, dataset
+from arrival_engine.contracts import ArrivalError, Code, Notice, check_token, dataset, unforeseen
 from arrival_engine.engine.arrivals.part_file import FileFormat
 from arrival_engine.engine.arrivals.publish import Outcome, Publication, Published, publication, refuse_certain_conflict
 from arrival_engine.engine.expand.backend import BackendName, choose_backend
@@ -155,7 +155,7 @@ def run(
                 clear_leftovers(receipt.run_root)
             return result
     except Exception as failure:
-        error = failure if isinstance(failure, ArrivalError) else _unexpected(failure)
+        error = failure if isinstance(failure, ArrivalError) else unforeseen(failure)
         told = shipping.outward(error) if shipping else error
         line = {**report_head(receipt.identity, _scenario_of(error), started), **failure_facts(told)}
         # The first failure is the one to report, even where the report cannot be written either.
@@ -164,20 +164,6 @@ def run(
         if error is failure:
             raise
         raise error from failure
-
-
-def _unexpected(failure: Exception) -> ArrivalError:
-    if isinstance(failure, MemoryError):
-        return ArrivalError(
-            Code.UNEXPECTED_INTERNAL_ERROR,
-            f"out of memory: {str(failure) or 'an allocation failed'}",
-            hint="lower --batch-arrivals or --threads, or give the process more memory; nothing was published",
-        )
-    return ArrivalError(
-        Code.UNEXPECTED_INTERNAL_ERROR,
-        f"{type(failure).__name__}: {failure}",
-        hint="this is a defect of the engine; run again with --debug and report the traceback",
-    )
 
 
 def _scenario_of(error: ArrivalError) -> str | None:

@@ -25,7 +25,7 @@ def synthesise(
     `demo` has about a million arrivals, `reference` the reference run's scale; `scale` multiplies merchants, and
     with them rows and arrivals. The same arguments give the same bytes. A directory that holds exactly this
     world is left as it is. Raises IO_WRITE_CONFLICT for any other directory that is not empty,
-    PARTITION_OR_PK_VIOLATION for a seed outside uint64, UNEXPECTED_INTERNAL_ERROR for an unknown preset or an
+    PARTITION_OR_PK_VIOLATION for a seed outside uint64, OPTION_INVALID for an unknown preset or an
     impossible scale, ROUTING_POLICY_INVALID where day effects do not cover the horizon, IO_WRITE_FAILED.
     """
     from arrival_engine.engine.synth.world import make_world

@@ -62,7 +62,7 @@ class WorldSpec:
 
 
 def world_spec(preset: str, seed: int, scale: float) -> WorldSpec:
-    """`scale` times a preset; UNEXPECTED_INTERNAL_ERROR for an unknown preset or an impossible scale."""
+    """`scale` times a preset; OPTION_INVALID for an unknown preset or an impossible scale."""
     base = PRESETS.get(preset)
     if base is None:
         raise _refused(f"there is no preset {preset!r}", f"presets are {', '.join(PRESETS)}")
@@ -87,7 +87,7 @@ def world_spec(preset: str, seed: int, scale: float) -> WorldSpec:
 
 
 def _refused(what: str, hint: str) -> ArrivalError:
-    return ArrivalError(Code.UNEXPECTED_INTERNAL_ERROR, f"cannot make a synthetic world: {what}", hint=hint)
+    return ArrivalError(Code.OPTION_INVALID, f"cannot make a synthetic world: {what}", hint=hint)
 
 
 def world_identity(spec: WorldSpec) -> Identity:

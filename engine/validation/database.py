@@ -146,7 +146,7 @@ def _speaking() -> Iterator[None]:
         yield
     except duckdb.OutOfMemoryException as failure:
         raise ArrivalError(
-            Code.S5_UNEXPECTED_INTERNAL_ERROR,
+            Code.RESOURCES_INSUFFICIENT,
             f"validation ran out of memory: {_first_line(failure)}",
             hint="use fewer threads, and see that the disk of the run directory has room",
         ) from failure

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from arrival_engine.contracts import ArrivalError, Code, Notice, check_document
+from arrival_engine.contracts import ArrivalError, Code, Notice, check_document, unforeseen
 from arrival_engine.engine.process.machine import available_cores, peak_rss_bytes
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.process.version import version
@@ -117,19 +117,16 @@ def own_codes() -> Iterator[None]:
     except KeyboardInterrupt:
         raise
     except Exception as failure:
-        raise ArrivalError(
-            Code.S5_UNEXPECTED_INTERNAL_ERROR,
-            f"{type(failure).__name__}: {failure}",
-            hint="this is a defect of the engine; run again with --debug and report the traceback",
-        ) from failure
+        raise unforeseen(failure, Code.S5_UNEXPECTED_INTERNAL_ERROR) from failure
 
 
 def _s5_codes() -> dict[Code, Code]:
-    own = {code.name for code in Code if code.name.startswith("S5_")}
-    same = {code: Code[f"S5_{code.name}"] for code in Code if f"S5_{code.name}" in own}
-    # Whatever else a reader of inputs objects to is an input that is not what was sealed.
-    inputs = {code for code in Code if not code.name.startswith("S5_")} - same.keys()
-    return {**dict.fromkeys(inputs, Code.S5_S0_SEALED_INPUTS_INCONSISTENT), **same}
+    # A reader's objection that S5 has no code for is an input that is not what was sealed.
+    return {
+        code: Code.__members__.get(f"S5_{code.name}", Code.S5_S0_SEALED_INPUTS_INCONSISTENT)
+        for code in Code
+        if code.value.startswith("5B.S4.")
+    }
 
 
 _S5 = _s5_codes()

@@ -207,21 +207,26 @@ class TestFailure:
         assert document["hint"]
         assert document["context"]["path"] == str(tmp_path / "absent")
 
-    def test_anything_unforeseen_gets_a_name_and_a_hint(self):
-        # The whole way down to an exception nobody planned for: standard output is a full disk.
-        with Path("/dev/full").open("w", encoding="utf-8") as full:
-            done = subprocess.run(
-                command_line("--help"), env=environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False
-            )
-        assert done.returncode == 1
-        assert "UNEXPECTED_INTERNAL_ERROR" in done.stderr
-        assert "No space left on device" in done.stderr
+    def test_a_defect_gets_a_name_and_a_hint(self, tmp_path):
+        # A library that breaks while it loads stands for a defect that no code foresees.
+        (tmp_path / "yaml.py").write_text("raise RuntimeError('no parser today')", encoding="utf-8")
+        done = subprocess.run(
+            command_line("synth", tmp_path / "world"),
+            env=environment(PYTHONPATH=f"{tmp_path}:{ROOT / 'src'}"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "5B.S4.UNEXPECTED_INTERNAL_ERROR" in done.stderr
+        assert "RuntimeError: no parser today" in done.stderr
         assert "--debug" in done.stderr
         assert "Traceback" not in done.stderr
 
-    def test_with_json_too_a_full_standard_output_gets_a_name_and_no_traceback(self):
+    @pytest.mark.parametrize("arguments", [("--help",), ("doctor",), ("doctor", "--json")], ids=" ".join)
+    def test_a_full_standard_output_gets_a_name_and_no_traceback(self, arguments):
         with Path("/dev/full").open("w", encoding="utf-8") as full:
-            done = writing_to(full, "doctor", "--json")
+            done = writing_to(full, *arguments)
         assert done.returncode == 1
         assert done.stderr == "error: standard output cannot be written: No space left on device\n"
 
@@ -232,7 +237,7 @@ class TestFailure:
             pytest.skip("this machine has a CUDA device")
         done = arrivals("run", sealed_world, "--backend", "cuda", "--json")
         assert done.returncode == 1
-        assert json.loads(done.stdout)["status"] == "FAIL"
+        assert json.loads(done.stdout)["code"] == "ARRIVALS.BACKEND_UNAVAILABLE"
 
 
 class TestBrokenPipe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 import time
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from arrival_engine.contracts import ArrivalError
+from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.cluster import client as cluster_client
 from arrival_engine.engine.run.job import run
 from tests.support.cluster import (
@@ -28,6 +29,17 @@ from tests.support.cluster import (
 )
 from tests.support.product import copy_without_outputs, staged
 from tests.support.refusals import published
+
+
+def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
+    monkeypatch.setattr(cluster_client, "CONNECT_S", 1)
+    with socket.socket() as taken:
+        # Bound and not listening: connections are refused, and no other program can take the port.
+        taken.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ArrivalError, match=address) as caught, cluster_client.open_client(address):
+            pass
+    assert caught.value.code is Code.CLUSTER_UNAVAILABLE
 
 
 class TestWorkersThatDie:
@@ -51,6 +63,7 @@ class TestWorkersThatDie:
             pytest.raises(ArrivalError) as caught,
         ):
             run(run_root, replace(OPTIONS, scenarios=("second",)), client=client)
+        assert caught.value.code is Code.CLUSTER_UNAVAILABLE
         assert "workers died while they ran it, 1 by now" in caught.value.message
         untouched(run_root)
 
@@ -63,6 +76,7 @@ class TestWorkersThatDie:
             pytest.raises(ArrivalError) as caught,
         ):
             run(run_root, replace(OPTIONS, scenarios=("second",)), client=client)
+        assert caught.value.code is Code.CLUSTER_UNAVAILABLE
         assert "has had no workers for 2 s" in caught.value.message
         untouched(run_root)
 
@@ -99,6 +113,7 @@ def test_a_scheduler_that_dies_ends_the_run_with_nothing_published(busy, tmp_pat
             scheduler.kill()
             assert process.wait(GUARD_S) == 1
             said = process.stderr.read()
+        assert "error ARRIVALS.CLUSTER_UNAVAILABLE" in said
         assert "scheduler-connection-lost" in said
         assert "Traceback" not in said
     untouched(run_root)

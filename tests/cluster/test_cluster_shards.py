@@ -251,8 +251,9 @@ class TestHandingIn:
         assert "mount" in caught.value.hint
 
     def test_a_worker_with_other_software_is_refused(self, errand, shards):
-        with pytest.raises(ArrivalError, match=r"a worker has pyarrow .* the client has 0\.1"):
+        with pytest.raises(ArrivalError, match=r"a worker has pyarrow .* the client has 0\.1") as caught:
             expand_shard(replace(errand, software={**software(), "pyarrow": "0.1"}), shards[0], Reporter(), "one", 1)
+        assert caught.value.code is Code.CLUSTER_UNAVAILABLE
 
     def test_a_receipt_that_does_not_say_what_was_planned_is_refused(self, errand, shards):
         receipt = expand_shard(errand, shards[0], Reporter(), "one", 1)
@@ -301,5 +302,6 @@ def test_without_dask_a_run_says_what_to_install(sealed):
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
+    assert "error ARRIVALS.DEPENDENCY_MISSING" in done.stderr
     assert "arrival-engine[dask]" in done.stderr
     assert "Traceback" not in done.stderr

@@ -48,6 +48,7 @@ def run_limited(run_root, *options):
 def test_too_large_batches_are_refused_before_work_starts_and_smaller_ones_fit(world):
     code, answer = run_limited(world, "--threads", "2", "--batch-arrivals", "6000000")
     assert code == 1
+    assert answer["code"] == "ARRIVALS.RESOURCES_INSUFFICIENT"
     assert "--batch-arrivals" in answer["hint"]
     assert answer["context"]["limit_bytes"] == LIMIT
     assert not published(world).exists()
@@ -60,6 +61,6 @@ def test_too_large_batches_are_refused_before_work_starts_and_smaller_ones_fit(w
 def test_an_address_space_that_the_libraries_do_not_fit_in_is_refused_by_name(tmp_path, command, mebibytes):
     """In it LLVM and DuckDB abort, and a time zone table that cannot be mapped looks like a damaged file."""
     code, answer = limited(mebibytes << 20, command, tmp_path)
-    assert code == 1
+    assert (code, answer["code"]) == (1, "ARRIVALS.RESOURCES_INSUFFICIENT")
     assert "ulimit -v" in answer["message"]
     assert answer["context"]["limit_bytes"] == mebibytes << 20

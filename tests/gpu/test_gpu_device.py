@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arrival_engine.contracts import ArrivalError
+from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.cpu_fallback.expand import expand_segments
 from arrival_engine.cpu_fallback.segments import KEY_BITS, check_key_width, position_bits
 from arrival_engine.cpu_fallback.tables import Grid, Segments
@@ -125,6 +125,7 @@ def test_cuda_without_a_device_says_why():
     assert reason
     with pytest.raises(ArrivalError) as caught:
         choose_backend("cuda")
+    assert caught.value.code is Code.BACKEND_UNAVAILABLE
     assert reason in caught.value.message
     assert "--backend cpu" in caught.value.hint
     backend = choose_backend("auto")

@@ -321,6 +321,7 @@ def test_without_a_device_nothing_is_begun(tmp_path, backend):
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ArrivalError) as caught:
         run(tmp_path / "run", RunOptions(backend=backend, device_writer=True))
+    assert caught.value.code is Code.BACKEND_UNAVAILABLE
     assert device.unusable_reason() in caught.value.message
     assert "--device-writer" in caught.value.hint
     new = {path.name for path in set(tmp_path.rglob("*")) - set(before) if path.is_file()}

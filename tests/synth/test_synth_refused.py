@@ -111,7 +111,7 @@ def test_a_full_disk_is_a_named_error_and_leaves_no_world(tmp_path):
     ],
 )
 def test_impossible_worlds_are_refused_before_anything_is_written(tmp_path, arguments, says):
-    refused(Code.UNEXPECTED_INTERNAL_ERROR, says, tmp_path / "world", **arguments)
+    refused(Code.OPTION_INVALID, says, tmp_path / "world", **arguments)
     assert not (tmp_path / "world").exists()
 
 
