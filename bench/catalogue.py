@@ -40,4 +40,4 @@ CATALOGUE = {
 def load(name: str) -> Benchmark:
     """The module of benchmark `name`."""
     module: Any = importlib.import_module(CATALOGUE[name].module)
-    return module  # type: ignore[no-any-return]
+    return module

@@ -132,7 +132,7 @@ def _time_steps(lane: Lane, work: Work, pieces: tuple[Piece, ...], repeats: int)
         space.block("sums", SUMS, np.uint64),
     )
     watch = Stopwatch(lane)
-    sums = {step: [] for step in STEPS}
+    sums: dict[str, list[float]] = {step: [] for step in STEPS}
     for repeat in range(-WARM_UP, repeats):
         for piece in pieces:
             _run(lane, piece, keys, output, watch.mark)

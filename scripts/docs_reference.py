@@ -148,7 +148,7 @@ def policies_part() -> str:
 
 def _policy(policy_id: str) -> str:
     entry, policy = dataset(policy_id), resolve_policy(policy_id)
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             f"`{key.path}`",
             "" if "const" in key.schema else _delivered(policy.document, key.path),

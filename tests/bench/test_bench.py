@@ -241,7 +241,7 @@ def test_polars_does_the_same_work(planned, expanded, tmp_path):
     for ours in expanded:
         path = tmp_path / "part.parquet"
         expander.write(ours.batch, path)
-        theirs, expected = pl.read_parquet(path), pl.from_arrow(assembler.whole(ours))
+        theirs, expected = pl.read_parquet(path), pl.DataFrame(assembler.whole(ours))
         assert theirs.columns == expected.columns
         for name in ("merchant_id", "bucket_index", "arrival_seq", "seed"):
             assert theirs[name].equals(expected[name]), name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -195,7 +196,7 @@ def test_refused_fallbacks_refuse_the_same_worlds(world, strict):
     ],
 )
 def test_each_fallback_can_be_refused_by_itself(fallback, code, keyed):
-    world = small_world(policy=Policy(**{fallback: FAIL}))
+    world = small_world(policy=Policy(**dict[str, Any]({fallback: FAIL})))
     with on_disk(world) as written, pytest.raises(ArrivalError) as refusal:
         table_of(planned(written.run_root))
     assert refusal.value.code == code
@@ -286,7 +287,7 @@ def test_counter_word_1_carries_inside_an_expansion(hi0, monkeypatch):
     with on_disk(world) as files:
         batches = planned(files.run_root)
         entities = batches.world.tables.entities
-        carrying = {name: np.full_like(entities.time_hi, hi0) for name in ("time_hi", "site_hi", "edge_hi")}
+        carrying: Any = {name: np.full_like(entities.time_hi, hi0) for name in ("time_hi", "site_hi", "edge_hi")}
         tables = batches.world.tables._replace(entities=entities._replace(**carrying))
         table = table_of(replace(batches, world=replace(batches.world, tables=tables)))
     reference_rows = [(r.merchant_id, r.ts_utc, r.site_id, r.edge_id, r.tzid_primary) for r in expected]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -244,7 +245,7 @@ class TestQuestions:
     ],
 )
 def test_a_forbidden_fallback_is_explained_all_the_same(merchant, name, tmp_path):
-    policy = Policy(**{name: FAIL})
+    policy = Policy(**dict[str, Any]({name: FAIL}))
     counts = tuple(row for row in WORLD.counts if row.merchant_id == merchant)
     write_world(small_world(counts=counts, policy=policy), tmp_path / "run")
     seal(tmp_path / "run")

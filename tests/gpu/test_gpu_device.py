@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -157,7 +158,7 @@ def test_the_benchmark_measures_nothing_without_a_device(capsys):
 def test_sides_of_a_parity_check():
     assert [parity_backend(name).name for name in ("cpu", "cudasim")] == ["cpu", "cudasim"]
     with pytest.raises(ValueError, match="cpu, cuda, cudasim"):
-        parity_backend("auto")
+        parity_backend("auto")  # type: ignore[arg-type]
 
 
 # --- On a device -----------------------------------------------------------------------------------
@@ -280,7 +281,7 @@ def test_a_device_that_runs_out_makes_the_pieces_smaller_once(tmp_path):
 @gpu
 @pytest.mark.parametrize("switch", ["missing_group_table", "no_site_in_zone"])
 def test_the_first_forbidden_fallback_is_the_cpu_backends(tmp_path, switch):
-    strict = replace(support.shrunk_small_world(), policy=Policy(**{switch: FAIL}))
+    strict = replace(support.shrunk_small_world(), policy=Policy(**dict[str, Any]({switch: FAIL})))
     case = support.make_case(strict, tmp_path / "run")
     with on_device(case) as expander:
         refused = support.refusal(case, expander.expand)

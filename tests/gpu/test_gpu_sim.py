@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -117,7 +118,7 @@ def test_drawn_worlds_that_may_be_refused(simulator, model, piece_arrivals):
 @pytest.mark.parametrize("piece_arrivals", [None, 20])
 def test_the_first_forbidden_fallback_is_the_cpu_backends(simulator, tmp_path, switch, piece_arrivals):
     model = support.shrunk_small_world()
-    strict = small_world(counts=model.counts, policy=Policy(**{switch: FAIL}))
+    strict = small_world(counts=model.counts, policy=Policy(**dict[str, Any]({switch: FAIL})))
     case = support.make_case(strict, tmp_path / "run")
     expand = expander(simulator, case, shape=LaunchShape(32, 3), piece_arrivals=piece_arrivals)
     refused = support.refusal(case, expand)

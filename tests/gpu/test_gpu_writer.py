@@ -10,6 +10,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -389,7 +390,7 @@ def test_cudf_writes_the_same_rows(tmp_path, compression):
         assert found.schema.equals(wanted.schema, check_metadata=True)
         assert plain(found).equals(plain(wanted))
     # By the statistics that cuDF wrote; ids reach beyond int64.
-    parts = part_files(scenario.path)
+    parts = part_files(Path(scenario.path))
     for merchant in set(pa.concat_tables(tables[0])["merchant_id"].to_pylist()):
         ((_, row),) = find_rows(parts, merchant, 1)
         assert row["merchant_id"] == merchant

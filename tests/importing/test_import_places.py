@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -41,8 +42,8 @@ def test_the_same_world_is_left_alone_and_anything_else_refused(tmp_path):
 def test_the_example_runs_and_validates(tmp_path):
     example = write_example(tmp_path / "coffee")
     assert sum(path.stat().st_size for path in example.files) < 100_000
-    files = {option.removeprefix("--").replace("-", "_"): [path] for option, path in example.options.items()}
-    result = import_world(ImportRequest(tmp_path / "world", **files))
+    options = {option.removeprefix("--").replace("-", "_"): [path] for option, path in example.options.items()}
+    result = import_world(ImportRequest(tmp_path / "world", **dict[str, Any](options)))
     assert (result.hybrid_merchants, result.virtual_merchants, result.notices) == (1, 1, ())
     (scenario,) = sealed_run(tmp_path / "world").scenarios
     assert scenario.arrivals == result.arrivals

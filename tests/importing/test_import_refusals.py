@@ -6,6 +6,7 @@ import gzip
 import os
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +30,7 @@ from tests.support.import_refused import (
 )
 
 HEADER = "merchant_id,tz,channel,bucket_start,count\n"
-FILES = {
+FILES: dict[str, Any] = {
     "empty file": ({"counts": ""}, SCHEMA_BAD, ("counts.csv is empty", "header")),
     "header alone": ({"sites": "merchant_id,tz,country,weight\n"}, SITES_BAD, ("sites.csv", "no rows")),
     "only zeros": (
@@ -130,7 +131,7 @@ def test_all_files_of_a_table_have_the_same_columns(tmp_path):
 # --- Options ---------------------------------------------------------------------------------------
 
 
-OPTIONS = {
+OPTIONS: dict[str, Any] = {
     "no such bucket": ({"bucket": "fortnight"}, TIME_BAD, ("--bucket 'fortnight'", "15min")),
     "no time in a bucket": ({"bucket": "0s"}, TIME_BAD, ("--bucket '0s'",)),
     "half a second": ({"bucket": "0.5"}, TIME_BAD, ("--bucket '0.5'", "whole seconds")),

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -154,7 +155,7 @@ def test_sites_and_edges_without_numbers_are_numbered_by_what_they_are(tmp_path)
     ]
 
 
-CHANGES = {
+CHANGES: dict[str, Any] = {
     "count": lambda t: {"counts": (t.counts[0]._replace(count=8), *t.counts[1:])},
     "channel": lambda t: {"counts": (t.counts[0]._replace(channel="cash"), *t.counts[1:])},
     "bucket": lambda t: {"counts": (t.counts[0]._replace(bucket=8), *t.counts[1:])},

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -95,9 +96,10 @@ def sites_within_zones(sample):
     return min(1.0, least * len(GROUPS))
 
 
-def of_mode(sample, virtual):
+def within(statistic, virtual, sample):
+    """The statistic of the virtual, or of the physical, arrivals alone."""
     chosen = sample.virtual == virtual
-    return Sample(*(column[chosen] for column in sample))
+    return statistic(Sample(*(column[chosen] for column in sample)))
 
 
 def repeats(sample):
@@ -122,15 +124,15 @@ EDGE_STATISTICS: dict[str, Callable[[Sample], float]] = {
     "edges follow the alias table": lambda s: fits(s.place, EDGES),
     "edge does not depend on time": lambda s: independent(hour_tenth(s), s.place),
 }
-STATISTICS = {
+STATISTICS: dict[str, dict[str, Callable[[Sample], float]]] = {
     NON_VIRTUAL: {**TIME_STATISTICS, **SITE_STATISTICS},
     VIRTUAL_ONLY: {**TIME_STATISTICS, **EDGE_STATISTICS},
     HYBRID: {
         **TIME_STATISTICS,
         "coin follows its share": lambda s: fits(s.virtual.astype(int), [1 - P_VIRTUAL, P_VIRTUAL]),
         "coin does not depend on time": lambda s: independent(hour_tenth(s), s.virtual.astype(int)),
-        **{f"physical: {name}": lambda s, f=f: f(of_mode(s, False)) for name, f in SITE_STATISTICS.items()},
-        **{f"virtual: {name}": lambda s, f=f: f(of_mode(s, True)) for name, f in EDGE_STATISTICS.items()},
+        **{f"physical: {name}": partial(within, f, False) for name, f in SITE_STATISTICS.items()},
+        **{f"virtual: {name}": partial(within, f, True) for name, f in EDGE_STATISTICS.items()},
     },
 }
 CASES = [(mode, name) for mode, named in STATISTICS.items() for name in named]

@@ -71,7 +71,7 @@ def test_a_batch_gets_the_memory_of_one_that_was_released_and_of_no_other(world_
         released.release()
         after = expand(third)
     assert all(np.shares_memory(one, other) for one, other in zip(after.columns, earlier, strict=True))
-    for column, found in zip(arrivals, kept.columns, strict=True):
+    for column, found in zip(arrivals, tuple[np.ndarray, ...](kept.columns), strict=True):
         assert np.array_equal(column, found)
     assert after.digest == fresh(planned, third)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -123,7 +124,8 @@ def test_row_hashes_and_lanes_equal_the_reference(row):
 @given(st.integers(-(2**63), -1))
 @settings(max_examples=50)
 def test_instants_before_1970_count_modulo_2_64(ts_us):
-    assert int(fold_word(np.uint64(0), np.int64(ts_us), MULTIPLIERS[5])) == ts_us * law.DIGEST_FACTORS[5] % TWO64
+    word: Any = np.int64(ts_us)
+    assert int(fold_word(np.uint64(0), word, MULTIPLIERS[5])) == ts_us * law.DIGEST_FACTORS[5] % TWO64
 
 
 def digest_words(row):

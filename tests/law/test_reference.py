@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import pytest
 import randomgen
@@ -122,7 +123,7 @@ def test_coin_factors_and_identifiers():
         assert edge_id(edge["merchant_id"], edge["sequence"]) == edge["edge_id"] == int(edge["hex"], 16)
 
 
-def _row(facts: dict[str, object]) -> Row:
+def _row(facts: dict[str, Any]) -> Row:
     virtual = facts["is_virtual"]
     return Row(
         **facts,
@@ -208,7 +209,7 @@ def test_utc_day_before_1970():
 def test_blob_slots_hold_the_weights_they_were_built_from():
     weights = [0.4, 0.3, 0.2, 0.1, 0.0]
     assert sum(masses(weights)) == 1 << 24
-    share = Counter()
+    share: dict[int, float] = defaultdict(float)
     for i, (q, alias) in enumerate(slots(weights)):
         share[i] += q / TWO32
         share[alias] += 1 - q / TWO32

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def world():
     return small_world()
 
 
-def _with_count(world: World, **changes: object) -> World:
+def _with_count(world: World, **changes: Any) -> World:
     return replace(world, counts=(replace(world.counts[0], **changes), *world.counts[1:]))
 
 

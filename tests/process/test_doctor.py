@@ -8,6 +8,7 @@ import re
 import resource
 import subprocess
 import sys
+import tempfile
 import tomllib
 
 import pytest
@@ -60,7 +61,7 @@ def test_a_subject_that_cannot_be_examined_is_a_problem_and_the_rest_is_told():
 
 
 def test_temporary_files_that_cannot_be_written_are_noted(monkeypatch, tmp_path):
-    monkeypatch.setattr(doctor.tempfile, "tempdir", str(tmp_path / "absent"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
     assert facts_by_name()["temporary files"].state == "note"
 
 

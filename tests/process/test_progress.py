@@ -219,9 +219,9 @@ class TestNoticeReporter:
 
 class TestTerminalReporter:
     def drawn(self, reporter):
-        console = Console(width=160, file=io.StringIO())
-        console.print(reporter.render())
-        return console.file.getvalue()
+        out = io.StringIO()
+        Console(width=160, file=out).print(reporter.render())
+        return out.getvalue()
 
     def test_the_line_shows_phase_count_rate_and_remaining_time(self):
         clock = Clock()

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from arrival_engine.contracts import ArrivalError, Code, check_document, compact_json, dataset
+from arrival_engine.contracts import ArrivalError, Code, arrow_schema, check_document, compact_json, dataset
 from arrival_engine.contracts.tables import conform
 from arrival_engine.engine.cli.main import main
 from arrival_engine.engine.expand.ledger import FamilyUse, Ledger
@@ -197,7 +197,7 @@ def test_a_counter_word_wraps_at_two_to_the_64(sealed):
     size = world.rows.arrivals.size
     hi0 = np.full(world.tables.entities.merchant.size, 2**64 - 1, np.uint64)
     use = FamilyUse(np.ones(size, np.bool_), np.zeros(size, np.int64), hi0)
-    schema = rng_events.arrow_schema("rng_event_arrival_time_jitter")
+    schema = arrow_schema("rng_event_arrival_time_jitter")
     (touching,) = rng_events._touching(use, world.rows)
     events = rng_events._events(world, "arrival_time_jitter", touching, schema)
     assert events["rng_counter_before_hi"].to_pylist() == [(2**64 - 1 + b) % 2**64 for b in world.rows.bucket.tolist()]
@@ -205,7 +205,7 @@ def test_a_counter_word_wraps_at_two_to_the_64(sealed):
 
 def test_an_unknown_format_is_no_option():
     with pytest.raises(ValueError, match="rng_events must be one of none, parquet, jsonl, not 'csv'"):
-        RunOptions(rng_events="csv")
+        RunOptions(rng_events="csv")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

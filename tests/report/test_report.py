@@ -142,7 +142,7 @@ class TestFailures:
 
     def test_an_unknown_figure_format(self):
         with pytest.raises(ValueError, match="svg or png"):
-            ReportOptions(figure_format="gif")
+            ReportOptions(figure_format="gif")  # type: ignore[arg-type]
 
 
 def arrivals(*arguments, **environment):

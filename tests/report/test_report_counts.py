@@ -12,6 +12,7 @@ import pytest
 
 from arrival_engine import run
 from arrival_engine.contracts import dataset
+from arrival_engine.engine.arrivals.part_file import FileFormat
 from arrival_engine.engine.report.clock_changes import ClockChange, ZoneArrivals, clock_changes, spotlight
 from arrival_engine.engine.report.measure import BINS, HOUR_US
 from arrival_engine.engine.report.published import find_published
@@ -135,7 +136,7 @@ class TestWhatIsCounted:
     def test_it_is_the_same_in_every_form_of_file(self, form, found, tmp_path):
         encoding = {"timestamp_encoding": "rfc3339"} if "texts" in form else {}
         write_sealed(proof_world(), tmp_path / "run", output_policy=encoding)
-        file_format = "arrow" if "arrow" in form else "parquet"
+        file_format: FileFormat = "arrow" if "arrow" in form else "parquet"
         run(tmp_path / "run", RunOptions(backend="cpu", format=file_format))
         (published,) = find_published(read_receipt(tmp_path / "run"), [])
         assert (published.format, published.text_times) == (file_format, "texts" in form)

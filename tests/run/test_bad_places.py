@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -108,7 +109,7 @@ class TestPlaces:
         assert sorted((path.name, path.read_bytes()) for path in first.path.iterdir()) == before
         again = run(run_root, replace(CPU, replace=True)).scenarios[0]
         assert (again.published, again.digest) == ("replaced", first.digest)
-        assert str(read_published(first.path).digest) == first.digest
+        assert str(read_published(Path(first.path)).digest) == first.digest
 
     def test_a_certain_conflict_is_met_before_the_work(self, run_root):
         seal(run_root)

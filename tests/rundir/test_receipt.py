@@ -97,7 +97,7 @@ def test_external_roots_are_optional(run_root):
 
 
 def test_a_text_path_will_do(run_root):
-    assert read_receipt(str(write(run_root, GOOD))).run_root == run_root
+    assert read_receipt(str(write(run_root, GOOD))).run_root == run_root  # type: ignore[arg-type]
 
 
 def test_a_directory_named_by_its_run_id_must_hold_that_run(tmp_path):

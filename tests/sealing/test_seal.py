@@ -126,8 +126,8 @@ def test_what_is_no_file_is_refused_instead_of_read_for_ever(tmp_path, device):
 def test_the_inventory_lists_every_input_with_the_hash_of_its_content(run_root):
     result = seal(run_root)
     rows = rows_of(run_root)
-    for name, files in REQUIRED.items():
-        assert rows[name]["sha256_hex"] == sha(b"".join((run_root / path).read_bytes() for path in files)), name
+    for name, paths in REQUIRED.items():
+        assert rows[name]["sha256_hex"] == sha(b"".join((run_root / path).read_bytes() for path in paths)), name
     for policy in policy_ids():
         if dataset(policy).sealed:
             assert rows[policy]["sha256_hex"] == sha(packaged_bytes(policy))

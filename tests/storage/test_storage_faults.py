@@ -95,7 +95,7 @@ class At(Reporter):
         if name == self._phase == "upload":
             self._act()
 
-    def advance(self, amount):
+    def advance(self, amount=1):
         super().advance(amount)
         if self.status().phase.endswith(self._phase):
             self._act()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import threading
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -84,7 +85,7 @@ class TestOrder:
         assert time_order(np.array(ts_us, np.int64)).tolist() == expected
 
     def test_closing_early_stops_the_work(self, tied_plan):
-        stream = stream_arrivals(tied_plan)
+        stream: Any = stream_arrivals(tied_plan)
         next(stream)
         stream.close()
         assert not any(thread.name.startswith("arrivals_") for thread in threading.enumerate())
@@ -140,6 +141,7 @@ class TestWindow:
         with pytest.raises(ValueError, match="after the end"):
             stream_arrivals(small_plan, "2026-02-02T00:00:00Z", "2026-02-01T00:00:00Z")
 
+    @staticmethod
     def windows():
         start, end = GRID[BERLIN_GAP]
         middle = (start + end) // 2

@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pyarrow as pa
@@ -51,7 +52,7 @@ def stream(*arguments, **options):
 @contextmanager
 def streaming(*arguments):
     """A stream at work, killed at the end if it still is."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "bufsize": 0}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "bufsize": 0}
     with subprocess.Popen(command_line(*arguments), env=ENVIRONMENT, **pipes) as process:
         try:
             yield process

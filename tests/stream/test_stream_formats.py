@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from fractions import Fraction
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -194,7 +195,12 @@ class TestOptions:
         assert ("digest" in str(result)) == (not filtered)
 
     def test_a_window_outside_the_horizon_is_a_notice(self, small_plan):
-        for options, found in (({"start": "2027-01-01T00:00:00Z"}, 1), ({"end": "2020-01-01T00:00:00Z"}, 1), ({}, 0)):
+        cases: list[tuple[dict[str, Any], int]] = [
+            ({"start": "2027-01-01T00:00:00Z"}, 1),
+            ({"end": "2020-01-01T00:00:00Z"}, 1),
+            ({}, 0),
+        ]
+        for options, found in cases:
             reporter = Reporter()
             stream_to(small_plan.world, Memory(), StreamOptions(limit=1, **options), reporter)
             assert [notice.code for notice in reporter.notices] == ["WINDOW_OUTSIDE_HORIZON"] * found

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -93,7 +94,7 @@ def shrunk_small_world(most: int = 40) -> World:
 # --- Comparison --------------------------------------------------------------------------------------
 
 
-def arrays_of(group: object, path: str = "") -> Iterator[tuple[str, np.ndarray]]:
+def arrays_of(group: Any, path: str = "") -> Iterator[tuple[str, np.ndarray]]:
     """Every array of nested groups, with its dotted name."""
     for name, part in zip(group._fields, group, strict=True):
         if isinstance(part, tuple):
@@ -160,7 +161,7 @@ def device_bytes(work: Work) -> int:
     return stored + 8 * (work.rows.arrivals.size + 1) + (1 + 4) * segments
 
 
-def prototype(group: type) -> object:
+def prototype(group: type) -> Any:
     """A group of one-element arrays and zeros, of the types that its annotations declare."""
     parts = []
     for kind in typing.get_type_hints(group).values():

@@ -8,7 +8,7 @@ import random
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,7 +25,7 @@ class Count(NamedTuple):
     tz: str
     channel: str
     bucket: int
-    count: int
+    count: int  # type: ignore[assignment]
 
 
 class Member(NamedTuple):
@@ -104,7 +104,7 @@ def _typed(name: str, values: list) -> pa.Array:
     return pa.array(values, kinds.get(name, pa.int64() if name.endswith("order") else pa.string()))
 
 
-def write_tables(tables: Tables, folder: Path, form: Form = PLAIN) -> dict[str, list[Path]]:
+def write_tables(tables: Tables, folder: Path, form: Form = PLAIN) -> dict[str, Any]:
     """The tables as files, by the request's names of them."""
     when = "bucket_index" if form.by_index else "bucket_start"
     counts = [
@@ -125,15 +125,15 @@ def write_tables(tables: Tables, folder: Path, form: Form = PLAIN) -> dict[str, 
     }
     single = form._replace(files=1)
     if tables.virtual:
-        header = ("merchant_id", "mode", "settlement_tz")
-        written["virtual_merchants"] = _write(folder, "virtual", header, list(tables.virtual), single)
+        of_modes = ("merchant_id", "mode", "settlement_tz")
+        written["virtual_merchants"] = _write(folder, "virtual", of_modes, list(tables.virtual), single)
     if tables.edges:
         header = ("merchant_id", "tz", "country", "edge_order", "weight")
         written["edges"] = _write(folder, "edges", header, list(tables.edges), single)
     return written
 
 
-def imported(tables: Tables, run_root: Path, form: Form = PLAIN, **options: object) -> ImportResult:
+def imported(tables: Tables, run_root: Path, form: Form = PLAIN, **options: Any) -> ImportResult:
     """Write the tables beside the run root and import them."""
     files = write_tables(tables, run_root.parent / f"{run_root.name}-tables", form)
     end = bucket_text(tables.start, tables.buckets)

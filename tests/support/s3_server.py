@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -121,7 +122,7 @@ def files_of(store: Store) -> dict[str, bytes]:
     return {item.path: store.read_bytes(item.path, 1 << 30) for item in store.list()}
 
 
-def cli(*words: str, **options: object) -> subprocess.Popen[str]:
+def cli(*words: str, **options: Any) -> subprocess.Popen[str]:
     """The command line in a process of its own, with credentials for the server."""
     return subprocess.Popen(
         [sys.executable, "-m", "arrival_engine", *words],

@@ -10,6 +10,7 @@ import sys
 import types as python_types
 from enum import Enum, IntEnum
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -218,7 +219,7 @@ class Stream:
 
 def install(monkeypatch):
     """Put the stand-ins where `import pylibcudf` and `import rmm.pylibrmm.stream` look."""
-    library = python_types.ModuleType("pylibcudf")
+    library: Any = python_types.ModuleType("pylibcudf")
     library.TypeId, library.DataType, library.Column, library.Table = TypeId, DataType, Column, Table
     library.gpumemoryview = Gpumemoryview
     library.copying = SimpleNamespace(gather=gather, OutOfBoundsPolicy=OutOfBoundsPolicy)
@@ -235,7 +236,7 @@ def install(monkeypatch):
             ChunkedParquetWriterOptions=ChunkedParquetWriterOptions, ChunkedParquetWriter=ChunkedParquetWriter
         ),
     )
-    streams = python_types.ModuleType("rmm.pylibrmm.stream")
+    streams: Any = python_types.ModuleType("rmm.pylibrmm.stream")
     streams.Stream = Stream
     monkeypatch.setitem(sys.modules, "pylibcudf", library)
     for name in ("rmm", "rmm.pylibrmm"):

@@ -14,8 +14,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BERLIN_2026 = 1774746000
 
 
-def seconds(*moment: int) -> int:
-    return int(datetime(*moment, tzinfo=UTC).timestamp())
+def seconds(year: int, month: int, day: int, hour: int = 0, minute: int = 0, second: int = 0) -> int:
+    return int(datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp())
 
 
 def table(**zones: list[tuple[int, int]]):

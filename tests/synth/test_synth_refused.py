@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow.compute as pc
 import pytest
@@ -18,7 +19,7 @@ from tests.support.synthesised import Made
 
 def refused(code, says, root, **arguments):
     with pytest.raises(ArrivalError, match=says) as caught:
-        synthesise(root, **{"preset": "demo", "seed": 5, "scale": 0.05} | arguments)
+        synthesise(root, **dict[str, Any]({"preset": "demo", "seed": 5, "scale": 0.05}) | arguments)
     assert caught.value.code == code
     assert caught.value.hint
     return caught.value

@@ -7,7 +7,7 @@ import zoneinfo
 from datetime import datetime, timedelta
 from io import BytesIO
 from zoneinfo import ZoneInfo
-from zoneinfo._zoneinfo import ZoneInfo as PurePythonZoneInfo
+from zoneinfo._zoneinfo import ZoneInfo as PurePythonZoneInfo  # type: ignore[import-not-found]
 
 import numpy as np
 import pytest

@@ -54,7 +54,7 @@ def test_a_cut_off_horizon_is_found(exact):
 
 def test_a_wrong_offset_at_the_start_and_a_stretch_that_ends(exact):
     def ahead(instants, _offsets):
-        return np.append(instants[:1], [Q1[0] + 86400]), np.append(np.int32(600), np.int32([540]))
+        return np.append(instants[:1], [Q1[0] + 86400]), np.array([600, 540], np.int32)
 
     found = disagreements(changed(exact, ["Asia/Tokyo"], ahead), ["Asia/Tokyo"], *Q1)
     assert [tuple(entry) for entry in found] == [("Asia/Tokyo", Q1[0], 600, 540)]

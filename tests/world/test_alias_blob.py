@@ -4,6 +4,7 @@ import hashlib
 import json
 import struct
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -206,7 +207,7 @@ def resized(change_bytes):
     return change
 
 
-CORRUPTIONS = {
+CORRUPTIONS: dict[str, Any] = {
     "truncated blob": (lambda b, d: (bytes(b[:-1]), d), "71 bytes", 71),
     "longer blob": (lambda b, d: (bytes(b) + b"\0", d), "73 bytes", 72),
     "flipped bit": (lambda b, d: (bytes(b[:20]) + bytes([b[20] ^ 1]) + bytes(b[21:]), d), "SHA-256", 0),
@@ -242,8 +243,9 @@ CORRUPTIONS = {
 def test_every_corruption_of_a_2b_pair_is_caught_with_its_byte(name):
     change, says, byte = CORRUPTIONS[name]
     blob, document = make_2b(TABLES)
+    broken, index = change(bytearray(blob), document)
     with pytest.raises(ArrivalError, match=says) as caught:
-        decode_2b(*change(bytearray(blob), document), "alias.bin")
+        decode_2b(broken, index, "alias.bin")
     assert caught.value.code == Code.SITE_RESOLUTION_FAILED
     assert caught.value.context["byte"] == byte
     assert "alias.bin" in str(caught.value)

@@ -97,7 +97,7 @@ def test_many_rows_in_several_blocks():
     entity, bucket = draws.integers(0, len(ENTITIES), size), draws.integers(0, 90_000, size)
     arrivals = draws.integers(1, 1000, size)
     columns = [np.append(column, column[::2]).astype(np.int32) for column in (entity, bucket, arrivals)]
-    halves = [DrawnRows(ENTITIES, *(part[i::2] for part in columns), 0) for i in (0, 1)]
+    halves = [DrawnRows(ENTITIES, columns[0][i::2], columns[1][i::2], columns[2][i::2], 0) for i in (0, 1)]
     counts = merge_drawn(halves, 90_000, MOST)
     sums = Counter()
     for code, at, n in zip(*(column.tolist() for column in columns), strict=True):

@@ -117,4 +117,6 @@ class TestIdentity:
     def test_a_null_is_no_identity(self, run_root):
         with pytest.raises(ArrivalError, match="column scenario_id in row") as caught:
             read_with(run_root, "scenario_id", of_dictionary([], None))
-        assert caught.value.context["row"] > 0
+        row = caught.value.context["row"]
+        assert isinstance(row, int)
+        assert row > 0
