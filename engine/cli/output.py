@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -92,21 +93,31 @@ def show_failure(error: ArrivalError, session: Session) -> None:
     console = Console(stderr=True, highlight=False)
     console.print(Text.assemble(("error ", "bold red"), (error.code.value, "red")))
     rows: list[tuple[str, str]] = [("what", error.message)]
-    rows += _context_rows(error.context)
+    rows += _context_rows(error.context, f"{error.message}\n{error.hint}")
     if error.hint:
         rows.append(("do", error.hint))
     show_facts(console, ((f"  {name}", value) for name, value in rows))
 
 
-def _context_rows(context: Mapping[str, object]) -> list[tuple[str, str]]:
-    rows = []
-    for index, (name, value) in enumerate(context.items()):
-        if index == _CONTEXT_ENTRIES:
-            rows.append(("...", f"{len(context) - index} more with --json"))
-            break
-        safe = json_safe(value)
-        text = safe if isinstance(safe, str) else json.dumps(safe, ensure_ascii=False)
-        if len(text) > _CONTEXT_CHARACTERS:
-            text = f"{text[:_CONTEXT_CHARACTERS]}... ({len(text)} characters)"
-        rows.append((name, text))
-    return rows
+def _context_rows(context: Mapping[str, object], said: str) -> list[tuple[str, str]]:
+    """The values of a failure that `said`, its message and hint, leaves out."""
+    safe = {name: json_safe(value) for name, value in context.items()}
+    texts = [
+        (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        for name, value in safe.items()
+        if value is not None
+    ]
+    news = [(name, text) for name, text in texts if text and not _says(said, text)]
+    rows = [(name, _shortened(text)) for name, text in news[:_CONTEXT_ENTRIES]]
+    return rows if news == news[:_CONTEXT_ENTRIES] else [*rows, ("...", f"{len(news) - len(rows)} more with --json")]
+
+
+def _says(said: str, text: str) -> bool:
+    """Whether a text has `text` in it as a word or path of its own, not as a part of a longer one."""
+    return re.search(rf"(?<![\w/.-]){re.escape(text)}(?![\w/-]|\.\w)", said) is not None
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _CONTEXT_CHARACTERS:
+        return text
+    return f"{text[:_CONTEXT_CHARACTERS]}... ({len(text)} characters)"
