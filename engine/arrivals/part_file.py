@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,9 +15,8 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from arrival_engine.contracts import dataset
+from arrival_engine.contracts.options import FileFormat
 from arrival_engine.cpu_fallback.digest import Digest
-
-FileFormat = Literal["parquet", "arrow"]
 
 DIGEST_KEY = "arrivals.digest"
 PIECE_ROWS = 1 << 18

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.options import FileFormat
 from arrival_engine.cpu_fallback.digest import Digest
-from arrival_engine.engine.arrivals.part_file import DIGEST_KEY, FileFormat, part_name
+from arrival_engine.engine.arrivals.part_file import DIGEST_KEY, part_name
 from arrival_engine.engine.rundir.settings import OutputOptions
 from arrival_engine.engine.rundir.staging import writing
 

@@ -13,8 +13,9 @@ from typing import Literal
 import pyarrow as pa
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.options import FileFormat
 from arrival_engine.cpu_fallback.digest import Digest
-from arrival_engine.engine.arrivals.part_file import FileFormat, PartFile, part_name
+from arrival_engine.engine.arrivals.part_file import PartFile, part_name
 from arrival_engine.engine.rundir.exchange import exchange
 from arrival_engine.engine.rundir.staging import make_folder, sync, writing
 from arrival_engine.engine.rundir.strict_json import reading

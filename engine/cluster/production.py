@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.options import BackendName, FileFormat
 from arrival_engine.cpu_fallback.segments import check_key_width
-from arrival_engine.engine.arrivals.part_file import FileFormat
 from arrival_engine.engine.arrivals.parts import PartReceipt
 from arrival_engine.engine.cluster.client import (
     Client,
@@ -27,7 +27,7 @@ from arrival_engine.engine.cluster.receipts import ShardReceipt, check_receipt, 
 from arrival_engine.engine.cluster.shards import Shard, cut_shards
 from arrival_engine.engine.cluster.survey import Survey, merge_surveys
 from arrival_engine.engine.cluster.tasks import Errand, lookup_world, shard_task, software, survey_task, write_catalogue
-from arrival_engine.engine.expand.backend import BackendName, choose_backend
+from arrival_engine.engine.expand.backend import choose_backend
 from arrival_engine.engine.expand.planning import plan
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.run.made import Made

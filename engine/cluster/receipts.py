@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from arrival_engine.contracts import ArrivalError, Code, Notice
+from arrival_engine.contracts.options import FileFormat
 from arrival_engine.cpu_fallback.digest import Digest
-from arrival_engine.engine.arrivals.part_file import FileFormat, part_name
+from arrival_engine.engine.arrivals.part_file import part_name
 from arrival_engine.engine.arrivals.parts import PartReceipt
 from arrival_engine.engine.cluster.shards import Shard
 from arrival_engine.engine.run.made import WorkerFacts

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.engine.arrivals.part_file import FileFormat
+from arrival_engine.contracts.options import BackendName, FileFormat
 from arrival_engine.engine.cluster.blocks import read_block
 from arrival_engine.engine.cluster.depot import CATALOGUE, EVENTS, LEDGERS, Depot
 from arrival_engine.engine.cluster.receipts import ShardReceipt
 from arrival_engine.engine.cluster.shards import Shard, plan_of_shard
 from arrival_engine.engine.cluster.survey import SurveyedPieces, survey_pieces
-from arrival_engine.engine.expand.backend import BackendName, choose_backend
+from arrival_engine.engine.expand.backend import choose_backend
 from arrival_engine.engine.expand.ledger import Ledger
 from arrival_engine.engine.expand.memory_check import check_memory
 from arrival_engine.engine.process.machine import peak_rss_bytes

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.contracts.options import BackendName, ParityName
 from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.cpu_fallback.expand import expand_segments, kernels_are_cached, load_kernel
 from arrival_engine.cpu_fallback.tables import FAILED_NO_GROUP, Columns, Results, RowTotals, Work, empty_columns
@@ -22,8 +23,6 @@ from arrival_engine.gpu_kernels.device import DeviceFacts, devices, no_writer_re
 if TYPE_CHECKING:
     from arrival_engine.gpu_kernels.expand import OnDevice
 
-BackendName = Literal["auto", "cpu", "cuda"]
-ParityName = Literal["cpu", "cuda", "cudasim"]
 Expander = Callable[[Batch], "BatchResult"]
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from arrival_engine.contracts.options import BackendName
 from arrival_engine.engine.expand.assemble import Assembler
-from arrival_engine.engine.expand.backend import BackendName, BatchResult, choose_backend
+from arrival_engine.engine.expand.backend import BatchResult, choose_backend
 from arrival_engine.engine.expand.planning import Batch, Plan
 from arrival_engine.engine.process.machine import available_cores
 from arrival_engine.engine.process.progress import Reporter

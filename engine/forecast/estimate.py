@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from arrival_engine.contracts.options import BackendName, FileFormat
 from arrival_engine.cpu_fallback.segments import check_key_width
 from arrival_engine.cpu_fallback.tables import Tables
-from arrival_engine.engine.arrivals.part_file import FileFormat
 from arrival_engine.engine.cluster.depot import Depot
 from arrival_engine.engine.cluster.receipts import ShardReceipt
 from arrival_engine.engine.cluster.shards import Shard, cut_shards, shards_of_batches
@@ -22,7 +22,6 @@ from arrival_engine.engine.cluster.tasks import (
     survey_task,
     write_catalogue,
 )
-from arrival_engine.engine.expand.backend import BackendName
 from arrival_engine.engine.expand.memory_check import BYTES_PER_ARRIVAL
 from arrival_engine.engine.expand.planning import DEFAULT_BATCH_ARRIVALS
 from arrival_engine.engine.process.machine import available_cores

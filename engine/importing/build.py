@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arrival_engine.contracts import Code, Notice
+from arrival_engine.contracts.options import ZoneSource
 from arrival_engine.cpu_fallback.law import HYBRID, MODES, NON_VIRTUAL, VIRTUAL_ONLY
 from arrival_engine.engine.importing.contents import (
     Contents,
@@ -27,7 +28,6 @@ from arrival_engine.engine.importing.contents import (
 )
 from arrival_engine.engine.importing.grid import Limits, told
 from arrival_engine.engine.importing.reading import Table
-from arrival_engine.engine.importing.request import ZoneSource
 
 _TZ = "tz"
 

@@ -8,8 +8,8 @@ from fractions import Fraction
 
 from arrival_engine.config import packaged_bytes, policy_ids, resolve_policy
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.options import ZoneSource
 from arrival_engine.engine.importing.grid import Limits
-from arrival_engine.engine.importing.request import ZoneSource
 from arrival_engine.engine.world_files.sites import WeightLabels
 
 _ROUTING = "arrival_routing_policy_5B"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-ZoneSource = Literal["counts", "weights"]
+from arrival_engine.contracts.options import ZoneSource
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from arrival_engine.contracts import ArrivalError, Code, Identity, Notice, check_token
+from arrival_engine.contracts.options import ZoneSource
 from arrival_engine.cpu_fallback.law import HYBRID, VIRTUAL_ONLY
 from arrival_engine.engine.importing.build import Build, build, virtual_counts
 from arrival_engine.engine.importing.columns import Naming, layouts
@@ -26,7 +27,7 @@ from arrival_engine.engine.importing.grid import (
 from arrival_engine.engine.importing.identity import world_identity
 from arrival_engine.engine.importing.policies import Policies, load_policies
 from arrival_engine.engine.importing.reading import Table, empty_table, read_table
-from arrival_engine.engine.importing.request import ImportRequest, ZoneSource
+from arrival_engine.engine.importing.request import ImportRequest
 from arrival_engine.engine.importing.values import MICROS
 from arrival_engine.engine.importing.write import write_world
 from arrival_engine.engine.process.progress import Reporter

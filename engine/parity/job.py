@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.engine.expand.backend import Backend, ParityName, parity_backend
+from arrival_engine.contracts.options import ParityName
+from arrival_engine.engine.expand.backend import Backend, parity_backend
 from arrival_engine.engine.expand.memory_check import check_memory
 from arrival_engine.engine.expand.planning import DEFAULT_BATCH_ARRIVALS, Batch, Plan, plan
 from arrival_engine.engine.parity.compare import Tally

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from arrival_engine.contracts import ArrivalError, Code, arrow_schema, dataset
+from arrival_engine.contracts.options import EventFormat
 from arrival_engine.cpu_fallback.tables import Rows
 from arrival_engine.engine.arrivals.publish import Publication
 from arrival_engine.engine.expand.ledger import FamilyAccount, FamilyUse, ScenarioLedger
@@ -28,7 +29,6 @@ from arrival_engine.engine.records.rng_logs import MODULE
 from arrival_engine.engine.rundir.staging import writing
 from arrival_engine.engine.world.load import World
 
-EventFormat = Literal["none", "parquet", "jsonl"]
 _FORMATS: tuple[EventFormat, ...] = ("parquet", "jsonl")
 _GROUP_ROWS = 1 << 18
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
+from arrival_engine.contracts.options import FigureFormat
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.report.check_plots import phases
 from arrival_engine.engine.report.clock_changes import ClockChange
@@ -25,7 +26,6 @@ from arrival_engine.engine.rundir.staging import replace_file
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FigureFormat = Literal["svg", "png"]
 
 # Pixels that a title above the axes takes.
 _TITLE = 24

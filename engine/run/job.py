@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from arrival_engine.contracts import ArrivalError, Code, Notice, check_token, dataset, unforeseen
-from arrival_engine.engine.arrivals.part_file import FileFormat
+from arrival_engine.contracts.options import BackendName, EventFormat, FileFormat
 from arrival_engine.engine.arrivals.publish import Outcome, Publication, Published, publication, refuse_certain_conflict
-from arrival_engine.engine.expand.backend import BackendName, choose_backend
+from arrival_engine.engine.expand.backend import choose_backend
 from arrival_engine.engine.expand.ledger import ScenarioLedger
 from arrival_engine.engine.expand.memory_check import check_memory
 from arrival_engine.engine.expand.planning import DEFAULT_BATCH_ARRIVALS, plan
@@ -22,7 +22,7 @@ from arrival_engine.engine.process.interrupts import heard_interrupts
 from arrival_engine.engine.process.machine import available_cores, peak_rss_bytes
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.records.diagnostics import write_anomalies, write_summary
-from arrival_engine.engine.records.rng_events import EventFormat, publish_rng_events, write_rng_events
+from arrival_engine.engine.records.rng_events import publish_rng_events, write_rng_events
 from arrival_engine.engine.records.rng_logs import update_rng_logs
 from arrival_engine.engine.records.run_report import append_line, failure_facts, report_head, scenario_facts, utc_now
 from arrival_engine.engine.run.made import Made, WorkerFacts

@@ -20,9 +20,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from arrival_engine.contracts import ArrivalError, Code, compact_json
+from arrival_engine.contracts.options import FileFormat
 from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.cpu_fallback.tables import RowTotals
-from arrival_engine.engine.arrivals.part_file import FileFormat
 from arrival_engine.engine.arrivals.parts import PartReceipt
 from arrival_engine.engine.expand.backend import BatchSums
 from arrival_engine.engine.expand.planning import Plan

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from arrival_engine.contracts.options import FileFormat
 from arrival_engine.engine.arrivals.metadata import file_metadata
-from arrival_engine.engine.arrivals.part_file import FileFormat
 from arrival_engine.engine.arrivals.parts import PartReceipt, PartWriter
 from arrival_engine.engine.arrivals.verify import verify_part, verify_staged
 from arrival_engine.engine.expand.assemble import Assembler

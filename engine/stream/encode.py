@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.ipc
 from numpy.typing import NDArray
 
-__all__ = ["ID_COLUMNS", "ArrowEncoder", "Encoded", "Encoder", "Format", "Ids", "TextEncoder", "encoder"]
+from arrival_engine.contracts.options import IdForm, StreamFormat
 
-Format = Literal["jsonl", "arrow", "csv"]
-Ids = Literal["number", "string"]
+__all__ = ["ID_COLUMNS", "ArrowEncoder", "Encoded", "Encoder", "TextEncoder", "encoder"]
+
 
 # 64-bit words that mean nothing as numbers: what a reader of JSON with 53-bit numbers would spoil.
 ID_COLUMNS = ("seed", "merchant_id", "site_id", "edge_id")
@@ -42,7 +42,7 @@ class Encoder(Protocol):
         """What stands after the last row."""
 
 
-def encoder(file_format: Format, schema: pa.Schema, ids: Ids = "number") -> Encoder:
+def encoder(file_format: StreamFormat, schema: pa.Schema, ids: IdForm = "number") -> Encoder:
     """The encoder of a format for rows of this schema; `ids` matters to JSON Lines alone."""
     if file_format == "arrow":
         return ArrowEncoder(schema)
@@ -63,7 +63,7 @@ class Dialect(NamedTuple):
     null: str
 
 
-def _json(names: Sequence[str], ids: Ids) -> Dialect:
+def _json(names: Sequence[str], ids: IdForm) -> Dialect:
     keys = [f"{',' if at else '{'}{json.dumps(name)}:" for at, name in enumerate(names)]
     id_mark = '"' if ids == "string" else ""
     return Dialect("", [*keys, "}\n"], lambda text: json.dumps(text, ensure_ascii=False), '"', id_mark, "null")

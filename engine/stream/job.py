@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from arrival_engine.contracts import Notice
 from arrival_engine.contracts.columns import table_shape
+from arrival_engine.contracts.options import IdForm, StreamFormat
 from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.engine.expand.assemble import Assembler
 from arrival_engine.engine.expand.planning import plan
@@ -20,7 +21,7 @@ from arrival_engine.engine.process import human
 from arrival_engine.engine.process.interrupts import heard_interrupts
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.stream.arrivals import Slice, time_ordered
-from arrival_engine.engine.stream.encode import Encoder, Format, Ids, encoder
+from arrival_engine.engine.stream.encode import Encoder, encoder
 from arrival_engine.engine.stream.order import buckets_in, by_bucket
 from arrival_engine.engine.stream.pace import Clock, MonotonicClock, Pacer
 from arrival_engine.engine.stream.sink import Sink
@@ -47,13 +48,13 @@ class StreamOptions:
     end: Moment = None
     merchants: tuple[int, ...] = ()
     speed: Fraction | None = None
-    format: Format = "jsonl"
+    format: StreamFormat = "jsonl"
     columns: tuple[str, ...] = ()
-    ids: Ids = "number"
+    ids: IdForm = "number"
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        for name, known in (("format", get_args(Format)), ("ids", get_args(Ids))):
+        for name, known in (("format", get_args(StreamFormat)), ("ids", get_args(IdForm))):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
         if self.ids == "string" and self.format != "jsonl":

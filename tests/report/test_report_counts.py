@@ -12,7 +12,7 @@ import pytest
 
 from arrival_engine import run
 from arrival_engine.contracts import dataset
-from arrival_engine.engine.arrivals.part_file import FileFormat
+from arrival_engine.contracts.options import FileFormat
 from arrival_engine.engine.report.clock_changes import ClockChange, ZoneArrivals, clock_changes, spotlight
 from arrival_engine.engine.report.measure import BINS, HOUR_US
 from arrival_engine.engine.report.published import find_published
