@@ -8,7 +8,7 @@ RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench docs clean
+.PHONY: help demo test test-slow coverage lint hooks bench docs wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,16 +22,33 @@ test: $(DEV_STAMP) ## the tests, without the slow ones
 test-slow: $(DEV_STAMP) ## the slow tests
 	@$(BIN)/python -m pytest -n $(WORKERS) -m slow $(PYTEST_ARGS)
 
+# On its own, because tracing makes the suite slower. Processes that the tests start are traced too.
+coverage: $(DEV_STAMP) ## the tests of `make test`, and the lines they reach
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -n $(WORKERS) -m "not slow" $(PYTEST_ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
 lint: $(DEV_STAMP) ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+hooks: $(DEV_STAMP) ## the checks of `make lint` before every commit
+	@$(BIN)/pre-commit install
 
 bench: $(DEV_STAMP) ## measure this machine
 	@$(BIN)/python -m bench
 
 docs: $(DEV_STAMP) ## the documentation, warnings as errors, into build/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+wheel: $(DEV_STAMP) ## build into dist, install the wheel by itself and run the demo
+	@rm -rf dist build/wheel
+	@$(BIN)/python -m build --no-isolation
+	@$(BIN)/python -m venv build/wheel
+	@build/wheel/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	@build/wheel/bin/arrivals demo build/wheel/world
 
 clean: ## remove the environment and every cache
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
