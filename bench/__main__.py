@@ -4,6 +4,8 @@
     python -m bench phases floor --world runs/reference      two benchmarks on a world that is there already
     python -m bench rivals --preset reference --out bench/results
     python -m bench table                                    the results as tables in docs/performance.md
+    python -m bench cluster --help                           runs on worker processes, and docs/scaling.md
+    python -m bench gpu --help                               the expansion on a CUDA device
 
 Figures go to standard output, progress to standard error; a result file is written only with `--out`.
 """
@@ -11,6 +13,7 @@ Figures go to standard output, progress to standard error; a result file is writ
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import tempfile
 from pathlib import Path
@@ -23,6 +26,8 @@ from bench.results import Result
 from bench.workplace import Choice, Workplace
 
 TABLE = "table"
+# Measurements with options of their own.
+SEPARATE = {"cluster": "bench.cluster", "gpu": "bench.gpu"}
 RESULTS = environment.ROOT / "bench" / "results"
 
 
@@ -74,6 +79,9 @@ def measure(names: list[str], choice: Choice, options: argparse.Namespace) -> No
 
 def main(words: list[str]) -> int:
     """Run one command line and give its exit code."""
+    if words and words[0] in SEPARATE:
+        code: int = importlib.import_module(SEPARATE[words[0]]).main(words[1:])
+        return code
     options = parse(words)
     try:
         if options.names == [TABLE]:

@@ -1,7 +1,7 @@
 """A run on 1, 2 and 4 worker processes, and the model of larger ones: the generated parts of docs/scaling.md.
 
-python -m bench.cluster --scale 5 --out bench/results     measure on a new demo world, write the result file
-python -m bench.cluster --page                            the newest result, and the model, as tables in the page
+python -m bench cluster --scale 5 --out bench/results     measure on a new demo world, write the result file
+python -m bench cluster --page                            the newest result, and the model, as tables in the page
 """
 
 from __future__ import annotations
@@ -263,7 +263,7 @@ def render(page: str, result: Result) -> str:
         ("model", model_table(rates)),
         ("collisions", collision_table(rates)),
     ):
-        begin, end = f"<!-- begin {name}: written by `python -m bench.cluster --page` -->", f"<!-- end {name} -->"
+        begin, end = f"<!-- begin {name}: written by `python -m bench cluster --page` -->", f"<!-- end {name} -->"
         before, found, rest = page.partition(begin)
         _, closed, after = rest.partition(end)
         if not (found and closed):
@@ -282,27 +282,26 @@ def _date(result: Result) -> str:
     return date
 
 
-def main() -> None:
-    """Measure, or write the page."""
-    parser = argparse.ArgumentParser(prog="python -m bench.cluster", description=__doc__)
+def main(words: list[str]) -> int:
+    """Measure, or write the page, and give the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench cluster", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--scale", type=float, default=5.0, help="of the demo preset; default: %(default)s")
     parser.add_argument("--out", type=Path, help="write the result file to this folder, such as bench/results")
     parser.add_argument("--page", action="store_true", help="write the newest result into docs/scaling.md")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     if options.page:
         PAGE.write_text(render(PAGE.read_text(encoding="utf-8"), newest()), encoding="utf-8")
-        return
+        return 0
     described = environment.describe()
     with tempfile.TemporaryDirectory(prefix="arrivals-bench-") as folder:
         run_root = Path(folder) / "world"
         arrivals("synth", run_root, "--preset", "demo", "--scale", options.scale, "--seed", 42)
         arrivals("seal", run_root)
-        command = f"python -m bench.cluster --scale {options.scale:g}"
+        command = f"python -m bench cluster --scale {options.scale:g}"
         result = Result(NAME, command, described, measure(run_root))
     print(tabular.text(measured_table(result)))
     if options.out:
         print(results.save(result, options.out))
-
-
-if __name__ == "__main__":
-    main()
+    return 0

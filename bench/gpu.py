@@ -1,6 +1,6 @@
 """Expansion on a CUDA device, columns left there: time by CUDA events against the bytes that have to move.
 
-    python -m bench.gpu RUN_ROOT [--repeats 20] [--threads 256] [--blocks N] [--piece-arrivals N]
+    python -m bench gpu RUN_ROOT [--repeats 20] [--threads 256] [--blocks N] [--piece-arrivals N]
 
 One JSON object on standard output: every repeat of every step, the measured copy bandwidth, and the floor, which is
 each input read once and each output written once at that bandwidth; what it takes to get the count rows to the device
@@ -210,7 +210,7 @@ def _floor_bytes(work: Work) -> int:
 
 def main(words: list[str]) -> int:
     """Run one command line and give its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m bench gpu", description=__doc__.splitlines()[0])
     parser.add_argument("run_root", type=Path, help="a sealed run directory")
     parser.add_argument("--repeats", type=int, default=20, help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=256, help="of a block; default: %(default)s")
@@ -222,15 +222,11 @@ def main(words: list[str]) -> int:
             str(options.run_root), options.repeats, (options.threads, options.blocks), options.piece_arrivals
         )
     except NoDeviceError as reason:
-        print(f"bench.gpu: nothing measured, no CUDA device can be used here: {reason}", file=sys.stderr)
+        print(f"bench gpu: nothing measured, no CUDA device can be used here: {reason}", file=sys.stderr)
         return 1
     from bench import environment
 
-    command = f"python -m bench.gpu RUN_ROOT {' '.join(words[1:])}".strip()
+    command = f"python -m bench gpu RUN_ROOT {' '.join(words[1:])}".strip()
     result = {"name": "gpu", "command": command, "environment": environment.describe(), "measured": measured}
     print(json.dumps(result, indent=1))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -104,6 +104,14 @@ def test_documented_commands_are_accepted():
         command.parse(words.split())
 
 
+@pytest.mark.parametrize("name", command.SEPARATE)
+def test_a_measurement_with_options_of_its_own_has_the_same_entry(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command.main([name, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: python -m bench {name} ")
+
+
 def test_a_result_becomes_a_section(tmp_path):
     path = tmp_path / "page.md"
     path.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
