@@ -184,6 +184,13 @@ def test_links_lead_somewhere(page: Path, site: Path) -> None:
             assert anchor in anchors_of(target) | made, f"{page}: {file}#{anchor}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_files_of_the_repository_that_a_page_names_exist(page: Path) -> None:
+    folders = "bench|config|contracts|cpu_fallback|docs|engine|examples|gpu_kernels|scripts|tests"
+    named = re.findall(rf"`((?:{folders})/[\w./*-]+)`", page.read_text(encoding="utf-8"))
+    assert [name for name in named if not any(ROOT.glob(name.rstrip("/")))] == []
+
+
 # --------------------------------------------------------------------------- the reference
 
 
