@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arrival_engine.engine.cluster.depot import ROWS, Depot
 from arrival_engine.engine.rundir.staging import writing
 from arrival_engine.engine.rundir.strict_json import reading
+from arrival_engine.engine.world.catalogue import Catalogue, Uncoded, catalogued, united
 from arrival_engine.engine.world.counts import DrawnRows
 
 
 class Block(NamedTuple):
     """The rows of one survey task, two files: NNNNNN.npy, int32[3, R] entity, bucket and arrivals by merchant; and
-    NNNNNN.npz, its merchants, their first rows, and its entities. low, high: its least and greatest merchant id.
+    NNNNNN.npz, its catalogue and the first row of each merchant. low, high: its least and greatest merchant id.
     """
 
     number: int
@@ -26,29 +28,20 @@ class Block(NamedTuple):
 
 def write_block(number: int, pieces: Sequence[DrawnRows], depot: Depot) -> tuple[Block, ...]:
     """Hand in the rows of some row groups as block `number`; no block where there are none. Raises IO_WRITE_FAILED."""
-    entities = sorted({entity for piece in pieces for entity in piece.entities})
-    codes = {entity: code for code, entity in enumerate(entities)}
-    coded = [np.array([codes[e] for e in piece.entities], np.int32)[piece.entity] for piece in pieces]
-    entity = np.concatenate(coded)
+    catalogue, codes = united([piece.catalogue for piece in pieces])
+    entity = np.concatenate([code[piece.entity] for code, piece in zip(codes, pieces, strict=True)])
     if not entity.size:
         return ()
-    owner = np.array([merchant for merchant, _, _ in entities], np.uint64)
     # Entities are sorted by merchant first, so ordering rows by entity orders them by merchant.
     order = np.argsort(entity, kind="stable")
     columns = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("bucket", "arrivals"))
     rows = np.stack([entity, *columns])[:, order]
-    merchant_ids, first = np.unique(owner[rows[0]], return_index=True)
+    merchant_ids = catalogue.merchant_ids
+    first = np.searchsorted(catalogue.merchant[rows[0]], np.arange(merchant_ids.size + 1))
     with depot.attempt() as scratch, writing("count rows", scratch):
         files = [scratch / f"{number:06d}.npy", scratch / f"{number:06d}.npz"]
         np.save(files[0], rows)
-        np.savez(
-            files[1],
-            merchant_ids=merchant_ids,
-            row_start=np.append(first, entity.size),
-            owner=owner,
-            zones=np.array([zone for _, zone, _ in entities], dtype=np.str_),
-            channels=np.array([channel for _, _, channel in entities], dtype=np.str_),
-        )
+        np.savez(files[1], row_start=first, **packed(catalogue))
         depot.hand_in(ROWS, files)
     return (Block(number, int(merchant_ids[0]), int(merchant_ids[-1])),)
 
@@ -63,9 +56,11 @@ def read_block(number: int, merchant_ids: Sequence[int], depot: Depot) -> DrawnR
         )
         used, entity = np.unique(entity, return_inverse=True)
         with np.load(table.with_suffix(".npz"), allow_pickle=False) as facts:
-            texts = (facts[name][used].tolist() for name in ("owner", "zones", "channels"))
-            entities = list(zip(*texts, strict=True))
-    return DrawnRows(entities, entity.astype(np.int32), bucket, arrivals, 0)
+            whole = unpacked(facts)
+    owner = whole.merchant_ids[whole.merchant[used]]
+    # Those used are distinct and in order, so that each keeps its place.
+    part = Uncoded(owner, whole.zone[used], whole.zones, whole.channel[used], whole.channels)
+    return DrawnRows(catalogued(part)[0], entity.astype(np.int32), bucket, arrivals, 0)
 
 
 def _span(path: Path, merchant_ids: Sequence[int]) -> tuple[int, int]:
@@ -73,3 +68,16 @@ def _span(path: Path, merchant_ids: Sequence[int]) -> tuple[int, int]:
         known, row_start = facts["merchant_ids"], facts["row_start"]
     low, high = np.array([merchant_ids[0], merchant_ids[-1]], np.uint64)
     return int(row_start[np.searchsorted(known, low)]), int(row_start[np.searchsorted(known, high, side="right")])
+
+
+def packed(catalogue: Catalogue) -> dict[str, Any]:
+    """A catalogue as arrays for `np.savez`."""
+    texts = {name: np.array(getattr(catalogue, name), np.str_) for name in ("zones", "channels")}
+    return {**catalogue._asdict(), **texts}
+
+
+def unpacked(arrays: Mapping[str, NDArray[Any]]) -> Catalogue:
+    """The catalogue among arrays that `np.load` gives."""
+    columns: dict[str, Any] = {name: arrays[name] for name in Catalogue._fields}
+    texts = {name: tuple(columns[name].tolist()) for name in ("zones", "channels")}
+    return Catalogue(**{**columns, **texts})

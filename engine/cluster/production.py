@@ -70,14 +70,14 @@ def make_on_cluster(client: Client, order: Order, staged: Path, reporter: Report
         with reporter.phase("survey"):
             survey = _survey(client, errand, threads, reporter)
         with reporter.phase("read"):
-            world = lookup_world(source, survey.catalogue, accept_tz_cache=order.accept_tz_cache)
+            world = lookup_world(source, survey.counts, accept_tz_cache=order.accept_tz_cache)
         for notice in world.notices:
             reporter.notice(notice)
         with reporter.phase("plan"):
             arrival_start = survey.arrival_start()
             check_key_width(world.tables.grid, arrival_start, world.scenario_id)
             shards = cut_shards(survey, order.batch_arrivals, threads)
-            write_catalogue(survey.catalogue, depot)
+            write_catalogue(survey.counts.catalogue, depot)
         arrivals = int(arrival_start[-1])
         order.before_work(world, arrivals)
         if not shards:

@@ -13,6 +13,7 @@ from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.cpu_fallback.tables import Rows, owned
 from arrival_engine.engine.cluster.survey import Survey
 from arrival_engine.engine.expand.planning import Batch, Plan, segment_spans, segments_of, switches_of
+from arrival_engine.engine.world.catalogue import Catalogue, united
 from arrival_engine.engine.world.counts import CountRows
 from arrival_engine.engine.world.load import World
 
@@ -128,7 +129,7 @@ def _shard(
     )
 
 
-def plan_of_shard(lookup: World, catalogue: CountRows, counts: CountRows, shard: Shard, batch_arrivals: int) -> Plan:
+def plan_of_shard(lookup: World, catalogue: Catalogue, counts: CountRows, shard: Shard, batch_arrivals: int) -> Plan:
     """The plan of a shard alone: parts numbered as in the whole, arrivals numbered on from `arrivals_before`.
 
     lookup: the scenario's world without count rows; counts: those of the shard's merchants. Raises
@@ -155,29 +156,17 @@ def plan_of_shard(lookup: World, catalogue: CountRows, counts: CountRows, shard:
     return Plan(world, segments, batches, switches_of(world.settings), batch_arrivals)
 
 
-def recoded(counts: CountRows, catalogue: CountRows) -> Rows:
+def recoded(counts: CountRows, catalogue: Catalogue) -> Rows:
     """Count rows of some merchants with the entity numbers of the catalogue. Raises BUCKET_COUNT_MISMATCH."""
-    merchant = np.searchsorted(catalogue.merchant_ids, counts.merchant_ids)[counts.entity_merchant]
-    zones = {text: code for code, text in enumerate(catalogue.zones)}
-    channels = {text: code for code, text in enumerate(catalogue.channels)}
-    zone = np.array([zones.get(text, -1) for text in counts.zones], np.int64)[counts.entity_zone]
-    channel = np.array([channels.get(text, -1) for text in counts.channels], np.int64)[counts.entity_channel]
-    known = _entity_keys(catalogue, catalogue.entity_merchant, catalogue.entity_zone, catalogue.entity_channel)
-    wanted = _entity_keys(catalogue, merchant, zone, channel)
-    number = np.searchsorted(known, wanted)
-    if (zone < 0).any() or (channel < 0).any() or not np.array_equal(known[np.minimum(number, known.size - 1)], wanted):
+    whole, (_, number) = united([catalogue, counts.catalogue])
+    if whole.merchant.size != catalogue.merchant.size:
         raise _counts_changed("the bucket counts have entities that were not there when they were surveyed")
-    return counts.rows._replace(entity=number.astype(np.int32)[counts.rows.entity])
+    return counts.rows._replace(entity=number[counts.rows.entity])
 
 
-def _entity_keys(catalogue: CountRows, *codes: NDArray[np.integer]) -> NDArray[np.int64]:
-    merchant, zone, channel = (code.astype(np.int64) for code in codes)
-    return (merchant * len(catalogue.zones) + zone) * len(catalogue.channels) + channel
-
-
-def _rows_of_shard(rows: Rows, catalogue: CountRows, shard: Shard) -> Rows:
+def _rows_of_shard(rows: Rows, catalogue: Catalogue, shard: Shard) -> Rows:
     """The rows of its segments among those of its merchants; rows are in (merchant, bucket) order."""
-    merchant = catalogue.entity_merchant[rows.entity].astype(np.int64)
+    merchant = catalogue.merchant[rows.entity].astype(np.int64)
     width = int(max(rows.bucket.max(initial=0), shard.first[1], shard.last[1])) + 1
     key = merchant * width + rows.bucket
     first = np.searchsorted(key, shard.first[0] * width + shard.first[1])

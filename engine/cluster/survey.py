@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 from arrival_engine.cpu_fallback.tables import I32, I64, U64
 from arrival_engine.engine.cluster.blocks import Block, write_block
 from arrival_engine.engine.cluster.depot import Depot
-from arrival_engine.engine.world.counts import CountRows, DrawnRows, Entity, code_entities, read_drawn
+from arrival_engine.engine.world.catalogue import Catalogue, united
+from arrival_engine.engine.world.counts import NO_ROWS, CountRows, DrawnRows, read_drawn
 from arrival_engine.engine.world.tables_io import TablePiece
 
 
@@ -33,7 +33,7 @@ class SurveyedPieces(NamedTuple):
     """What some row groups hold."""
 
     sums: SegmentSums
-    entities: frozenset[Entity]
+    catalogue: Catalogue
     blocks: tuple[Block, ...]
     input_rows: int
     drawn_rows: int
@@ -42,11 +42,11 @@ class SurveyedPieces(NamedTuple):
 class Survey(NamedTuple):
     """A scenario's segments and entities, without a count row.
 
-    catalogue: the coded entities; its input_rows and zero_rows are those of the whole scenario.
+    counts: the scenario's entities and row numbers.
     """
 
     sums: SegmentSums
-    catalogue: CountRows
+    counts: CountRows
     blocks: tuple[Block, ...]
     drawn_rows: int
 
@@ -62,7 +62,7 @@ def survey_pieces(
     drawn = [read_drawn(piece, buckets, max_count) for piece in pieces]
     return SurveyedPieces(
         _merged([_sums(part) for part in drawn]),
-        frozenset().union(*(part.entities for part in drawn)),
+        united([part.catalogue for part in drawn])[0],
         write_block(number, drawn, depot),
         sum(part.input_rows for part in drawn),
         sum(part.entity.size for part in drawn),
@@ -71,18 +71,18 @@ def survey_pieces(
 
 def merge_surveys(surveyed: Sequence[SurveyedPieces]) -> Survey:
     """The survey of a scenario from those of its row groups."""
-    entities: set[Entity] = set().union(*(part.entities for part in surveyed))
+    catalogue, _ = united([part.catalogue for part in surveyed])
     input_rows = sum(part.input_rows for part in surveyed)
     drawn_rows = sum(part.drawn_rows for part in surveyed)
     blocks = tuple(sorted(block for part in surveyed for block in part.blocks))
-    catalogue = replace(code_entities(entities), input_rows=input_rows, zero_rows=input_rows - drawn_rows)
-    return Survey(_merged([part.sums for part in surveyed]), catalogue, blocks, drawn_rows)
+    counts = CountRows(NO_ROWS, catalogue, input_rows, input_rows - drawn_rows, 0)
+    return Survey(_merged([part.sums for part in surveyed]), counts, blocks, drawn_rows)
 
 
 def _sums(drawn: DrawnRows) -> SegmentSums:
-    merchants = np.array([merchant for merchant, _, _ in drawn.entities], np.uint64)
     ones = np.ones(drawn.entity.size, np.int64)
-    return SegmentSums(merchants, drawn.entity, drawn.bucket, drawn.arrivals.astype(np.int64), ones)
+    merchant_ids, merchant = drawn.catalogue.merchant_ids, drawn.catalogue.merchant
+    return SegmentSums(merchant_ids, merchant[drawn.entity], drawn.bucket, drawn.arrivals.astype(np.int64), ones)
 
 
 def _merged(parts: Sequence[SegmentSums]) -> SegmentSums:

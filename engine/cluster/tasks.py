@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version as distribution_version
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.options import BackendName, FileFormat
-from arrival_engine.engine.cluster.blocks import read_block
+from arrival_engine.engine.cluster.blocks import packed, read_block, unpacked
 from arrival_engine.engine.cluster.depot import CATALOGUE, EVENTS, LEDGERS, Depot
 from arrival_engine.engine.cluster.receipts import ShardReceipt
 from arrival_engine.engine.cluster.shards import Shard, plan_of_shard
@@ -31,7 +31,8 @@ from arrival_engine.engine.process.version import LAW_VERSION, code_digest, vers
 from arrival_engine.engine.run.production import Workshop, produce_parts
 from arrival_engine.engine.rundir.staging import writing
 from arrival_engine.engine.rundir.strict_json import reading
-from arrival_engine.engine.world.counts import CountRows, code_entities, merge_drawn
+from arrival_engine.engine.world.catalogue import Catalogue
+from arrival_engine.engine.world.counts import NO_ROWS, CountRows, merge_drawn
 from arrival_engine.engine.world.load import Source, World, assemble_world
 from arrival_engine.engine.world.tables_io import TablePiece
 
@@ -134,19 +135,11 @@ def ledger_name(shard: int) -> str:
     return f"{shard:06d}.npy"
 
 
-def write_catalogue(catalogue: CountRows, depot: Depot) -> None:
+def write_catalogue(catalogue: Catalogue, depot: Depot) -> None:
     """Leave the entities where every worker finds them. Raises IO_WRITE_FAILED."""
     path = depot.folder / CATALOGUE
     with writing("the catalogue of entities", path):
-        np.savez(
-            path,
-            merchant_ids=catalogue.merchant_ids,
-            zones=np.array(catalogue.zones, dtype=np.str_),
-            channels=np.array(catalogue.channels, dtype=np.str_),
-            entity_merchant=catalogue.entity_merchant,
-            entity_zone=catalogue.entity_zone,
-            entity_channel=catalogue.entity_channel,
-        )
+        np.savez(path, **packed(catalogue))
 
 
 class _WorkerReporter(Reporter):
@@ -187,11 +180,11 @@ def _check_here(errand: Errand) -> None:
             )
 
 
-_lookups: dict[Path, tuple[World, CountRows]] = {}
+_lookups: dict[Path, tuple[World, Catalogue]] = {}
 _lookups_lock = threading.Lock()
 
 
-def _lookup(errand: Errand) -> tuple[World, CountRows]:
+def _lookup(errand: Errand) -> tuple[World, Catalogue]:
     """The lookup tables of a run, made once in a worker process and shared by its threads and shards."""
     with _lookups_lock:
         folder = errand.depot.folder
@@ -200,27 +193,20 @@ def _lookup(errand: Errand) -> tuple[World, CountRows]:
             _lookups.clear()
             catalogue = _read_catalogue(errand.depot)
             # The client has compared the tz cache with tzdata, and accepted it or ended the run.
-            _lookups[folder] = (lookup_world(errand.source, catalogue, accept_tz_cache=True), catalogue)
+            counts = CountRows(NO_ROWS, catalogue, 0, 0, 0)
+            _lookups[folder] = (lookup_world(errand.source, counts, accept_tz_cache=True), catalogue)
         return _lookups[folder]
 
 
-def lookup_world(source: Source, catalogue: CountRows, *, accept_tz_cache: bool) -> World:
+def lookup_world(source: Source, counts: CountRows, *, accept_tz_cache: bool) -> World:
     """The world of a scenario without its count rows. Raises ArrivalError as `load_world` does."""
-    return assemble_world(source, source.grid(), catalogue, accept_tz_cache=accept_tz_cache)
+    return assemble_world(source, source.grid(), counts, accept_tz_cache=accept_tz_cache)
 
 
-def _read_catalogue(depot: Depot) -> CountRows:
+def _read_catalogue(depot: Depot) -> Catalogue:
     path = depot.folder / CATALOGUE
     with reading("the catalogue of entities", path), np.load(path, allow_pickle=False) as columns:
-        return replace(
-            code_entities(()),
-            merchant_ids=columns["merchant_ids"],
-            zones=tuple(columns["zones"].tolist()),
-            channels=tuple(columns["channels"].tolist()),
-            entity_merchant=columns["entity_merchant"],
-            entity_zone=columns["entity_zone"],
-            entity_channel=columns["entity_channel"],
-        )
+        return unpacked(columns)
 
 
 def _write_ledger(ledger: Ledger, path: Path) -> str:

@@ -138,7 +138,7 @@ def _scenario_plan(errand: Errand, options: PlanOptions, reporter: Reporter) -> 
         survey = _survey_here(errand)
     surveyed = time.perf_counter()
     with reporter.phase("read"):
-        world = lookup_world(source, survey.catalogue, accept_tz_cache=True)
+        world = lookup_world(source, survey.counts, accept_tz_cache=True)
     read = time.perf_counter()
     with reporter.phase("plan"):
         arrival_start = survey.arrival_start()
@@ -157,8 +157,8 @@ def _scenario_plan(errand: Errand, options: PlanOptions, reporter: Reporter) -> 
         scenario_id=source.scenario_id,
         arrivals=arrivals,
         count_rows=survey.drawn_rows,
-        merchants=survey.catalogue.merchant_ids.size,
-        entities=survey.catalogue.entity_merchant.size,
+        merchants=survey.counts.catalogue.merchant_ids.size,
+        entities=survey.counts.catalogue.merchant.size,
         segments=survey.sums.arrivals.size,
         batch_arrivals=options.batch_arrivals,
         batches=sum(len(shard.parts) for shard in shards),
@@ -193,7 +193,7 @@ def _survey_here(errand: Errand) -> Survey:
 def _calibrate(errand: Errand, survey: Survey, batches: int) -> Calibration:
     """Sample batches one after another until a second is full, after one that loads kernels and tables."""
     receipts: list[ShardReceipt] = []
-    write_catalogue(survey.catalogue, errand.depot)
+    write_catalogue(survey.counts.catalogue, errand.depot)
     samples = list(shards_of_batches(survey, errand.batch_arrivals, _spread(batches)))
     expand_shard(errand, samples[0], Reporter(), "calibration", 1)
     for sample in samples:

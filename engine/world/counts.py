@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.cpu_fallback.tables import Rows
+from arrival_engine.cpu_fallback.tables import I32, Rows
 from arrival_engine.engine.process.threads import Cancellation, ordered
 from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.world.catalogue import Catalogue, Uncoded, catalogued, united
 from arrival_engine.engine.world.codes import encoded
 from arrival_engine.engine.world.row_order import CodedRows, law_ordered
 from arrival_engine.engine.world.tables_io import TablePiece, table_pieces
@@ -22,47 +23,27 @@ from arrival_engine.engine.world.tables_io import TablePiece, table_pieces
 _COLUMNS = ("merchant_id", "zone_representation", "channel_group", "bucket_index", "count_N")
 
 
+NO_ROWS = Rows(*(np.empty(0, np.int32) for _ in Rows._fields))
+
+
 @dataclass(frozen=True)
 class CountRows:
-    """Count rows of one scenario, entities coded.
-
-    rows: ordered by (merchant, bucket, zone bytes, channel bytes), keys unique. merchant_ids: uint64[M] ascending.
-    zones, channels: texts in byte order, the null channel being "". entity_merchant, entity_zone, entity_channel:
-    int32[E] indices, entities ordered by (merchant, zone, channel).
-    """
+    """Count rows of one scenario: ordered by (merchant, bucket, zone bytes, channel bytes), keys unique."""
 
     rows: Rows
-    merchant_ids: NDArray[np.uint64]
-    zones: tuple[str, ...]
-    channels: tuple[str, ...]
-    entity_merchant: NDArray[np.int32]
-    entity_zone: NDArray[np.int32]
-    entity_channel: NDArray[np.int32]
+    catalogue: Catalogue
     input_rows: int
     zero_rows: int
     merged_rows: int
 
-    def entities(self) -> list[Entity]:
-        """The entities, uncoded."""
-        codes = zip(
-            self.merchant_ids[self.entity_merchant].tolist(),
-            self.entity_zone.tolist(),
-            self.entity_channel.tolist(),
-            strict=True,
-        )
-        return [(merchant, self.zones[zone], self.channels[channel]) for merchant, zone, channel in codes]
-
-
-Entity = tuple[int, str, str]  # merchant id, tzid, channel; a null channel is ""
-
 
 class DrawnRows(NamedTuple):
-    """The rows with N > 0 of one piece; `entity` counts into the piece's own `entities`."""
+    """The rows with N > 0 of one piece; `entity` counts into the piece's own catalogue."""
 
-    entities: list[Entity]
-    entity: NDArray[np.int32]
-    bucket: NDArray[np.int32]
-    arrivals: NDArray[np.int32]
+    catalogue: Catalogue
+    entity: I32
+    bucket: I32
+    arrivals: I32
     input_rows: int
 
 
@@ -105,7 +86,7 @@ def read_drawn(
 
 
 def _drawn_rows(table: pa.Table, merchant_ids: Collection[int] | None) -> DrawnRows:
-    """Rows with N > 0, their three entity columns folded into one index: texts are handled once an entity."""
+    """Rows with N > 0, their three entity columns folded into one index: entities are catalogued once each."""
     wanted = pc.greater(table["count_N"], 0)
     if merchant_ids is not None:
         wanted = pc.and_(wanted, pc.is_in(table["merchant_id"], pa.array(merchant_ids, pa.uint64())))
@@ -114,17 +95,13 @@ def _drawn_rows(table: pa.Table, merchant_ids: Collection[int] | None) -> DrawnR
     zone, zones = encoded(drawn["zone_representation"])
     channel, channels = encoded(drawn["channel_group"])
     key, keys = encoded(pa.chunked_array([pa.array((merchant * len(zones) + zone) * len(channels) + channel)]))
-    entities = [
-        (
-            merchants[k // len(channels) // len(zones)],
-            zones[k // len(channels) % len(zones)],
-            channels[k % len(channels)],
-        )
-        for k in keys[:-1]
-    ]
+    pair, channel = np.divmod(np.array(keys[:-1], np.int64), len(channels))
+    merchant, zone = np.divmod(pair, len(zones))
+    owner = np.array(merchants[:-1], np.uint64)[merchant]
+    catalogue, index = catalogued(Uncoded(owner, zone, zones, channel, channels))
     return DrawnRows(
-        [(merchant_id, tzid, text or "") for merchant_id, tzid, text in entities],
-        key.astype(np.int32),
+        catalogue,
+        index[key],
         drawn["bucket_index"].to_numpy().astype(np.int32),
         drawn["count_N"].to_numpy().astype(np.int32),
         table.num_rows,
@@ -160,30 +137,25 @@ def _check_rows(table: pa.Table, scenario_id: str, buckets: int, max_count: int)
 
 def merge_drawn(pieces: Sequence[DrawnRows], buckets: int, max_count: int) -> CountRows:
     """Pieces as one, rows of one key added up. Raises S1_OR_S3_OUTPUT_MISSING for a sum above `max_count`."""
-    return merge_rows(catalogue_of(pieces), pieces, buckets, max_count)
+    return merge_rows(united([piece.catalogue for piece in pieces]), pieces, buckets, max_count)
 
 
-def catalogue_of(pieces: Sequence[DrawnRows]) -> CountRows:
-    """The entities of all pieces, coded; there are no rows yet."""
-    return code_entities({entity for piece in pieces for entity in piece.entities})
-
-
-def merge_rows(catalogue: CountRows, pieces: Sequence[DrawnRows], buckets: int, max_count: int) -> CountRows:
-    """The same of pieces whose catalogue is known."""
-    entities = catalogue.entities()
-    rank = {entity: index for index, entity in enumerate(entities)}
+def merge_rows(
+    united_catalogues: tuple[Catalogue, Sequence[I32]], pieces: Sequence[DrawnRows], buckets: int, max_count: int
+) -> CountRows:
+    """The same of pieces whose catalogues are united already."""
+    catalogue, codes = united_catalogues
     parts = [
-        CodedRows(np.array([rank[e] for e in piece.entities], np.int32), piece.entity, piece.bucket, piece.arrivals)
-        for piece in pieces
+        CodedRows(code, piece.entity, piece.bucket, piece.arrivals) for code, piece in zip(codes, pieces, strict=True)
     ]
-    drawn = law_ordered(parts, catalogue.entity_merchant, buckets)
+    drawn = law_ordered(parts, catalogue.merchant, buckets)
     rows, counts = _merged(drawn)
     for row in np.flatnonzero(counts > max_count)[:1]:
-        raise _above_guardrail(entities[rows.entity[row]], int(rows.bucket[row]), int(counts[row]), max_count)
+        raise _above_guardrail(catalogue.entity(rows.entity[row]), int(rows.bucket[row]), int(counts[row]), max_count)
     input_rows = sum(piece.input_rows for piece in pieces)
-    return replace(
-        catalogue,
+    return CountRows(
         rows=rows._replace(arrivals=counts.astype(np.int32, copy=False)),
+        catalogue=catalogue,
         input_rows=input_rows,
         zero_rows=input_rows - drawn.entity.size,
         merged_rows=drawn.entity.size - rows.entity.size,
@@ -204,31 +176,7 @@ def _merged(rows: Rows) -> tuple[Rows, NDArray[Any]]:
     return merged, counts
 
 
-def code_entities(entities: Collection[Entity]) -> CountRows:
-    """Distinct entities, in any order, coded; there are no rows yet."""
-    ordered_entities = sorted(entities, key=_law_order)
-    merchants = np.array([entity[0] for entity in ordered_entities], np.uint64)
-    merchant_ids, merchant = np.unique(merchants, return_inverse=True)
-    zones, zone = _coded([entity[1] for entity in ordered_entities])
-    channels, channel = _coded([entity[2] for entity in ordered_entities])
-    none = np.empty(0, np.int32)
-    return CountRows(
-        Rows(none, none, none), merchant_ids, zones, channels, merchant.astype(np.int32), zone, channel, 0, 0, 0
-    )
-
-
-def _law_order(entity: Entity) -> tuple[int, bytes, bytes]:
-    """Texts compare by bytes (LAW section 5)."""
-    return entity[0], entity[1].encode(), entity[2].encode()
-
-
-def _coded(texts: list[str]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
-    vocabulary = tuple(sorted(set(texts), key=str.encode))
-    index = {text: code for code, text in enumerate(vocabulary)}
-    return vocabulary, np.array([index[text] for text in texts], np.int32)
-
-
-def _above_guardrail(entity: Entity, bucket: int, arrivals: int, max_count: int) -> ArrivalError:
+def _above_guardrail(entity: tuple[int, str, str], bucket: int, arrivals: int, max_count: int) -> ArrivalError:
     merchant_id, tzid, channel = entity
     return ArrivalError(
         Code.S1_OR_S3_OUTPUT_MISSING,

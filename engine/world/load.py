@@ -22,7 +22,8 @@ from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
 from arrival_engine.engine.rundir.settings import Settings, load_settings
 from arrival_engine.engine.sealing import Seal, verify_seal
 from arrival_engine.engine.tz.zones import ZoneTable
-from arrival_engine.engine.world.counts import CountRows, catalogue_of, merge_rows, read_counts
+from arrival_engine.engine.world.catalogue import Catalogue, united
+from arrival_engine.engine.world.counts import CountRows, merge_rows, read_counts
 from arrival_engine.engine.world.grid import load_grid
 from arrival_engine.engine.world.groups import GroupWeights, build_group_tables, load_group_weights
 from arrival_engine.engine.world.sites import SiteList, SiteTables, build_site_tables, load_sites
@@ -108,9 +109,9 @@ def load_world(
         buckets, max_count = grid.start_us.size, source.settings.max_count
         drawn = read_counts(receipt, source.scenario_id, buckets, max_count, threads or available_cores(), merchant_ids)
         # What else is known of the merchants is read while their rows are put in order.
-        catalogue = catalogue_of(drawn)
-        facts = aside.submit(read_merchant_facts, source, grid, catalogue.merchant_ids)
-        counts = merge_rows(catalogue, drawn, buckets, max_count)
+        whole = united([piece.catalogue for piece in drawn])
+        facts = aside.submit(read_merchant_facts, source, grid, whole[0].merchant_ids)
+        counts = merge_rows(whole, drawn, buckets, max_count)
         loading.result()
         return _joined(source, grid, counts, facts.result(), accept_tz_cache=accept_tz_cache)
 
@@ -178,15 +179,16 @@ def read_merchant_facts(source: Source, grid: Grid, merchant_ids: NDArray[np.uin
 
 def assemble_world(source: Source, grid: Grid, counts: CountRows, *, accept_tz_cache: bool) -> World:
     """The world of these counts: lookup tables of their merchants, read and checked."""
-    facts = read_merchant_facts(source, grid, counts.merchant_ids)
+    facts = read_merchant_facts(source, grid, counts.catalogue.merchant_ids)
     return _joined(source, grid, counts, facts, accept_tz_cache=accept_tz_cache)
 
 
 def _joined(source: Source, grid: Grid, counts: CountRows, facts: MerchantFacts, *, accept_tz_cache: bool) -> World:
     sites, weights, virtual, edges, cache = facts
-    receipt, merchant_ids = source.receipt, counts.merchant_ids
-    tzids = _all_tzids(counts.zones, sites.tzids, weights.tzids, virtual.settlement, edges.tzids)
-    refuse_unknown_zones(cache, _zone_uses(counts, sites, weights, virtual, edges), merchant_ids)
+    receipt, catalogue = source.receipt, counts.catalogue
+    merchant_ids = catalogue.merchant_ids
+    tzids = _all_tzids(catalogue.zones, sites.tzids, weights.tzids, virtual.settlement, edges.tzids)
+    refuse_unknown_zones(cache, _zone_uses(catalogue, sites, weights, virtual, edges), merchant_ids)
     site_tables = build_site_tables(sites, tzids, merchant_ids)
     groups, group_start = build_group_tables(weights, tzids, merchant_ids, site_tables)
     zone_code = {tzid: code for code, tzid in enumerate(tzids)}
@@ -201,18 +203,18 @@ def _joined(source: Source, grid: Grid, counts: CountRows, facts: MerchantFacts,
     _check_merchants(merchants, virtual, edges, source.settings)
     tables = Tables(
         grid=grid,
-        entities=_entities(receipt, source.scenario_id, counts, zone_code, site_tables),
+        entities=_entities(receipt, source.scenario_id, catalogue, zone_code, site_tables),
         merchants=merchants,
         groups=groups,
         sites=site_tables.tables,
         edges=build_edges(edges, tzids),
         zones=cut_zones(cache, tzids, grid),
-        channel_text=np.array([text_word(text) for text in counts.channels], np.uint64),
+        channel_text=np.array([text_word(text) for text in catalogue.channels], np.uint64),
     )
     return World(
         **vars(source),
         tzids=tzids,
-        channels=counts.channels,
+        channels=catalogue.channels,
         tables=owned(tables),
         rows=owned(counts.rows),
         input_rows=counts.input_rows,
@@ -230,12 +232,12 @@ def _all_tzids(count_zones: tuple[str, ...], *columns: NDArray[np.object_]) -> t
 
 
 def _zone_uses(
-    counts: CountRows, sites: SiteList, weights: GroupWeights, virtual: VirtualMerchants, edges: EdgeList
+    catalogue: Catalogue, sites: SiteList, weights: GroupWeights, virtual: VirtualMerchants, edges: EdgeList
 ) -> tuple[ZoneUse, ...]:
     merchants = np.arange(virtual.settlement.size)
-    counted = np.array(counts.zones, dtype=object)[counts.entity_zone]
+    counted = np.array(catalogue.zones, dtype=object)[catalogue.zone]
     return (
-        ZoneUse("s3_bucket_counts_5B", counts.entity_merchant.astype(np.int64), counted),
+        ZoneUse("s3_bucket_counts_5B", catalogue.merchant.astype(np.int64), counted),
         ZoneUse("site_timezones", sites.merchant, sites.tzids),
         ZoneUse("s4_group_weights", weights.merchant, weights.tzids),
         ZoneUse("virtual_settlement_3B", merchants, virtual.settlement),
@@ -277,28 +279,28 @@ def _refuse(merchants: Merchants, bad: NDArray[np.bool_], code: Code, problem: s
 
 
 def _entities(
-    receipt: Receipt, scenario_id: str, counts: CountRows, zone_code: dict[str, int], sites: SiteTables
+    receipt: Receipt, scenario_id: str, catalogue: Catalogue, zone_code: dict[str, int], sites: SiteTables
 ) -> Entities:
-    zone = np.array([zone_code[tzid] for tzid in counts.zones], np.int64)[counts.entity_zone]
-    merchant = counts.entity_merchant.astype(np.int64)
-    streams = _streams(receipt, scenario_id, counts)
+    zone = np.array([zone_code[tzid] for tzid in catalogue.zones], np.int64)[catalogue.zone]
+    merchant = catalogue.merchant.astype(np.int64)
+    streams = _streams(receipt, scenario_id, catalogue)
     return Entities(
-        counts.entity_merchant,
+        catalogue.merchant,
         zone.astype(np.int32),
-        counts.entity_channel,
+        catalogue.channel,
         sites.of_pair(merchant, zone),
         *streams,
     )
 
 
-def _streams(receipt: Receipt, scenario_id: str, counts: CountRows) -> list[NDArray[np.uint64]]:
+def _streams(receipt: Receipt, scenario_id: str, catalogue: Catalogue) -> list[NDArray[np.uint64]]:
     """Key and hi0 of every entity, for the time, site and edge family in turn: six uint64[E]."""
     identity = receipt.identity
-    merchant = counts.merchant_ids[counts.entity_merchant].tolist()
+    merchant = catalogue.merchant_ids[catalogue.merchant].tolist()
     domains = [
-        domain(merchant_id, counts.zones[zone], counts.channels[channel])
+        domain(merchant_id, catalogue.zones[zone], catalogue.channels[channel])
         for merchant_id, zone, channel in zip(
-            merchant, counts.entity_zone.tolist(), counts.entity_channel.tolist(), strict=True
+            merchant, catalogue.zone.tolist(), catalogue.channel.tolist(), strict=True
         )
     ]
     columns: list[NDArray[Any]] = []

@@ -84,12 +84,15 @@ class TestSurvey:
         assert survey.sums.bucket.tolist() == whole.rows.bucket[first_rows].tolist()
         merchant = whole.tables.entities.merchant[whole.rows.entity[first_rows]]
         assert survey.sums.merchant_ids[survey.sums.merchant].tolist() == whole.tables.merchants.id[merchant].tolist()
-        assert (survey.catalogue.input_rows, survey.catalogue.zero_rows) == (whole.input_rows, whole.zero_rows)
+        assert (survey.counts.input_rows, survey.counts.zero_rows) == (
+            whole.input_rows,
+            whole.zero_rows,
+        )
         assert survey.drawn_rows - whole.rows.arrivals.size == whole.merged_rows
         assert int(survey.sums.rows.sum()) == survey.drawn_rows
 
     def test_lookup_tables_are_those_of_the_whole_world(self, source, survey, whole):
-        world = lookup_world(source, survey.catalogue, accept_tz_cache=False)
+        world = lookup_world(source, survey.counts, accept_tz_cache=False)
         assert (world.tzids, world.channels, world.notices) == (whole.tzids, whole.channels, whole.notices)
         assert world.rows.arrivals.size == 0
         for ours, theirs in zip(flat(world.tables), flat(whole.tables), strict=True):
@@ -131,9 +134,9 @@ class TestShards:
 
     @pytest.mark.parametrize("batch_arrivals", [1, 100])
     def test_plans_of_shards_are_the_whole_plan(self, batch_arrivals, source, depot, survey, whole):
-        lookup = lookup_world(source, survey.catalogue, accept_tz_cache=False)
+        lookup = lookup_world(source, survey.counts, accept_tz_cache=False)
         plans = [
-            plan_of_shard(lookup, survey.catalogue, counts_of(source, depot, shard), shard, batch_arrivals)
+            plan_of_shard(lookup, survey.counts.catalogue, counts_of(source, depot, shard), shard, batch_arrivals)
             for shard in cut_shards(survey, batch_arrivals, 1)
         ]
         planned = plan(whole, batch_arrivals)
@@ -145,21 +148,22 @@ class TestShards:
         assert [batch.arrivals for part in plans for batch in part.batches] == [b.arrivals for b in planned.batches]
 
     def test_counts_that_changed_since_the_survey_are_refused(self, source, depot, survey):
-        lookup = lookup_world(source, survey.catalogue, accept_tz_cache=False)
+        lookup = lookup_world(source, survey.counts, accept_tz_cache=False)
         shard = cut_shards(survey, 100, 1)[0]
         counts = counts_of(source, depot, shard)
         more = replace(counts, rows=counts.rows._replace(arrivals=counts.rows.arrivals + 1))
-        new_zone = replace(counts, zones=("Mars/Olympus_Mons",) * len(counts.zones))
+        mars = counts.catalogue._replace(zones=("Mars/Olympus_Mons",) * len(counts.catalogue.zones))
+        new_zone = replace(counts, catalogue=mars)
         for changed in (more, new_zone):
             with pytest.raises(ArrivalError, match="the bucket counts") as caught:
-                plan_of_shard(lookup, survey.catalogue, changed, shard, 100)
+                plan_of_shard(lookup, survey.counts.catalogue, changed, shard, 100)
             assert caught.value.code is Code.BUCKET_COUNT_MISMATCH
 
 
 def counts_of(source, depot, shard):
     drawn = [read_block(index, shard.merchant_ids, depot) for index in shard.blocks]
     counts = merge_drawn(drawn, source.grid().start_us.size, source.settings.max_count)
-    assert set(counts.merchant_ids.tolist()) == set(shard.merchant_ids)
+    assert set(counts.catalogue.merchant_ids.tolist()) == set(shard.merchant_ids)
     return counts
 
 
@@ -167,7 +171,7 @@ class TestHandingIn:
     @pytest.fixture
     def errand(self, source, tmp_path):
         errand = Errand(source, Depot.open(tmp_path), "cpu", "parquet", 100, software())
-        write_catalogue(survey_of(source, errand.depot).catalogue, errand.depot)
+        write_catalogue(survey_of(source, errand.depot).counts.catalogue, errand.depot)
         return errand
 
     @pytest.fixture
@@ -205,7 +209,7 @@ class TestHandingIn:
 
     def test_ledgers_of_shards_are_the_ledger_of_the_whole(self, errand, shards, survey, sealed):
         receipts = [expand_shard(errand, shard, Reporter(), "one", 1) for shard in shards]
-        world = lookup_world(errand.source, survey.catalogue, accept_tz_cache=False)
+        world = lookup_world(errand.source, survey.counts, accept_tz_cache=False)
         stored = StoredLedger(world, errand.depot, receipts)
         ledger = whole_ledger(sealed)
         assert stored.accounting() == ledger.accounting()
@@ -222,7 +226,7 @@ class TestHandingIn:
         receipts = [expand_shard(errand, shards[0], Reporter(), "one", 1)]
         path = next((errand.depot.folder / LEDGERS).iterdir())
         path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
-        world = lookup_world(errand.source, survey.catalogue, accept_tz_cache=False)
+        world = lookup_world(errand.source, survey.counts, accept_tz_cache=False)
         with pytest.raises(ArrivalError, match="not what worker one wrote"):
             list(StoredLedger(world, errand.depot, receipts).pieces())
 

@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.world.catalogue import Uncoded, catalogued
 from arrival_engine.engine.world.counts import DrawnRows, merge_drawn
 
 MOST = 2**31 - 1
@@ -26,7 +27,16 @@ def piece_of(rows):
     entities = list(dict.fromkeys(entity for entity, _, _ in rows))
     columns = [[entities.index(entity) for entity, _, _ in rows], *zip(*((b, n) for _, b, n in rows), strict=True)]
     entity, bucket, arrivals = (np.array(column, np.int32) for column in (columns if rows else ([], [], [])))
-    return DrawnRows(entities, entity, bucket, arrivals, len(rows) + 1)
+    return drawn(entities, entity, bucket, arrivals, len(rows) + 1)
+
+
+def drawn(entities, entity, bucket, arrivals, input_rows):
+    """DrawnRows of entities that are listed as texts, in any order."""
+    ids = np.array([merchant for merchant, _, _ in entities], np.uint64)
+    texts = [[entity[field] for entity in entities] for field in (1, 2)]
+    each = np.arange(len(entities))
+    catalogue, index = catalogued(Uncoded(ids, each, texts[0], each, texts[1]))
+    return DrawnRows(catalogue, index[entity], bucket, arrivals, input_rows)
 
 
 def merged(pieces, buckets, most=MOST):
@@ -34,7 +44,7 @@ def merged(pieces, buckets, most=MOST):
 
 
 def uncoded(counts):
-    entities = counts.entities()
+    entities = [counts.catalogue.entity(index) for index in range(counts.catalogue.merchant.size)]
     return [
         (entities[entity], bucket, arrivals)
         for entity, bucket, arrivals in zip(*(column.tolist() for column in counts.rows), strict=True)
@@ -64,9 +74,9 @@ def rows_up_to(buckets, arrivals):
 def test_narrow_rows(pieces):
     counts = merged(pieces, 3)
     assert uncoded(counts) == expected(pieces)
-    drawn = sum(map(len, pieces))
-    assert counts.merged_rows == drawn - counts.rows.entity.size
-    assert (counts.input_rows, counts.zero_rows) == (drawn + len(pieces), len(pieces))
+    rows = sum(map(len, pieces))
+    assert counts.merged_rows == rows - counts.rows.entity.size
+    assert (counts.input_rows, counts.zero_rows) == (rows + len(pieces), len(pieces))
     assert {column.dtype for column in counts.rows} == {np.dtype(np.int32)}
 
 
@@ -97,7 +107,7 @@ def test_many_rows_in_several_blocks():
     entity, bucket = draws.integers(0, len(ENTITIES), size), draws.integers(0, 90_000, size)
     arrivals = draws.integers(1, 1000, size)
     columns = [np.append(column, column[::2]).astype(np.int32) for column in (entity, bucket, arrivals)]
-    halves = [DrawnRows(ENTITIES, columns[0][i::2], columns[1][i::2], columns[2][i::2], 0) for i in (0, 1)]
+    halves = [drawn(ENTITIES, columns[0][i::2], columns[1][i::2], columns[2][i::2], 0) for i in (0, 1)]
     counts = merge_drawn(halves, 90_000, MOST)
     sums = Counter()
     for code, at, n in zip(*(column.tolist() for column in columns), strict=True):
