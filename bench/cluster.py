@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from arrival_engine import DaskMaker, RunOptions, run
 from arrival_engine.engine.cluster.client import open_client
 from arrival_engine.engine.forecast.estimate import PlanOptions, estimate
 from arrival_engine.engine.process import human
 from arrival_engine.engine.process.progress import Reporter
-from arrival_engine.engine.run.job import RunOptions, run
 from bench import environment, results, tabular
 from bench.cluster_model import Prediction, Rates, Setup, Shape, block_collision, key_collision, predict
 from bench.environment import ROOT
@@ -73,7 +73,7 @@ def measure(run_root: Path) -> dict[str, Any]:
 
 def _timed(run_root: Path, options: RunOptions, client: Any = None) -> dict[str, Any]:
     began = time.perf_counter()
-    (scenario,) = run(run_root, options, Reporter(), client=client).scenarios
+    (scenario,) = run(run_root, options, Reporter(), maker=DaskMaker(client)).scenarios
     return {
         "wall_s": time.perf_counter() - began,
         "phases": dict(scenario.phases),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from arrival_engine.engine.process.progress import Reporter
 
 if TYPE_CHECKING:
-    from arrival_engine.engine.run.job import ScenarioResult
+    from arrival_engine.engine.run.scenario import ScenarioResult
     from arrival_engine.engine.validation.check import CheckResult
 
 __all__ = ["DemoResult", "demo"]
@@ -46,7 +46,8 @@ def demo(directory: Path | None = None, reporter: Reporter | None = None) -> Dem
 
     Raises what its steps raise: IO_WRITE_CONFLICT for a directory that holds something else, above all.
     """
-    from arrival_engine.engine.run.job import RunOptions, run
+    from arrival_engine.engine.run.job import run
+    from arrival_engine.engine.run.options import RunOptions
     from arrival_engine.engine.sealing import seal
     from arrival_engine.engine.synth import synthesise
     from arrival_engine.engine.validation.check import check_published

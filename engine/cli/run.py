@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from arrival_engine.engine.cli.places import BATCH_ARRIVALS, PLACE, open_place, scratch_option
 from arrival_engine.engine.cli.session import output_options, session_of
 from arrival_engine.engine.storage.url import Place
+
+if TYPE_CHECKING:
+    from arrival_engine.engine.run.making import Maker
 
 
 @click.command(
@@ -68,7 +71,8 @@ def command(
     session = session_of(context)
 
     from arrival_engine.engine.cli.summary import show_run
-    from arrival_engine.engine.run.job import RunOptions, run
+    from arrival_engine.engine.run.job import run
+    from arrival_engine.engine.run.options import RunOptions
 
     # RunOptions owns the defaults; only what was said on the command line is passed on.
     given["format"] = file_format
@@ -78,9 +82,9 @@ def command(
     with (
         session.reporter() as reporter,
         open_place(run_root, reporter, scratch) as directory,
-        _client(scheduler, workers) as client,
+        _maker(scheduler, workers) as maker,
     ):
-        result = run(directory.root, RunOptions(**options), reporter, shipping=directory.shipping, client=client)
+        result = run(directory.root, RunOptions(**options), reporter, maker=maker, shipping=directory.shipping)
     show_run(result, session)
 
 
@@ -106,9 +110,13 @@ def _check_combination(run_root: Place, scheduler: str | None, given: Mapping[st
         )
 
 
-def _client(scheduler: str | None, workers: int | None) -> AbstractContextManager[Any]:
+@contextmanager
+def _maker(scheduler: str | None, workers: int | None) -> Iterator[Maker | None]:
     if scheduler is None:
-        return nullcontext()
+        yield None
+        return
     from arrival_engine.engine.cluster.client import open_client
+    from arrival_engine.engine.cluster.production import DaskMaker
 
-    return open_client(scheduler, workers)
+    with open_client(scheduler, workers) as client:
+        yield DaskMaker(client)

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from arrival_engine.engine.importing import ImportResult
     from arrival_engine.engine.importing.example import Example
     from arrival_engine.engine.process.doctor import Diagnosis
-    from arrival_engine.engine.run.job import RunResult, ScenarioResult
-    from arrival_engine.engine.run.made import WorkerFacts
+    from arrival_engine.engine.run.job import RunResult
+    from arrival_engine.engine.run.production import WorkerFacts
+    from arrival_engine.engine.run.scenario import ScenarioResult
     from arrival_engine.engine.sealing import SealResult
     from arrival_engine.engine.synth import SynthResult
     from arrival_engine.engine.tz.build import CacheResult

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.contracts.options import BackendName, FileFormat
 from arrival_engine.cpu_fallback.segments import check_key_width
 from arrival_engine.engine.arrivals.parts import PartReceipt
 from arrival_engine.engine.cluster.client import (
@@ -30,11 +29,12 @@ from arrival_engine.engine.cluster.tasks import Errand, lookup_world, shard_task
 from arrival_engine.engine.expand.backend import choose_backend
 from arrival_engine.engine.expand.planning import plan
 from arrival_engine.engine.process.progress import Reporter
-from arrival_engine.engine.run.made import Made
-from arrival_engine.engine.run.production import Workshop, produce_parts
+from arrival_engine.engine.run.making import Order
+from arrival_engine.engine.run.options import RunOptions
+from arrival_engine.engine.run.production import Made, Workshop, produce_parts
 from arrival_engine.engine.rundir.staging import writing
 from arrival_engine.engine.world.counts import count_pieces
-from arrival_engine.engine.world.load import Source, World
+from arrival_engine.engine.world.load import World, read_source
 
 # Enough for workers of unequal speed; row groups that a task reads together are merged where they are read, and their
 # rows with N > 0 are in its memory at once.
@@ -43,45 +43,47 @@ MOST_ROW_GROUPS = 16
 
 
 @dataclass(frozen=True)
-class Order:
-    """What is to be made, and how: the part of a run's options that a cluster takes.
+class DaskMaker:
+    """Makes a run's parts on the workers of a `distributed.Client`, which see the run directory at the same path."""
 
-    before_work: called with the world, which has no count rows, and its arrivals; raises what would be in vain.
-    """
+    client: Client
 
-    source: Source
-    backend: BackendName
-    file_format: FileFormat
-    batch_arrivals: int
-    accept_tz_cache: bool
-    before_work: Callable[[World, int], None]
+    def announce(self, options: RunOptions, reporter: Reporter) -> None:  # noqa: ARG002 - as `Maker.announce`
+        """Say where Dask shows what its workers do."""
+        if link := self.client.dashboard_link:
+            reporter.message(f"Dask dashboard: {link}")
+
+    def make(self, order: Order, staged: Path, reporter: Reporter, *, resume: bool) -> Made:
+        """As `Maker.make`; the ArrivalError is that of the first task to fail."""
+        if resume:
+            raise ValueError("a cluster does a lost worker's shards again; it resumes no staging directory")
+        return _make_on_cluster(self.client, order, staged.resolve(), reporter)
 
 
-def make_on_cluster(client: Client, order: Order, staged: Path, reporter: Reporter) -> Made:
-    """Every part of a scenario in `staged`/events, made by the client's workers; they see `staged` at the same path.
-
-    Raises the ArrivalError of the first task to fail, BUCKET_COUNT_MISMATCH, IO_WRITE_FAILED.
-    """
+def _make_on_cluster(client: Client, order: Order, staged: Path, reporter: Reporter) -> Made:
     threads = wait_for_workers(client)
-    source = order.source
+    options = order.options
+    # Workers have working directories of their own.
+    receipt = replace(order.receipt, run_root=order.receipt.run_root.resolve())
+    source = read_source(receipt, order.scenario_id, seal=order.seal, strict=options.strict)
     depot = Depot.open(staged)
-    errand = Errand(source, depot, order.backend, order.file_format, order.batch_arrivals, software())
+    errand = Errand(source, depot, options.backend, options.format, options.batch_arrivals, software())
     with _collected(depot) as collected:
         with reporter.phase("survey"):
             survey = _survey(client, errand, threads, reporter)
         with reporter.phase("read"):
-            world = lookup_world(source, survey.counts, accept_tz_cache=order.accept_tz_cache)
+            world = lookup_world(source, survey.counts, accept_tz_cache=options.accept_tz_cache)
         for notice in world.notices:
             reporter.notice(notice)
         with reporter.phase("plan"):
             arrival_start = survey.arrival_start()
             check_key_width(world.tables.grid, arrival_start, world.scenario_id)
-            shards = cut_shards(survey, order.batch_arrivals, threads)
+            shards = cut_shards(survey, options.batch_arrivals, threads)
             write_catalogue(survey.counts.catalogue, depot)
         arrivals = int(arrival_start[-1])
         order.before_work(world, arrivals)
         if not shards:
-            return _made_here(order, world, staged, reporter)
+            return _made_here(options, world, staged, reporter)
         with reporter.phase("expand and write"):
             reporter.expect("arrivals", arrivals)
             receipts = _expanded(client, errand, shards, reporter)
@@ -92,7 +94,7 @@ def make_on_cluster(client: Client, order: Order, staged: Path, reporter: Report
         _check_totals(ledger, survey)
     with writing("arrivals", staged):
         (collected.folder / EVENTS).rename(staged / "events")
-    return _made(world, ledger, parts, receipts, threads)
+    return _made(ledger, parts, receipts, threads)
 
 
 @contextmanager
@@ -173,22 +175,18 @@ def _check_totals(ledger: StoredLedger, survey: Survey) -> None:
         )
 
 
-def _made_here(order: Order, world: World, staged: Path, reporter: Reporter) -> Made:
+def _made_here(options: RunOptions, world: World, staged: Path, reporter: Reporter) -> Made:
     """A scenario without arrivals, which has nothing to hand out: one part without rows."""
-    shop = Workshop(choose_backend(order.backend), 1, order.file_format, reporter)
-    made = produce_parts(shop, plan(world, order.batch_arrivals), staged)
-    return Made(world, made.ledger, made.parts, shop.backend.name, shop.threads, made.thread_seconds)
+    shop = Workshop(choose_backend(options.backend), 1, options.format, reporter)
+    return produce_parts(shop, plan(world, options.batch_arrivals), staged)
 
 
-def _made(
-    world: World, ledger: StoredLedger, parts: tuple[PartReceipt, ...], receipts: Sequence[ShardReceipt], threads: int
-) -> Made:
+def _made(ledger: StoredLedger, parts: tuple[PartReceipt, ...], receipts: Sequence[ShardReceipt], threads: int) -> Made:
     seconds: defaultdict[str, float] = defaultdict(float)
     for receipt in receipts:
         for kind, spent in receipt.thread_seconds.items():
             seconds[kind] += spent
     return Made(
-        world=world,
         ledger=ledger,
         parts=parts,
         backend=", ".join(sorted({receipt.backend for receipt in receipts})),

@@ -12,7 +12,7 @@ from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.engine.arrivals.part_file import part_name
 from arrival_engine.engine.arrivals.parts import PartReceipt
 from arrival_engine.engine.cluster.shards import Shard
-from arrival_engine.engine.run.made import WorkerFacts
+from arrival_engine.engine.run.production import WorkerFacts
 
 
 @dataclass(frozen=True)

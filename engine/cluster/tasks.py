@@ -23,7 +23,7 @@ from arrival_engine.engine.cluster.receipts import ShardReceipt
 from arrival_engine.engine.cluster.shards import Shard, plan_of_shard
 from arrival_engine.engine.cluster.survey import SurveyedPieces, survey_pieces
 from arrival_engine.engine.expand.backend import choose_backend
-from arrival_engine.engine.expand.ledger import Ledger
+from arrival_engine.engine.expand.ledger import ScenarioLedger
 from arrival_engine.engine.expand.memory_check import check_memory
 from arrival_engine.engine.process.machine import peak_rss_bytes
 from arrival_engine.engine.process.progress import Reporter
@@ -209,8 +209,9 @@ def _read_catalogue(depot: Depot) -> Catalogue:
         return unpacked(columns)
 
 
-def _write_ledger(ledger: Ledger, path: Path) -> str:
-    table = np.stack([*ledger.world.rows, *ledger.row_totals])
+def _write_ledger(ledger: ScenarioLedger, path: Path) -> str:
+    (whole,) = ledger.pieces()
+    table = np.stack([*whole.world.rows, *whole.row_totals])
     with writing("what came of the count rows", path), path.open("xb") as file:
         np.save(file, table)
         file.flush()

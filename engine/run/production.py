@@ -20,7 +20,7 @@ from arrival_engine.engine.arrivals.verify import verify_part, verify_staged
 from arrival_engine.engine.expand.assemble import Assembler
 from arrival_engine.engine.expand.backend import Backend, BatchResult, BatchSums, Expander
 from arrival_engine.engine.expand.batch_checks import check_batch
-from arrival_engine.engine.expand.ledger import Ledger
+from arrival_engine.engine.expand.ledger import Ledger, ScenarioLedger
 from arrival_engine.engine.expand.planning import Batch, Plan
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.process.threads import Cancellation, ordered
@@ -48,12 +48,31 @@ class Workshop:
 
 
 @dataclass(frozen=True)
-class Production:
-    """What came of a plan: sums a count row, receipts in part order, thread seconds by kind of work."""
+class WorkerFacts:
+    """One worker of a cluster: seconds from the start of its first shard to the end of its last."""
 
-    ledger: Ledger
+    worker: str
+    shards: int
+    arrivals: int
+    seconds: float
+    arrivals_per_second: float
+    peak_rss_bytes: int
+
+
+@dataclass(frozen=True)
+class Made:
+    """Parts that are finished, verified and staged, in order, and the sums per count row behind them.
+
+    threads: batches at once, over all workers; thread_seconds: by kind of work; workers: none where this process did
+    the work.
+    """
+
+    ledger: ScenarioLedger
     parts: tuple[PartReceipt, ...]
+    backend: str
+    threads: int
     thread_seconds: Mapping[str, float]
+    workers: tuple[WorkerFacts, ...] = ()
 
 
 @dataclass
@@ -91,7 +110,7 @@ class _Finishing:
             self.taken.add(part.name)
 
 
-def produce_parts(shop: Workshop, plan: Plan, staged: Path, *, resume: bool = False) -> Production:
+def produce_parts(shop: Workshop, plan: Plan, staged: Path, *, resume: bool = False) -> Made:
     """Every batch to a part file in `staged`/events; on disk, and read back, when this returns.
 
     `resume` takes over the parts that a killed run finished in `staged`, after hashing each. Raises the ArrivalError
@@ -152,7 +171,7 @@ def produce_parts(shop: Workshop, plan: Plan, staged: Path, *, resume: bool = Fa
     in_order = tuple(parts[index] for index in sorted(parts))
     with reporter.phase("verify"):
         verify_staged(directory, assembler.schema, [part for part in in_order if part.name not in finish.taken])
-    return Production(ledger, in_order, work.seconds)
+    return Made(ledger, in_order, shop.backend.name, shop.threads, work.seconds)
 
 
 def _finished_parts(entries: PartLedger, directory: Path, reporter: Reporter) -> dict[int, FinishedPart]:

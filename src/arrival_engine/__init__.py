@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from arrival_engine.contracts import ArrivalError, Code, Notice
+    from arrival_engine.engine.cluster.production import DaskMaker
     from arrival_engine.engine.expand.expansion import expand
     from arrival_engine.engine.expand.planning import Plan, plan
     from arrival_engine.engine.process.progress import Reporter
     from arrival_engine.engine.report import ReportOptions, ReportResult, write_report
-    from arrival_engine.engine.run.job import RunOptions, RunResult, ScenarioResult, run
+    from arrival_engine.engine.run.job import RunResult, run
+    from arrival_engine.engine.run.options import RunOptions
+    from arrival_engine.engine.run.scenario import ScenarioResult
     from arrival_engine.engine.sealing import Seal, verify_seal
     from arrival_engine.engine.stream import stream_arrivals
     from arrival_engine.engine.synth import synthesise
@@ -30,6 +33,7 @@ __all__ = [
     "ArrivalError",
     "CheckResult",
     "Code",
+    "DaskMaker",
     "Notice",
     "Plan",
     "ReportOptions",
@@ -54,8 +58,11 @@ __all__ = [
 _HOMES = {
     "contracts": ("ArrivalError", "Code", "Notice"),
     "arrival_engine.engine.validation.check": ("CheckResult", "check_published"),
+    "arrival_engine.engine.cluster.production": ("DaskMaker",),
     "arrival_engine.engine.expand.expansion": ("expand",),
-    "arrival_engine.engine.run.job": ("RunOptions", "RunResult", "ScenarioResult", "run"),
+    "arrival_engine.engine.run.job": ("RunResult", "run"),
+    "arrival_engine.engine.run.options": ("RunOptions",),
+    "arrival_engine.engine.run.scenario": ("ScenarioResult",),
     "arrival_engine.engine.report": ("ReportOptions", "ReportResult", "write_report"),
     "arrival_engine.engine.expand.planning": ("Plan", "plan"),
     "arrival_engine.engine.process.progress": ("Reporter",),

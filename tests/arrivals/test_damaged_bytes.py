@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
+from arrival_engine import run
 from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.engine.run.job import run
 from arrival_engine.engine.rundir.settings import POLICY_IDS
 from arrival_engine.engine.sealing import seal
 from tests.support.damage import write_policy

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arrival_engine import RunOptions, run
 from arrival_engine.engine.expand.row_groups import row_group_spans
-from arrival_engine.engine.run.job import RunOptions, run
 from tests.support import reference
 from tests.support.compare import COLUMNS, assert_same_rows
 from tests.support.law import digest_text

@@ -9,9 +9,9 @@ from functools import cache
 import pyarrow.parquet as pq
 import pytest
 
+from arrival_engine import RunOptions, run
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.cpu_fallback.digest import Digest
-from arrival_engine.engine.run.job import RunOptions, run
 from tests.support import reference
 from tests.support.product import (
     copy_without_outputs,

@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from arrival_engine import RunOptions, run
 from arrival_engine.cpu_fallback.law import NON_VIRTUAL, VIRTUAL_ONLY
 from arrival_engine.cpu_fallback.tables import RowTotals
 from arrival_engine.engine.expand.assemble import Assembler
@@ -20,7 +21,6 @@ from arrival_engine.engine.expand.backend import choose_backend
 from arrival_engine.engine.expand.batch_checks import check_batch
 from arrival_engine.engine.expand.planning import plan
 from arrival_engine.engine.process.progress import Reporter
-from arrival_engine.engine.run.job import RunOptions, run
 from arrival_engine.engine.sealing import seal
 from arrival_engine.engine.synth import synthesise
 from arrival_engine.engine.world.load import load_world

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
+from arrival_engine import RunOptions, run
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.cli.main import main
 from arrival_engine.engine.cluster.shards import Shard
 from arrival_engine.engine.expand.planning import plan
 from arrival_engine.engine.forecast.estimate import Calibration, PlanOptions, _spread, _work_seconds, estimate
-from arrival_engine.engine.run.job import RunOptions, run
 from arrival_engine.engine.sealing import seal
 from arrival_engine.engine.world.load import load_world
 from tests.support.model import CountRow

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from arrival_engine.engine.run.job import run
+from arrival_engine import run
 from arrival_engine.engine.sealing import seal
 from tests.support.cluster import OPTIONS, busy_counts, dask_cluster
 from tests.support.model import CountRow

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from arrival_engine import DaskMaker, run
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.process.progress import Reporter
-from arrival_engine.engine.run.job import run
 from arrival_engine.engine.sealing import seal
 from tests.support.cluster import OPTIONS, assert_same_outputs, facts, scaled, untouched
 from tests.support.model import CountRow
@@ -26,13 +26,13 @@ class TestSameBytes:
     # One worker: TestCommandLine.
     @pytest.mark.parametrize("workers", [3, 2])
     def test_as_on_one_machine(self, workers, client, run_root, local):
-        result = run(run_root, OPTIONS, client=scaled(client, workers))
+        result = run(run_root, OPTIONS, maker=DaskMaker(scaled(client, workers)))
         assert_same_outputs(run_root, local)
         assert facts(run_root) == facts(local)
         for scenario in result.scenarios:
             assert 1 <= len(scenario.workers) <= workers
             assert sum(worker.arrivals for worker in scenario.workers) == scenario.arrivals
-        again = run(run_root, replace(OPTIONS, scenarios=("no_groups",)), client=client)
+        again = run(run_root, replace(OPTIONS, scenarios=("no_groups",)), maker=DaskMaker(client))
         assert [scenario.published for scenario in again.scenarios] == ["identical"]
         assert_same_outputs(run_root, local)
 
@@ -41,7 +41,7 @@ class TestSameBytes:
         here = copy_without_outputs(sealed, tmp_path / "here")
         options = replace(OPTIONS, scenarios=("baseline_v1",), rng_events="jsonl", **options)
         run(here, options)
-        run(run_root, options, client=client)
+        run(run_root, options, maker=DaskMaker(client))
         assert_same_outputs(run_root, here)
 
     def test_without_arrivals(self, client, tmp_path):
@@ -49,14 +49,14 @@ class TestSameBytes:
         seal(tmp_path / "empty")
         here = copy_without_outputs(tmp_path / "empty", tmp_path / "here")
         run(here, OPTIONS)
-        result = run(tmp_path / "empty", OPTIONS, client=client)
+        result = run(tmp_path / "empty", OPTIONS, maker=DaskMaker(client))
         assert_same_outputs(tmp_path / "empty", here)
         assert [(scenario.arrivals, scenario.parts) for scenario in result.scenarios] == [(0, 1)]
 
     def test_a_conflict_is_met_before_the_work(self, client, run_root):
         run(run_root, replace(OPTIONS, scenarios=("second",), format="arrow"))
         with pytest.raises(ArrivalError) as caught:
-            run(run_root, replace(OPTIONS, scenarios=("second",)), client=client)
+            run(run_root, replace(OPTIONS, scenarios=("second",)), maker=DaskMaker(client))
         assert caught.value.code is Code.IO_WRITE_CONFLICT
         assert staged(run_root) == []
 
@@ -80,7 +80,7 @@ class Listener(Reporter):
 def test_progress_counts_every_arrival_once_and_names_the_dashboard(client, run_root):
     listener = Listener()
     options = replace(OPTIONS, scenarios=("second",))
-    result = run(run_root, options, listener, client=client)
+    result = run(run_root, options, listener, maker=DaskMaker(client))
     (scenario,) = result.scenarios
     assert listener.counts["arrivals"] == (scenario.arrivals, scenario.arrivals)
     assert f"Dask dashboard: {client.dashboard_link}" in listener.messages
@@ -92,7 +92,7 @@ class TestFailing:
         errors = []
         for where, given in ((copy_without_outputs(sealed, tmp_path / "here"), None), (run_root, client)):
             with pytest.raises(ArrivalError) as caught:
-                run(where, strict, client=given)
+                run(where, strict, maker=DaskMaker(given))
             untouched(where)
             errors.append(caught.value)
             assert report_lines(where)[-1]["error_code"] == caught.value.code.value
@@ -110,7 +110,7 @@ class TestFailing:
                     victim.write_bytes(b"PAR1" + b"\xff" * 96 + victim.read_bytes()[100:])
 
         with pytest.raises(ArrivalError) as caught:
-            run(run_root, replace(OPTIONS, scenarios=("second",)), Spoiler(), client=client)
+            run(run_root, replace(OPTIONS, scenarios=("second",)), Spoiler(), maker=DaskMaker(client))
         assert caught.value.code is Code.IO_READ_FAILED
         assert str(victim) in caught.value.message
         keys = {str(key) for key, *_ in client.cluster.scheduler.transition_log}
@@ -120,7 +120,7 @@ class TestFailing:
     def test_options_that_a_cluster_does_not_take_are_refused(self, client, run_root):
         for options in (replace(OPTIONS, resume=True), replace(OPTIONS, threads=2)):
             with pytest.raises(ValueError, match="neither threads"):
-                run(run_root, options, client=client)
+                run(run_root, options, maker=DaskMaker(client))
 
 
 class TestCommandLine:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from arrival_engine import DaskMaker, run
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.cluster import client as cluster_client
-from arrival_engine.engine.run.job import run
 from tests.support.cluster import (
     GUARD_S,
     OPTIONS,
@@ -50,7 +50,7 @@ class TestWorkersThatDie:
         run_root = copy_without_outputs(busy, tmp_path / "run")
         options = replace(OPTIONS, batch_arrivals=20_000)
         with killing(client, tmp_path / "kills", delays_ms):
-            run(run_root, options, client=client)
+            run(run_root, options, maker=DaskMaker(client))
         assert list((tmp_path / "kills").iterdir()) == []
         run(here := copy_without_outputs(busy, tmp_path / "here"), options)
         assert_same_outputs(run_root, here)
@@ -62,7 +62,7 @@ class TestWorkersThatDie:
             killing(client, tmp_path / "kills", [0]),
             pytest.raises(ArrivalError) as caught,
         ):
-            run(run_root, replace(OPTIONS, scenarios=("second",)), client=client)
+            run(run_root, replace(OPTIONS, scenarios=("second",)), maker=DaskMaker(client))
         assert caught.value.code is Code.CLUSTER_UNAVAILABLE
         assert "workers died while they ran it, 1 by now" in caught.value.message
         untouched(run_root)
@@ -75,7 +75,7 @@ class TestWorkersThatDie:
             killing(client, tmp_path / "kills", [0]),
             pytest.raises(ArrivalError) as caught,
         ):
-            run(run_root, replace(OPTIONS, scenarios=("second",)), client=client)
+            run(run_root, replace(OPTIONS, scenarios=("second",)), maker=DaskMaker(client))
         assert caught.value.code is Code.CLUSTER_UNAVAILABLE
         assert "has had no workers for 2 s" in caught.value.message
         untouched(run_root)
@@ -91,7 +91,7 @@ class TestClientsThatGoAway:
         assert not published(run_root).exists()
         assert len(staged(run_root)) == 1
         options = replace(OPTIONS, batch_arrivals=40_000)
-        run(run_root, options, client=client)
+        run(run_root, options, maker=DaskMaker(client))
         here = copy_without_outputs(busy, tmp_path / "here")
         run(here, options)
         assert_same_outputs(run_root, here)
@@ -145,7 +145,7 @@ def test_a_stopped_worker_whose_shard_is_done_by_another_wakes_up_and_harms_noth
         thread = threading.Thread(target=wake, args=((one, other),))
         thread.start()
         with killing(client, tmp_path / "stops", [20], signal.SIGSTOP):
-            run(run_root, options, client=client)
+            run(run_root, options, maker=DaskMaker(client))
         thread.join()
         assert woken.is_set()
         assert_same_outputs(run_root, here)

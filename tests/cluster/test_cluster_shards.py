@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from arrival_engine import RunOptions, run
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.cluster import shards as shards_module
 from arrival_engine.engine.cluster.blocks import read_block
@@ -22,7 +23,6 @@ from arrival_engine.engine.cluster.tasks import Errand, expand_shard, lookup_wor
 from arrival_engine.engine.expand.ledger import Ledger
 from arrival_engine.engine.expand.planning import plan
 from arrival_engine.engine.process.progress import Reporter
-from arrival_engine.engine.run.job import RunOptions, run
 from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.sealing import seal, verify_seal
 from arrival_engine.engine.world.counts import count_pieces, merge_drawn

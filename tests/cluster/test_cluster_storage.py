@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
+from arrival_engine import RunOptions, run
 from arrival_engine.engine.cli.main import main
-from arrival_engine.engine.run.job import RunOptions, run
 from arrival_engine.engine.sealing import seal
 from arrival_engine.engine.storage import open_store, published_parts
 from tests.support.refusals import command, published

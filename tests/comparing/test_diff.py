@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arrival_engine import RunOptions, run
 from arrival_engine.contracts import ArrivalError, Code, dataset
 from arrival_engine.engine.arrivals import part_file, reading
 from arrival_engine.engine.cli.main import main
 from arrival_engine.engine.comparing import diff
-from arrival_engine.engine.run.job import RunOptions, run
 from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.sealing import seal
 from tests.support.model import CountRow

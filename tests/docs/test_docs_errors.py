@@ -9,7 +9,7 @@ import pytest
 from arrival_engine.contracts import ArrivalError, Code, dataset
 from arrival_engine.engine.expand.backend import choose_backend
 from arrival_engine.engine.expand.batch_checks import check_batch
-from arrival_engine.engine.run.job import RunOptions, run
+from arrival_engine import RunOptions, run
 from arrival_engine.engine.expand.planning import plan
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.receipt import read_receipt

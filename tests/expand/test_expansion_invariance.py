@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arrival_engine import RunOptions, run
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.expand.planning import plan
-from arrival_engine.engine.run.job import RunOptions, run
 from arrival_engine.engine.validation.check import check_published
 from tests.support import reference
 from tests.support.compare import assert_same_rows
@@ -113,7 +113,7 @@ def test_a_fresh_process_publishes_the_same_bytes(by_one_thread, copy_of):
     """Another process with other string hashes, another current directory, another time zone."""
     run_root = copy_of("run")
     program = (
-        "import sys; from arrival_engine.engine.run.job import RunOptions, run;"
+        "import sys; from arrival_engine import RunOptions, run;"
         f"run(sys.argv[1], RunOptions(backend='cpu', threads=3, batch_arrivals={BATCH}))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "12345", "TZ": "America/New_York"}

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arrival_engine import RunOptions, run
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.cpu_fallback.expand import expand_segments
 from arrival_engine.cpu_fallback.segments import KEY_BITS, check_key_width, position_bits
@@ -22,7 +23,6 @@ from arrival_engine.engine.expand.backend import choose_backend, parity_backend
 from arrival_engine.engine.expand.planning import plan
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.process.threads import Cancellation, ordered
-from arrival_engine.engine.run.job import RunOptions, run
 from arrival_engine.engine.sealing import seal
 from arrival_engine.engine.synth import synthesise
 from arrival_engine.engine.world.load import load_world

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from arrival_engine import RunOptions, run
 from arrival_engine.contracts import ArrivalError, Code, arrow_schema
 from arrival_engine.cpu_fallback.expand import expand_segments
 from arrival_engine.cpu_fallback.tables import Columns
@@ -26,7 +27,6 @@ from arrival_engine.engine.expand.assemble import Assembler
 from arrival_engine.engine.expand.backend import Backend, choose_backend, finish_batch, keep_batch
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.run.device_parts import DevicePartWriter, layout_of
-from arrival_engine.engine.run.job import RunOptions, run
 from arrival_engine.engine.run.production import Workshop, produce_parts
 from arrival_engine.engine.sealing import seal
 from arrival_engine.engine.synth import synthesise

@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from arrival_engine import RunOptions, run
 from arrival_engine.contracts import ArrivalError, Code, arrow_schema, check_document, compact_json, dataset
 from arrival_engine.contracts.tables import conform
 from arrival_engine.engine.cli.main import main
 from arrival_engine.engine.expand.ledger import FamilyUse, Ledger
 from arrival_engine.engine.records import rng_events
-from arrival_engine.engine.run.job import RunOptions, run
 from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.sealing import read_seal, seal
 from arrival_engine.engine.world.load import load_world

@@ -9,8 +9,8 @@ from functools import cache
 
 import pytest
 
+from arrival_engine import RunOptions, run
 from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.engine.run.job import RunOptions, run
 from tests.support import reference
 from tests.support.law import MICROS
 from tests.support.model import FAIL, NO_SITE_IN_ZONE, CountRow, Policy

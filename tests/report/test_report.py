@@ -14,14 +14,13 @@ from xml.etree import ElementTree as ET
 import pytest
 from PIL import Image
 
-from arrival_engine import ReportOptions, run, write_report
+from arrival_engine import ReportOptions, RunOptions, run, write_report
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.records.run_report import append_line, report_head, utc_now
 from arrival_engine.engine.report.job import PAGE
 from arrival_engine.engine.report.published import find_published
 from arrival_engine.engine.report.records import read_anomalies, read_run
 from arrival_engine.engine.report.share_plots import gini
-from arrival_engine.engine.run.job import RunOptions
 from arrival_engine.engine.rundir.receipt import read_receipt
 from tests.support.model import CountRow
 from tests.support.paths import ROOT

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from arrival_engine import run
+from arrival_engine import RunOptions, run
 from arrival_engine.contracts import dataset
 from arrival_engine.contracts.options import FileFormat
 from arrival_engine.engine.report.clock_changes import ClockChange, ZoneArrivals, clock_changes, spotlight
@@ -18,7 +18,6 @@ from arrival_engine.engine.report.measure import BINS, HOUR_US
 from arrival_engine.engine.report.published import find_published
 from arrival_engine.engine.report.share_plots import gini
 from arrival_engine.engine.report.style import counted, percent, share, short
-from arrival_engine.engine.run.job import RunOptions
 from arrival_engine.engine.rundir.receipt import read_receipt
 from tests.support.product import write_sealed
 from tests.support.reported import DAY_US, EPOCH, SCENARIO, measured

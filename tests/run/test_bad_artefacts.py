@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from arrival_engine.engine.run.job import run
+from arrival_engine import run
 from arrival_engine.engine.sealing import seal
 from tests.support import damage, refusals
 from tests.support.blobs import tzc1

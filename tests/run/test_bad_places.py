@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from arrival_engine import RunOptions, run
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.arrivals.publish import read_published
 from arrival_engine.engine.process.progress import Reporter
-from arrival_engine.engine.run.job import RunOptions, run
 from arrival_engine.engine.sealing import seal
 from tests.support import damage, refusals
 from tests.support.blobs import tzc1

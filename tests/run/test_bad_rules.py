@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from arrival_engine import run
 from arrival_engine.contracts import ArrivalError, Code, dataset
-from arrival_engine.engine.run.job import run
 from arrival_engine.engine.rundir.settings import POLICY_IDS
 from arrival_engine.engine.sealing import seal
 from tests.support import damage, refusals

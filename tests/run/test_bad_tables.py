@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from arrival_engine import run
 from arrival_engine.contracts import dataset
-from arrival_engine.engine.run.job import run
 from arrival_engine.engine.sealing import seal
 from tests.support import damage, refusals
 from tests.support.damage import (

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import pytest
 
+from arrival_engine import run
 from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.engine.run.job import run
 from arrival_engine.engine.sealing import seal
 from tests.support.processes import heavy_counts, outputs_of
 from tests.support.refusals import CPU, command, leftovers, published, report_lines

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from arrival_engine import run
 from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.engine.run.job import run
 from tests.support.processes import outputs_of
 from tests.support.refusals import CPU, command, leftovers, obey_permissions, published
 

@@ -19,10 +19,10 @@ from dataclasses import replace
 
 import pytest
 
+from arrival_engine import run
 from arrival_engine.contracts import Code
 from arrival_engine.engine.arrivals.publish import read_published
 from arrival_engine.engine.process.interrupts import heard_interrupts
-from arrival_engine.engine.run.job import run
 from arrival_engine.engine.sealing import seal
 from tests.support.processes import files_of, heavy_counts, outputs_of, parts_written, running, wait_for
 from tests.support.refusals import CPU, ROOT, command, leftovers, published, report_lines

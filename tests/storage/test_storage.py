@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from arrival_engine import run
 from arrival_engine.contracts import ArrivalError, Code, dataset
 from arrival_engine.contracts.identity import Identity
 from arrival_engine.engine.cli.main import main
 from arrival_engine.engine.process.progress import Reporter
-from arrival_engine.engine.run.job import run
 from arrival_engine.engine.sealing import seal
 from arrival_engine.engine.storage import open_store, published_parts, run_directory
 from arrival_engine.engine.storage.manifest import MANIFEST, partition

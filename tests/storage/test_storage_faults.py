@@ -13,10 +13,10 @@ from dataclasses import replace
 
 import pytest
 
+from arrival_engine import run
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.identity import Identity
 from arrival_engine.engine.process.progress import Reporter
-from arrival_engine.engine.run.job import run
 from arrival_engine.engine.sealing import seal
 from arrival_engine.engine.storage import open_store, published_parts, run_directory
 from arrival_engine.engine.storage.carrier import Carrier
@@ -230,7 +230,7 @@ _KILLED = """
 import os, signal, sys
 from dataclasses import replace
 from pathlib import Path
-from arrival_engine.engine.run.job import run
+from arrival_engine import run
 from arrival_engine.engine.storage import run_directory
 from tests.storage.test_storage_faults import At, OPTIONS
 url, phase, scratch, more = sys.argv[1:]

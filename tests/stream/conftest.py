@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from arrival_engine.engine.run.job import run
+from arrival_engine import run
 from arrival_engine.engine.sealing import seal
 from arrival_engine.engine.synth import synthesise
 from tests.support.model import CountRow

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 
 import distributed
 
-from arrival_engine.engine.run.job import RunOptions
+from arrival_engine import RunOptions
 from tests.support.model import CountRow
 from tests.support.product import report_lines, staged
 from tests.support.refusals import ROOT

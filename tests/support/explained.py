@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from arrival_engine import RunOptions, run
 from arrival_engine.contracts import dataset
 from arrival_engine.engine.expand.planning import plan
 from arrival_engine.engine.explaining.derive import Chosen, View, derive
 from arrival_engine.engine.explaining.names import Names
-from arrival_engine.engine.run.job import RunOptions, run
 from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.sealing import read_seal, seal
 from arrival_engine.engine.world.load import load_world

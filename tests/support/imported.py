@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from arrival_engine.engine.run.job import RunOptions, run
+from arrival_engine import RunOptions, run
 from arrival_engine.engine.sealing import seal
 from tests.support import reference
 from tests.support.compare import assert_same_rows

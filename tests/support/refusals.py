@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from arrival_engine import RunOptions, run
 from arrival_engine.contracts import ArrivalError, Code, dataset
-from arrival_engine.engine.run.job import RunOptions, run
 from tests.support import damage
 from tests.support.paths import ROOT
 from tests.support.world_files import write_world

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from arrival_engine import RunOptions, run
 from arrival_engine.config import packaged_bytes
 from arrival_engine.contracts.dictionary import dataset
-from arrival_engine.engine.run.job import RunOptions, run
 from tests.support import damage
 from tests.support.validating import (
     write_proof_world,

@@ -15,9 +15,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from arrival_engine import RunOptions, run
 from arrival_engine.contracts.dictionary import dataset
 from arrival_engine.engine.cli.main import main
-from arrival_engine.engine.run.job import RunOptions, run
 from arrival_engine.engine.sealing import seal
 from tests.support import worlds
 from tests.support.damage import tokens_of

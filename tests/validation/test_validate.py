@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from arrival_engine import RunOptions, run
 from arrival_engine.contracts import Code
 from arrival_engine.engine.cli.main import main
-from arrival_engine.engine.run.job import RunOptions, run
 from arrival_engine.engine.sealing import seal
 from arrival_engine.engine.validation.database import Database
 from arrival_engine.engine.validation.findings import Book, Severity, outcome

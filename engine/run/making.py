@@ -1,0 +1,78 @@
+"""Where a scenario's parts are made: on the threads of this process, or wherever another maker makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from arrival_engine.engine.expand.backend import Backend
+from arrival_engine.engine.expand.memory_check import check_memory
+from arrival_engine.engine.expand.planning import plan
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.run.options import RunOptions
+from arrival_engine.engine.run.production import Made, Workshop, produce_parts
+from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.sealing import Seal
+from arrival_engine.engine.world.load import World, load_world
+
+
+@dataclass(frozen=True)
+class Order:
+    """One scenario to be made.
+
+    before_work: called with the world, whose count rows may be elsewhere, and its arrivals; raises the ArrivalError of
+    what could not be published afterwards.
+    """
+
+    receipt: Receipt
+    seal: Seal
+    scenario_id: str
+    options: RunOptions
+    before_work: Callable[[World, int], None]
+
+
+class Maker(Protocol):
+    """What makes the parts of scenarios."""
+
+    def announce(self, options: RunOptions, reporter: Reporter) -> None:
+        """Say once per run where the work is done, unless the options say so themselves."""
+
+    def make(self, order: Order, staged: Path, reporter: Reporter, *, resume: bool) -> Made:
+        """Every part of a scenario in `staged`/events, on disk and read back; `resume` takes over finished ones."""
+
+
+@dataclass(frozen=True)
+class LocalMaker:
+    """Makes parts on the threads of this process; `take` as in `Workshop`."""
+
+    backend: Backend
+    threads: int
+    take: Callable[[Path], None] | None = None
+
+    def announce(self, options: RunOptions, reporter: Reporter) -> None:
+        """As `Maker.announce`."""
+        if options.backend == "auto":
+            reporter.message(f"backend {self.backend.name}: {self.backend.reason}")
+
+    def make(self, order: Order, staged: Path, reporter: Reporter, *, resume: bool) -> Made:
+        """As `Maker.make`."""
+        options = order.options
+        with reporter.phase("read"):
+            world = load_world(
+                order.receipt.run_root,
+                order.scenario_id,
+                seal=order.seal,
+                strict=options.strict,
+                accept_tz_cache=options.accept_tz_cache,
+                threads=self.threads,
+            )
+        for notice in world.notices:
+            reporter.notice(notice)
+        with reporter.phase("plan"):
+            batches = plan(world, options.batch_arrivals)
+            check_memory(batches, self.threads)
+        order.before_work(world, batches.arrivals)
+        shop = Workshop(self.backend, self.threads, options.format, reporter, self.take)
+        return produce_parts(shop, batches, staged, resume=resume)
