@@ -90,9 +90,9 @@ class TestFailing:
     def test_a_task_that_always_fails_ends_the_run_with_its_own_error(self, client, run_root, sealed, tmp_path):
         strict = replace(OPTIONS, strict=True, scenarios=("no_groups",))
         errors = []
-        for where, given in ((copy_without_outputs(sealed, tmp_path / "here"), None), (run_root, client)):
+        for where, given in ((copy_without_outputs(sealed, tmp_path / "here"), None), (run_root, DaskMaker(client))):
             with pytest.raises(ArrivalError) as caught:
-                run(where, strict, maker=DaskMaker(given))
+                run(where, strict, maker=given)
             untouched(where)
             errors.append(caught.value)
             assert report_lines(where)[-1]["error_code"] == caught.value.code.value
