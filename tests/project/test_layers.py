@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 
@@ -13,7 +14,37 @@ from tests.support.paths import ROOT
 # Each layer may import itself and those to its left.
 LAYERS = ("contracts", "config", "cpu_fallback", "gpu_kernels", "engine")
 
-# Packages with a home: nobody else may import them.
+# The rooms of engine/, from the ground up, and which of those before it each imports. ARCHITECTURE.md shows the same
+# table. An arrow that is not here is refused; so is one that is here and that no module needs.
+ROOMS = {
+    "process": (),
+    "rundir": ("process",),
+    "tz": ("process", "rundir"),
+    "sealing": ("process", "rundir"),
+    "world": ("process", "rundir", "tz", "sealing"),
+    "world_files": ("process", "rundir", "tz", "world"),
+    "synth": ("process", "tz", "world_files"),
+    "importing": ("process", "rundir", "tz", "world_files"),
+    "expand": ("process", "rundir", "world"),
+    "arrivals": ("process", "rundir", "world"),
+    "records": ("process", "rundir", "world", "expand", "arrivals"),
+    "storage": ("process", "rundir", "sealing", "world", "arrivals"),
+    "run": ("process", "rundir", "sealing", "world", "expand", "arrivals", "records", "storage"),
+    "cluster": ("process", "rundir", "world", "expand", "arrivals", "run"),
+    "forecast": ("process", "rundir", "sealing", "world", "expand", "cluster"),
+    "validation": ("process", "rundir", "sealing", "records"),
+    "explaining": ("process", "rundir", "tz", "sealing", "world", "expand", "arrivals"),
+    "comparing": ("process", "rundir", "arrivals"),
+    "parity": ("process", "rundir", "sealing", "world", "expand", "records", "explaining"),
+    "stream": ("process", "world", "expand"),
+    "report": ("process", "rundir", "tz", "sealing", "world", "arrivals", "validation"),
+    "cli": (
+        *("process", "rundir", "tz", "sealing", "world", "synth", "importing", "storage", "run", "cluster", "forecast"),
+        *("validation", "explaining", "comparing", "parity", "stream", "report"),
+    ),
+}
+
+# Packages with a home: no other folder may import them.
 HOMES = {
     "numba": ("cpu_fallback/jit.py", "gpu_kernels/"),
     "llvmlite": ("cpu_fallback/jit.py",),
@@ -77,7 +108,7 @@ def parsed(path):
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
-def test_imports_point_one_way_and_nobody_breaks_the_house_rules(path):
+def test_imports_point_one_way_and_keep_to_the_house_rules(path):
     tree = parsed(path)
     name = relative(path)
     assert layer_violations(name.split("/")[0], tree) == []
@@ -87,6 +118,43 @@ def test_imports_point_one_way_and_nobody_breaks_the_house_rules(path):
 
 def test_every_layer_has_sources():
     assert {relative(path).split("/")[0] for path in SOURCES} == set(LAYERS)
+
+
+def rooms_imported(tree):
+    """The rooms of engine/ that a module imports from, with the line of each import."""
+    for line, name in imported_modules(tree):
+        parts = name.split(".")
+        if parts[:2] == ["arrival_engine", "engine"] and len(parts) > 2 and parts[2] in ROOMS:
+            yield line, parts[2]
+
+
+def arrows_of(room):
+    trees = [parsed(path) for path in sorted((ROOT / "engine" / room).rglob("*.py"))]
+    return {target for tree in trees for _, target in rooms_imported(tree)} - {room}
+
+
+def test_every_folder_of_the_engine_is_a_declared_room():
+    found = {path.name for path in (ROOT / "engine").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert found == set(ROOMS)
+    assert [path.name for path in (ROOT / "engine").glob("*.py")] == ["__init__.py"]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_what_it_declares_and_declares_only_rooms_before_it(room):
+    rooms = list(ROOMS)
+    assert set(ROOMS[room]) <= set(rooms[: rooms.index(room)])
+    assert arrows_of(room) == set(ROOMS[room])
+
+
+def test_an_arrow_between_rooms_is_found():
+    source = "def f():\n    from arrival_engine.engine.run.job import run\n    import arrival_engine.engine.tz.zones\n"
+    assert set(rooms_imported(ast.parse(source))) == {(2, "run"), (3, "tz")}
+
+
+def test_the_architecture_page_shows_the_same_arrows():
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    shown = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \|([^|]*)\|$", page, re.MULTILINE))
+    assert {room: tuple(re.findall(r"\w+", text)) for room, text in shown.items()} == ROOMS
 
 
 @pytest.mark.parametrize(
