@@ -18,9 +18,10 @@ from arrival_engine.engine.parity.sample import SIMULATED_ARRIVALS, choose, spre
 from arrival_engine.engine.world.load import load_world
 from arrival_engine.gpu_kernels.device import unusable_reason
 from arrival_engine.gpu_kernels.simulator import Simulator
-from tests.support.gpu import MUTATIONS, mutated_sources, work_of
+from tests.support.gpu import work_of
 from tests.support.model import FAIL, Policy
 from tests.support.parity import check, flipped, sealed, tampering, text, unchanged
+from tests.support.paths import FAULTS
 from tests.support.worlds import small_world
 
 # --- The verdict -----------------------------------------------------------------------------------
@@ -151,12 +152,14 @@ def test_a_world_without_arrivals_is_no_pass(tmp_path):
 
 
 @pytest.mark.cuda_sim
-def test_a_wrong_constant_in_the_kernels_is_caught(run_root, tmp_path):
-    sources = mutated_sources(MUTATIONS[0], tmp_path / "wrong")
+def test_a_wrong_constant_in_the_kernels_is_caught(run_root, tmp_path, monkeypatch):
+    # The simulator's process inherits both.
+    monkeypatch.syspath_prepend(FAULTS / "wrong_constant")
+    monkeypatch.setenv("ARRIVALS_CACHE_DIR", str(tmp_path / "cache"))
 
     @contextmanager
     def opened(planned, _reporter):
-        with Simulator(sources) as process:
+        with Simulator() as process:
             process.open(work_of(planned))
             yield lambda batch: finish_batch(planned, batch, process.expand(batch.segments)[0])
 

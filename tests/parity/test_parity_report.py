@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,7 +18,7 @@ from arrival_engine.engine.process.version import LAW_VERSION, code_digest
 from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.sealing import read_seal
 from tests.support.parity import check, flipped, tampering, unchanged
-from tests.support.paths import PACKAGE, SRC
+from tests.support.paths import ROOT
 
 # --- The report ------------------------------------------------------------------------------------
 
@@ -118,10 +116,9 @@ def test_a_difference_is_in_both_reports_and_text_is_escaped(run_root, tmp_path)
 # --- The command -----------------------------------------------------------------------------------
 
 
-def arrivals(*arguments, source=SRC):
-    command = [sys.executable, "-P", "-m", "arrival_engine", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(source)}
-    return subprocess.run(command, env=environment, cwd=source, capture_output=True, text=True, check=False)
+def arrivals(*arguments, program="arrival_engine"):
+    command = [sys.executable, "-m", program, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.cuda_sim
@@ -140,17 +137,9 @@ def test_the_kernels_in_the_simulator_have_the_cpus_bits(run_root, tmp_path):
 
 
 @pytest.mark.cuda_sim
-def test_a_wrong_bit_ends_the_command_with_one(run_root, tmp_path):
-    """In a copy of the sources in which one bit of one arrival is wrong on the way back from the simulator."""
-    shutil.copytree(PACKAGE, tmp_path / "arrival_engine", ignore=shutil.ignore_patterns("__pycache__"))
-    path = tmp_path / "arrival_engine" / "engine" / "expand" / "backend.py"
-    line = "results, notices = process.expand(batch.segments)\n"
-    source = path.read_text(encoding="utf-8")
-    assert source.count(line) == 1
-    path.write_text(source.replace(line, f"{line}        results.columns.settlement[2] ^= 1\n"), encoding="utf-8")
-
+def test_a_wrong_bit_ends_the_command_with_one(run_root):
     options = ("parity", run_root, "--right", "cudasim", "--batch-arrivals", 50, "--sample-batches", 1)
-    done = arrivals(*options, source=tmp_path)
+    done = arrivals(*options, program="tests.support.faults.wrong_bit")
     assert done.returncode == 1, done.stderr
     assert re.search(r"columns.settlement +1 of", done.stdout)
     assert "Philox2x64-10" in done.stdout
