@@ -16,7 +16,7 @@ from typing import Any
 
 from arrival_engine import DaskMaker, RunOptions, run
 from arrival_engine.engine.cluster.client import open_client
-from arrival_engine.engine.forecast.estimate import PlanOptions, estimate
+from arrival_engine.engine.forecast.forecast import ForecastOptions, forecast
 from arrival_engine.engine.process import human
 from arrival_engine.engine.process.progress import Reporter
 from bench import environment, results, tabular
@@ -53,7 +53,7 @@ SETUPS = {
 def measure(run_root: Path) -> dict[str, Any]:
     """Every run once to start the workers' processes, once to be measured."""
     options = RunOptions(backend="cpu", batch_arrivals=BATCH_ARRIVALS)
-    (planned,) = estimate(run_root, PlanOptions(batch_arrivals=BATCH_ARRIVALS, backend="cpu")).scenarios
+    (planned,) = forecast(run_root, ForecastOptions(batch_arrivals=BATCH_ARRIVALS, backend="cpu")).scenarios
     here = [_timed(run_root, RunOptions(backend="cpu", batch_arrivals=BATCH_ARRIVALS, threads=1)) for _ in range(2)]
     runs = []
     for workers in WORKERS:

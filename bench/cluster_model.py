@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from arrival_engine.engine.cluster.production import MOST_ROW_GROUPS, SURVEYS_PER_THREAD
 from arrival_engine.engine.cluster.shards import MOST_BATCHES, MOST_COUNT_ROWS, SHARDS_PER_WORKER
-from arrival_engine.engine.forecast.estimate import worker_memory
+from arrival_engine.engine.forecast.forecast import worker_memory
 
 # Survey.sums and its running sums hold 40 bytes a segment; merging them takes sort keys and copies besides.
 CLIENT_BYTES_PER_SEGMENT = 120

@@ -12,7 +12,7 @@ from arrival_engine.engine.cli.session import Session, output_options, session_o
 from arrival_engine.engine.storage.url import Place
 
 if TYPE_CHECKING:
-    from arrival_engine.engine.forecast.estimate import PlanResult, ScenarioPlan
+    from arrival_engine.engine.forecast.forecast import ForecastResult, ScenarioForecast
 
 
 @click.command(
@@ -38,16 +38,16 @@ def command(
     """
     session = session_of(context)
 
-    from arrival_engine.engine.forecast.estimate import PlanOptions, estimate
+    from arrival_engine.engine.forecast.forecast import ForecastOptions, forecast
 
     given["format"] = file_format
     options = {name: value for name, value in given.items() if value not in (None, ())}
     with session.reporter() as reporter, open_place(run_root, reporter, scratch, writes=False) as directory:
-        result = estimate(directory.root, PlanOptions(**options), reporter)  # type: ignore[arg-type] # click's own types
+        result = forecast(directory.root, ForecastOptions(**options), reporter)  # type: ignore[arg-type] # click's own types
     _show(result, session)
 
 
-def _show(result: PlanResult, session: Session) -> None:
+def _show(result: ForecastResult, session: Session) -> None:
     from arrival_engine.engine.cli.output import emit_json, plain
 
     if session.json:
@@ -58,7 +58,7 @@ def _show(result: PlanResult, session: Session) -> None:
             _show_scenario(scenario)
 
 
-def _show_scenario(plan: ScenarioPlan) -> None:
+def _show_scenario(plan: ScenarioForecast) -> None:
     from arrival_engine.engine.cli.output import results_console, show_facts, show_line
     from arrival_engine.engine.process import human
 

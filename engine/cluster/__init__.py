@@ -7,7 +7,6 @@
     depot       where it hands them in: the seam behind which a store other than a file system would go
     ledgers     the client reads back what came of every count row, some merchants at a time
     production  all of it, for one scenario; client, receipts: what it is done with
-    estimate    `arrivals plan`; model: what larger worlds would take
 
 Whatever is large lies in files; through the scheduler go segment sums, shards and receipts.
 """

@@ -1,15 +1,14 @@
-"""Files seen to the disk while the next ones are being made."""
+"""Sync finished parts to disk in the background."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from arrival_engine.engine.rundir.staging import writing
+from arrival_engine.engine.rundir.staging import sync, writing
 
 
 class DiskSync:
@@ -48,9 +47,5 @@ class DiskSync:
 
 def _sync(path: Path, then: Callable[[], None]) -> None:
     with writing("arrivals", path):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync(path)
     then()

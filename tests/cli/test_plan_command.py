@@ -11,7 +11,7 @@ from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.cli.main import main
 from arrival_engine.engine.cluster.shards import Shard
 from arrival_engine.engine.expand.planning import plan
-from arrival_engine.engine.forecast.estimate import Calibration, PlanOptions, _spread, _work_seconds, estimate
+from arrival_engine.engine.forecast.forecast import Calibration, ForecastOptions, _spread, _work_seconds, forecast
 from arrival_engine.engine.sealing import seal
 from arrival_engine.engine.world.load import load_world
 from tests.support.model import CountRow
@@ -30,7 +30,7 @@ def sealed(tmp_path_factory):
 
 def test_exact_figures_and_bytes_are_those_of_the_run(sealed, tmp_path):
     run_root = copy_without_outputs(sealed, tmp_path / "run")
-    (planned,) = estimate(run_root, PlanOptions(batch_arrivals=700, workers=2, backend="cpu")).scenarios
+    (planned,) = forecast(run_root, ForecastOptions(batch_arrivals=700, workers=2, backend="cpu")).scenarios
     assert not (run_root / "data/layer2/5B/arrival_events").exists()
     assert not (run_root / "reports").exists()
     assert [path for path in (run_root / "tmp").iterdir() if path.is_dir()] == []
@@ -52,7 +52,7 @@ def test_exact_figures_and_bytes_are_those_of_the_run(sealed, tmp_path):
 
 def test_shards_follow_the_workers(sealed):
     one, many = (
-        estimate(sealed, PlanOptions(batch_arrivals=50, workers=workers, backend="cpu")).scenarios[0]
+        forecast(sealed, ForecastOptions(batch_arrivals=50, workers=workers, backend="cpu")).scenarios[0]
         for workers in (1, 100)
     )
     assert one.batches == many.batches == many.shards > one.shards
@@ -65,7 +65,7 @@ def test_shards_follow_the_workers(sealed):
 def test_a_scenario_without_arrivals_has_nothing_to_time(tmp_path):
     write_world(small_world(counts=(CountRow(TWO_ZONES, BERLIN, "mixed", 0, 0),)), tmp_path / "empty")
     seal(tmp_path / "empty")
-    (planned,) = estimate(tmp_path / "empty", PlanOptions(backend="cpu")).scenarios
+    (planned,) = forecast(tmp_path / "empty", ForecastOptions(backend="cpu")).scenarios
     assert (planned.arrivals, planned.batches, planned.shards) == (0, 0, 0)
     assert (planned.calibration, planned.seconds, planned.expected_bytes) == (None, None, None)
     assert main(["plan", str(tmp_path / "empty"), "--quiet"]) == 0
@@ -89,13 +89,13 @@ def test_the_command_speaks_to_people_and_to_machines(sealed, capsys):
 def test_bad_input_is_named(sealed, tmp_path, capsys):
     assert main(["plan", str(sealed), "--workers", "0"]) == 2
     with pytest.raises(ArrivalError) as caught:
-        estimate(sealed, PlanOptions(scenarios=("other",)))
+        forecast(sealed, ForecastOptions(scenarios=("other",)))
     assert caught.value.code is Code.S1_OR_S3_OUTPUT_MISSING
     write_world(small_world(), tmp_path / "unsealed")
     assert main(["plan", str(tmp_path / "unsealed"), "--quiet"]) == 1
     assert "S0_GATE_MISSING_OR_INVALID" in capsys.readouterr().err
     with pytest.raises(ValueError, match="workers must be at least 1, not 0"):
-        PlanOptions(workers=0)
+        ForecastOptions(workers=0)
 
 
 @pytest.mark.parametrize("batches", [1, 2, 5, 31, 32, 1000, 5_000_000])

@@ -41,7 +41,7 @@ BYTES_PER_COUNT_ROW = 150
 
 
 @dataclass(frozen=True)
-class PlanOptions:
+class ForecastOptions:
     """As the options of a run; workers: processes of one thread each, None for one a core."""
 
     batch_arrivals: int = DEFAULT_BATCH_ARRIVALS
@@ -75,7 +75,7 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class ScenarioPlan:
+class ScenarioForecast:
     """One scenario: exact figures of its plan, then what is expected of a run.
 
     count_rows: with N > 0, before those that repeat a key are merged; largest_shard_rows of them in a shard.
@@ -104,18 +104,20 @@ class ScenarioPlan:
 
 
 @dataclass(frozen=True)
-class PlanResult:
+class ForecastResult:
     """The plans of all scenarios asked for."""
 
-    scenarios: tuple[ScenarioPlan, ...]
+    scenarios: tuple[ScenarioForecast, ...]
 
 
-def estimate(run_root: Path | str, options: PlanOptions | None = None, reporter: Reporter | None = None) -> PlanResult:
+def forecast(
+    run_root: Path | str, options: ForecastOptions | None = None, reporter: Reporter | None = None
+) -> ForecastResult:
     """Survey the counts of a sealed run directory, cut its plan, and time a sample of it; nothing is published.
 
     Raises ArrivalError as a run would that cannot read its inputs.
     """
-    options, reporter = options or PlanOptions(), reporter or Reporter()
+    options, reporter = options or ForecastOptions(), reporter or Reporter()
     receipt = read_receipt(Path(run_root))
     with reporter.phase("seal check"):
         seal = verify_seal(receipt, reporter)
@@ -128,10 +130,10 @@ def estimate(run_root: Path | str, options: PlanOptions | None = None, reporter:
                 source, Depot.open(scratch), options.backend, options.format, options.batch_arrivals, software()
             )
             plans.append(_scenario_plan(errand, options, reporter))
-    return PlanResult(tuple(plans))
+    return ForecastResult(tuple(plans))
 
 
-def _scenario_plan(errand: Errand, options: PlanOptions, reporter: Reporter) -> ScenarioPlan:
+def _scenario_plan(errand: Errand, options: ForecastOptions, reporter: Reporter) -> ScenarioForecast:
     source, workers = errand.source, options.workers or available_cores()
     began = time.perf_counter()
     with reporter.phase("survey"):
@@ -153,7 +155,7 @@ def _scenario_plan(errand: Errand, options: PlanOptions, reporter: Reporter) -> 
     largest_batch = max((arrivals for shard in shards for arrivals in shard.batch_arrivals), default=0)
     largest_rows = max((shard.count_rows for shard in shards), default=0)
     arrivals = int(arrival_start[-1])
-    return ScenarioPlan(
+    return ScenarioForecast(
         scenario_id=source.scenario_id,
         arrivals=arrivals,
         count_rows=survey.drawn_rows,
