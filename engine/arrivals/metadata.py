@@ -1,4 +1,4 @@
-"""What every part file says of itself in its key-value metadata."""
+"""Key-value metadata of part files."""
 
 from __future__ import annotations
 

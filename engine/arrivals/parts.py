@@ -1,4 +1,4 @@
-"""One batch to one part file, Parquet or Arrow IPC."""
+"""Write one batch to one part file, Parquet or Arrow IPC."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from arrival_engine.engine.arrivals.part_file import DIGEST_KEY, part_name
 from arrival_engine.engine.rundir.settings import OutputOptions
 from arrival_engine.engine.rundir.staging import writing
 
-# Ascending or slowly moving integers shrink best as deltas; all else repeats, so a dictionary serves it.
+# Ascending or slowly changing integers shrink best as deltas; the other columns repeat values and use dictionaries.
 _DELTA_COLUMNS = frozenset({"arrival_seq", "ts_utc", "ts_local_primary", "ts_local_settlement", "ts_local_operational"})
-# Long runs of one value: plain pages cost half a dictionary's time, and any codec folds the runs away.
+# Long runs of one value: plain pages take half the time of a dictionary, and any codec removes the runs.
 _RUN_COLUMNS = frozenset({"seed", "merchant_id", "bucket_index"})
-# Statistics cost time per value; readers prune by merchant and by time, and look for one arrival by its sequence.
+# Statistics cost time per value; readers prune by merchant, time and sequence.
 _STATISTICS = ("merchant_id", "arrival_seq", "ts_utc", "bucket_index")
 _BUFFER_BYTES = 1 << 20
 
@@ -58,7 +58,7 @@ class PartWriter:
         """Write record batches, each a row group, as part `index`; not yet synced to disk. Raises IO_WRITE_FAILED."""
         path = self.directory / part_name(index, self.file_format)
         schema = self.schema.with_metadata({**self.metadata, DIGEST_KEY: str(digest)})
-        # A Python file would take the interpreter's lock for each of a row group's hundred pages.
+        # A Python file would take the interpreter's lock for every page, about a hundred per row group.
         with writing("arrivals", path):
             with pa.BufferedOutputStream(pa.OSFile(os.fsencode(path), "wb"), _BUFFER_BYTES) as sink:
                 if self.file_format == "parquet":
@@ -80,7 +80,7 @@ class PartWriter:
             use_dictionary=[name for name in schema.names if name not in deltas | plain],
             column_encoding=dict.fromkeys(sorted(deltas), "DELTA_BINARY_PACKED"),
             write_statistics=[name for name in _STATISTICS if name not in texts],
-            # The default of 1,024 spends a tenth of the encoding time on going from one small batch to the next.
+            # The default of 1,024 spends a tenth of the encoding time between small batches.
             write_batch_size=65_536,
         ) as writer:
             for batch in batches:

@@ -1,4 +1,4 @@
-"""Publication: a staged scenario becomes visible by rename, whole or not at all."""
+"""Publish a staged scenario by rename, whole or not at all."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Outcome = Literal["published", "identical", "replaced"]
 
 @dataclass(frozen=True)
 class Published:
-    """What stands at the published path, by its part files' own statements."""
+    """What is published, as the part files state it."""
 
     format: FileFormat
     digest: Digest
@@ -52,7 +52,7 @@ def read_published(directory: Path) -> Published | None:
 
 
 def refuse_certain_conflict(final: Path, file_format: FileFormat, arrivals: int) -> None:
-    """Raise IO_WRITE_CONFLICT, before any work, for what no run of that format and size could leave as it is."""
+    """Raise IO_WRITE_CONFLICT before any work if the published arrivals differ in format or number."""
     if not _is_occupied(final):
         return
     standing = read_published(final)
@@ -61,7 +61,7 @@ def refuse_certain_conflict(final: Path, file_format: FileFormat, arrivals: int)
 
 
 class Publication:
-    """Puts staged datasets in place, one rename each; what they replace goes to where they were staged."""
+    """Puts staged datasets in place, one rename each; what they replace moves to the staging directory."""
 
     def __init__(self, undo: ExitStack) -> None:
         self._undo = undo
@@ -111,7 +111,7 @@ class Publication:
 
 @contextmanager
 def publication() -> Iterator[Publication]:
-    """A Publication of which everything is taken back, last first, unless the block reaches its end."""
+    """A Publication that is rolled back, last step first, unless the block completes."""
     with ExitStack() as undo:
         yield Publication(undo)
         undo.pop_all()
@@ -145,7 +145,7 @@ def _stands(final: Path, expected: Published, *, replace: bool) -> bool:
 
 
 def _differ(staged: Path, final: Path) -> bool:
-    """Whether any byte does: what parts state of themselves says nothing of damage that came later."""
+    """Whether any byte differs: the statements of part files do not show later damage."""
     names = sorted(path.name for path in staged.iterdir())
     with reading("arrivals", final):
         if names != sorted(path.name for path in final.iterdir()):
@@ -158,7 +158,7 @@ def _described(published: Published | None) -> str:
 
 
 def _take_back(rename: Callable[[], object]) -> None:
-    # Reported is the failure that made this necessary.
+    # The failure that made this necessary is the one to report.
     with suppress(OSError):
         rename()
 

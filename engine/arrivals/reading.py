@@ -1,4 +1,4 @@
-"""Published arrivals read back: part files in order, row by row in the contract's JSON form, or one row by its key."""
+"""Read published arrivals: part files in order, rows in the contract's JSON form, or one row by its key."""
 
 from __future__ import annotations
 

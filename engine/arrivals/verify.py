@@ -1,4 +1,4 @@
-"""Staged part files read back before they are published."""
+"""Read staged part files back before they are published."""
 
 from __future__ import annotations
 

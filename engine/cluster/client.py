@@ -1,4 +1,4 @@
-"""The Dask client of a run: opening it, running tasks to the end, and what to say when they do not get there."""
+"""The Dask client of a run: open it, run tasks to their end, name their failures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOCAL = "local"
 CONNECT_S = 30
 WITHOUT_WORKERS_S = 60.0
 _LOOK_AGAIN_S = 1.0
-# A file system that is shared may hiccup; whatever else is wrong with a task will be wrong again.
+# A shared file system may fail for a moment; any other failure of a task would repeat.
 _WORTH_ANOTHER_TRY = frozenset({Code.IO_READ_FAILED, Code.IO_WRITE_FAILED})
 _TRIES = 3
 
@@ -151,7 +151,7 @@ def completed(
 
 
 def _result(future: Any, watch: _Watch) -> Any:
-    """What came of a task that is done; a result that died with its worker is made again first."""
+    """The result of a finished task; a result that was lost with its worker is computed again first."""
 
     def look() -> Any:
         try:

@@ -1,4 +1,4 @@
-"""Where the workers of a run hand in what they made: the one place that a store other than a file system replaces."""
+"""Where the workers of a run hand in their files; another kind of store would replace this module alone."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Depot:
     """A folder below the run's staging directory, at the same path for client and workers.
 
     A worker writes to an attempt's own folder and hands in finished files by rename: a task that runs twice, or dies,
-    puts the same bytes in place a second time, or none. The client ends it by renaming the folder, so that a task
-    that nobody waits for any more finds no place to write to.
+    puts the same bytes in place a second time, or none. The client ends it by renaming the folder, so that an
+    abandoned task finds no place to write to.
     """
 
     folder: Path

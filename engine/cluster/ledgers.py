@@ -1,4 +1,4 @@
-"""What came of every count row, read back from the workers' files some merchants at a time."""
+"""Sums per count row, read back from the workers' files some merchants at a time."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class StoredLedger:
 
     def _read(self, receipt: ShardReceipt) -> Table:
         path = self._depot.folder / LEDGERS / ledger_name(receipt.shard)
-        with reading("what came of the count rows", path):
+        with reading("the sums per count row", path):
             table: Table = np.load(path, allow_pickle=False)
         if hashlib.sha256(table.tobytes()).hexdigest() != receipt.ledger_sha256:
             raise ArrivalError(
@@ -120,7 +120,7 @@ class StoredLedger:
         columns = [np.ascontiguousarray(column) for column in table]
         rows, row_totals = Rows(*columns[:3]), RowTotals(*columns[3:])
         ledger = Ledger(replace(self.world, rows=rows))
-        # Digests and edge counts of a piece are nobody's question: shards have them, and merchants cross shards.
+        # Digests and edge counts belong to shards; a piece has none, since merchants cross shards.
         everything = Batch(0, (0, 0), (0, rows.arrivals.size), int(rows.arrivals.sum(dtype=np.int64)))
         ledger.add(BatchSums(everything, row_totals, Digest(), 0, 0))
         return ledger

@@ -1,4 +1,4 @@
-"""What a worker tells the client of a shard that it has handed in."""
+"""Receipts: what a worker tells the client about a shard it has handed in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from arrival_engine.engine.run.production import WorkerFacts
 class ShardReceipt:
     """A finished shard: its parts in order, the sums over them, and how the work went.
 
-    rows: count rows; ledger_sha256: of the file with what came of each. began, ended: seconds by the worker's clock.
+    rows: count rows; ledger_sha256: of the file with the sums of each. began, ended: seconds by the worker's clock.
     """
 
     shard: int

@@ -59,7 +59,7 @@ class Shard:
 
 
 def cut_shards(survey: Survey, batch_arrivals: int, workers: int) -> tuple[Shard, ...]:
-    """The batches of `engine.expand.planning.plan`, dealt out in contiguous ranges to so many workers (threads).
+    """The batches of `engine.expand.planning.plan`, dealt out in contiguous ranges to `workers` threads.
 
     Raises OPTION_INVALID for more batches than parts can be numbered.
     """

@@ -1,4 +1,4 @@
-"""The counts added up by segment, a few row groups at a time, so that nobody holds the whole count table."""
+"""Counts added up by segment, a few row groups at a time, so that no process holds the whole count table."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ _EVENT_GAP_S = 1.0
 def software() -> dict[str, str]:
     """What decides a part's bytes besides its inputs; client and workers must agree on it.
 
-    Asked once a process: what it has loaded stays as it was, whatever becomes of the files.
+    Computed once per process: loaded code does not change with its files.
     """
     return {
         "engine": version(),
@@ -90,7 +90,7 @@ def shard_task(errand: Errand, shard: Shard) -> ShardReceipt:
 
 
 def expand_shard(errand: Errand, shard: Shard, reporter: Reporter, worker: str, threads: int) -> ShardReceipt:
-    """Read a shard's count rows, write its parts and what came of its count rows, and hand both in.
+    """Read the count rows of a shard, write its parts and the sums per count row, and hand both in.
 
     threads: shards that this process may be expanding at once. Raises ArrivalError.
     """
@@ -131,7 +131,7 @@ def _counts(errand: Errand, shard: Shard, lookup: World) -> CountRows:
 
 
 def ledger_name(shard: int) -> str:
-    """File name of what came of a shard's count rows: int32[6, R], Rows above RowTotals."""
+    """File name of the sums per count row of a shard: int32[6, R], Rows above RowTotals."""
     return f"{shard:06d}.npy"
 
 
@@ -189,7 +189,7 @@ def _lookup(errand: Errand) -> tuple[World, Catalogue]:
     with _lookups_lock:
         folder = errand.depot.folder
         if folder not in _lookups:
-            # Those of a scenario that is done with are in nobody's way any more.
+            # Tables of an earlier scenario are no longer needed.
             _lookups.clear()
             catalogue = _read_catalogue(errand.depot)
             # The client has compared the tz cache with tzdata, and accepted it or ended the run.
@@ -212,7 +212,7 @@ def _read_catalogue(depot: Depot) -> Catalogue:
 def _write_ledger(ledger: ScenarioLedger, path: Path) -> str:
     (whole,) = ledger.pieces()
     table = np.stack([*whole.world.rows, *whole.row_totals])
-    with writing("what came of the count rows", path), path.open("xb") as file:
+    with writing("the sums per count row", path), path.open("xb") as file:
         np.save(file, table)
         file.flush()
         os.fsync(file.fileno())

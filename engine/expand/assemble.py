@@ -17,11 +17,11 @@ from arrival_engine.engine.expand.backend import BatchResult
 from arrival_engine.engine.expand.row_groups import row_group_spans
 from arrival_engine.engine.world.load import World
 
-_PADDING = 64  # bytes that Arrow files align to at most; here elements, of four bytes and eight
+_PADDING = 64  # the largest alignment of Arrow files in bytes; used here as a number of elements
 
 
 class Assembler:
-    """Turns batch results into record batches; holds the texts once for the whole run."""
+    """Turns batch results into record batches; the texts are shared by the whole run."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -34,7 +34,7 @@ class Assembler:
         self._full_constants = self._constant_columns(0)
 
     def batches(self, result: BatchResult) -> Iterator[pa.RecordBatch]:
-        """The batch in pieces of at most `row_group_rows`, each a row group of the file it goes to."""
+        """The batch in pieces of at most `row_group_rows`, each one row group of its file."""
         facts = self._row_facts(result)
         for first, last in self.row_groups(result):
             yield self._record_batch(result.columns, facts, first, last)
@@ -97,10 +97,10 @@ class Assembler:
         return pa.RecordBatch.from_arrays([arrays[name] for name in self.schema.names], schema=self.schema)
 
     def _constants(self, size: int) -> dict[str, pa.Array]:
-        """Columns of one value, slices of arrays that are made once: threads may share them, since none changes."""
+        """Columns of one value, sliced from arrays that are made once and never change, so threads share them."""
         full = self._full_constants
-        # Arrow files cut a longer array to its padded length, and keep a shorter one's end as it is: always longer, so
-        # that a part's bytes do not depend on how large the parts made before it were.
+        # Arrow files pad an array with what follows it in memory. These are always longer than needed, so that the
+        # bytes of a part do not depend on the size of earlier parts.
         if len(full["seed"]) < size + _PADDING:
             full = self._full_constants = self._constant_columns(size + _PADDING)
         return {name: array.slice(0, size) for name, array in full.items()}

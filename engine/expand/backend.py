@@ -1,4 +1,4 @@
-"""Who expands batches: the CPU kernel on threads, or CUDA devices. Same bits from either."""
+"""Backends that expand batches: the CPU kernel on threads, or CUDA devices, to the same bits."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ Expander = Callable[[Batch], "BatchResult"]
 
 
 def _nothing_to_release() -> None:
-    """For results that hold no device."""
+    """Release of a result that holds no device."""
 
 
 @dataclass(frozen=True)
 class BatchSums:
-    """What came of one batch, without its arrivals; row_totals has an entry a count row of the batch."""
+    """Sums over one batch, without its arrivals; row_totals has one entry per count row of the batch."""
 
     batch: Batch
     row_totals: RowTotals
@@ -45,8 +45,8 @@ class BatchSums:
 class BatchResult(BatchSums):
     """Arrivals of one batch in output order, and the sums over them.
 
-    on_device: the same columns on the device that they were computed on. `release` may be called by the thread that
-    expanded the batch, once nobody looks at `columns` or `on_device` any more: their memory goes to another batch.
+    on_device: the same columns on the device that computed them. The thread that expanded the batch calls `release`
+    when `columns` and `on_device` are no longer in use: their memory goes to another batch.
     """
 
     columns: Columns
@@ -109,7 +109,7 @@ def _device_writer(name: BackendName) -> Backend:
 def parity_backend(name: ParityName) -> Backend:
     """One side of a parity check: as `choose_backend`, and `cudasim`, the CUDA kernels in numba's simulator.
 
-    The simulator does some thousand arrivals a second, one batch at a time, whatever the number of threads.
+    The simulator expands about a thousand arrivals per second, one batch at a time for any number of threads.
     Raises BACKEND_UNAVAILABLE with the reason when the side cannot be had here.
     """
     if name not in get_args(ParityName):
@@ -132,8 +132,8 @@ def _open_cpu(plan: Plan, reporter: Reporter) -> Iterator[Expander]:
         reporter.message("compiling the CPU kernel: once after an installation or an update, a few seconds")
     with reporter.phase("load kernels"):
         load_kernel(work)
-    # Room that released batches leave to later ones. Fresh memory costs a page fault a page, and threads that fault
-    # at the same time wait for one another: a sixth of the expansion.
+    # Memory of released batches, for later ones. Fresh memory costs one page fault per page, and threads that fault at
+    # the same time wait for one another: a sixth of the expansion.
     spare: deque[Columns] = deque()
     largest = max((batch.arrivals for batch in plan.batches), default=0)
 
@@ -153,7 +153,7 @@ def _work(plan: Plan) -> Work:
 
 
 def count_files(world: World, library: str = "cudf") -> load.CountFiles:
-    """The world's count files and entity names, for a library that reads them on a device."""
+    """The count files and entity names of a world, for a library that reads them on a device."""
     entities = world.tables.entities
     names = load.EntityNames(
         world.tables.merchants.id[entities.merchant],
@@ -166,7 +166,7 @@ def count_files(world: World, library: str = "cudf") -> load.CountFiles:
 
 
 def has_all_rows(world: World) -> bool:
-    """Whether the world has every count row that became of the scenario's files; a cluster's shard has its own only."""
+    """Whether the world holds every count row of the scenario's files; a shard of a cluster holds only its own."""
     return world.rows.entity.size == world.input_rows - world.zero_rows - world.merged_rows
 
 
@@ -190,7 +190,7 @@ def _open_cuda(
 
 
 def keep_batch(plan: Plan, batch: Batch, kept: AbstractContextManager[tuple[Results, OnDevice]]) -> BatchResult:
-    """As `finish_batch`, holding the device until the result is released; a batch that fails releases it at once."""
+    """As `finish_batch`, keeping the device until the result is released; a failed batch releases it at once."""
     with ExitStack() as stack:
         results, on_device = stack.enter_context(kept)
         result = finish_batch(plan, batch, results)
@@ -212,7 +212,7 @@ def _open_simulator(plan: Plan, reporter: Reporter) -> Iterator[Expander]:
 
 
 def finish_batch(plan: Plan, batch: Batch, results: Results) -> BatchResult:
-    """A backend's arrays as a result; a fallback that the policy forbids is raised here."""
+    """A backend's arrays as a result. Raises SITE_RESOLUTION_FAILED for a fallback that the policy forbids."""
     columns, row_totals, totals = results
     if totals.failure[0]:
         raise _forbidden_fallback(plan, batch, int(totals.failure[0]), int(totals.failure[1]))

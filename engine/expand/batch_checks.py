@@ -1,4 +1,4 @@
-"""Post-conditions of every batch, from its arrays, before it is written."""
+"""Post-conditions of every batch, checked on its arrays before it is written."""
 
 from __future__ import annotations
 

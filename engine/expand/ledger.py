@@ -1,4 +1,4 @@
-"""What came of every count row: the sums behind summary, anomalies, random-number logs and run report."""
+"""Sums per count row: what summary, anomalies, random-number logs and run report are made from."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from arrival_engine.engine.world.load import World
 
 Mask = NDArray[np.bool_]
 
-# Rows are accounted for so many at a time, which keeps what is made of them within a cache.
+# Rows accounted for at a time, few enough for the intermediate arrays to stay in cache.
 _ACCOUNTED_ROWS = 1 << 16
 
 
 class ScenarioLedger(Protocol):
-    """What reports need to know of a scenario, however much of it lies in memory at once."""
+    """What reports need to know of a scenario, with all or part of it in memory."""
 
     @property
     def world(self) -> World:
-        """The scenario's lookup tables and texts; its count rows may be elsewhere."""
+        """The lookup tables and texts of the scenario; its count rows may be elsewhere."""
 
     @property
     def digest(self) -> Digest:
@@ -63,11 +63,11 @@ class ScenarioLedger(Protocol):
         """Blocks and words per family, by LAW section 6, keyed by substream label."""
 
     def pieces(self) -> Iterator[Ledger]:
-        """Ledgers of whole merchants, in dataset order, that together are the scenario's."""
+        """Ledgers of whole merchants, in dataset order, that together cover the scenario."""
 
 
 class Ledger:
-    """Adds up batch results, in any order; R count rows."""
+    """Sums of batch results, added in any order; R count rows."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -137,7 +137,7 @@ class Ledger:
         return accounts
 
     def uses(self, span: slice = slice(None)) -> dict[str, FamilyUse]:
-        """What every count row, or each of a span, does with each family, by LAW section 6, keyed by substream."""
+        """How each count row (of a span) uses each family, by LAW section 6, keyed by substream label."""
         entities = self.world.tables.entities
         entity = self.world.rows.entity[span]
         mode, has_edges = self._of_entity

@@ -1,4 +1,4 @@
-"""Whether a plan fits the memory that this process may use, said before work starts."""
+"""Check before work starts that a plan fits the memory of this process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from arrival_engine.engine.expand.planning import Plan
 from arrival_engine.engine.process import human
 from arrival_engine.engine.process.machine import memory_limit_bytes
 
-# Columns 45, sort scratch of one segment, Arrow buffers and the encoder's pages: 165 were measured with LZ4.
+# Columns (45), sort scratch of one segment, Arrow buffers, encoder pages; 165 were measured with LZ4.
 BYTES_PER_ARRIVAL = 200
 _FIELDS = {"ulimit -v": "VmSize:"}
 

@@ -1,4 +1,4 @@
-"""What a run would make, and what it would take: the plan of a survey, and a calibration of about a second."""
+"""Forecast a run: what it would make, by a survey of the counts; what it would take, by a calibration of a second."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ _SAMPLES = 32
 
 
 def _spread(batches: int) -> list[int]:
-    """Some batches, wherever they lie: the middle one first, then between those that there are."""
+    """Sample batches spread over the plan: the middle one first, then between those taken."""
     places: list[int] = []
     for index in range(1, _SAMPLES + 1):
         place = int(_halved(index) * batches)
@@ -237,7 +237,7 @@ def _halved(index: int) -> float:
 
 
 def _work_seconds(shards: tuple[Shard, ...], calibration: Calibration, workers: int) -> float:
-    """Seconds until the last worker is done, shards handed out in order to whoever is free first."""
+    """Seconds until the last worker is done, when shards go in order to the first free worker."""
     per_arrival = calibration.work_seconds / calibration.arrivals
     per_shard = calibration.overhead_seconds / calibration.batches
     busy_until = [0.0] * min(workers, len(shards))

@@ -32,14 +32,14 @@ _WRITTEN_AT_ONCE = 65_536
 
 
 def write_summary(ledger: ScenarioLedger, path: Path) -> None:
-    """One row a count row: N, physical, virtual; ordered by (merchant, zone bytes, channel bytes, bucket)."""
+    """One row per count row: N, physical, virtual; ordered by (merchant, zone bytes, channel bytes, bucket)."""
     schema = arrow_schema("s4_arrival_summary_5B")
     chunks = (chunk for piece in ledger.pieces() for chunk in _summary_chunks(piece))
     _write(path, schema, (_summary(ledger.world, schema, *columns) for columns in equal_groups(chunks, _GROUP_ROWS)))
 
 
 def _summary_chunks(piece: Ledger) -> Iterator[Columns]:
-    """Entity, bucket, N and virtual arrivals, some count rows at a time."""
+    """Entity, bucket, N and virtual arrivals, _GROUP_ROWS count rows at a time."""
     rows = piece.world.rows
     # Entities are numbered by (merchant, zone, channel), so their number is the contract's leading sort key; of one
     # entity the rows ascend by bucket already. Entity and row in one integer sort several times faster than apart.
@@ -77,7 +77,7 @@ def _summary(
 
 
 def write_anomalies(ledger: ScenarioLedger, path: Path) -> int:
-    """One row an entity and fallback that it took, ordered by anomaly_id; returns the number of rows."""
+    """One row per entity and fallback taken, ordered by anomaly_id; returns the number of rows."""
     # An entity's count rows all lie in its merchant's piece, so no anomaly is in two.
     found = sorted(anomaly for piece in ledger.pieces() for anomaly in _anomalies(piece))
     schema = arrow_schema("s4_arrival_anomalies_5B")

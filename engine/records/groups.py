@@ -1,4 +1,4 @@
-"""Columns cut into groups of one size, however they arrive: row groups must not depend on who hands over how much."""
+"""Columns regrouped to one size: row groups must not depend on the size of the chunks they are made from."""
 
 from __future__ import annotations
 

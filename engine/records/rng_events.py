@@ -1,4 +1,4 @@
-"""The three random-number event datasets: one event a count row and family that it touches (contract section 2.7).
+"""The three random-number event datasets: one event per count row and stream family (contract section 2.7).
 
 All scenarios of a run share the datasets' directories. Each has one part there, numbered by its place among the sealed
 scenarios, so that a later run replaces its own events and no others.
@@ -36,13 +36,13 @@ _GROUP_ROWS = 1 << 18
 def write_rng_events(
     ledger: ScenarioLedger, accounts: Mapping[str, FamilyAccount], directory: Path, file_format: EventFormat
 ) -> None:
-    """Write one file a family to `directory`, which is made anew, its totals equal to the trace log's.
+    """Write one file per family to `directory`, which is recreated, with the totals of the trace log.
 
     The bytes depend on the sealed inputs alone: an event's ts_utc is the moment of the seal. Raises
     RNG_ACCOUNTING_MISMATCH, IO_WRITE_FAILED.
     """
     with writing("random-number events", directory):
-        # A resumed run finds what it had written before it was killed, whole or not.
+        # A resumed run finds files of the killed run, complete or not.
         if directory.exists():
             shutil.rmtree(directory)
         directory.mkdir()
@@ -60,7 +60,7 @@ def write_rng_events(
 
 
 def publish_rng_events(output: Publication, world: World, staged: Path, file_format: EventFormat) -> None:
-    """Put a scenario's staged events in place of what it has there in either format; "none" only takes those away."""
+    """Replace the published events of a scenario, of either format, by the staged ones; "none" only removes them."""
     index = world.seal.scenario_set.index(world.scenario_id)
     for label in ("arrival_time_jitter", "arrival_site_pick", "arrival_edge_pick"):
         part = dataset(_dataset_id(label)).part(world.receipt.run_root, world.receipt.identity.tokens(), index)
@@ -202,13 +202,13 @@ class _ParquetSink:
 
 
 class _LineSink:
-    """JSON Lines, the bytes of `compact_json` of every event, put together a column at a time."""
+    """JSON Lines, one `compact_json` per event, assembled column by column."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
     def write(self, events: pa.Table) -> None:
-        """One line an event."""
+        """One line per event."""
         pieces: list[pa.Array | pa.Scalar] = []
         opening = "{"
         for name in sorted(events.column_names):

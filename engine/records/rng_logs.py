@@ -27,9 +27,9 @@ def update_rng_logs(
 ) -> None:
     """Record this scenario in both logs of the run; a repeated run of the same scenario leaves them as they are.
 
-    The audit log has one record a run identity. The trace log has one record a family and scenario, totals cumulative
-    over scenarios in byte order; records of other modules are kept. Files are replaced whole, by rename, and taken
-    back with the rest of `output`.
+    The audit log has one record per run identity. The trace log has one record per family and scenario, with totals
+    cumulative over scenarios in byte order; records of other modules are kept. Files are replaced whole, by rename,
+    and rolled back with the rest of `output`.
     """
     _update_audit(output, world, moment, staged)
     _update_trace(output, world, accounts, moment, staged)

@@ -1,4 +1,4 @@
-"""The run report: one line a scenario in segment_state_runs.jsonl (contract section 2.8)."""
+"""The run report: one line per scenario in segment_state_runs.jsonl (contract section 2.8)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def utc_now() -> str:
 
 
 def report_head(identity: Identity, scenario_id: str | None, started: str) -> dict[str, Any]:
-    """The fields that every line has, whatever came of the run."""
+    """The fields of every line, of passed and failed runs alike."""
     return {
         "layer": "layer2",
         "segment": "5B",

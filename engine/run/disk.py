@@ -12,9 +12,9 @@ from arrival_engine.engine.rundir.staging import sync, writing
 
 
 class DiskSync:
-    """fsync on a thread of its own: workers that waited for the disk left a third of their time unused.
+    """fsync on a separate thread: workers that waited for the disk spent a third of their time idle.
 
-    A context manager; leaving it without `wait` drops what is still to be synced. `backlog` bounds what waits.
+    A context manager; leaving it without `wait` drops the files still queued. `backlog` bounds the queue.
     """
 
     def __init__(self, backlog: int | None = None) -> None:
@@ -31,13 +31,13 @@ class DiskSync:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def sync(self, path: Path, then: Callable[[], None]) -> None:
-        """Put a finished file in the queue; `then` is called once it is on the disk. Waits while too many wait."""
+        """Queue a finished file; `then` is called once it is on disk. Blocks while the queue is full."""
         self._pending.append(self._thread.submit(_sync, path, then))
         if self._backlog is not None:
             self._wait(self._backlog)
 
     def wait(self) -> None:
-        """Return when every file is on the disk. Raises IO_WRITE_FAILED, or what `then` raises, for the first."""
+        """Return when every file is on disk. Raises IO_WRITE_FAILED, or what `then` raises, for the first."""
         self._wait(0)
 
     def _wait(self, at_most: int) -> None:

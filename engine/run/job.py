@@ -60,7 +60,7 @@ def run(
                 reporter.message(f"removed {name}, which a killed run had left behind")
             result = _run(receipt, options, reporter, maker, shipping)
             if options.resume:
-                # Of runs that were killed too late, or too early, to be gone on with.
+                # Those of runs that were killed before their first part or after their publication.
                 clear_leftovers(receipt.run_root)
             return result
     except Exception as failure:

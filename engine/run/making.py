@@ -1,4 +1,4 @@
-"""Where a scenario's parts are made: on the threads of this process, or wherever another maker makes them."""
+"""Makers: what makes the parts of a scenario, on the threads of this process or elsewhere."""
 
 from __future__ import annotations
 

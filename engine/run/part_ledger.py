@@ -1,7 +1,7 @@
-"""The ledger of a run under way: which parts are finished, so that a killed run can go on where it was.
+"""The ledger of a running job: which parts are finished, so that a killed run can be resumed.
 
-staging/ledger/ledger.jsonl      the run's terms, then a line a part, appended once the part is on the disk
-staging/ledger/000000.npy        what came of the part's count rows: int32[3, rows] in RowTotals order
+staging/ledger/ledger.jsonl      the run's terms, then one line per part, appended once the part is on disk
+staging/ledger/000000.npy        sums per count row of the part: int32[3, rows] in RowTotals order
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class FinishedPart:
 
 
 def run_terms(plan: Plan, file_format: FileFormat, device_writer: str | None = None) -> dict[str, Any]:
-    """Everything that decides a part's bytes; a ledger of other terms is of another run."""
+    """Everything that decides the bytes of a part; a ledger with other terms belongs to another run."""
     world = plan.world
     return {
         "scenario_id": world.scenario_id,
@@ -85,7 +85,7 @@ def _terms_of(path: Path) -> Mapping[str, Any]:
 
 
 class PartLedger:
-    """Records finished parts in a staging directory, and finds again what an earlier run had recorded there."""
+    """Records finished parts in a staging directory, and reads what an earlier run recorded there."""
 
     def __init__(self, staged: Path, plan: Plan, file_format: FileFormat, device_writer: str | None = None) -> None:
         """`device_writer` names what writes parts on a device, with its version; None for Arrow's writer here."""
@@ -102,7 +102,7 @@ class PartLedger:
         write_file(self._folder / _NAME, compact_json(self._terms) + b"\n")
 
     def record(self, part: PartReceipt, sums: BatchSums) -> None:
-        """Enter a part that is on the disk. Raises IO_WRITE_FAILED."""
+        """Enter a part that is on disk. Raises IO_WRITE_FAILED."""
         stream = io.BytesIO()
         np.save(stream, np.stack(sums.row_totals))
         totals = stream.getvalue()
@@ -125,7 +125,7 @@ class PartLedger:
                 os.fsync(file.fileno())
 
     def resume(self) -> dict[int, FinishedPart]:
-        """The finished parts by index, each hashed and compared; whatever else is staged is removed.
+        """The finished parts by index, each hashed and compared; other staged files are removed.
 
         Raises IO_WRITE_CONFLICT for a ledger of other terms, IO_READ_FAILED for a part that is not what was entered.
         """

@@ -1,4 +1,4 @@
-"""The middle of a run: every batch of a plan expanded, checked, assembled and written, on threads."""
+"""Produce parts: every batch of a plan expanded, checked, assembled and written, on threads."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from arrival_engine.engine.rundir.staging import writing
 
 @dataclass(frozen=True)
 class Workshop:
-    """What production works with: a backend, so many threads, a file format."""
+    """What production works with: backend, number of threads, file format."""
 
     backend: Backend
     threads: int
     file_format: FileFormat
     reporter: Reporter
-    # Takes each part, read back, out of the staging directory; for runs whose output has no room here.
+    # Moves each verified part out of the staging directory, for runs whose output does not fit on this machine.
     take: Callable[[Path], None] | None = None
 
     @property
     def backlog(self) -> int | None:
-        """So many parts may wait to be taken; None where none are, and waiting costs nothing."""
+        """How many parts may wait to be taken; None without a limit."""
         return 2 * self.threads if self.take else None
 
 
@@ -94,7 +94,7 @@ class _WorkSeconds:
 
 @dataclass(frozen=True)
 class _Finishing:
-    """What becomes of a part that is on the disk: it is entered, and taken away where somebody takes parts."""
+    """Enters a part that is on disk in the ledger, and hands it to `take`."""
 
     directory: Path
     schema: pa.Schema
@@ -111,7 +111,7 @@ class _Finishing:
 
 
 def produce_parts(shop: Workshop, plan: Plan, staged: Path, *, resume: bool = False) -> Made:
-    """Every batch to a part file in `staged`/events; on disk, and read back, when this returns.
+    """Write every batch to a part file in `staged`/events; all are on disk and verified when this returns.
 
     `resume` takes over the parts that a killed run finished in `staged`, after hashing each. Raises the ArrivalError
     of the first batch, in part order, that failed.
@@ -155,7 +155,7 @@ def produce_parts(shop: Workshop, plan: Plan, staged: Path, *, resume: bool = Fa
         with reporter.phase("expand and write"):
             reporter.expect("arrivals", sum(batch.arrivals for batch in left))
             results = ordered(lambda batch: produce(expander, batch), left, shop.threads, cancellation)
-            # Closing ends the workers, whatever ends the loop, before their directory is taken away.
+            # Closing ends the workers before their directory is removed, also when the loop fails.
             with closing(results):
                 for result, receipt in results:
                     ledger.add(result)
@@ -163,7 +163,7 @@ def produce_parts(shop: Workshop, plan: Plan, staged: Path, *, resume: bool = Fa
                     sums = BatchSums(result.batch, result.row_totals, result.digest, result.at_start, result.at_end)
                     disk.sync(directory / receipt.name, partial(finish, receipt, sums))
             if not parts:
-                # A scenario without arrivals is a dataset with no rows, not a missing one.
+                # A scenario without arrivals is a dataset without rows, not a missing dataset.
                 parts[0] = writer.write(0, iter(()), ledger.digest)
                 disk.sync(directory / parts[0].name, lambda: None)
         with reporter.phase("upload" if shop.take else "sync to disk"):
@@ -187,6 +187,6 @@ def _record_batches(
 ) -> Iterator[pa.RecordBatch]:
     for batch in assembler.batches(result):
         yield batch
-        # Asked for again: the last one is written.
+        # Resumed here once the batch is written.
         cancellation.check()
         reporter.advance(batch.num_rows)

@@ -1,4 +1,4 @@
-"""One scenario of a run: made in a staging directory, published with its records, told in the run report."""
+"""One scenario of a run: made in a staging directory, published with its records, entered in the run report."""
 
 from __future__ import annotations
 
@@ -88,12 +88,12 @@ class Job:
 
 
 def run_scenario(job: Job, scenario_id: str) -> ScenarioResult:
-    """Make, publish and report one scenario, from where a killed run left off if that is asked for."""
+    """Make, publish and report one scenario; with `resume`, continue what a killed run left."""
     try:
         with _staged(job, scenario_id) as (staged, resume):
             return _made_and_published(job, scenario_id, staged, resume=resume)
     except ArrivalError as error:
-        # So that the run report says whose failure it is, wherever it was noticed.
+        # The run report names the scenario of a failure, whichever step noticed it.
         error.context.setdefault("scenario_id", scenario_id)
         raise
 
@@ -105,7 +105,7 @@ def _staged(job: Job, scenario_id: str) -> Iterator[tuple[Path, bool]]:
     abandoned = abandoned_staging(run_root, scenario_id) if job.options.resume else None
     if abandoned:
         yield abandoned, True
-        # Only now: until it is published, a run that is interrupted again can be resumed again.
+        # Not before: until publication, a run that is interrupted again can be resumed again.
         shutil.rmtree(abandoned, ignore_errors=True)
         return
     if job.options.resume:
@@ -115,10 +115,10 @@ def _staged(job: Job, scenario_id: str) -> Iterator[tuple[Path, bool]]:
 
 
 def _made_and_published(job: Job, scenario_id: str, staged: Path, *, resume: bool) -> ScenarioResult:
-    """Everything is written to `staged` first; arrivals, diagnostics, logs and report then appear together."""
+    """Write everything to `staged` first; arrivals, diagnostics, logs and report then appear together."""
     reporter, options = job.reporter, job.options
     begin, before, started = time.perf_counter(), dict(reporter.phases), utc_now()
-    order = Order(job.receipt, job.seal, scenario_id, options, lambda world, size: _refuse_in_vain(job, world, size))
+    order = Order(job.receipt, job.seal, scenario_id, options, lambda world, size: _refuse_conflict(job, world, size))
     made = job.maker.make(order, staged, reporter, resume=resume)
     ledger, world = made.ledger, made.ledger.world
     accounts = ledger.accounting()
@@ -173,8 +173,8 @@ def _result(job: Job, made: Made, outcome: Outcome, seconds: float, before: Mapp
     )
 
 
-def _refuse_in_vain(job: Job, world: World, arrivals: int) -> None:
-    """Raise IO_WRITE_CONFLICT, before the work, for what could not be published after it."""
+def _refuse_conflict(job: Job, world: World, arrivals: int) -> None:
+    """Raise IO_WRITE_CONFLICT before the work if its result could not be published."""
     options = job.options
     if not options.replace:
         final = world.receipt.path("arrival_events_5B", scenario_id=world.scenario_id)
@@ -193,7 +193,7 @@ def _publish(job: Job, output: Publication, ledger: ScenarioLedger, staged: Path
     outcome = output.events(staged / "events", final("arrival_events_5B"), made, replace=options.replace)
     output.file(staged / "summary.parquet", final("s4_arrival_summary_5B"))
     output.file(staged / "anomalies.parquet", final("s4_arrival_anomalies_5B"))
-    # Events of arrivals that are gone must not stay either.
+    # Events of arrivals that were replaced go too.
     if options.rng_events != "none" or outcome == "replaced":
         publish_rng_events(output, world, staged / "rng_events", options.rng_events)
     return outcome
