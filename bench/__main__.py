@@ -1,7 +1,7 @@
-"""The one entry to all measurements.
+"""Measure this machine.
 
     python -m bench                                          everything, on the demo world
-    python -m bench phases floor --world runs/reference      two benchmarks on a world that is there already
+    python -m bench phases floor --world runs/reference      two benchmarks on an existing world
     python -m bench rivals --preset reference --out bench/results
     python -m bench table                                    the results as tables in docs/performance.md
     python -m bench cluster --help                           runs on worker processes, and docs/scaling.md
@@ -57,7 +57,7 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 
 def command_line(name: str, choice: Choice) -> str:
-    """The command that repeats one measurement; a world that was brought along is named by its facts instead."""
+    """The command that repeats one measurement; it does not name a `--world`."""
     world = "--world DIR" if choice.world else f"--preset {choice.preset} --scale {choice.scale:g} --seed {choice.seed}"
     return f"python -m bench {name} {world} --repeats {choice.repeats} --threads {choice.threads}"
 

@@ -20,7 +20,7 @@ class Benchmark(Protocol):
 
 
 class Entry(NamedTuple):
-    """Where a benchmark is, and what it shows in one line."""
+    """A benchmark's module and title."""
 
     module: str
     title: str
@@ -30,10 +30,10 @@ CATALOGUE = {
     "phases": Entry("bench.phases", "One run, phase by phase"),
     "floor": Entry("bench.floor", "The run against its writer's floor"),
     "kernel": Entry("bench.kernel", "The expansion kernel against Philox alone"),
-    "rivals": Entry("bench.rivals", "Against what one would use instead"),
+    "rivals": Entry("bench.rivals", "Alternatives"),
     "scaling": Entry("bench.scaling", "Growth of time and memory"),
-    "jit": Entry("bench.jit", "Start-up, with cold and warm kernels"),
-    "pruning": Entry("bench.pruning", "What a reader has to read"),
+    "jit": Entry("bench.jit", "Start-up with cold and warm kernels"),
+    "pruning": Entry("bench.pruning", "Bytes that a reader reads"),
 }
 
 

@@ -51,7 +51,7 @@ SETUPS = {
 
 
 def measure(run_root: Path) -> dict[str, Any]:
-    """Every run once to start the workers' processes, once to be measured."""
+    """Every run twice: the first starts the worker processes, the second is measured."""
     options = RunOptions(backend="cpu", batch_arrivals=BATCH_ARRIVALS)
     (planned,) = forecast(run_root, ForecastOptions(batch_arrivals=BATCH_ARRIVALS, backend="cpu")).scenarios
     here = [_timed(run_root, RunOptions(backend="cpu", batch_arrivals=BATCH_ARRIVALS, threads=1)) for _ in range(2)]
@@ -150,7 +150,7 @@ def rates_of(measured: dict[str, Any]) -> Rates:
 
 
 def predicted(measured: dict[str, Any], workers: int, cores: int) -> Prediction:
-    """What the model says of the world that was measured."""
+    """The model's prediction for the measured world."""
     return predict(shape_of(measured), rates_of(measured), Setup(workers, cores, BATCH_ARRIVALS))
 
 
@@ -158,7 +158,7 @@ def predicted(measured: dict[str, Any], workers: int, cores: int) -> Prediction:
 
 
 def measured_table(result: Result) -> Table:
-    """Runs on 1, 2 and 4 workers, and what the model makes of the first."""
+    """Runs on 1, 2 and 4 workers, beside predictions from the first."""
     cores = result.environment["cores"]
     one = result.measured["one_thread"]
     rate = human.rate(one["arrivals"] / one["wall_s"], "arrivals")
@@ -195,29 +195,29 @@ def model_table(rates: Rates) -> Table:
     found = cases(rates)
     count, size = human.count, human.size
     lines: list[tuple[str, Any]] = [
-        ("workers, a core each", lambda c: count(c[1].workers)),
+        ("workers, one core each", lambda c: count(c[1].workers)),
         ("entities", lambda c: count(c[0].entities)),
         ("count rows with N > 0", lambda c: count(c[0].count_rows)),
         ("run directories, for a client of 64 GiB", lambda c: count(c[2].runs)),
         ("time", lambda c: _time(c[2].seconds)),
-        ("of it the client alone, on summaries", lambda c: _time(c[2].report_seconds)),
+        ("of which the client alone, on summaries", lambda c: _time(c[2].report_seconds)),
         ("core hours", lambda c: f"{c[2].core_hours:,.1f}"),
-        ("arrivals a batch, hence a part", lambda c: count(c[1].batch_arrivals)),
+        ("arrivals per batch, and so per part", lambda c: count(c[1].batch_arrivals)),
         ("part files", lambda c: count(c[2].parts)),
         ("size of a part", lambda c: size(c[2].part_bytes)),
         ("output", lambda c: _large(c[2].output_bytes)),
-        ("batches a shard", lambda c: count(c[2].batches_per_shard)),
-        ("tasks a run directory", lambda c: count(c[2].tasks_per_run)),
-        ("receipts through the scheduler, a run directory", lambda c: size(c[2].receipt_bytes_per_run)),
-        ("memory a worker", lambda c: size(c[2].worker_memory_bytes)),
-        ("of it lookup tables", lambda c: size(c[2].table_bytes)),
+        ("batches per shard", lambda c: count(c[2].batches_per_shard)),
+        ("tasks per run directory", lambda c: count(c[2].tasks_per_run)),
+        ("receipts through the scheduler, per run directory", lambda c: size(c[2].receipt_bytes_per_run)),
+        ("memory per worker", lambda c: size(c[2].worker_memory_bytes)),
+        ("of which lookup tables", lambda c: size(c[2].table_bytes)),
         ("memory of the client, segment sums", lambda c: size(c[2].client_memory_bytes)),
         ("footers that a reader of everything opens", lambda c: _large(c[2].footer_bytes)),
         ("LIST requests of an object store", lambda c: count(c[2].list_requests)),
         ("seal check by one core", lambda c: _time(c[2].seal_seconds)),
         ("seal check by the workers", lambda c: _time(c[2].seal_seconds_by_workers)),
         ("cost of the run", lambda c: _dollars(c[2].run_cost)),
-        ("cost of keeping it, a month", lambda c: _dollars(c[2].month_cost)),
+        ("cost of storage, per month", lambda c: _dollars(c[2].month_cost)),
         ("cost of writing objects", lambda c: _dollars(c[2].put_cost)),
     ]
     rows = [(name, *(say(case) for case in found.values())) for name, say in lines]
@@ -225,7 +225,7 @@ def model_table(rates: Rates) -> Table:
 
 
 def collision_table(rates: Rates) -> Table:
-    """Probabilities, at most, that two streams of a world meet."""
+    """Upper bounds of the probability that two streams of a world meet."""
     worlds = {"reference": REFERENCE, **{name: shape for name, (shape, _, _) in cases(rates).items()}}
     rows = [
         (

@@ -1,6 +1,6 @@
-"""What a run of any size takes, predicted from rates measured on a small one; the figures of docs/scaling.md.
+"""The cost of a run of any size, predicted from the rates of a small one, for docs/scaling.md.
 
-A model of this code as it is: every constant names the place that it describes or the measurement that gave it.
+Every constant names the code that it describes or its measurement.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from arrival_engine.engine.cluster.production import MOST_ROW_GROUPS, SURVEYS_PE
 from arrival_engine.engine.cluster.shards import MOST_BATCHES, MOST_COUNT_ROWS, SHARDS_PER_WORKER
 from arrival_engine.engine.forecast.forecast import worker_memory
 
-# Survey.sums and its running sums hold 40 bytes a segment; merging them takes sort keys and copies besides.
+# Survey.sums and its running sums hold 40 bytes per segment; merging them also takes sort keys and copies.
 CLIENT_BYTES_PER_SEGMENT = 120
 # A shard receipt's part: name, size and digest, pickled.
 RECEIPT_BYTES_PER_PART = 250
@@ -20,7 +20,7 @@ RECEIPT_BYTES_PER_PART = 250
 FOOTER_BYTES, FOOTER_BYTES_PER_GROUP = 4_900, 1_700
 ROWS_PER_GROUP = 50_000
 ROWS_PER_INPUT_GROUP = 1 << 20
-LIST_KEYS = 1000  # an S3 LIST request answers with so many names
+LIST_KEYS = 1000  # names per S3 LIST request
 FAMILIES = 3
 
 
@@ -37,12 +37,12 @@ class Shape(NamedTuple):
     buckets: int
 
     def with_more_merchants(self, arrivals: int) -> Shape:
-        """The same world with so many arrivals because there are more merchants: everything grows but the grid."""
+        """The same world with this many arrivals from more merchants: everything but the grid grows."""
         grown = (math.ceil(figure * arrivals / self.arrivals) for figure in self[1:-1])
         return Shape(arrivals, *grown, self.buckets)  # type: ignore[call-arg] # as many figures as there are fields
 
     def with_busier_merchants(self, arrivals: int) -> Shape:
-        """The same world with so many arrivals because each count is larger: nothing else grows."""
+        """The same world with this many arrivals from larger counts: nothing else grows."""
         return self._replace(arrivals=arrivals)
 
 
@@ -60,7 +60,7 @@ class Rates(NamedTuple):
 
 
 class Prices(NamedTuple):
-    """Dollars, of the kind that public clouds publish; assumptions, not measurements."""
+    """Dollars, similar to prices of public clouds; assumptions, not measurements."""
 
     core_hour: float = 0.04
     gigabyte_month: float = 0.023
@@ -77,7 +77,7 @@ class Setup(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """Of a whole world; per_run figures of each of the `runs` run directories that it has to be cut into."""
+    """Figures of a whole world; those `per_run` are of each of its `runs` run directories."""
 
     runs: int
     seconds: float
@@ -148,12 +148,12 @@ def predict(shape: Shape, rates: Rates, setup: Setup, prices: Prices | None = No
 
 
 def _share(shape: Shape, runs: int) -> Shape:
-    """One of so many equal run directories."""
+    """One of `runs` equal run directories."""
     return Shape(*(math.ceil(figure / runs) for figure in shape[:-1]), shape.buckets)  # type: ignore[call-arg]
 
 
 def _shards(shape: Shape, batches: int, workers: int) -> tuple[int, int]:
-    """Batches a shard, and shards: as `cut_shards` with count rows spread evenly."""
+    """Batches per shard, and shards, as `cut_shards` cuts them with count rows spread evenly."""
     rows_each = max(shape.count_rows / batches, 1.0)
     wanted = min(math.ceil(batches / (workers * SHARDS_PER_WORKER)), MOST_BATCHES, int(MOST_COUNT_ROWS / rows_each))
     batches_each = max(wanted, 1)

@@ -1,4 +1,4 @@
-"""What a measurement was made on, so that a figure never stands without its machine."""
+"""The machine, versions and commit of a measurement."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES = ("numba", "llvmlite", "numpy", "pyarrow", "duckdb", "polars", "tpchge
 
 
 def processor() -> str:
-    """The processor's name as the system has it."""
+    """The processor's name, as the system gives it."""
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
@@ -26,7 +26,7 @@ def processor() -> str:
 
 
 def commit() -> str:
-    """The commit measured, marked where the tree differs from it; empty outside a repository."""
+    """The measured commit, marked if the tree differs from it; empty outside a repository."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         return subprocess.check_output(command, cwd=ROOT, text=True, stderr=subprocess.DEVNULL).strip()
@@ -35,7 +35,7 @@ def commit() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of the packages that decide speed; those that are not installed are left out."""
+    """Versions of the installed packages that decide speed."""
     found = {}
     for name in PACKAGES:
         try:
@@ -46,7 +46,7 @@ def versions() -> dict[str, str]:
 
 
 def describe() -> dict[str, Any]:
-    """Date, commit, machine, what else it is doing, and versions, as JSON data; to be taken before measuring."""
+    """Date, commit, machine, its load, and versions, as JSON data; call it before measuring."""
     memory, limit = memory_limit_bytes()
     state = cuda_state()
     return {
@@ -65,6 +65,6 @@ def describe() -> dict[str, Any]:
 
 
 def machine_tag(environment: dict[str, Any]) -> str:
-    """A machine's name in file names: processor and cores."""
+    """The machine's name in file names: processor and cores."""
     words = re.sub(r"\(r\)|\(tm\)|\bcpu\b|@.*", " ", environment["processor"].lower())
     return "-".join([*re.findall(r"[a-z0-9]+", words), f"{environment['cores']}c"])

@@ -1,4 +1,4 @@
-"""(b) The writer's floor: the arrivals of a run, already Arrow tables in memory, written by pyarrow alone.
+"""The writer's floor: the arrivals of a run, as Arrow tables in memory, written by pyarrow alone.
 
 Same settings, row groups and threads: the files are written by the run's own `PartWriter`, which is pyarrow's Parquet
 writer and a flush, and synced by its `DiskSync`. Written to memory, no disk takes part: that is what encoding costs.
@@ -94,7 +94,7 @@ def write_from_memory(run_root: str, scratch: str, threads: int, repeats: int) -
 
 
 def _groups(batches: Plan) -> Iterator[list[Batch]]:
-    """As many batches at once as memory holds: all of them where that is possible."""
+    """As many batches at once as memory holds: all of them if possible."""
     import psutil
 
     room = int(psutil.virtual_memory().available * _SHARE_OF_MEMORY) // _BYTES_AN_ARRIVAL

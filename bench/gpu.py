@@ -1,11 +1,10 @@
-"""Expansion on a CUDA device, columns left there: time by CUDA events against the bytes that have to move.
+"""Expansion on a CUDA device, columns left there: time by CUDA events, compared with the bytes that must move.
 
     python -m bench gpu RUN_ROOT [--repeats 20] [--threads 256] [--blocks N] [--piece-arrivals N]
 
-One JSON object on standard output: every repeat of every step, the measured copy bandwidth, and the floor, which is
-each input read once and each output written once at that bandwidth; what it takes to get the count rows to the device
-by either reader; registers and occupancy of the kernels. Without a device it says so and ends with 1; nothing is ever
-estimated.
+Prints one JSON object: every repeat of every step; the measured copy bandwidth, and the floor, which is the time to
+read each input and write each output once; the transfer of count rows by either reader; registers and occupancy of the
+kernels. Without a device, the exit code is 1. Nothing is estimated.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ WARM_UP = 3
 
 
 class NoDeviceError(Exception):
-    """There is no device to measure; the text says why."""
+    """There is no device to measure; the message says why."""
 
 
 class Stopwatch:
@@ -56,7 +55,7 @@ class Stopwatch:
         self._events.append(event)
 
     def gaps(self) -> list[float]:
-        """Milliseconds between neighbouring marks, once the device has reached the last; starts afresh."""
+        """Milliseconds between neighbouring marks, once the device has reached the last one; then starts again."""
         self._lane.memory.wait()
         events, self._events = self._events, []
         return [float(self._cuda.get_elapsed_time(*pair)) for pair in pairwise(events)]
@@ -117,7 +116,7 @@ def measure_world(run_root: str, repeats: int, shape: tuple[int, int | None], pi
 
 
 def _time_steps(lane: Lane, work: Work, pieces: tuple[Piece, ...], repeats: int) -> dict[str, list[float]]:
-    """The whole world, piece by piece: milliseconds of each step, one sum a repeat."""
+    """The whole world, piece by piece: milliseconds of each step, one sum per repeat."""
     import numpy as np
 
     from arrival_engine.cpu_fallback.tables import empty_columns, empty_row_totals
@@ -213,8 +212,8 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench gpu", description=__doc__.splitlines()[0])
     parser.add_argument("run_root", type=Path, help="a sealed run directory")
     parser.add_argument("--repeats", type=int, default=20, help="default: %(default)s")
-    parser.add_argument("--threads", type=int, default=256, help="of a block; default: %(default)s")
-    parser.add_argument("--blocks", type=int, help="of a grid; default: 32 a multiprocessor")
+    parser.add_argument("--threads", type=int, default=256, help="per block; default: %(default)s")
+    parser.add_argument("--blocks", type=int, help="per grid; default: 32 per multiprocessor")
     parser.add_argument("--piece-arrivals", type=int, default=32_000_000, help="sorted at once; default: %(default)s")
     options = parser.parse_args(words)
     try:
@@ -222,7 +221,7 @@ def main(words: list[str]) -> int:
             str(options.run_root), options.repeats, (options.threads, options.blocks), options.piece_arrivals
         )
     except NoDeviceError as reason:
-        print(f"bench gpu: nothing measured, no CUDA device can be used here: {reason}", file=sys.stderr)
+        print(f"bench gpu: nothing measured, no usable CUDA device: {reason}", file=sys.stderr)
         return 1
     from bench import environment
 

@@ -1,4 +1,4 @@
-"""(f) Start-up with an empty kernel cache and with a full one; `arrivals --help`."""
+"""Start-up with an empty kernel cache and with a full one; `arrivals --help`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""(c) Arrivals a second and core of the expansion kernel, its parts, and its floor: Philox alone."""
+"""Arrivals per second and core of the expansion kernel, its parts, and its floor: Philox alone."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def tables(measured: dict[str, Any]) -> list[Table]:
     rates = [
         ("expansion, one thread", human.rate(arrivals / one, "arrivals"), f"{one / arrivals * 1e9:.1f} ns"),
         (
-            f"expansion, {threads} threads, a core",
+            f"expansion, {threads} threads, per core",
             human.rate(arrivals / every / threads, "arrivals"),
             f"{every * threads / arrivals * 1e9:.1f} ns",
         ),
@@ -106,8 +106,8 @@ def tables(measured: dict[str, Any]) -> list[Table]:
     whole = _nanoseconds({"values": arrivals, **measured["one_thread"]})
     shown.append(("the whole kernel", f"{whole:.1f} ns"))
     return [
-        Table(("kernel", "rate", "an arrival"), rates),
-        Table(("part alone, one thread", "processor time an arrival"), shown),
+        Table(("kernel", "rate", "per arrival"), rates),
+        Table(("part alone, one thread", "processor time per arrival"), shown),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The same expansion as one would write it with NumPy: whole batches, one array operation after the other.
+"""The same expansion as usually written with NumPy: whole batches, one array operation after another.
 
 It draws from numpy's Philox instead of the law's streams, decides by floating point, and leaves out what only this
 project promises (the arrival digest and the checks of every batch); columns, order and sequence numbers are the same.

@@ -1,4 +1,4 @@
-"""(a) Seconds of each phase of a whole run, from the start of the process to its end."""
+"""Seconds of each phase of a whole run, from the start of the process to its end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def tables(measured: dict[str, Any]) -> list[Table]:
         ("processor time", f"{median(run['cpu_s'] for run in runs):.2f} s"),
         ("arrivals", human.rate(arrivals / wall, "arrivals")),
         ("peak resident memory", human.size(max(run["peak_rss_bytes"] for run in runs))),
-        ("published", f"{human.size(runs[0]['bytes'])}, {runs[0]['bytes'] / max(arrivals, 1):.2f} bytes an arrival"),
+        ("published", f"{human.size(runs[0]['bytes'])}, {runs[0]['bytes'] / max(arrivals, 1):.2f} bytes per arrival"),
         *((f"thread seconds in {kind}", f"{spent:.2f} s") for kind, spent in thread_seconds.items()),
     ]
     phases = [(name, median(run["phases"][name] for run in runs)) for name in runs[0]["phases"]]

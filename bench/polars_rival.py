@@ -1,4 +1,4 @@
-"""The same expansion as one would write it with Polars: data frames, on all of Polars' own threads.
+"""The same expansion as usually written with Polars: data frames, on all of Polars' own threads.
 
 Draws come from numpy's Philox, since Polars has no random numbers by row. As in the NumPy version, the arrival digest
 and the checks are left out; columns, order and sequence numbers are the same, and Polars writes the files itself.

@@ -1,4 +1,4 @@
-"""Work in processes of its own: honest peak memory, and nothing left over from earlier measurements."""
+"""Work in separate processes, so that peak memory is its own and nothing remains from earlier measurements."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class BenchError(Exception):
 
 @dataclass(frozen=True)
 class Finished:
-    """A process that ended well; processor seconds are user and system together."""
+    """A process that succeeded; processor seconds are user and system together."""
 
     wall_s: float
     cpu_s: float
@@ -62,9 +62,9 @@ def run_process(command: Sequence[str], environment: Mapping[str, str] | None = 
 
 
 class _MemoryWatch:
-    """Looks at a process's own high-water mark until it is gone.
+    """Reads a process's own high-water mark until the process ends.
 
-    Not ru_maxrss: a process that was forked from a large one starts out with that one's peak.
+    Not ru_maxrss: a process that was forked from a large one starts with that one's peak.
     """
 
     def __init__(self, pid: int) -> None:
@@ -94,7 +94,7 @@ class _MemoryWatch:
 def in_process(
     function: Callable[..., dict[str, Any]], environment: Mapping[str, str] | None = None, **arguments: object
 ) -> dict[str, Any]:
-    """Call a module-level function in a process of its own; arguments and result are plain JSON data."""
+    """Call a module-level function in a separate process; arguments and result are plain JSON data."""
     request = {"module": function.__module__, "function": function.__name__, "arguments": arguments}
     finished = run_process([sys.executable, "-m", "bench.worker", json.dumps(request)], environment)
     result: dict[str, Any] = json.loads(finished.stdout)

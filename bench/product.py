@@ -1,4 +1,4 @@
-"""The product's own commands, each in a process of its own, with what they report of themselves."""
+"""The product's commands, each in a separate process, and what they report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def arrivals(*words: object, environment: Mapping[str, str] | None = None) -> Fi
 
 
 def run_job(run_root: Path, threads: int, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """One whole `arrivals run`, seal check and publication included, as raw figures."""
+    """One whole `arrivals run`, from seal check to publication, as raw figures."""
     # Removing a gigabyte of earlier arrivals would count as part of the run.
     _unpublish(run_root)
     finished = arrivals("run", run_root, "--backend", "cpu", "--threads", threads, environment=environment)

@@ -1,4 +1,4 @@
-"""Result files: one JSON a measurement, with everything that was measured and what it was measured on."""
+"""Result files: one JSON file per measurement, with every repeat and its machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""(d) Against what one would use instead, on the same cores: NumPy, Polars, and another generator, tpchgen-cli.
+"""Alternatives on the same cores: NumPy, Polars, and another generator, tpchgen-cli.
 
 NumPy and Polars expand the same batches of the same loaded world; each contender runs in a process of its own.
 """
@@ -97,7 +97,7 @@ def _each(work: Work, chosen: list[Batch], threads: int) -> None:
 
 @contextmanager
 def _works(contender: str, planned: Plan, folder: Path) -> Iterator[tuple[Work, Work]]:
-    """A contender's way of a batch to Arrow tables, and its way to a file in `folder`."""
+    """A contender's functions from a batch to Arrow tables, and to a file in `folder`."""
     if contender == POLARS:
         from bench.polars_rival import PolarsExpander
 
@@ -213,7 +213,7 @@ def tables(measured: dict[str, Any]) -> list[Table]:
     threads = measured["threads"]
     header = (f"same batches, {threads} threads", "to Arrow", "times ours", "to Parquet", "times ours")
     return [
-        Table((*header, "file bytes an arrival", "peak memory"), contenders),
+        Table((*header, "file bytes per arrival", "peak memory"), contenders),
         Table((f"whole job, {threads} threads", "rows", "wall time", "cells/s", "Arrow bytes/s", "peak memory"), jobs),
     ]
 

@@ -1,4 +1,4 @@
-"""(e) Time and peak memory of a whole run against arrivals, rows, merchants and zero rows, each varied alone.
+"""Time and peak memory of a whole run against arrivals, rows, merchants and zero rows, each varied alone.
 
 The worlds are synthetic, around a tenth of the preset asked for; runs are processes of their own.
 """
@@ -98,7 +98,7 @@ def _multiply_zero_rows(run_root: Path, factor: int) -> None:
 
 
 def tables(measured: dict[str, Any]) -> list[Table]:
-    """One table a series."""
+    """One table per series."""
     return [_table(varied, points) for varied, points in measured["series"].items()]
 
 

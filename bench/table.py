@@ -1,4 +1,4 @@
-"""The generated part of docs/performance.md: every newest result as tables."""
+"""The generated part of docs/performance.md: the newest results as tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ END = "<!-- end -->"
 
 
 def render(document: str, found: list[Result]) -> str:
-    """The document with what lies between its markers replaced. Raises BenchError where they are missing."""
+    """The document with what lies between its markers replaced. Raises BenchError if they are missing."""
     before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
@@ -26,7 +26,7 @@ def render(document: str, found: list[Result]) -> str:
 
 
 def update(folder: Path, path: Path = DOCUMENT) -> bool:
-    """Write the results of `folder` into the document; whether it changed."""
+    """Write the results of `folder` into the document, and return whether it changed."""
     before = path.read_text(encoding="utf-8")
     after = render(before, results.newest(folder))
     path.write_text(after, encoding="utf-8")

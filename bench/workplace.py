@@ -1,4 +1,4 @@
-"""What a benchmark works on: a sealed world that has been run once, a scratch folder, and how often to repeat."""
+"""What a benchmark works on: a sealed world that has been run once, a scratch folder, and the number of repeats."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Choice:
 
 
 class Workplace:
-    """Prepares the world on first use; everything it makes lies in `scratch`, which its owner removes."""
+    """Prepares the world on first use; everything it makes is in `scratch`, which its owner removes."""
 
     def __init__(self, choice: Choice, scratch: Path) -> None:
         self.choice = choice
