@@ -25,6 +25,8 @@ ROOT_PAGES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "README.md": "index.md",
+    "RELEASING.md": "releasing.md",
+    "SECURITY.md": "security.md",
 }
 _GENERATED = re.compile(r"^<!-- generated: (?P<name>\w+) -->$", re.MULTILINE)
 _LINK = re.compile(r"\[(?P<text>[^][]*)\]\((?P<target>[^)#\s:]+)(?P<anchor>#[^)\s]*)?\)")
