@@ -41,8 +41,7 @@ def run_job(run_root: Path, threads: int, environment: Mapping[str, str] | None 
 def _unpublish(run_root: Path) -> None:
     from arrival_engine.engine.rundir.receipt import read_receipt
 
-    tokens = read_receipt(run_root).identity.tokens(scenario_id="any")
-    for published in dataset("arrival_events_5B").locate(run_root, tokens).parent.glob("scenario_id=*"):
+    for published in read_receipt(run_root).partitions("arrival_events_5B").values():
         shutil.rmtree(published)
 
 
@@ -71,5 +70,4 @@ def paths_of(run_root: Path, dataset_id: str) -> list[Path]:
     """The files of a dataset of the world's one scenario, in order; the world has been run before."""
     from arrival_engine.engine.rundir.receipt import read_receipt
 
-    tokens = read_receipt(run_root).identity.tokens(scenario_id=last_report(run_root)["scenario_id"])
-    return dataset(dataset_id).files(run_root, tokens)
+    return read_receipt(run_root).files(dataset_id, scenario_id=last_report(run_root)["scenario_id"])

@@ -83,12 +83,10 @@ def _multiply_zero_rows(run_root: Path, factor: int) -> None:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from arrival_engine.contracts import dataset
     from arrival_engine.engine.rundir.receipt import read_receipt
     from arrival_engine.engine.synth.presets import SCENARIO_ID
 
-    tokens = read_receipt(run_root).identity.tokens(scenario_id=SCENARIO_ID)
-    (path,) = dataset("s3_bucket_counts_5B").files(run_root, tokens)
+    (path,) = read_receipt(run_root).files("s3_bucket_counts_5B", scenario_id=SCENARIO_ID)
     with pq.ParquetFile(path) as file:
         groups = [file.read_row_group(group) for group in range(file.metadata.num_row_groups)]
     with pq.ParquetWriter(path, groups[0].schema, compression="zstd") as writer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from arrival_engine.contracts.errors import ArrivalError, Code
 
@@ -95,13 +96,22 @@ class Identity:
             )
         self.tokens()
 
+    def columns(self) -> dict[str, str | int]:
+        """The values of a dataset's identity columns; the run id is in none."""
+        return {
+            "manifest_fingerprint": self.manifest_fingerprint,
+            "parameter_hash": self.parameter_hash,
+            "seed": self.seed,
+        }
+
+    def document(self) -> dict[str, Any]:
+        """The identity as a JSON document states it."""
+        return {**self.columns(), "run_id": self.run_id}
+
     def tokens(self, **extra: str) -> dict[str, str]:
         """The path tokens as text, with `extra` ones (such as `scenario_id`) added; each value is checked."""
         tokens = {
-            "manifest_fingerprint": self.manifest_fingerprint,
-            "parameter_hash": self.parameter_hash,
-            "seed": str(self.seed),
-            "run_id": self.run_id,
+            **{name: str(value) for name, value in self.document().items()},
             **extra,
         }
         return {name: check_token(name, value) for name, value in tokens.items()}

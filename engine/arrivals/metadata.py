@@ -9,11 +9,8 @@ from arrival_engine.engine.world.load import World
 
 def file_metadata(world: World) -> dict[str, str]:
     """Identity, law version and policy digests; nothing that differs between runs of the same world."""
-    identity = world.receipt.identity
     return {
-        "arrivals.manifest_fingerprint": identity.manifest_fingerprint,
-        "arrivals.parameter_hash": identity.parameter_hash,
-        "arrivals.seed": str(identity.seed),
+        **{f"arrivals.{name}": str(value) for name, value in world.receipt.identity.columns().items()},
         "arrivals.scenario_id": world.scenario_id,
         "arrivals.law_version": str(LAW_VERSION),
         "arrivals.engine_version": version(),

@@ -9,16 +9,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.arrivals.part_file import PartFile
-from arrival_engine.engine.rundir.receipt import Receipt
 
 _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - wall clocks have no zone
-
-
-def events_directory(receipt: Receipt, scenario_id: str) -> Path:
-    """Where a scenario's arrivals are published."""
-    return dataset("arrival_events_5B").locate(receipt.run_root, receipt.identity.tokens(scenario_id=scenario_id))
 
 
 def part_files(directory: Path) -> list[Path]:

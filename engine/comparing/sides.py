@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from arrival_engine.contracts import ArrivalError, Code, dataset
-from arrival_engine.engine.arrivals.reading import events_directory, part_files
+from arrival_engine.engine.arrivals.reading import part_files
 from arrival_engine.engine.rundir.receipt import read_receipt
 
 
@@ -67,7 +67,6 @@ def _published(path: Path) -> Iterator[tuple[str, Path]]:
         name, _, value = path.resolve().name.partition("=")
         yield (value if name == "scenario_id" else ""), path
     elif dataset("run_receipt").locate(path, {}).is_file():
-        folder = events_directory(read_receipt(path), "any").parent
-        for directory in sorted(folder.glob("scenario_id=*")):
+        for scenario_id, directory in read_receipt(path).partitions("arrival_events_5B").items():
             if part_files(directory):
-                yield directory.name.partition("=")[2], directory
+                yield scenario_id, directory

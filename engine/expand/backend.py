@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, get_args
 
-from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.options import BackendName, ParityName
 from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.cpu_fallback.expand import expand_segments, kernels_are_cached, load_kernel
@@ -161,8 +161,8 @@ def count_files(world: World, library: str = "cudf") -> load.CountFiles:
         [world.channels[code] for code in entities.channel.tolist()],
         entities.merchant,
     )
-    tokens = world.receipt.identity.tokens(scenario_id=world.scenario_id)
-    return load.CountFiles(tuple(dataset("s3_bucket_counts_5B").files(world.receipt.run_root, tokens)), names, library)
+    files = world.receipt.files("s3_bucket_counts_5B", scenario_id=world.scenario_id)
+    return load.CountFiles(tuple(files), names, library)
 
 
 def has_all_rows(world: World) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from arrival_engine.contracts import ArrivalError
-from arrival_engine.engine.arrivals.reading import events_directory, find_rows, json_rows, part_files
+from arrival_engine.engine.arrivals.reading import find_rows, json_rows, part_files
 from arrival_engine.engine.expand.assemble import Assembler
 from arrival_engine.engine.expand.backend import Expander
 from arrival_engine.engine.explaining.derive import Chosen, View
@@ -26,7 +26,7 @@ def against_kernel(view: View, chosen: Chosen, row: RowValues, expander: Expande
 
 def against_output(view: View, row: RowValues) -> Comparison:
     """The published row with the same key, if anything is published."""
-    directory = events_directory(view.world.receipt, view.world.scenario_id)
+    directory = view.world.receipt.path("arrival_events_5B", scenario_id=view.world.scenario_id)
     parts = part_files(directory)
     if not parts:
         return Comparison("stored row", "absent", str(directory))

@@ -299,14 +299,12 @@ class _Derivation:
 
     def _columns(self, route: _Route, clocks: tuple[Clock, ...]) -> dict[str, object]:
         """The row as the run's output policy has it, in contract order."""
-        identity, shown = self.world.receipt.identity, {role: clock for clock in clocks for role in clock.roles}
+        shown = {role: clock for clock in clocks for role in clock.roles}
         primary = shown["primary"]
         absent = primary if self.world.settings.output.mirror_dual_clock else None
         settlement, operational = shown.get("settlement", absent), shown.get("operational", absent)
         return {
-            "manifest_fingerprint": identity.manifest_fingerprint,
-            "parameter_hash": identity.parameter_hash,
-            "seed": identity.seed,
+            **self.world.receipt.identity.columns(),
             "scenario_id": self.world.scenario_id,
             "merchant_id": self.view.merchant_id,
             "zone_representation": self.zone,

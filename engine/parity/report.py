@@ -61,12 +61,8 @@ def _side(side: SideResult) -> dict[str, Any]:
 
 
 def _world(world: World) -> dict[str, Any]:
-    identity = world.receipt.identity
     return {
-        "manifest_fingerprint": identity.manifest_fingerprint,
-        "parameter_hash": identity.parameter_hash,
-        "seed": str(identity.seed),
-        "run_id": identity.run_id,
+        **world.receipt.identity.tokens(),
         "scenario_id": world.scenario_id,
         "sealed_inputs_digest": world.seal.digest,
         "routing_universe_hash": world.universe_hash,

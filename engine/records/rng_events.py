@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from arrival_engine.contracts import ArrivalError, Code, arrow_schema, dataset
+from arrival_engine.contracts import ArrivalError, Code, arrow_schema
 from arrival_engine.contracts.options import EventFormat
 from arrival_engine.cpu_fallback.tables import Rows
 from arrival_engine.engine.arrivals.publish import Publication
@@ -63,7 +63,7 @@ def publish_rng_events(output: Publication, world: World, staged: Path, file_for
     """Replace the published events of a scenario, of either format, by the staged ones; "none" only removes them."""
     index = world.seal.scenario_set.index(world.scenario_id)
     for label in ("arrival_time_jitter", "arrival_site_pick", "arrival_edge_pick"):
-        part = dataset(_dataset_id(label)).part(world.receipt.run_root, world.receipt.identity.tokens(), index)
+        part = world.receipt.part(_dataset_id(label), index)
         for form in _FORMATS:
             if form == file_format:
                 output.file(staged / f"{label}.{form}", part.with_suffix(f".{form}"))
@@ -96,15 +96,12 @@ def _touching(use: FamilyUse, rows: Rows) -> Iterator[_Touching]:
 
 def _events(world: World, label: str, rows: _Touching, schema: pa.Schema) -> pa.Table:
     """The events of these count rows (LAW section 6), columns as the contract declares them."""
-    entities, identity = world.tables.entities, world.receipt.identity
+    entities = world.tables.entities
     word1 = pa.array(rows.word1)
     blocks = pa.array(rows.arrivals.astype(np.uint64))
     constants: dict[str, str | int] = {
         "ts_utc": world.seal.created_utc,
-        "run_id": identity.run_id,
-        "seed": identity.seed,
-        "parameter_hash": identity.parameter_hash,
-        "manifest_fingerprint": identity.manifest_fingerprint,
+        **world.receipt.identity.document(),
         "module": MODULE,
         "substream_label": label,
         "scenario_id": world.scenario_id,

@@ -36,15 +36,9 @@ def update_rng_logs(
 
 
 def _update_audit(output: Publication, world: World, moment: str, staged: Path) -> None:
-    identity = world.receipt.identity
-    path = _log_path(world, "rng_audit_log")
+    path = world.receipt.path("rng_audit_log")
     records = read_log(path, "rng_audit_log")
-    key = {
-        "run_id": identity.run_id,
-        "seed": identity.seed,
-        "parameter_hash": identity.parameter_hash,
-        "manifest_fingerprint": identity.manifest_fingerprint,
-    }
+    key = world.receipt.identity.document()
     if any(all(record[name] == value for name, value in key.items()) for record in records):
         return
     record = {
@@ -63,7 +57,7 @@ def _update_audit(output: Publication, world: World, moment: str, staged: Path) 
 def _update_trace(
     output: Publication, world: World, accounts: Mapping[str, FamilyAccount], moment: str, staged: Path
 ) -> None:
-    path = _log_path(world, "rng_trace_log")
+    path = world.receipt.path("rng_trace_log")
     records = read_log(path, "rng_trace_log")
     others = [record for record in records if record["module"] != MODULE]
     steps = _increments(record for record in records if record["module"] == MODULE)
@@ -124,10 +118,6 @@ def _cumulative(world: World, steps: Steps, moment: str) -> list[dict[str, Any]]
             }
         )
     return records
-
-
-def _log_path(world: World, dataset_id: str) -> Path:
-    return dataset(dataset_id).locate(world.receipt.run_root, world.receipt.identity.tokens())
 
 
 def read_log(path: Path, dataset_id: str) -> list[dict[str, Any]]:

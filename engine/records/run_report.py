@@ -37,10 +37,7 @@ def report_head(identity: Identity, scenario_id: str | None, started: str) -> di
         "segment": "5B",
         "state": "S4",
         "state_id": "5B.S4",
-        "manifest_fingerprint": identity.manifest_fingerprint,
-        "parameter_hash": identity.parameter_hash,
-        "seed": identity.seed,
-        "run_id": identity.run_id,
+        **identity.document(),
         **({"scenario_id": scenario_id} if scenario_id else {}),
         "started_at_utc": started,
         "finished_at_utc": utc_now(),
@@ -99,7 +96,7 @@ def append_line(receipt: Receipt, line: Mapping[str, Any]) -> None:
     """Append one line to the day's run report, schema-checked, whole or not at all. Raises IO_WRITE_FAILED."""
     entry = dataset("segment_state_runs")
     day = str(line["started_at_utc"])[:10]
-    path = entry.locate(receipt.run_root, {"utc_day": day})
+    path = receipt.path(entry.id, utc_day=day)
     check_document(entry.schema, dict(line), code=Code.SCHEMA_VIOLATION, where=str(path))
     data = receipt_json(line) + b"\n"
     with writing("the run report", path):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.process.machine import available_cores
 from arrival_engine.engine.report.clock_changes import ClockChange, Window, ZoneArrivals, clock_changes, spotlight
 from arrival_engine.engine.report.published import Published
@@ -225,7 +225,7 @@ class _Survey:
     def _shares(self, which: str, dataset_id: str, key: str) -> Counts:
         table = self.cursor.arrow(f"SELECT n FROM place WHERE {which} ORDER BY n")
         seen: Counts = table["n"].to_numpy().astype(np.int64)
-        files = dataset(dataset_id).files(self.receipt.run_root, self.receipt.identity.tokens())
+        files = self.receipt.files(dataset_id)
         if not files:
             return seen
         (known,) = self.cursor.row(f"SELECT count(*) FROM (SELECT DISTINCT {key} FROM {parquet(files)})")
@@ -247,10 +247,10 @@ class _Survey:
 
     def _expected(self) -> tuple[str, str]:
         """Which column states what was to be expected, and SQL for its sum by merchant."""
-        tokens = self.receipt.identity.tokens(scenario_id=self.published.scenario_id)
-        counts = locate_files(self.receipt, "s3_bucket_counts_5B", scenario_id=self.published.scenario_id)
+        scenario_id = self.published.scenario_id
+        counts = locate_files(self.receipt, "s3_bucket_counts_5B", scenario_id=scenario_id)
         candidates = [("s3_bucket_counts_5B", counts, column) for column in ("mu", "lambda_realised")]
-        intensity = dataset("s2_realised_intensity_5B").files(self.receipt.run_root, tokens)
+        intensity = self.receipt.files("s2_realised_intensity_5B", scenario_id=scenario_id)
         candidates.append(("s2_realised_intensity_5B", tuple(intensity), "lambda_realised"))
         candidates.append(("s3_bucket_counts_5B", counts, "count_N"))
         for dataset_id, files, column in candidates:
@@ -261,7 +261,7 @@ class _Survey:
                 return f"{column} of {dataset_id}", sql
         raise ArrivalError(
             Code.S1_OR_S3_OUTPUT_MISSING,
-            f"s3_bucket_counts_5B of {self.published.scenario_id} has no column count_N",
+            f"s3_bucket_counts_5B of {scenario_id} has no column count_N",
             hint="restore the inputs that were sealed",
         )
 

@@ -13,7 +13,7 @@ import pyarrow.ipc
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.arrivals.part_file import PartFile
-from arrival_engine.engine.arrivals.reading import events_directory, part_files
+from arrival_engine.engine.arrivals.reading import part_files
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.validation.database import Cursor, parquet
 
@@ -54,21 +54,18 @@ class Published:
 
 def published_scenarios(receipt: Receipt) -> tuple[str, ...]:
     """Scenarios with at least one part file, ascending."""
-    folder = events_directory(receipt, "any").parent
-    found = sorted(path for path in folder.glob("scenario_id=*") if part_files(path)) if folder.is_dir() else []
-    return tuple(path.name.partition("=")[2] for path in found)
+    return tuple(name for name, folder in receipt.partitions("arrival_events_5B").items() if part_files(folder))
 
 
 def find_published(receipt: Receipt, wanted: Sequence[str]) -> tuple[Published, ...]:
     """The scenarios asked for, or all that are published. Raises S1_OR_S3_OUTPUT_MISSING, IO_READ_FAILED."""
     known = published_scenarios(receipt)
     if not known:
-        folder = events_directory(receipt, "any").parent
         raise ArrivalError(
             Code.IO_READ_FAILED,
             f"{receipt.run_root} has no published arrivals: there is nothing to report on",
             hint=f"run `arrivals run {receipt.run_root}` first",
-            path=folder,
+            path=receipt.path("arrival_events_5B", scenario_id="any").parent,
         )
     unknown = [scenario for scenario in wanted if scenario not in known]
     if unknown:
@@ -82,7 +79,7 @@ def find_published(receipt: Receipt, wanted: Sequence[str]) -> tuple[Published, 
 
 
 def _published(receipt: Receipt, scenario_id: str) -> Published:
-    parts = part_files(events_directory(receipt, scenario_id))
+    parts = part_files(receipt.path("arrival_events_5B", scenario_id=scenario_id))
     suffixes = {path.suffix for path in parts}
     if len(suffixes) > 1:
         raise ArrivalError(

@@ -16,7 +16,7 @@ from arrival_engine.contracts import ArrivalError, Code, dataset
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.strict_json import read_json
 from arrival_engine.engine.sealing.stored import Stored, read_stored
-from arrival_engine.engine.validation.records import Record, read_records
+from arrival_engine.engine.validation.records import Record, log_records, read_records
 from arrival_engine.engine.validation.rules import RULES, Area
 
 _AGAIN = "restore the file, or run again"
@@ -92,7 +92,7 @@ def read_run(receipt: Receipt) -> Records:
 
 def read_anomalies(receipt: Receipt, scenario_id: str) -> tuple[Anomaly, ...] | None:
     """The kinds of anomalies of a scenario, by code; None where the dataset is missing."""
-    path = dataset("s4_arrival_anomalies_5B").locate(receipt.run_root, receipt.identity.tokens(scenario_id=scenario_id))
+    path = receipt.path("s4_arrival_anomalies_5B", scenario_id=scenario_id)
     if not path.is_file():
         return None
     try:
@@ -111,15 +111,12 @@ def read_anomalies(receipt: Receipt, scenario_id: str) -> tuple[Anomaly, ...] | 
 def _all_lines(receipt: Receipt) -> Iterator[Record]:
     """Every line of the run report, by day and place in its file."""
     entry = dataset("segment_state_runs")
-    days = entry.locate(receipt.run_root, {"utc_day": "2000-01-01"}).parent.parent
-    for day in sorted(days.glob("utc_day=*")):
+    for day in receipt.partitions(entry.id, "utc_day").values():
         yield from read_records(day / Path(entry.path).name, entry.id)
 
 
 def _is_of(line: Mapping[str, Any], receipt: Receipt) -> bool:
-    identity = receipt.identity
-    names = ("manifest_fingerprint", "parameter_hash", "seed", "run_id")
-    return all(line.get(name) == getattr(identity, name) for name in names)
+    return all(line.get(name) == value for name, value in receipt.identity.document().items())
 
 
 def _later_failures(lines: Sequence[Record]) -> tuple[Record, ...]:
@@ -136,8 +133,7 @@ def _later_failures(lines: Sequence[Record]) -> tuple[Record, ...]:
 
 
 def _environment(receipt: Receipt) -> dict[str, str]:
-    entry = dataset("rng_audit_log")
-    records = read_records(entry.locate(receipt.run_root, receipt.identity.tokens()), entry.id)
+    records = log_records(receipt, "rng_audit_log")
     return {name: str(records[-1][name]) for name in _ENVIRONMENT if records and records[-1].get(name)}
 
 
@@ -167,11 +163,7 @@ def _verdicts(receipt: Receipt, lines: Sequence[Record]) -> Verdicts | None:
 
 def _latest_bundle(receipt: Receipt, lines: Sequence[Record]) -> Path | None:
     """The bundle of the last validation that the run report tells of, else the one that is there."""
-    tokens = receipt.identity.tokens()
-    places = [
-        dataset(name).locate(receipt.run_root, tokens)
-        for name in ("validation_bundle_5B", "validation_failed_bundle_5B")
-    ]
+    places = [receipt.path("validation_bundle_5B"), receipt.path("validation_failed_bundle_5B")]
     stated = [receipt.run_root / line["bundle_path"] for line in lines if line.get("bundle_path")]
     # Only the two known places: a line of the report must not lead anywhere else.
     candidates = [path for path in reversed(stated) if path in places] + places

@@ -14,7 +14,7 @@ from arrival_engine.engine.rundir.hashing import Row, content_hashes, inventory_
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
 from arrival_engine.engine.rundir.staging import exclusive, publish_files, staging, write_file
 from arrival_engine.engine.sealing.inventory import require_all, scenario_set, take_inventory
-from arrival_engine.engine.sealing.stored import Places, Stored, identity_of, places, read_stored
+from arrival_engine.engine.sealing.stored import Places, Stored, places, read_stored
 from arrival_engine.engine.sealing.upstream import PASS, Upstream, check_upstream
 
 SPEC_VERSION = "1.0.0"
@@ -45,7 +45,7 @@ class _Findings:
 
     def gate(self, receipt: Receipt, created_utc: str) -> dict[str, Any]:
         return {
-            **identity_of(receipt),
+            **receipt.identity.document(),
             "created_utc": created_utc,
             "upstream_segments": {gate.segment: gate.record() for gate in self.upstream},
             "scenario_set": list(self.scenarios),

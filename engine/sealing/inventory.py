@@ -67,29 +67,15 @@ def sealed_datasets() -> tuple[Dataset, ...]:
     return tuple(entry for entry in datasets() if entry.sealed)
 
 
-def _scenarios_of(dataset_id: str, receipt: Receipt) -> list[str]:
-    """The scenario_id=... directories of a dataset, for this run's identity."""
-    entry = dataset(dataset_id)
-    tokens = receipt.identity.tokens(**{SCENARIO: "x"})
-    # The directory above the scenario's, whatever the template puts below it.
-    folder = entry.locate(receipt.run_root, tokens)
-    while not folder.name.startswith(f"{SCENARIO}="):
-        folder = folder.parent
-    folder = folder.parent
-    with reading("directory", folder):
-        names = [child.name for child in folder.iterdir() if child.is_dir()] if folder.is_dir() else []
-    prefix = f"{SCENARIO}="
-    found = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
-    return sorted(check_token(SCENARIO, scenario) for scenario in found)
-
-
 def scenario_set(receipt: Receipt) -> tuple[str, ...]:
     """The scenarios of the run, ascending: those with bucket counts, which must be those with a time grid.
 
     Those of the other where one has none, empty where neither has any. Raises S1_OR_S3_OUTPUT_MISSING where
     the two differ.
     """
-    counts, grid = _scenarios_of(_COUNTS, receipt), _scenarios_of(_GRID, receipt)
+    counts, grid = (
+        [check_token(SCENARIO, scenario) for scenario in receipt.partitions(name)] for name in (_COUNTS, _GRID)
+    )
     # Where one has none at all it is a missing input, to be named with the others.
     if counts and grid and counts != grid:
         only_counts, only_grid = sorted(set(counts) - set(grid)), sorted(set(grid) - set(counts))
@@ -135,7 +121,7 @@ def _find(entry: Dataset, receipt: Receipt, scenarios: tuple[str, ...]) -> tuple
     files: list[Path] = []
     absent: list[str] = []
     for extra in _partitions(entry, scenarios):
-        found = entry.files(receipt.run_root, receipt.identity.tokens(**extra))
+        found = receipt.files(entry.id, **extra)
         files += found
         if not found:
             absent.append(_where(entry, receipt, extra))

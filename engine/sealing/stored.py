@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from arrival_engine.contracts import ArrivalError, Code, check_document, dataset
+from arrival_engine.contracts import ArrivalError, Code, check_document
 from arrival_engine.engine.rundir.hashing import Row, inventory_digest
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.strict_json import read_json
@@ -51,22 +51,7 @@ def is_structural(row: Row) -> bool:
 
 def places(receipt: Receipt) -> Places:
     """Where this run's gate receipt and inventory belong."""
-    tokens = receipt.identity.tokens()
-    return Places(
-        dataset("s0_gate_receipt_5B").locate(receipt.run_root, tokens),
-        dataset("sealed_inputs_5B").locate(receipt.run_root, tokens),
-    )
-
-
-def identity_of(receipt: Receipt) -> dict[str, Any]:
-    """The identity as the gate receipt states it."""
-    identity = receipt.identity
-    return {
-        "manifest_fingerprint": identity.manifest_fingerprint,
-        "parameter_hash": identity.parameter_hash,
-        "seed": identity.seed,
-        "run_id": identity.run_id,
-    }
+    return Places(receipt.path("s0_gate_receipt_5B"), receipt.path("sealed_inputs_5B"))
 
 
 def _invalid(what: str, hint: str = AGAIN, **context: object) -> ArrivalError:
@@ -82,7 +67,7 @@ def _document(schema: str, path: Path) -> Any:
 def _check_identity(gate: Mapping[str, Any], receipt: Receipt, path: Path) -> None:
     wrong = [
         f"{name} is {gate[name]!r}, the run receipt has {value!r}"
-        for name, value in identity_of(receipt).items()
+        for name, value in receipt.identity.document().items()
         if gate[name] != value
     ]
     if wrong:

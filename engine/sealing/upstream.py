@@ -152,9 +152,8 @@ class _Places:
 
 
 def _places(segment: str, receipt: Receipt) -> _Places:
-    tokens = receipt.identity.tokens()
     names = ("validation_bundle", "validation_bundle_index", "validation_passed_flag")
-    return _Places(*(dataset(f"{name}_{segment}").locate(receipt.run_root, tokens) for name in names))
+    return _Places(*(receipt.path(f"{name}_{segment}") for name in names))
 
 
 def bundle_digest(segment: str, receipt: Receipt) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.sealing.inventory import scenario_set
 from arrival_engine.engine.storage.manifest import Manifest, partition, read_manifest
@@ -99,9 +99,9 @@ class Shipping:
         """Delete the scenario's earlier events that this run has not written again; they were never fetched."""
         if not others_stand_for_nothing:
             return
-        index, root = world.seal.scenario_set.index(world.scenario_id), self.copy.root
+        index = world.seal.scenario_set.index(world.scenario_id)
         for dataset_id in RNG_EVENTS:
-            part = dataset(dataset_id).part(root, self.copy.receipt.identity.tokens(), index)
+            part = self.copy.receipt.part(dataset_id, index)
             for path in (part.with_suffix(".jsonl"), part.with_suffix(".parquet")):
                 if not path.exists():
                     self.copy.store.delete(self.copy.path_of(path))
@@ -175,7 +175,7 @@ def published_parts(place: str | Place, scenario_id: str) -> list[str]:
     In a store these are the parts that the manifest lists, whatever else lies beside them. Raises IO_READ_FAILED where
     nothing is published, IO_WRITE_CONFLICT for a damaged manifest, and what reading the run receipt raises.
     """
-    from arrival_engine.engine.arrivals.reading import events_directory, part_files
+    from arrival_engine.engine.arrivals.reading import part_files
     from arrival_engine.engine.rundir.receipt import read_receipt
 
     place = parse_place(place)
@@ -186,7 +186,9 @@ def published_parts(place: str | Place, scenario_id: str) -> list[str]:
         here = partition(identity, scenario_id)
         found = [store.url(f"{here}/{part.name}") for part in manifest.parts] if manifest else []
     else:
-        found = [str(path) for path in part_files(events_directory(read_receipt(place), scenario_id))]
+        found = [
+            str(path) for path in part_files(read_receipt(place).path("arrival_events_5B", scenario_id=scenario_id))
+        ]
     if not found:
         raise ArrivalError(
             Code.IO_READ_FAILED,

@@ -62,14 +62,11 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """The document, as it is stored."""
-        identity = self.identity
         return compact_json(
             {
                 "manifest_version": 1,
                 "dataset": "arrival_events_5B",
-                "manifest_fingerprint": identity.manifest_fingerprint,
-                "parameter_hash": identity.parameter_hash,
-                "seed": identity.seed,
+                **self.identity.columns(),
                 "scenario_id": self.scenario_id,
                 "format": self.format,
                 "arrivals": self.arrivals,

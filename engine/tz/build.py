@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-from arrival_engine.contracts import ArrivalError, Code, dataset, receipt_json
+from arrival_engine.contracts import ArrivalError, Code, receipt_json
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
 from arrival_engine.engine.rundir.staging import exclusive, publish_folder, staging, write_file, writing
@@ -94,14 +94,13 @@ def build_cache(
     """
     reporter = reporter if reporter is not None else Reporter()
     receipt = read_receipt(Path(run_root))
-    tokens = receipt.identity.tokens()
-    folder = dataset("tz_timetable_cache").locate(receipt.run_root, tokens)
+    folder = receipt.path("tz_timetable_cache")
     with reporter.phase("read tzdata"):
         table = pinned_zones(tzids, until_year)
         data = encode(table)
     wanted = {
-        dataset("tz_timetable_cache_bin").locate(receipt.run_root, tokens).name: data,
-        dataset("tz_timetable_cache_manifest").locate(receipt.run_root, tokens).name: _manifest(receipt, data),
+        receipt.path("tz_timetable_cache_bin").name: data,
+        receipt.path("tz_timetable_cache_manifest").name: _manifest(receipt, data),
     }
     with reporter.phase("write cache"), exclusive(receipt.run_root, "tz"):
         present = _existing(folder)

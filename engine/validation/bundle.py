@@ -144,9 +144,7 @@ def _issue(receipt: Receipt, finding: Finding) -> dict[str, Any]:
     record = finding.record()
     context = {name: record[name] for name in ("check", "rows", "violations", "examples", "statistics")}
     return {
-        "manifest_fingerprint": receipt.identity.manifest_fingerprint,
-        "parameter_hash": receipt.identity.parameter_hash,
-        "seed": receipt.identity.seed,
+        **receipt.identity.columns(),
         "scenario_id": finding.scenario_id,
         "issue_code": str(finding.rule.code),
         "severity": "ERROR" if finding.verdict is Verdict.NOT_RUN else str(finding.severity),
@@ -161,9 +159,7 @@ def publish(receipt: Receipt, content: Mapping[str, bytes], spec_version: str, *
     A passed bundle that is there already must be the same: S5.IO_WRITE_CONFLICT. A failed one is replaced.
     """
     status = PASS if passed else FAIL
-    final = dataset("validation_bundle_5B" if passed else "validation_failed_bundle_5B").locate(
-        receipt.run_root, receipt.identity.tokens()
-    )
+    final = receipt.path("validation_bundle_5B" if passed else "validation_failed_bundle_5B")
     digest = bundle_digest(content)
     standing = _standing(final, receipt)
     if standing == digest:

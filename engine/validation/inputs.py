@@ -27,12 +27,11 @@ _US_PER_DAY = 86_400_000_000
 def files_of(receipt: Receipt, dataset_id: str, **tokens: str) -> list[Path]:
     """A dataset's files; an absent optional one has none, a required one raises S5.S0_SEALED_INPUTS_INCONSISTENT."""
     entry = dataset(dataset_id)
-    resolved = receipt.identity.tokens(**tokens)
-    found = entry.files(receipt.run_root, resolved)
+    found = receipt.files(dataset_id, **tokens)
     if not found and entry.status == "REQUIRED":
         raise ArrivalError(
             Code.S5_S0_SEALED_INPUTS_INCONSISTENT,
-            f"{dataset_id} is missing at {entry.locate(receipt.run_root, resolved)}",
+            f"{dataset_id} is missing at {receipt.path(dataset_id, **tokens)}",
             hint="restore the inputs that were sealed",
             dataset=dataset_id,
         )

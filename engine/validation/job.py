@@ -185,12 +185,8 @@ def _report(receipt: Receipt, judged: Judgement) -> dict[str, Any]:
     verdicts: dict[str, int] = {}
     for finding in found.findings:
         verdicts[str(finding.verdict)] = verdicts.get(str(finding.verdict), 0) + 1
-    identity = receipt.identity
     report = {
-        "manifest_fingerprint": identity.manifest_fingerprint,
-        "parameter_hash": identity.parameter_hash,
-        "seed": identity.seed,
-        "run_id": identity.run_id,
+        **receipt.identity.document(),
         "spec_version": judged.sealed.spec_version,
         "status": "PASS" if found.passed else "FAIL",
         "error_code": error[0],
@@ -244,16 +240,12 @@ def _log(receipt: Receipt, dataset_id: str) -> list[Record]:
 
 
 def _head(receipt: Receipt, started: str) -> dict[str, Any]:
-    identity = receipt.identity
     return {
         "layer": "layer2",
         "segment": "5B",
         "state": "S5",
         "state_id": "5B.S5",
-        "manifest_fingerprint": identity.manifest_fingerprint,
-        "parameter_hash": identity.parameter_hash,
-        "seed": identity.seed,
-        "run_id": identity.run_id,
+        **receipt.identity.document(),
         "started_at_utc": started,
         "finished_at_utc": utc_now(),
         "engine_version": version(),

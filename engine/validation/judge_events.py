@@ -38,11 +38,9 @@ _RUNS_MAX = 4_000_000
 
 def judge_files(case: Case, sealed_inputs_digest: str) -> bool:
     """Enter `files` and `schema`; whether the rows can be judged at all."""
-    events, identity = case.events, case.receipt.identity
+    events = case.events
     stated = {
-        "arrivals.manifest_fingerprint": identity.manifest_fingerprint,
-        "arrivals.parameter_hash": identity.parameter_hash,
-        "arrivals.seed": str(identity.seed),
+        **{f"arrivals.{name}": str(value) for name, value in case.receipt.identity.columns().items()},
         "arrivals.scenario_id": case.scenario_id,
         "arrivals.sealed_inputs_digest": sealed_inputs_digest,
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from arrival_engine.contracts import Code, dataset
+from arrival_engine.contracts import Code
 from arrival_engine.contracts.errors import ArrivalError
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.validation.case import Case
@@ -180,13 +180,7 @@ def judge_logs(receipt: Receipt, rules: Rules, scenarios: Sequence[str], book: B
         book.judge("rng_logs", 0, 1, severity=rules.severity, message=error.message)
         return {}
     identity = receipt.identity
-    ours = {
-        "run_id": identity.run_id,
-        "seed": identity.seed,
-        "manifest_fingerprint": identity.manifest_fingerprint,
-        "parameter_hash": identity.parameter_hash,
-        "algorithm": "philox2x64-10",
-    }
+    ours = {**identity.document(), "algorithm": "philox2x64-10"}
     if not any(all(record[name] == value for name, value in ours.items()) for record in audit):
         faults.append({"log": "rng_audit_log", "fault": "has no record of this run"})
     steps = trace_steps(trace)
@@ -286,7 +280,7 @@ _EVENT_COLUMNS = {
 
 def _events_table(receipt: Receipt, label: str, scenario_id: str) -> str:
     """FROM item over a scenario's event records of a family, Parquet or JSON Lines; empty where no file is kept."""
-    folder = dataset(f"rng_event_{label}").locate(receipt.run_root, receipt.identity.tokens())
+    folder = receipt.path(f"rng_event_{label}")
     found = sorted(folder.glob("part-*")) if folder.is_dir() else []
     tables = [path for path in found if path.suffix == ".parquet"]
     lines = [path for path in found if path.suffix == ".jsonl"]

@@ -46,28 +46,20 @@ def read_records(path: Path, dataset_id: str) -> list[Record]:
 
 def log_records(receipt: Receipt, dataset_id: str) -> list[Record]:
     """A random-number log of the run."""
-    return read_records(dataset(dataset_id).locate(receipt.run_root, receipt.identity.tokens()), dataset_id)
+    return read_records(receipt.path(dataset_id), dataset_id)
 
 
 def report_lines(receipt: Receipt) -> dict[str, Record]:
     """The last successful run-report line of each scenario of this run, over all days."""
     entry = dataset("segment_state_runs")
     found: dict[str, Record] = {}
-    for day in sorted(entry.locate(receipt.run_root, {"utc_day": "2000-01-01"}).parent.parent.glob("utc_day=*")):
-        for line in read_records(day / Path(entry.path).name, "segment_state_runs"):
+    for day in receipt.partitions(entry.id, "utc_day").values():
+        for line in read_records(day / Path(entry.path).name, entry.id):
             if _is_success(line, receipt):
                 found[line["scenario_id"]] = line
     return found
 
 
 def _is_success(line: Mapping[str, Any], receipt: Receipt) -> bool:
-    identity = receipt.identity
-    ours = {
-        "state": "S4",
-        "status": "PASS",
-        "manifest_fingerprint": identity.manifest_fingerprint,
-        "parameter_hash": identity.parameter_hash,
-        "seed": identity.seed,
-        "run_id": identity.run_id,
-    }
+    ours = {"state": "S4", "status": "PASS", **receipt.identity.document()}
     return "scenario_id" in line and all(line.get(name) == value for name, value in ours.items())

@@ -32,7 +32,7 @@ from arrival_engine.engine.validation.rowchecks import Expectations, row_checks
 from arrival_engine.engine.validation.rules import RULES
 from arrival_engine.engine.validation.scan import Scan
 from arrival_engine.engine.validation.streams import Claim
-from arrival_engine.engine.validation.upstream import Sealed, events_directory
+from arrival_engine.engine.validation.upstream import Sealed
 
 # Checks of the run as a whole, which no scenario makes.
 _OF_THE_RUN = frozenset({"upstream", "sealed_inputs", "domain", "rng_logs", "rng_overlap"})
@@ -132,7 +132,7 @@ def _prevent(book: Book, policy: Rules, reason: str) -> None:
 def _find_events(receipt: Receipt, scenario_id: str) -> Events:
     output = document(receipt, "arrival_output_policy_5B")
     return find_events(
-        events_directory(receipt, scenario_id),
+        receipt.path("arrival_events_5B", scenario_id=scenario_id),
         scenario_id,
         output["timestamp_encoding"],
         mirrored=output["physical_dual_clock"] == "mirror",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from arrival_engine.contracts import ArrivalError, Code, Notice, dataset
+from arrival_engine.contracts import ArrivalError, Code, Notice
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.sealing import verify_seal
@@ -97,7 +96,7 @@ def judge_upstream(receipt: Receipt, rules: Rules, physical: int, book: Book) ->
 
 def judge_domain(receipt: Receipt, sealed: Sealed, lines: Mapping[str, object], book: Book) -> tuple[str, ...]:
     """Enter domain; the scenarios that have counts and arrivals. Raises S5.DOMAIN_DISCOVERY_FAILED where none has."""
-    counted, published = scenario_set(receipt), _published(receipt)
+    counted, published = scenario_set(receipt), tuple(receipt.partitions("arrival_events_5B"))
     sets: dict[str, Sequence[str]] = {
         "sealed": sealed.scenarios,
         "counts": counted,
@@ -121,15 +120,3 @@ def judge_domain(receipt: Receipt, sealed: Sealed, lines: Mapping[str, object], 
         )
     book.judge("domain", len(every), len(faults), examples=faults)
     return both
-
-
-def _published(receipt: Receipt) -> tuple[str, ...]:
-    """Scenarios with a directory of arrivals."""
-    folder = events_directory(receipt, "any").parent
-    found = sorted(path for path in folder.glob("scenario_id=*") if path.is_dir()) if folder.is_dir() else []
-    return tuple(path.name.partition("=")[2] for path in found)
-
-
-def events_directory(receipt: Receipt, scenario_id: str) -> Path:
-    """Where a scenario's arrivals are published."""
-    return dataset("arrival_events_5B").locate(receipt.run_root, receipt.identity.tokens(scenario_id=scenario_id))

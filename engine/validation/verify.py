@@ -34,10 +34,9 @@ def verify(run_root: Path | str) -> Bundle:
     S5.FLAG_SCHEMA_VIOLATION, S5.IO_READ_FAILED.
     """
     receipt = read_receipt(Path(run_root))
-    tokens = receipt.identity.tokens()
-    folder = dataset("validation_bundle_5B").locate(receipt.run_root, tokens)
+    folder = receipt.path("validation_bundle_5B")
     if not folder.is_dir():
-        failed = dataset("validation_failed_bundle_5B").locate(receipt.run_root, tokens)
+        failed = receipt.path("validation_failed_bundle_5B")
         known = f"; the last validation failed, see {failed}" if failed.is_dir() else ""
         raise _broken(Code.S5_BUNDLE_INDEX_INVALID, folder, f"there is no validation bundle{known}")
     return verify_bundle(folder, receipt.identity.manifest_fingerprint)

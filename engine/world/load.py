@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from arrival_engine.contracts import ArrivalError, Code, Notice, dataset
+from arrival_engine.contracts import ArrivalError, Code, Notice
 from arrival_engine.cpu_fallback import alias
 from arrival_engine.cpu_fallback.identifiers import text_word
 from arrival_engine.cpu_fallback.law import NON_VIRTUAL, VIRTUAL_ONLY
@@ -76,9 +76,7 @@ class World:
 
 def scenario_ids(receipt: Receipt) -> tuple[str, ...]:
     """Scenarios that have counts for the run's seed and fingerprint, in byte order."""
-    pattern = dataset("s3_bucket_counts_5B").locate(receipt.run_root, receipt.identity.tokens(scenario_id="any"))
-    folders = pattern.parent.parent.glob("scenario_id=*")
-    return tuple(sorted(folder.name.partition("=")[2] for folder in folders if folder.is_dir()))
+    return tuple(receipt.partitions("s3_bucket_counts_5B"))
 
 
 def load_world(

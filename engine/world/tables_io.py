@@ -20,12 +20,11 @@ from arrival_engine.engine.rundir.receipt import Receipt
 def locate_files(receipt: Receipt, dataset_id: str, **tokens: str) -> tuple[Path, ...]:
     """The files of a dataset at the receipt's identity; an error that names the expected path if there is none."""
     entry = dataset(dataset_id)
-    resolved = receipt.identity.tokens(**tokens)
-    files = tuple(entry.files(receipt.run_root, resolved))
+    files = tuple(receipt.files(dataset_id, **tokens))
     if not files:
         raise ArrivalError(
             entry.on_invalid,
-            f"{dataset_id} is missing at {entry.locate(receipt.run_root, resolved)}",
+            f"{dataset_id} is missing at {receipt.path(dataset_id, **tokens)}",
             hint="check that run_receipt.json names the seed and manifest_fingerprint the data was written under",
             dataset=dataset_id,
         )
@@ -58,7 +57,7 @@ class TablePiece:
         entry = dataset(self.dataset_id)
         with _readable(self.path):
             schema = pq.read_schema(self.path)
-            identity = [name for name in identity_values(self.receipt, self.tokens) if name in schema.names]
+            identity = [name for name in (*self.receipt.identity.columns(), *self.tokens) if name in schema.names]
             wanted = [*self.columns, *(name for name in identity if name not in self.columns)]
             # A column that the schema lets a file leave out comes back all null.
             present = [name for name in wanted if name in schema.names]
@@ -142,19 +141,8 @@ def _is_sound(array: pa.Array) -> bool:
     return least is None or bool(0 <= least <= most < len(array.dictionary))
 
 
-def identity_values(receipt: Receipt, tokens: Mapping[str, str]) -> dict[str, object]:
-    """What the identity columns of any dataset of this run must hold."""
-    identity = receipt.identity
-    return {
-        "manifest_fingerprint": identity.manifest_fingerprint,
-        "parameter_hash": identity.parameter_hash,
-        "seed": identity.seed,
-        **{name: value for name, value in tokens.items() if name == "scenario_id"},
-    }
-
-
 def _check_identity(receipt: Receipt, entry: Dataset, table: pa.Table, path: Path, tokens: Mapping[str, str]) -> None:
-    for name, expected in identity_values(receipt, tokens).items():
+    for name, expected in {**receipt.identity.columns(), **tokens}.items():
         if name not in table.column_names or _is_constant(table.column(name), expected):
             continue
         for found in pc.unique(table.column(name)).to_pylist():
@@ -175,7 +163,7 @@ def _is_constant(column: pa.ChunkedArray, value: object) -> bool:
 
 def check_document_identity(receipt: Receipt, entry: Dataset, document: Mapping[str, object], path: Path) -> None:
     """The same for the identity fields of a JSON document. Raises PARTITION_OR_PK_VIOLATION."""
-    for name, expected in identity_values(receipt, {}).items():
+    for name, expected in receipt.identity.columns().items():
         if document.get(name, expected) != expected:
             raise _of_another_run(entry, path, name, document[name], expected)
 

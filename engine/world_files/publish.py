@@ -50,10 +50,7 @@ class WorldReport:
 def receipt_bytes(identity: Identity) -> bytes:
     """`run_receipt.json` of a world; nothing in it depends on the machine."""
     document = {
-        "run_id": identity.run_id,
-        "seed": identity.seed,
-        "parameter_hash": identity.parameter_hash,
-        "manifest_fingerprint": identity.manifest_fingerprint,
+        **identity.document(),
         "contracts_layout": "run_root",
         "contracts_root": "",
         "runs_root": "",
