@@ -14,6 +14,7 @@ from arrival_engine.config.rules import first_fault
 from arrival_engine.config.strict import FormatError, parse_json, parse_yaml
 from arrival_engine.contracts.dictionary import Dataset, dataset, datasets
 from arrival_engine.contracts.errors import ArrivalError, Code
+from arrival_engine.contracts.oserrors import reading
 from arrival_engine.contracts.schemas import check_document, json_schema
 
 SIZE_MAX = 1 << 20
@@ -81,19 +82,11 @@ def _packaged_parts(entry: Dataset) -> list[str]:
 
 def _read(entry: Dataset, path: Path) -> bytes | None:
     """The file's bytes; None where nothing has that name. What exists and is no readable file is an error."""
-    try:
+    with reading("policy", path, hint="make the file readable, or remove it to use the packaged policy"):
         if not (path.exists() or path.is_symlink()):
             return None
         with path.open("rb") as stream:
             data = stream.read(SIZE_MAX + 1)
-    except OSError as error:
-        raise ArrivalError(
-            Code.IO_READ_FAILED,
-            f"cannot read the policy {path}: {error.strerror or error}",
-            hint="make the file readable, or remove it to use the packaged policy",
-            policy=entry.id,
-            path=path,
-        ) from error
     if len(data) > SIZE_MAX:
         raise _invalid(entry, str(path), f"is larger than {SIZE_MAX} bytes")
     return data

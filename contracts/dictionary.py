@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from arrival_engine.contracts.errors import ArrivalError, Code
 from arrival_engine.contracts.identity import check_token
+from arrival_engine.contracts.oserrors import reading
 
 Format = Literal["parquet", "json", "jsonl", "binary", "text", "yaml", "folder"]
 _FORMATS = ("parquet", "json", "jsonl", "binary", "text", "yaml", "folder")
@@ -87,21 +88,13 @@ class Dataset:
         directories: all files below, by relative path. Raises IO_READ_FAILED when one cannot be listed.
         """
         target = self.locate(run_root, tokens)
-        try:
+        with reading(self.id, target):
             if self.format == "parquet":
                 folder = target if self.kind == "directory" else target.parent
                 return [path for path in _listing(folder) if path.suffix == ".parquet" and path.is_file()]
             if self.kind == "directory":
                 return _files_below(target)
             return [target] if target.is_file() else []
-        except OSError as error:
-            raise ArrivalError(
-                Code.IO_READ_FAILED,
-                f"cannot list the files of {self.id} at {target}: {error.strerror or error}",
-                hint="check that the directory exists and may be read",
-                dataset=self.id,
-                path=target,
-            ) from error
 
 
 def dataset(dataset_id: str) -> Dataset:

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.options import FileFormat
+from arrival_engine.contracts.oserrors import writing
 from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.engine.arrivals.part_file import DIGEST_KEY, part_name
 from arrival_engine.engine.rundir.settings import OutputOptions
-from arrival_engine.engine.rundir.staging import writing
 
 # Ascending or slowly changing integers shrink best as deltas; the other columns repeat values and use dictionaries.
 _DELTA_COLUMNS = frozenset({"arrival_seq", "ts_utc", "ts_local_primary", "ts_local_settlement", "ts_local_operational"})

@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.options import FileFormat
+from arrival_engine.contracts.oserrors import reading, writing
 from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.engine.arrivals.part_file import PartFile, part_name
 from arrival_engine.engine.rundir.exchange import exchange
-from arrival_engine.engine.rundir.staging import make_folder, sync, writing
-from arrival_engine.engine.rundir.strict_json import reading
+from arrival_engine.engine.rundir.staging import make_folder, sync
 
 Outcome = Literal["published", "identical", "replaced"]
 
@@ -82,23 +82,23 @@ class Publication:
 
     def file(self, staged: Path, final: Path) -> None:
         """Put a staged file in place, unless the same bytes are there already."""
-        with writing("a file", final):
+        with writing("file", final):
             same = final.is_file() and filecmp.cmp(staged, final, shallow=False)
         if not same:
-            with writing("a file", staged):
+            with writing("file", staged):
                 sync(staged)
             self._put(staged, final)
 
     def withdraw(self, final: Path, aside: Path) -> None:
         """Take a published file, if there is one, out of its place."""
-        with writing("a published dataset", final):
+        with writing("published dataset", final):
             if os.path.lexists(final):
                 final.rename(aside)
                 self._undo.callback(_take_back, lambda: aside.rename(final))
                 sync(final.parent)
 
     def _put(self, staged: Path, final: Path) -> None:
-        with writing("a published dataset", final):
+        with writing("published dataset", final):
             make_folder(final.parent)
             if os.path.lexists(final):
                 exchange(staged, final)

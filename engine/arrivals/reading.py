@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pyarrow as pa
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.arrivals.part_file import PartFile
 
 _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - wall clocks have no zone
@@ -17,7 +18,7 @@ _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - wall clocks have no zone
 
 def part_files(directory: Path) -> list[Path]:
     """The part files of a partition directory in name order, which is arrival order; none where there is none."""
-    with _readable(directory):
+    with reading_arrivals(directory):
         if not directory.is_dir():
             return []
         return sorted(path for path in directory.iterdir() if path.suffix in (".parquet", ".arrow"))
@@ -25,7 +26,7 @@ def part_files(directory: Path) -> list[Path]:
 
 def read_pieces(path: Path) -> Iterator[pa.Table]:
     """A part file piece by piece, as `PartFile.pieces`. Raises IO_READ_FAILED."""
-    with _readable(path):
+    with reading_arrivals(path):
         yield from PartFile.at(path).pieces()
 
 
@@ -37,7 +38,7 @@ def find_rows(parts: Sequence[Path], merchant_id: int, arrival_seq: int) -> list
     wanted = {"merchant_id": merchant_id, "arrival_seq": arrival_seq}
     found = []
     for path in parts:
-        with _readable(path):
+        with reading_arrivals(path):
             part = PartFile.at(path)
             _require_columns(part, wanted)
             found += [(path, row) for table in part.matching(wanted) for row in json_rows(table)]
@@ -86,15 +87,7 @@ def wall_text(local_us: int) -> str:
         return f"{local_us} us after 1970"
 
 
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError) as failure:
-        detail = str(failure).splitlines()[0] if str(failure) else type(failure).__name__
-        raise ArrivalError(
-            Code.IO_READ_FAILED,
-            f"cannot read arrivals at {path}: {detail}",
-            hint="the file is damaged, truncated or not readable; run `arrivals run RUN_ROOT --replace`",
-            path=str(path),
-        ) from failure
+def reading_arrivals(path: Path, *also: type[Exception]) -> AbstractContextManager[None]:
+    """Turn a failure to read part files, of the kinds `also` too, into IO_READ_FAILED."""
+    hint = "the file is damaged, truncated or not readable; run `arrivals run RUN_ROOT --replace`"
+    return reading("arrivals", path, hint=hint, also=(pa.ArrowException, *also))

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from arrival_engine.contracts.oserrors import reading, writing
 from arrival_engine.engine.cluster.depot import ROWS, Depot
-from arrival_engine.engine.rundir.staging import writing
-from arrival_engine.engine.rundir.strict_json import reading
 from arrival_engine.engine.world.catalogue import Catalogue, Uncoded, catalogued, united
 from arrival_engine.engine.world.counts import DrawnRows
 

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from arrival_engine.engine.rundir.staging import sync, writing
+from arrival_engine.contracts.oserrors import writing
+from arrival_engine.engine.rundir.staging import sync
 
 EVENTS, LEDGERS, ROWS, CATALOGUE = "events", "ledgers", "rows", "catalogue.npz"
 _ATTEMPTS = "attempts"

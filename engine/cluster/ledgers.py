@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.oserrors import reading
 from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.cpu_fallback.tables import Rows, RowTotals
 from arrival_engine.engine.cluster.depot import LEDGERS, Depot
@@ -20,7 +21,6 @@ from arrival_engine.engine.cluster.tasks import ledger_name
 from arrival_engine.engine.expand.backend import BatchSums
 from arrival_engine.engine.expand.ledger import FamilyAccount, Ledger
 from arrival_engine.engine.expand.planning import Batch
-from arrival_engine.engine.rundir.strict_json import reading
 from arrival_engine.engine.world.load import World
 
 Table = NDArray[np.int32]  # [6, R]: Rows above RowTotals
@@ -105,7 +105,7 @@ class StoredLedger:
 
     def _read(self, receipt: ShardReceipt) -> Table:
         path = self._depot.folder / LEDGERS / ledger_name(receipt.shard)
-        with reading("the sums per count row", path):
+        with reading("sums per count row", path):
             table: Table = np.load(path, allow_pickle=False)
         if hashlib.sha256(table.tobytes()).hexdigest() != receipt.ledger_sha256:
             raise ArrivalError(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.oserrors import writing
 from arrival_engine.cpu_fallback.segments import check_key_width
 from arrival_engine.engine.arrivals.parts import PartReceipt
 from arrival_engine.engine.cluster.client import (
@@ -32,7 +33,6 @@ from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.run.making import Order
 from arrival_engine.engine.run.options import RunOptions
 from arrival_engine.engine.run.production import Made, Workshop, produce_parts
-from arrival_engine.engine.rundir.staging import writing
 from arrival_engine.engine.world.counts import count_pieces
 from arrival_engine.engine.world.load import World, read_source
 

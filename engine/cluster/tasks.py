@@ -17,6 +17,7 @@ import numpy as np
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.options import BackendName, FileFormat
+from arrival_engine.contracts.oserrors import reading, writing
 from arrival_engine.engine.cluster.blocks import packed, read_block, unpacked
 from arrival_engine.engine.cluster.depot import CATALOGUE, EVENTS, LEDGERS, Depot
 from arrival_engine.engine.cluster.receipts import ShardReceipt
@@ -29,8 +30,6 @@ from arrival_engine.engine.process.machine import peak_rss_bytes
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.process.version import LAW_VERSION, code_digest, version
 from arrival_engine.engine.run.production import Workshop, produce_parts
-from arrival_engine.engine.rundir.staging import writing
-from arrival_engine.engine.rundir.strict_json import reading
 from arrival_engine.engine.world.catalogue import Catalogue
 from arrival_engine.engine.world.counts import NO_ROWS, CountRows, merge_drawn
 from arrival_engine.engine.world.load import Source, World, assemble_world
@@ -138,7 +137,7 @@ def ledger_name(shard: int) -> str:
 def write_catalogue(catalogue: Catalogue, depot: Depot) -> None:
     """Leave the entities where every worker finds them. Raises IO_WRITE_FAILED."""
     path = depot.folder / CATALOGUE
-    with writing("the catalogue of entities", path):
+    with writing("catalogue of entities", path):
         np.savez(path, **packed(catalogue))
 
 
@@ -205,14 +204,14 @@ def lookup_world(source: Source, counts: CountRows, *, accept_tz_cache: bool) ->
 
 def _read_catalogue(depot: Depot) -> Catalogue:
     path = depot.folder / CATALOGUE
-    with reading("the catalogue of entities", path), np.load(path, allow_pickle=False) as columns:
+    with reading("catalogue of entities", path), np.load(path, allow_pickle=False) as columns:
         return unpacked(columns)
 
 
 def _write_ledger(ledger: ScenarioLedger, path: Path) -> str:
     (whole,) = ledger.pieces()
     table = np.stack([*whole.world.rows, *whole.row_totals])
-    with writing("the sums per count row", path), path.open("xb") as file:
+    with writing("sums per count row", path), path.open("xb") as file:
         np.save(file, table)
         file.flush()
         os.fsync(file.fileno())

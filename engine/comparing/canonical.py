@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from arrival_engine.contracts import ArrivalError, Code, arrow_schema
+from arrival_engine.contracts.oserrors import reason
 from arrival_engine.cpu_fallback.identifiers import text_word
 from arrival_engine.engine.arrivals.part_file import is_time
 from arrival_engine.engine.arrivals.reading import part_files, read_pieces, utc_text, wall_text
@@ -165,8 +166,7 @@ def _canonical(table: pa.Table, path: Path, vocabulary: Vocabulary) -> Rows:
         try:
             columns[name] = _column(name, table[name], vocabulary)
         except (pa.ArrowException, TypeError) as failure:
-            detail = str(failure).splitlines()[0]
-            raise _refused(path, f"column {name}, {table[name].type}: {detail}") from failure
+            raise _refused(path, f"column {name}, {table[name].type}: {reason(failure)}") from failure
     return Rows(columns)
 
 

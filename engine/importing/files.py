@@ -18,6 +18,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from arrival_engine.contracts import ArrivalError, Code, Notice
+from arrival_engine.contracts.oserrors import reading, reason
 
 _SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".parquet", ".pq")
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -60,7 +61,7 @@ def files_of(paths: Sequence[Path], table: str) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
-        with _readable(path):
+        with reading("table", path):
             if not path.is_dir():
                 found.append(path)
                 continue
@@ -83,7 +84,7 @@ def files_of(paths: Sequence[Path], table: str) -> list[Path]:
 def open_file(path: Path) -> tuple[SourceFile, list[Notice]]:
     """What the file is, and what was noticed about its form. Raises SCHEMA_VIOLATION, IO_READ_FAILED."""
     name = str(path)
-    with _readable(path):
+    with reading("table", path):
         if path.exists() and not path.is_file():
             _refuse(name, "is no plain file, and tables are looked at more than once", "write it to a file first")
         with path.open("rb") as raw:
@@ -122,7 +123,7 @@ def _csv_batches(file: SourceFile, columns: Sequence[str]) -> Iterator[pa.Record
 
     try:
         with (
-            _readable(file.path),
+            reading("table", file.path),
             pa.input_stream(str(file.path), compression="detect") as stream,
             pa.csv.open_csv(
                 stream,
@@ -153,11 +154,11 @@ def _explain(file: SourceFile, failure: Exception, ragged: Sequence[pa.csv.Inval
         raise ArrivalError(
             Code.SCHEMA_VIOLATION, f"{file.name}: {what}", hint="save it as UTF-8", file=file.name, line=line
         )
-    _refuse(file.name, f"cannot be read as CSV: {str(failure).splitlines()[0]}", "check how it was exported")
+    _refuse(file.name, f"cannot be read as CSV: {reason(failure)}", "check how it was exported")
 
 
 def _parquet_batches(file: SourceFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    with _readable(file.path), _sound_parquet(file.name), pq.ParquetFile(file.path) as parquet:
+    with reading("table", file.path), _sound_parquet(file.name), pq.ParquetFile(file.path) as parquet:
         yield from parquet.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns))
 
 
@@ -202,24 +203,11 @@ def _first_undecodable(file: SourceFile) -> int:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as failure:
-        raise ArrivalError(
-            Code.IO_READ_FAILED,
-            f"cannot read {path}: {failure.strerror or str(failure).splitlines()[0]}",
-            hint="check the name, and that the file may be read",
-            path=path,
-        ) from failure
-
-
-@contextmanager
 def _sound_parquet(name: str) -> Iterator[None]:
     try:
         yield
     except pa.ArrowException as failure:
-        _refuse(name, f"cannot be read as Parquet: {str(failure).splitlines()[0]}", "export the table again")
+        _refuse(name, f"cannot be read as Parquet: {reason(failure)}", "export the table again")
 
 
 def _refuse(file: str, what: str, hint: str) -> NoReturn:

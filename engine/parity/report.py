@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from arrival_engine.contracts.forms import indented_json
+from arrival_engine.contracts.moments import utc_now
 from arrival_engine.engine.explaining.facts import document as plain
 from arrival_engine.engine.parity.page import page
 from arrival_engine.engine.parity.records import ParityResult, SideResult, first_text
 from arrival_engine.engine.process.version import LAW_VERSION, code_digest, version
-from arrival_engine.engine.records.run_report import utc_now
 from arrival_engine.engine.rundir.staging import replace_file
 from arrival_engine.engine.world.load import World
 

@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from arrival_engine.contracts import arrow_schema, compact_json
+from arrival_engine.contracts.oserrors import writing
 from arrival_engine.cpu_fallback.streams import domain, length_prefixed
 from arrival_engine.engine.expand.ledger import Ledger, ScenarioLedger
 from arrival_engine.engine.process.threads import Cancellation, ordered
 from arrival_engine.engine.records.groups import Columns, equal_groups
-from arrival_engine.engine.rundir.staging import writing
 from arrival_engine.engine.world.load import World
 
 _GROUP_ROWS = 1 << 18
@@ -170,7 +170,7 @@ def _coded(codes: NDArray[np.int32], texts: tuple[str | None, ...]) -> pa.Array:
 def _write(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     deltas = [name for name in schema.names if name in _DELTA_COLUMNS]
-    with writing("a diagnostic dataset", path):
+    with writing("diagnostic dataset", path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with pq.ParquetWriter(
             path,

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from arrival_engine.contracts import ArrivalError, Code, arrow_schema
 from arrival_engine.contracts.options import EventFormat
+from arrival_engine.contracts.oserrors import writing
 from arrival_engine.cpu_fallback.tables import Rows
 from arrival_engine.engine.arrivals.publish import Publication
 from arrival_engine.engine.expand.ledger import FamilyAccount, FamilyUse, ScenarioLedger
 from arrival_engine.engine.records.groups import equal_groups
 from arrival_engine.engine.records.rng_logs import MODULE
-from arrival_engine.engine.rundir.staging import writing
 from arrival_engine.engine.world.load import World
 
 _FORMATS: tuple[EventFormat, ...] = ("parquet", "jsonl")

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arrival_engine.contracts import ArrivalError, Code, check_document, compact_json, dataset
+from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.expand.ledger import FamilyAccount
 from arrival_engine.engine.process.version import code_digest, version
 from arrival_engine.engine.rundir.staging import write_file
-from arrival_engine.engine.rundir.strict_json import parse_json, reading
+from arrival_engine.engine.rundir.strict_json import parse_json
 from arrival_engine.engine.world.load import World
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def read_log(path: Path, dataset_id: str) -> list[dict[str, Any]]:
     """The records of a JSON Lines log, schema-checked; none where there is no file. Raises SCHEMA_VIOLATION."""
     if not path.exists():
         return []
-    with reading("a log", path):
+    with reading("log", path):
         lines = path.read_bytes().splitlines()
     records = []
     for number, line in enumerate(lines, 1):

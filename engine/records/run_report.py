@@ -14,9 +14,9 @@ import numpy as np
 
 from arrival_engine.contracts import ArrivalError, Code, check_document, dataset, receipt_json
 from arrival_engine.contracts.identity import Identity
+from arrival_engine.contracts.oserrors import writing
 from arrival_engine.engine.process.version import LAW_VERSION, version
 from arrival_engine.engine.rundir.receipt import Receipt
-from arrival_engine.engine.rundir.staging import writing
 
 if TYPE_CHECKING:
     # Validation writes its lines with this module, and must not load what the expansion is made of.
@@ -99,7 +99,7 @@ def append_line(receipt: Receipt, line: Mapping[str, Any]) -> None:
     path = receipt.path(entry.id, utc_day=day)
     check_document(entry.schema, dict(line), code=Code.SCHEMA_VIOLATION, where=str(path))
     data = receipt_json(line) + b"\n"
-    with writing("the run report", path):
+    with writing("run report", path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)

@@ -13,7 +13,7 @@ import pyarrow.ipc
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.arrivals.part_file import PartFile
-from arrival_engine.engine.arrivals.reading import part_files
+from arrival_engine.engine.arrivals.reading import part_files, reading_arrivals
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.validation.database import Cursor, parquet
 
@@ -88,14 +88,7 @@ def _published(receipt: Receipt, scenario_id: str) -> Published:
             hint="run `arrivals run RUN_ROOT --replace`",
             path=parts[0].parent,
         )
-    try:
+    with reading_arrivals(parts[0], KeyError):
         size = sum(path.stat().st_size for path in parts)
         kind = PartFile.at(parts[0]).schema().field("ts_utc").type
-    except (OSError, KeyError, pa.ArrowException) as failure:
-        raise ArrivalError(
-            Code.IO_READ_FAILED,
-            f"cannot read arrivals at {parts[0]}: {failure}",
-            hint="the file is damaged, truncated or not readable; run `arrivals run RUN_ROOT --replace`",
-            path=parts[0],
-        ) from failure
     return Published(scenario_id, tuple(parts), size, not pa.types.is_timestamp(kind))

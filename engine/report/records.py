@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.strict_json import read_json
 from arrival_engine.engine.sealing.stored import Stored, read_stored
@@ -95,16 +96,12 @@ def read_anomalies(receipt: Receipt, scenario_id: str) -> tuple[Anomaly, ...] | 
     path = receipt.path("s4_arrival_anomalies_5B", scenario_id=scenario_id)
     if not path.is_file():
         return None
-    try:
+    with reading("anomalies", path, hint=_AGAIN, also=(ValueError, pa.ArrowException)):
         table = pq.read_table(path, columns=["anomaly_code", "severity", "context"], partitioning=None)
         found: dict[tuple[str, str], tuple[int, int]] = {}
         for code, severity, context in zip(*(column.to_pylist() for column in table.columns), strict=True):
             entities, arrivals = found.get((code, severity), (0, 0))
             found[code, severity] = (entities + 1, arrivals + int(json.loads(context or "{}").get("arrivals", 0)))
-    except (OSError, ValueError, pa.ArrowException) as failure:
-        raise ArrivalError(
-            Code.IO_READ_FAILED, f"cannot read the anomalies at {path}: {failure}", hint=_AGAIN, path=path
-        ) from failure
     return tuple(Anomaly(*key, *totals) for key, totals in sorted(found.items()))
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from arrival_engine.engine.rundir.staging import sync, writing
+from arrival_engine.contracts.oserrors import writing
+from arrival_engine.engine.rundir.staging import sync
 
 
 class DiskSync:

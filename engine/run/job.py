@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from arrival_engine.contracts import ArrivalError, Code, check_token, unforeseen
+from arrival_engine.contracts.moments import utc_now
 from arrival_engine.engine.expand.backend import choose_backend
 from arrival_engine.engine.process.interrupts import heard_interrupts
 from arrival_engine.engine.process.machine import available_cores
 from arrival_engine.engine.process.progress import Reporter
-from arrival_engine.engine.records.run_report import append_line, failure_facts, report_head, utc_now
+from arrival_engine.engine.records.run_report import append_line, failure_facts, report_head
 from arrival_engine.engine.run.making import LocalMaker, Maker
 from arrival_engine.engine.run.options import RunOptions
 from arrival_engine.engine.run.scenario import Job, ScenarioResult, run_scenario

@@ -21,6 +21,7 @@ import numpy as np
 
 from arrival_engine.contracts import ArrivalError, Code, compact_json
 from arrival_engine.contracts.options import FileFormat
+from arrival_engine.contracts.oserrors import reading, writing
 from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.cpu_fallback.tables import RowTotals
 from arrival_engine.engine.arrivals.parts import PartReceipt
@@ -28,8 +29,8 @@ from arrival_engine.engine.expand.backend import BatchSums
 from arrival_engine.engine.expand.planning import Plan
 from arrival_engine.engine.process.version import LAW_VERSION, code_digest, version
 from arrival_engine.engine.rundir.lock import STAGING
-from arrival_engine.engine.rundir.staging import FOLDER, write_file, writing
-from arrival_engine.engine.rundir.strict_json import parse_json, reading
+from arrival_engine.engine.rundir.staging import FOLDER, write_file
+from arrival_engine.engine.rundir.strict_json import parse_json
 
 FOLDER_NAME = "ledger"
 _NAME = "ledger.jsonl"
@@ -75,7 +76,7 @@ def abandoned_staging(run_root: Path, scenario_id: str) -> Path | None:
 
 
 def _terms_of(path: Path) -> Mapping[str, Any]:
-    with reading("a run ledger", path), path.open("rb") as file:
+    with reading("run ledger", path), path.open("rb") as file:
         first = file.readline()
     try:
         terms = parse_json(first)
@@ -97,7 +98,7 @@ class PartLedger:
 
     def begin(self) -> None:
         """Start an empty ledger. Raises IO_WRITE_FAILED."""
-        with writing("the run ledger", self._folder):
+        with writing("run ledger", self._folder):
             self._folder.mkdir()
         write_file(self._folder / _NAME, compact_json(self._terms) + b"\n")
 
@@ -106,7 +107,7 @@ class PartLedger:
         stream = io.BytesIO()
         np.save(stream, np.stack(sums.row_totals))
         totals = stream.getvalue()
-        with writing("the run ledger", self._folder):
+        with writing("run ledger", self._folder):
             self._totals_path(sums.batch.index).write_bytes(totals)
             line = {
                 "part": part.name,
@@ -129,7 +130,7 @@ class PartLedger:
 
         Raises IO_WRITE_CONFLICT for a ledger of other terms, IO_READ_FAILED for a part that is not what was entered.
         """
-        with reading("the run ledger", self._folder):
+        with reading("run ledger", self._folder):
             lines = (self._folder / _NAME).read_bytes().split(b"\n")
         self._compare_terms(lines[0])
         # A line without its end was being written when the run was killed; its part counts as unfinished.
@@ -169,7 +170,7 @@ class PartLedger:
         if found != entry["sha256"]:
             self._refuse(path, f"was finished with SHA-256 {entry['sha256']}, now {found}")
         totals_path = self._totals_path(batch.index)
-        with reading("a run ledger", totals_path):
+        with reading("run ledger", totals_path):
             totals = totals_path.read_bytes() if totals_path.is_file() else b""
         if hashlib.sha256(totals).hexdigest() != entry["totals_sha256"]:
             self._refuse(totals_path, "is not what was entered")
@@ -201,7 +202,7 @@ def _remove(path: Path) -> None:
 
 def _file_sha256(path: Path) -> str:
     state = hashlib.sha256()
-    with reading("a finished part", path), path.open("rb", buffering=0) as file:
+    with reading("finished part", path), path.open("rb", buffering=0) as file:
         while block := file.read(_BLOCK):
             state.update(block)
     return state.hexdigest()

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from arrival_engine.contracts.options import FileFormat
+from arrival_engine.contracts.oserrors import writing
 from arrival_engine.engine.arrivals.metadata import file_metadata
 from arrival_engine.engine.arrivals.parts import PartReceipt, PartWriter
 from arrival_engine.engine.arrivals.verify import verify_part, verify_staged
@@ -27,7 +28,6 @@ from arrival_engine.engine.process.threads import Cancellation, ordered
 from arrival_engine.engine.run.device_parts import DevicePartWriter
 from arrival_engine.engine.run.disk import DiskSync
 from arrival_engine.engine.run.part_ledger import FinishedPart, PartLedger
-from arrival_engine.engine.rundir.staging import writing
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from arrival_engine.contracts import ArrivalError, Notice
+from arrival_engine.contracts.moments import utc_now
 from arrival_engine.engine.arrivals.publish import Outcome, Publication, Published, publication, refuse_certain_conflict
 from arrival_engine.engine.expand.ledger import ScenarioLedger
 from arrival_engine.engine.process.machine import peak_rss_bytes
@@ -17,7 +18,7 @@ from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.records.diagnostics import write_anomalies, write_summary
 from arrival_engine.engine.records.rng_events import publish_rng_events, write_rng_events
 from arrival_engine.engine.records.rng_logs import update_rng_logs
-from arrival_engine.engine.records.run_report import append_line, report_head, scenario_facts, utc_now
+from arrival_engine.engine.records.run_report import append_line, report_head, scenario_facts
 from arrival_engine.engine.run.making import Maker, Order
 from arrival_engine.engine.run.options import RunOptions
 from arrival_engine.engine.run.part_ledger import abandoned_staging

@@ -14,8 +14,8 @@ from stat import S_ISREG
 from threading import Event
 from typing import Any
 
+from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.process.progress import Reporter
-from arrival_engine.engine.rundir.strict_json import reading
 
 Row = Mapping[str, Any]
 

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.engine.rundir.staging import FOLDER, writing
+from arrival_engine.contracts.oserrors import writing
+from arrival_engine.engine.rundir.staging import FOLDER
 
 STAGING = "arrivals"
 _CLEARED = "cleared"
@@ -27,11 +28,11 @@ def run_lock(run_root: Path) -> Iterator[None]:
     Raises IO_WRITE_CONFLICT.
     """
     path = run_root / FOLDER / "arrivals.lock"
-    with writing("the run lock", path):
+    with writing("run lock", path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+", encoding="utf-8")
     with file:
-        with writing("the run lock", path):
+        with writing("run lock", path):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from arrival_engine.contracts import ArrivalError, Code, Identity, check_document, dataset
-from arrival_engine.engine.rundir.strict_json import read_json, reading
+from arrival_engine.contracts.oserrors import reading
+from arrival_engine.engine.rundir.strict_json import read_json
 
 _RUN_ID = re.compile(r"[a-f0-9]{32}")
 _HINT = "write a receipt with `arrivals synth`, or correct the one that is there"

@@ -10,23 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.oserrors import writing
 
 FOLDER = "tmp"
-
-
-@contextmanager
-def writing(what: str, path: Path) -> Iterator[None]:
-    """Turn what the operating system says against writing `path` into IO_WRITE_FAILED."""
-    try:
-        yield
-    except OSError as error:
-        raise ArrivalError(
-            Code.IO_WRITE_FAILED,
-            f"cannot write {what} at {path}: {os.strerror(error.errno) if error.errno else error}",
-            hint="check that the run directory may be written and that its disk has room",
-            path=path,
-        ) from error
 
 
 def sync(path: Path) -> None:
@@ -52,7 +38,7 @@ def make_folder(folder: Path) -> None:
 def staging(run_root: Path, name: str) -> Iterator[Path]:
     """A fresh directory below RUN_ROOT/tmp, removed at the end with whatever was not published from it."""
     parent = run_root / FOLDER
-    with writing("a staging directory", parent):
+    with writing("staging directory", parent):
         parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
     try:
@@ -66,7 +52,7 @@ def exclusive(run_root: Path, name: str) -> Iterator[None]:
     """Hold the run directory's lock `name`: of several processes or threads, one at a time gets past here."""
     path = run_root / FOLDER / f"{name}.lock"
     with ExitStack() as stack:
-        with writing("a lock file", path):
+        with writing("lock file", path):
             path.parent.mkdir(parents=True, exist_ok=True)
             handle = stack.enter_context(path.open("ab"))
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -75,7 +61,7 @@ def exclusive(run_root: Path, name: str) -> Iterator[None]:
 
 def write_file(path: Path, data: bytes) -> Path:
     """Write `data` to a new file and see it to the disk."""
-    with writing("a file", path), path.open("xb") as file:
+    with writing("file", path), path.open("xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -105,7 +91,7 @@ def publish_files(moves: Sequence[tuple[Path, Path]]) -> None:
     """
     with ExitStack() as undo:
         for staged, final in moves:
-            with writing("a file", final):
+            with writing("file", final):
                 make_folder(final.parent)
                 staged.replace(final)
                 undo.callback(_remove, final)
@@ -124,7 +110,7 @@ def publish_folder(staged: Path, final: Path, retired: Path) -> None:
 
     Raises IO_WRITE_FAILED.
     """
-    with writing("a directory", final), ExitStack() as undo:
+    with writing("directory", final), ExitStack() as undo:
         sync(staged)
         make_folder(final.parent)
         if final.exists():

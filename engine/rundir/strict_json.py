@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.oserrors import reading
 
 # The largest document read here, an inventory of a few dozen rows, takes some 40 KB.
 SIZE_LIMIT = 16 * 2**20
-
-
-@contextmanager
-def reading(what: str, path: Path) -> Iterator[None]:
-    """Turn what the operating system says against reading `path` into IO_READ_FAILED."""
-    try:
-        yield
-    except OSError as error:
-        raise ArrivalError(
-            Code.IO_READ_FAILED,
-            f"cannot read {what} {path}: {error.strerror or error}",
-            hint="check that the file exists and may be read",
-            path=path,
-        ) from error
 
 
 def _single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from typing import Any
 
 from arrival_engine.config import resolve_policy
 from arrival_engine.contracts import ArrivalError, Code, Dataset, check_token, dataset, datasets
+from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.rundir.receipt import Receipt
-from arrival_engine.engine.rundir.strict_json import reading
 
 SCENARIO = "scenario_id"
 _COUNTS, _GRID = "s3_bucket_counts_5B", "s1_time_grid_5B"
@@ -144,7 +144,7 @@ def take_inventory(receipt: Receipt, scenarios: tuple[str, ...]) -> Inventory:
         if entry.role == "policy":
             artefacts[entry.id] = _policy(entry, receipt)
             continue
-        with reading("directory of", receipt.run_root):
+        with reading("directory", receipt.run_root):
             files, absent = _find(entry, receipt, scenarios)
         if files:
             artefacts[entry.id] = Artefact(entry, tuple(files))

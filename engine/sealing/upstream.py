@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from arrival_engine.contracts import ArrivalError, Code, check_document, dataset
+from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.hashing import content_sha256
 from arrival_engine.engine.rundir.receipt import Receipt
-from arrival_engine.engine.rundir.strict_json import parse_json, read_json, reading
+from arrival_engine.engine.rundir.strict_json import parse_json, read_json
 
 PASS, FAIL, MISSING = "PASS", "FAIL", "MISSING"
 _FLAG_LINE = re.compile(rb"sha256_hex = ([a-f0-9]{64})\n?")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.oserrors import writing
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.process.threads import Cancellation, ordered
 from arrival_engine.engine.storage.store import Check, Object, Store, Transfer
@@ -89,13 +90,5 @@ class Carrier:
             return list(results)
 
 
-@contextmanager
-def _receiving(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as failure:
-        raise ArrivalError(
-            Code.IO_WRITE_FAILED,
-            f"cannot write {target}: {failure.strerror or failure}",
-            hint="check that the scratch directory has room (--scratch DIR names another)",
-        ) from failure
+def _receiving(target: Path) -> AbstractContextManager[None]:
+    return writing("file", target, hint="check that the scratch directory has room (--scratch DIR names another)")

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.storage.url import Place, StoreUrl, parse_place, path_fault
 
 # One request each: large enough that latency does not count, small enough that an interrupted transfer ends soon.
@@ -290,9 +291,7 @@ def _endpoint() -> dict[str, str]:
 
 @contextmanager
 def _opened(source: Path) -> Iterator[BinaryIO]:
-    from arrival_engine.engine.rundir.strict_json import reading
-
-    with reading("a file", source):
+    with reading("file", source):
         file = source.open("rb", buffering=0)
     with file:
         yield file

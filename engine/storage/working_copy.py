@@ -17,9 +17,10 @@ from typing import Any
 from arrival_engine.contracts import ArrivalError, Code, dataset, datasets
 from arrival_engine.contracts.errors import json_safe
 from arrival_engine.contracts.identity import Identity
+from arrival_engine.contracts.oserrors import writing
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
-from arrival_engine.engine.rundir.staging import FOLDER, writing
+from arrival_engine.engine.rundir.staging import FOLDER
 from arrival_engine.engine.storage.carrier import Carrier
 from arrival_engine.engine.storage.lock import store_lock
 from arrival_engine.engine.storage.store import Store
@@ -161,7 +162,7 @@ def _name(store: Store) -> str:
 
 @contextmanager
 def _scratch(parent: Path | None) -> Iterator[Path]:
-    with writing("a working copy", parent or Path(tempfile.gettempdir())):
+    with writing("working copy", parent or Path(tempfile.gettempdir())):
         if parent is not None:
             parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="arrivals-", dir=parent)).resolve()

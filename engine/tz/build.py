@@ -9,10 +9,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from arrival_engine.contracts import ArrivalError, Code, receipt_json
+from arrival_engine.contracts.oserrors import reading, writing
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
-from arrival_engine.engine.rundir.staging import exclusive, publish_folder, staging, write_file, writing
-from arrival_engine.engine.rundir.strict_json import reading
+from arrival_engine.engine.rundir.staging import exclusive, publish_folder, staging, write_file
 from arrival_engine.engine.tz.pinned import LAST_YEAR, archive_sha256, pinned_zones, release
 from arrival_engine.engine.tz.tzc1 import encode
 
@@ -70,7 +70,7 @@ def _conflict(folder: Path, present: dict[str, bytes], wanted: dict[str, bytes])
 def _publish(run_root: Path, folder: Path, wanted: dict[str, bytes]) -> None:
     with staging(run_root, "tz") as work:
         staged = work / "new"
-        with writing("a directory", staged):
+        with writing("directory", staged):
             staged.mkdir()
         for name, content in wanted.items():
             write_file(staged / name, content)

@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 
 from arrival_engine.contracts import ArrivalError, Code, arrow_schema, check_document, compact_json, dataset
 from arrival_engine.contracts.errors import json_safe
+from arrival_engine.contracts.moments import utc_now
+from arrival_engine.contracts.oserrors import writing
 from arrival_engine.engine.process.version import version
-from arrival_engine.engine.records.run_report import utc_now
 from arrival_engine.engine.rundir.receipt import Receipt
-from arrival_engine.engine.rundir.staging import publish_folder, staging, write_file, writing
+from arrival_engine.engine.rundir.staging import publish_folder, staging, write_file
 from arrival_engine.engine.validation.findings import Finding, Outcome, Verdict
 from arrival_engine.engine.validation.policy import Rules, document
 from arrival_engine.engine.validation.verify import FAIL, PASS, verify_bundle
@@ -261,7 +262,7 @@ def _index(
 def _write(folder: Path, content: Mapping[str, bytes], index: Mapping[str, Any]) -> None:
     for path in _ordered(content):
         place = folder / path
-        with writing("a bundle member", place):
+        with writing("bundle member", place):
             place.parent.mkdir(parents=True, exist_ok=True)
         write_file(place, content[path])
     write_file(folder / Path(dataset("validation_bundle_index_5B").path).name, compact_json(index))

@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.oserrors import reason
 
 # The process holds less than 1 GiB besides: interpreter, Arrow buffers of the parts being read.
 MEMORY_BYTES = 2_560 * 2**20
@@ -147,7 +148,7 @@ def _speaking() -> Iterator[None]:
     except duckdb.OutOfMemoryException as failure:
         raise ArrivalError(
             Code.RESOURCES_INSUFFICIENT,
-            f"validation ran out of memory: {_first_line(failure)}",
+            f"validation ran out of memory: {reason(failure)}",
             hint="use fewer threads, and see that the disk of the run directory has room",
         ) from failure
     except (duckdb.IOException, duckdb.InvalidInputException) as failure:
@@ -157,7 +158,7 @@ def _speaking() -> Iterator[None]:
     except duckdb.Error as failure:
         raise ArrivalError(
             Code.S5_UNEXPECTED_INTERNAL_ERROR,
-            f"{type(failure).__name__}: {_first_line(failure)}",
+            f"{type(failure).__name__}: {reason(failure)}",
             hint="this is a defect of validation, or an input that it does not foresee; please report it",
         ) from failure
 
@@ -165,11 +166,6 @@ def _speaking() -> Iterator[None]:
 def _unreadable(failure: Exception) -> ArrivalError:
     return ArrivalError(
         Code.S5_IO_READ_FAILED,
-        f"cannot read a file of the run: {_first_line(failure)}",
+        f"cannot read a file of the run: {reason(failure)}",
         hint="the file is damaged, truncated or not readable; restore it",
     )
-
-
-def _first_line(failure: Exception) -> str:
-    lines = str(failure).splitlines()
-    return lines[0] if lines else type(failure).__name__

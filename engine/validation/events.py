@@ -14,6 +14,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from arrival_engine.contracts import ArrivalError, Code, arrow_schema, dataset
+from arrival_engine.contracts.oserrors import reason
 from arrival_engine.engine.validation.database import Cursor, name, parquet
 
 Encoding = Literal["timestamp", "rfc3339"]
@@ -94,7 +95,7 @@ class Events:
         if part.path.suffix == ".parquet":
             yield f"(SELECT *, {extra} FROM {parquet([part.path])})"
             return
-        with _reading(part.path):
+        with reading_part(part.path):
             source = pyarrow.dataset.dataset(part.path, format="ipc")
         view = f"view_{part.path.stem.replace('-', '_')}"
         cursor.attach(view, source)
@@ -143,7 +144,7 @@ def find_events(directory: Path, scenario_id: str, encoding: Encoding, *, mirror
 
 
 def _open(path: Path) -> Part:
-    with _reading(path):
+    with reading_part(path):
         if path.suffix == ".parquet":
             schema, rows = pq.read_schema(path), pq.read_metadata(path).num_rows
         else:
@@ -156,14 +157,14 @@ def _open(path: Path) -> Part:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading_part(path: Path) -> Iterator[None]:
+    """Turn a failure to read a part file into S5.IO_READ_FAILED."""
     try:
         yield
     except (OSError, pa.ArrowException) as failure:
-        detail = str(failure).splitlines()[0] if str(failure) else type(failure).__name__
         raise ArrivalError(
             Code.S5_IO_READ_FAILED,
-            f"cannot read {path.name}: {detail}",
+            f"cannot read {path.name}: {reason(failure)}",
             hint="the part is damaged or not readable; run again with --replace",
             path=path,
         ) from failure

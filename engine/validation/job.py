@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from arrival_engine.contracts import ArrivalError, Code, Notice, check_document, unforeseen
+from arrival_engine.contracts.moments import utc_now
 from arrival_engine.engine.process.machine import available_cores, peak_rss_bytes
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.process.version import version
-from arrival_engine.engine.records.run_report import append_line, utc_now
+from arrival_engine.engine.records.run_report import append_line
 from arrival_engine.engine.rundir.lock import run_lock
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
 from arrival_engine.engine.rundir.staging import staging

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from arrival_engine.contracts import ArrivalError, Code, check_document, dataset
+from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.rundir.receipt import Receipt
-from arrival_engine.engine.rundir.strict_json import parse_json, reading
+from arrival_engine.engine.rundir.strict_json import parse_json
 
 Record = dict[str, Any]
 
@@ -21,7 +22,7 @@ def read_records(path: Path, dataset_id: str) -> list[Record]:
     if not path.is_file():
         return []
     code = Code.S5_RNG_ACCOUNTING_INCOMPLETE if dataset_id.startswith("rng_") else Code.S5_IO_READ_FAILED
-    with reading("a log", path):
+    with reading("log", path):
         lines = path.read_bytes().splitlines()
     records = []
     for number, line in enumerate(lines, 1):

@@ -12,12 +12,9 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import pyarrow as pa
-
-from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.validation.database import Cursor, Database
-from arrival_engine.engine.validation.events import Events, Part
+from arrival_engine.engine.validation.events import Events, Part, reading_part
 from arrival_engine.engine.validation.file_order import Stream, stream_part
 from arrival_engine.engine.validation.file_order import joined as joined_streams
 from arrival_engine.engine.validation.findings import EXAMPLES_MAX, Example
@@ -103,15 +100,8 @@ class Scan:
             self._judge(cursor, index, rows)
             for statement in self._statements(rows, probes):
                 cursor.run(statement)
-        try:
+        with reading_part(part.path):
             stream = stream_part(part.path)
-        except (OSError, pa.ArrowException) as failure:
-            raise ArrivalError(
-                Code.S5_IO_READ_FAILED,
-                f"cannot read {part.path.name}: {failure}",
-                hint="the part is damaged or not readable; run again with --replace",
-                path=part.path,
-            ) from failure
         self.reporter.advance(part.rows)
         return stream
 

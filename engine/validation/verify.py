@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from arrival_engine.contracts import ArrivalError, Code, check_document, dataset
+from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.rundir.receipt import read_receipt
-from arrival_engine.engine.rundir.strict_json import parse_json, reading
+from arrival_engine.engine.rundir.strict_json import parse_json
 
 PASS, FAIL = "PASS", "FAIL"
 _READ_BYTES = 1 << 20

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from arrival_engine.contracts import ArrivalError, Code, Dataset, dataset
+from arrival_engine.contracts.oserrors import reading
 from arrival_engine.contracts.tables import conform
 from arrival_engine.engine.rundir.receipt import Receipt
 
@@ -107,12 +108,9 @@ def read_table(receipt: Receipt, dataset_id: str, columns: Sequence[str], **toke
     return pa.concat_tables([piece.read() for piece in table_pieces(receipt, dataset_id, columns, **tokens)])
 
 
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as failure:
-        raise _unreadable(path, failure) from failure
+def _readable(path: Path) -> AbstractContextManager[None]:
+    hint = "the file is damaged, truncated or not readable; restore it and seal again"
+    return reading("file", path, hint=hint, also=(pa.ArrowException, UnicodeDecodeError))
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -176,14 +174,4 @@ def _of_another_run(entry: Dataset, path: Path, name: str, found: object, expect
         dataset=entry.id,
         path=str(path),
         column=name,
-    )
-
-
-def _unreadable(path: Path, failure: Exception) -> ArrivalError:
-    detail = str(failure).splitlines()[0] if str(failure) else type(failure).__name__
-    return ArrivalError(
-        Code.IO_READ_FAILED,
-        f"cannot read {path}: {detail}",
-        hint="the file is damaged, truncated or not readable; restore it and seal again",
-        path=str(path),
     )

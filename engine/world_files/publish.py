@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from arrival_engine.contracts import ArrivalError, Code, Identity, dataset, indented_json, receipt_json
+from arrival_engine.contracts.oserrors import reading, writing
 from arrival_engine.engine.process.progress import Reporter
-from arrival_engine.engine.rundir.staging import FOLDER, exclusive, staging, writing
+from arrival_engine.engine.rundir.staging import FOLDER, exclusive, staging
 from arrival_engine.engine.world_files.shelf import CREATED_UTC
 
 _CHUNK = 1 << 22
@@ -115,34 +116,16 @@ def place_world(target: Target, write: Callable[[Path], WorldReport], reporter: 
         if report is not None:
             return report, True
         with staging(target.run_root, target.maker) as stage:
-            report = _written(target, write, stage)
+            with writing(target.what, target.run_root):
+                report = write(stage)
             _publish(stage, target)
     return report, False
 
 
 def _look(target: Target, reporter: Reporter) -> WorldReport | None:
-    try:
-        with reporter.phase("look for an existing world"):
-            return _existing_world(target)
-    except OSError as error:
-        raise ArrivalError(
-            Code.IO_READ_FAILED,
-            f"cannot look into {target.run_root}: {error.strerror or error}",
-            hint="give a directory that may be read and written",
-            directory=target.run_root,
-        ) from error
-
-
-def _written(target: Target, write: Callable[[Path], WorldReport], stage: Path) -> WorldReport:
-    try:
-        return write(stage)
-    except OSError as error:
-        raise ArrivalError(
-            Code.IO_WRITE_FAILED,
-            f"cannot write {target.what} in {target.run_root}: {error.strerror or error}",
-            hint="check that the run directory may be written and that its disk has room",
-            directory=target.run_root,
-        ) from error
+    hint = "give a directory that may be read and written"
+    with reading("directory", target.run_root, hint=hint), reporter.phase("look for an existing world"):
+        return _existing_world(target)
 
 
 def _existing_world(target: Target) -> WorldReport | None:

@@ -16,7 +16,8 @@ from PIL import Image
 
 from arrival_engine import ReportOptions, RunOptions, run, write_report
 from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.engine.records.run_report import append_line, report_head, utc_now
+from arrival_engine.contracts.moments import utc_now
+from arrival_engine.engine.records.run_report import append_line, report_head
 from arrival_engine.engine.report.job import PAGE
 from arrival_engine.engine.report.published import find_published
 from arrival_engine.engine.report.records import read_anomalies, read_run

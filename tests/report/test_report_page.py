@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from arrival_engine import RunOptions, run, write_report
+from arrival_engine.contracts.moments import utc_now
 from arrival_engine.engine.process.human import count
 from arrival_engine.engine.process.version import LAW_VERSION, version
-from arrival_engine.engine.records.run_report import append_line, report_head, utc_now
+from arrival_engine.engine.records.run_report import append_line, report_head
 from arrival_engine.engine.report.job import PAGE
 from arrival_engine.engine.report.style import DARK, LIGHT, ROLES, drawing
 from arrival_engine.engine.report.svg import inline_svg

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from arrival_engine import stream_arrivals
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.moments import microseconds
 from arrival_engine.engine.stream import arrivals, order
 from arrival_engine.engine.stream.order import by_bucket, time_order
-from arrival_engine.engine.stream.window import Window, microseconds, window
+from arrival_engine.engine.stream.window import Window, window
 from arrival_engine.engine.validation.file_order import table_digest
 from arrival_engine.engine.world.load import load_world
 from tests.support import reference

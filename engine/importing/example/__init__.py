@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.engine.rundir.staging import writing
+from arrival_engine.contracts.oserrors import writing
 
 __all__ = ["Example", "write_example"]
 
@@ -37,7 +37,7 @@ def write_example(directory: Path) -> Example:
     IO_WRITE_FAILED.
     """
     wanted = {directory / f"{name}.csv": _table(name) for name in _TABLES}
-    with writing("the example tables", directory):
+    with writing("example tables", directory):
         directory.mkdir(parents=True, exist_ok=True)
         for path, data in wanted.items():
             if os.path.lexists(path) and path.read_bytes() != data:
