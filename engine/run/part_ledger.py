@@ -28,6 +28,7 @@ from arrival_engine.engine.arrivals.parts import PartReceipt
 from arrival_engine.engine.expand.backend import BatchSums
 from arrival_engine.engine.expand.planning import Plan
 from arrival_engine.engine.process.version import LAW_VERSION, code_digest, version
+from arrival_engine.engine.rundir.hashing import content_sha256
 from arrival_engine.engine.rundir.lock import STAGING
 from arrival_engine.engine.rundir.staging import FOLDER, write_file
 from arrival_engine.engine.rundir.strict_json import parse_json
@@ -35,7 +36,6 @@ from arrival_engine.engine.rundir.strict_json import parse_json
 FOLDER_NAME = "ledger"
 _NAME = "ledger.jsonl"
 _START_OVER = "run again without --resume to start over"
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class PartLedger:
                 "index": sums.batch.index,
                 "rows": part.rows,
                 "bytes": part.bytes,
-                "sha256": _file_sha256(self._events / part.name),
+                "sha256": content_sha256([self._events / part.name]),
                 "digest": str(part.digest),
                 "at_start": sums.at_start,
                 "at_end": sums.at_end,
@@ -166,7 +166,7 @@ class PartLedger:
 
     def _verified(self, entry: Mapping[str, Any]) -> FinishedPart:
         path, batch = self._events / entry["part"], self._plan.batches[entry["index"]]
-        found = _file_sha256(path) if path.is_file() else "no file"
+        found = content_sha256([path]) if path.is_file() else "no file"
         if found != entry["sha256"]:
             self._refuse(path, f"was finished with SHA-256 {entry['sha256']}, now {found}")
         totals_path = self._totals_path(batch.index)
@@ -198,11 +198,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink()
-
-
-def _file_sha256(path: Path) -> str:
-    state = hashlib.sha256()
-    with reading("finished part", path), path.open("rb", buffering=0) as file:
-        while block := file.read(_BLOCK):
-            state.update(block)
-    return state.hexdigest()

@@ -65,15 +65,16 @@ def structural_digest(row: Row) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def content_sha256(files: Sequence[Path], reporter: Reporter, stop: Event | None = None) -> str:
+def content_sha256(files: Sequence[Path], reporter: Reporter | None = None, stop: Event | None = None) -> str:
     """SHA-256 over the files' bytes, one file after the other.
 
     Reads 1 MiB at a time, advances `reporter` by bytes, gives up when `stop` is set. Raises IO_READ_FAILED.
     """
+    reporter = reporter if reporter is not None else Reporter()
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_READ_BYTES))
     for path in files:
-        with reading("input", path), _opened(path) as file:
+        with reading("file", path), _opened(path) as file:
             while size := file.readinto(buffer):
                 if stop is not None and stop.is_set():
                     raise CancelledError
@@ -98,7 +99,7 @@ def content_hashes(artefacts: Mapping[str, Sequence[Path]], reporter: Reporter) 
     for name, files in artefacts.items():
         sizes[name] = 0
         for path in files:
-            with reading("input", path):
+            with reading("file", path):
                 sizes[name] += path.stat().st_size
     reporter.expect("bytes", sum(sizes.values()))
     names = sorted(artefacts, key=lambda name: -sizes[name])

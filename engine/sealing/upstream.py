@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 
 from arrival_engine.contracts import ArrivalError, Code, check_document, dataset
 from arrival_engine.contracts.oserrors import reading
-from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.hashing import content_sha256
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.strict_json import parse_json, read_json
@@ -111,7 +110,7 @@ def _hash_text(entries: list[dict[str, Any]], bases: tuple[Path, ...]) -> str:
         # Members may be whole datasets that live elsewhere; those that are files here must be what the
         # index says.
         for path in (_member(base, entry["path"]) for base in bases):
-            if path.is_file() and content_sha256([path], Reporter()) != entry["sha256_hex"]:
+            if path.is_file() and content_sha256([path]) != entry["sha256_hex"]:
                 raise _BundleError(f"{entry['path']} does not have the hash that the index gives")
     return digest.hexdigest()
 
@@ -122,9 +121,9 @@ def _hash_bytes(entries: list[dict[str, Any]], base: Path) -> str:
         if not path.is_file():
             raise _BundleError(f"the index lists {entry['path']}, which is not there")
         stated = entry.get("sha256_hex")
-        if stated is not None and content_sha256([path], Reporter()) != stated:
+        if stated is not None and content_sha256([path]) != stated:
             raise _BundleError(f"{entry['path']} does not have the hash that the index gives")
-    return content_sha256(paths, Reporter())
+    return content_sha256(paths)
 
 
 def _flagged_digest(path: Path, law: _Law, manifest_fingerprint: str) -> str:

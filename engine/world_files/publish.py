@@ -13,10 +13,9 @@ from typing import Any
 from arrival_engine.contracts import ArrivalError, Code, Identity, dataset, indented_json, receipt_json
 from arrival_engine.contracts.oserrors import reading, writing
 from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.rundir.hashing import content_sha256
 from arrival_engine.engine.rundir.staging import FOLDER, exclusive, staging
 from arrival_engine.engine.world_files.shelf import CREATED_UTC
-
-_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -64,15 +63,7 @@ def receipt_bytes(identity: Identity) -> bytes:
 def file_digests(root: Path) -> dict[str, str]:
     """SHA-256 of every file below `root`, by its path there."""
     paths = sorted(path for path in root.rglob("*") if path.is_file())
-    return {path.relative_to(root).as_posix(): _sha256(path) for path in paths}
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return {path.relative_to(root).as_posix(): content_sha256([path]) for path in paths}
 
 
 def write_report(
@@ -150,7 +141,7 @@ def _existing_world(target: Target) -> WorldReport | None:
     policies = {dataset(name).path: hashlib.sha256(data).hexdigest() for name, data in target.policies.items()}
     for relative, digest in (dict(report.files) | policies).items():
         path = run_root / relative
-        if not path.is_file() or _sha256(path) != digest:
+        if not path.is_file() or content_sha256([path]) != digest:
             state = "differs" if path.is_file() else "is gone"
             raise _conflict(run_root, f"{run_root} holds this world, but {relative} {state}", path=path)
     return report
