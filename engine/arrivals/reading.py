@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -10,10 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.moments import utc_text, wall_text
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.arrivals.part_file import PartFile
-
-_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - wall clocks have no zone
 
 
 def part_files(directory: Path) -> list[Path]:
@@ -72,19 +70,6 @@ def _json_columns(table: pa.Table | pa.RecordBatch) -> Iterator[list[object]]:
             yield [None if value is None else text(value) for value in micros]
         else:
             yield column.to_pylist()
-
-
-def utc_text(ts_us: int) -> str:
-    """An instant in microseconds since 1970 as the contract's rfc3339_micros."""
-    return wall_text(ts_us) + "Z"
-
-
-def wall_text(local_us: int) -> str:
-    """Wall-clock microseconds as the contract's local_wall_timestamp_micros; a number beyond what a calendar has."""
-    try:
-        return (_EPOCH + dt.timedelta(microseconds=local_us)).isoformat(timespec="microseconds")
-    except OverflowError:
-        return f"{local_us} us after 1970"
 
 
 def reading_arrivals(path: Path, *also: type[Exception]) -> AbstractContextManager[None]:

@@ -15,10 +15,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from arrival_engine.contracts import ArrivalError, Code, arrow_schema
+from arrival_engine.contracts.moments import utc_text, wall_text
 from arrival_engine.contracts.oserrors import reason
 from arrival_engine.cpu_fallback.identifiers import text_word
 from arrival_engine.engine.arrivals.part_file import is_time
-from arrival_engine.engine.arrivals.reading import part_files, read_pieces, utc_text, wall_text
+from arrival_engine.engine.arrivals.reading import part_files, read_pieces
 
 COLUMNS: tuple[str, ...] = tuple(arrow_schema("arrival_events_5B").names)
 _TEXT = frozenset(field.name for field in arrow_schema("arrival_events_5B") if pa.types.is_dictionary(field.type))

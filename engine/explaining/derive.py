@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from arrival_engine.contracts.moments import utc_text, wall_text
 from arrival_engine.cpu_fallback.law import HYBRID, MODES, NON_VIRTUAL, VIRTUAL_ONLY
 from arrival_engine.cpu_fallback.streams import (
     EDGE_FAMILY,
@@ -17,7 +18,6 @@ from arrival_engine.cpu_fallback.streams import (
     derive_stream,
     domain,
 )
-from arrival_engine.engine.arrivals.reading import utc_text, wall_text
 from arrival_engine.engine.expand.planning import Plan
 from arrival_engine.engine.explaining import law
 from arrival_engine.engine.explaining.facts import (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.engine.arrivals.reading import utc_text
+from arrival_engine.contracts.moments import utc_text
 from arrival_engine.engine.expand.backend import BatchResult, Expander, choose_backend
 from arrival_engine.engine.expand.planning import Batch
 from arrival_engine.engine.explaining.derive import Chosen, View

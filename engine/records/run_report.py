@@ -7,13 +7,13 @@ import fcntl
 import io
 import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from arrival_engine.contracts import ArrivalError, Code, check_document, dataset, receipt_json
 from arrival_engine.contracts.identity import Identity
+from arrival_engine.contracts.moments import utc_now
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.engine.process.version import LAW_VERSION, version
 from arrival_engine.engine.rundir.receipt import Receipt
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     from arrival_engine.engine.expand.ledger import FamilyAccount, ScenarioLedger
 
 _LABELS = {"time": "arrival_time_jitter", "site": "arrival_site_pick", "edge": "arrival_edge_pick"}
-
-
-def utc_now() -> str:
-    """The present moment as the contract's rfc3339_micros."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def report_head(identity: Identity, scenario_id: str | None, started: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as distribution_version
@@ -15,6 +14,7 @@ from arrival_engine.engine.report.published import Published
 from arrival_engine.engine.report.records import Anomaly, Check, Records, Verdicts
 from arrival_engine.engine.report.style import DARK, LIGHT, counted, share
 from arrival_engine.engine.report.svg import rules
+from arrival_engine.engine.report.time_plots import minute
 from arrival_engine.engine.tz.pinned import release
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ _MEANINGS = {
     "NO_SITE_IN_ZONE": "the zone drawn has no site; the arrivals went to all the merchant's sites by weight",
     "MISSING_EDGE_TABLE": "a virtual merchant has no edges; its arrivals were made physical",
 }
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class Fact(NamedTuple):
@@ -247,7 +246,7 @@ def _tiles(section: Section) -> Iterable[tuple[str, str, str]]:
 
 def _scenario_facts(section: Section) -> Iterable[Fact]:
     line, measures, published = section.line or {}, section.measures, section.published
-    begin, end = (_moment(at) for at in (measures.horizon.start_us, measures.horizon.end_us))
+    begin, end = (minute(at) for at in (measures.horizon.start_us, measures.horizon.end_us))
     yield Fact("Horizon", f"{begin} to {end}, UTC")
     if "arrival_digest" in line:
         yield Fact("Arrival digest", str(line["arrival_digest"]), code=True)
@@ -310,10 +309,6 @@ def _merchants(measures: Measures) -> Iterable[dict[str, Any]]:
             "edges": int(table.edges[place]),
             "zones": int(table.zones[place]),
         }
-
-
-def _moment(instant_us: int) -> str:
-    return (_EPOCH + dt.timedelta(microseconds=instant_us)).strftime("%Y-%m-%d %H:%M")
 
 
 def _made_with() -> str:

@@ -152,7 +152,7 @@ def clock_change(spot: Spotlight) -> Plot:
             panel("local", f"{spot.change.lead}, local clock", spot.local, "hour of the local clock"),
         ),
         f"Arrivals in {spot.change.lead} in the {counted(spot.days, 'day')} before and after "
-        f"{_moment(spot.change.instant_us)} UTC, when clocks there move by {_shift(spot.change.minutes)}. It is the "
+        f"{minute(spot.change.instant_us)} UTC, when clocks there move by {_shift(spot.change.minutes)}. It is the "
         "zone with the most arrivals of those with a change well within the horizon.",
     )
 
@@ -228,12 +228,13 @@ def city(tzid: str) -> str:
     return tzid.rpartition("/")[2].replace("_", " ")
 
 
-def _moment(instant_us: int) -> str:
+def minute(instant_us: int) -> str:
+    """An instant to the minute, in UTC."""
     return (_EPOCH + dt.timedelta(microseconds=instant_us)).strftime("%Y-%m-%d %H:%M")
 
 
 def _day(instant_us: int) -> str:
-    return _moment(instant_us)[:10]
+    return minute(instant_us)[:10]
 
 
 def _shift(minutes: int) -> str:

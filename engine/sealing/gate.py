@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from arrival_engine.contracts import ArrivalError, Code, Notice, compact_json
+from arrival_engine.contracts.moments import utc_now
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.hashing import Row, content_hashes, inventory_digest, row_order
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
@@ -138,8 +138,7 @@ def _result(receipt: Receipt, gate: Mapping[str, Any], found: _Findings, *, chan
 
 
 def _write(receipt: Receipt, where: Places, found: _Findings) -> dict[str, Any]:
-    now = datetime.now(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
-    gate = found.gate(receipt, now)
+    gate = found.gate(receipt, utc_now())
     with staging(receipt.run_root, "seal") as folder:
         inventory_file = write_file(folder / where.inventory.name, compact_json(list(found.rows)))
         gate_file = write_file(folder / where.gate.name, compact_json(gate))

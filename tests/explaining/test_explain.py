@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.moments import utc_text, wall_text
 from arrival_engine.cpu_fallback.alias import build_alias_tables, pack
-from arrival_engine.engine.arrivals.reading import utc_text, wall_text
 from arrival_engine.engine.explaining import Question, explain, law
 from arrival_engine.engine.sealing import seal
 from tests.support import reference

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from arrival_engine.contracts import ArrivalError, Code, dataset
-from arrival_engine.engine.arrivals.reading import json_rows, utc_text
+from arrival_engine.contracts.moments import utc_text
+from arrival_engine.engine.arrivals.reading import json_rows
 from arrival_engine.engine.cli.main import main
 from arrival_engine.engine.explaining import Question, explain
 from arrival_engine.engine.explaining.facts import document

@@ -1,0 +1,58 @@
+"""Moments in microseconds since 1970 and as the texts that the contract and its users write."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_RFC3339 = re.compile(
+    r"(?P<second>\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d+))?"
+    r"(?P<offset>[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
+)
+
+
+def utc_now() -> str:
+    """The present moment as the contract's rfc3339_micros."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def utc_text(ts_us: int) -> str:
+    """An instant as the contract's rfc3339_micros."""
+    return wall_text(ts_us) + "Z"
+
+
+def wall_text(local_us: int) -> str:
+    """Wall-clock microseconds as the contract's local_wall_timestamp_micros; a number beyond what a calendar has."""
+    try:
+        return (_EPOCH + timedelta(microseconds=local_us)).replace(tzinfo=None).isoformat(timespec="microseconds")
+    except OverflowError:
+        return f"{local_us} us after 1970"
+
+
+def microseconds(moment: str | datetime) -> int:
+    """The first whole microsecond since 1970 at or after a moment: RFC 3339 text, or an aware datetime.
+
+    Digits beyond the sixth of a fraction count: what is not on a microsecond is rounded up, so that bounds stay exact.
+    Raises ValueError.
+    """
+    if isinstance(moment, datetime):
+        if moment.tzinfo is None:
+            raise ValueError(f"{moment!r} has no time zone; give it one, such as datetime.UTC")
+        return (moment - _EPOCH) // _MICROSECOND
+    parts = _RFC3339.fullmatch(moment)
+    if parts is None:
+        raise ValueError(
+            f"{moment!r} is not an RFC 3339 moment with a time zone, such as 2026-01-31T09:30:00Z or "
+            "2026-01-31T10:30:00.25+01:00"
+        )
+    offset = "+00:00" if parts["offset"] in "Zz" else parts["offset"]
+    try:
+        whole = datetime.fromisoformat(parts["second"].upper() + offset)
+    except ValueError as failure:
+        raise ValueError(f"{moment!r} does not exist: {failure}") from None
+    fraction = (parts["fraction"] or "").ljust(6, "0")
+    beyond = fraction[6:].strip("0") != ""
+    return (whole - _EPOCH) // _MICROSECOND + int(fraction[:6]) + beyond
