@@ -24,7 +24,7 @@ ROOMS = {
     "world": ("process", "rundir", "tz", "sealing"),
     "world_files": ("process", "rundir", "tz", "world"),
     "synth": ("process", "tz", "world_files"),
-    "importing": ("process", "rundir", "tz", "world_files"),
+    "importing": ("process", "tz", "world_files"),
     "expand": ("process", "rundir", "world"),
     "arrivals": ("process", "rundir", "world"),
     "records": ("process", "rundir", "world", "expand", "arrivals"),
@@ -35,7 +35,7 @@ ROOMS = {
     "validation": ("process", "rundir", "sealing", "records"),
     "explaining": ("process", "rundir", "tz", "sealing", "world", "expand", "arrivals"),
     "comparing": ("process", "rundir", "arrivals"),
-    "parity": ("process", "rundir", "sealing", "world", "expand", "records", "explaining"),
+    "parity": ("process", "rundir", "sealing", "world", "expand", "explaining"),
     "stream": ("process", "world", "expand"),
     "report": ("process", "rundir", "tz", "sealing", "world", "arrivals", "validation"),
     "cli": (
