@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from arrival_engine.engine.cli.output import headline, present, show_block, show_line
 from arrival_engine.engine.cli.places import LOCAL
-from arrival_engine.engine.cli.session import Session, output_options, session_of
+from arrival_engine.engine.cli.session import output_options, session_of
 from arrival_engine.engine.process import human
 
 if TYPE_CHECKING:
@@ -21,15 +22,15 @@ if TYPE_CHECKING:
 )
 @click.argument("a", type=LOCAL)
 @click.argument("b", type=LOCAL)
-@click.option("--scenario", metavar="ID", help="Only this one.")
-@click.option("--limit", type=click.IntRange(0), default=10, show_default=True, help="The most differing rows to show.")
+@click.option("--scenario", metavar="ID", help="Compare only this scenario.")
+@click.option("--limit", type=click.IntRange(0), default=10, show_default=True, help="Most differing rows to show.")
 @output_options
 @click.pass_context
 def command(context: click.Context, /, a: Path, b: Path, scenario: str | None, limit: int) -> None:
     """Compare the arrivals published under A and B: run directories, or directories of part files.
 
-    Part sizes, file formats, timestamp encodings and the way physical rows write their further clocks make no
-    difference. Digests are computed again from the rows. The exit code is 1 where anything differs.
+    Part sizes, file formats, timestamp encodings and the encoding of further clocks in physical rows make no
+    difference. Digests are computed again from the rows. The exit code is 1 if anything differs.
     """
     session = session_of(context)
     session.on_interrupt = "the comparison is not complete"
@@ -38,47 +39,34 @@ def command(context: click.Context, /, a: Path, b: Path, scenario: str | None, l
 
     with session.reporter() as reporter:
         result = diff(a, b, scenario_id=scenario, limit=limit, reporter=reporter)
-    _show(result, session)
-    if not result.identical:
-        context.exit(1)
+    present(context, result, _show, passed=result.identical, identical=result.identical)
 
 
-def _show(result: DiffResult, session: Session) -> None:
-    from arrival_engine.engine.cli.output import emit_json, plain, show_line
-
-    if session.json:
-        document = plain(result)
-        status = {"status": "PASS" if result.identical else "FAIL", "identical": result.identical}
-        emit_json({**status, **(document if isinstance(document, dict) else {})})
-        return
-    if session.quiet:
-        return
+def _show(result: DiffResult) -> None:
     for scenario in result.scenarios:
         _show_scenario(scenario)
     for side, names in (("A", result.only_a), ("B", result.only_b)):
         for name in names:
-            show_line((f"scenario {name}: only in {side}", "bold red"))
+            headline(f"scenario {name}: only in {side}", "bold red")
 
 
 def _show_scenario(scenario: ScenarioDiff) -> None:
-    from arrival_engine.engine.cli.output import results_console, show_facts, show_line
-
     verdict = "the same arrivals" if scenario.identical else "different arrivals"
     if scenario.same_digest and not scenario.identical:
         verdict = "the same digest, but columns that it does not cover differ"
     name = f"{scenario.scenario_id}: " if scenario.scenario_id else ""
-    show_line((f"{name}{verdict}", "bold green" if scenario.identical else "bold red"))
-    show_facts(results_console(), [("  A", _side(scenario.a)), ("  B", _side(scenario.b))])
+    headline(f"{name}{verdict}", "bold green" if scenario.identical else "bold red")
+    show_block(("A", _side(scenario.a)), ("B", _side(scenario.b)))
     if scenario.identical:
         return
     rows = [
-        ("  rows in both", human.count(scenario.rows_in_both)),
-        ("  different", human.count(scenario.different_rows)),
-        ("  only in A", human.count(scenario.only_a)),
-        ("  only in B", human.count(scenario.only_b)),
+        ("rows in both", human.count(scenario.rows_in_both)),
+        ("different", human.count(scenario.different_rows)),
+        ("only in A", human.count(scenario.only_a)),
+        ("only in B", human.count(scenario.only_b)),
     ]
-    rows += [(f"  values of {name}", f"{human.count(count)} differ") for name, count in scenario.columns.items()]
-    show_facts(results_console(), rows)
+    rows += [(f"values of {name}", f"{human.count(count)} differ") for name, count in scenario.columns.items()]
+    show_block(*rows)
     for row in scenario.first:
         show_line(_row(row))
 

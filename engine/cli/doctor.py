@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from arrival_engine.engine.cli.session import output_options, session_of
+from arrival_engine.engine.cli.output import present, results_console, show_facts
+from arrival_engine.engine.cli.session import output_options
+
+if TYPE_CHECKING:
+    from arrival_engine.engine.process.doctor import Diagnosis
+
+_STYLES = {"ok": "", "note": "yellow", "problem": "bold red"}
 
 
 @click.command(
@@ -14,14 +22,21 @@ from arrival_engine.engine.cli.session import output_options, session_of
 @output_options
 @click.pass_context
 def command(context: click.Context) -> None:
-    """Show Python, packages, cores, memory, CUDA device, JIT cache and tzdata release.
+    """Show Python, packages, cores, memory, CUDA devices, JIT cache and tzdata release.
 
     The exit code is 1 if something would make a run fail.
     """
-    from arrival_engine.engine.cli.summary import show_diagnosis
-    from arrival_engine.engine.process.doctor import diagnose
+    from arrival_engine.engine.process.doctor import doctor
 
-    diagnosis = diagnose()
-    show_diagnosis(diagnosis, session_of(context))
-    if not diagnosis.healthy:
-        context.exit(1)
+    diagnosis = doctor()
+    present(context, diagnosis, _show, passed=diagnosis.healthy)
+
+
+def _show(diagnosis: Diagnosis) -> None:
+    from rich.text import Text
+
+    def line(value: str, state: str, advice: str) -> Text:
+        return Text.assemble((value, _STYLES[state]), (f"  -> {advice}" if advice else "", "dim"))
+
+    rows = ((fact.name, line(fact.value, fact.state, fact.advice)) for fact in diagnosis.facts)
+    show_facts(results_console(), rows)

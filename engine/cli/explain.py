@@ -1,46 +1,34 @@
-"""`arrivals explain`: the history of one arrival."""
+"""`arrivals explain`: one arrival, derived from its inputs."""
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from pathlib import Path
 
 import click
 
-from arrival_engine.engine.cli.places import LOCAL
+from arrival_engine.engine.cli.output import present
+from arrival_engine.engine.cli.places import INSTANT, LOCAL, U64
 from arrival_engine.engine.cli.session import output_options, session_of
 
-_U64 = click.IntRange(0, 2**64 - 1)
 _SITE_NAME = re.compile(r"([A-Z]{2}):([1-9][0-9]*)")
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-
-
-class _Instant(click.ParamType[int]):
-    name = "instant"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Microseconds since 1970 of an ISO 8601 time that says its offset."""
-        if isinstance(value, int):
-            return value
-        try:
-            moment = dt.datetime.fromisoformat(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is no time such as 2026-03-29T01:00:00Z", param, ctx)
-        if moment.tzinfo is None:
-            self.fail(f"{value!r} does not say its offset; add Z for UTC", param, ctx)
-        return (moment - _EPOCH) // dt.timedelta(microseconds=1)
 
 
 @click.command(
     epilog="Example: arrivals explain runs/small --merchant 123456789 --seq 1",
-    short_help="Derive one arrival again and show how it came about.",
+    short_help="Derive one arrival from its inputs, step by step.",
 )
 @click.argument("run_root", type=LOCAL)
-@click.option("--merchant", type=_U64, required=True, help="The merchant's id.")
-@click.option("--seq", type=click.IntRange(1), help="The arrival of this arrival_seq.")
-@click.option("--ts", type=_Instant(), metavar="INSTANT", help="The arrival at or next after 2026-03-29T01:00:00Z.")
-@click.option("--site", metavar="SITE", help="The first (with --ts: the next) at a site: its id, or DE:2.")
+@click.option("--merchant", type=U64, required=True, help="The merchant's id.")
+@click.option("--seq", type=click.IntRange(1), help="The arrival with this arrival_seq.")
+@click.option(
+    "--ts", type=INSTANT, metavar="TIME", help="The first arrival at or after TIME, such as 2026-03-29T01:00:00Z."
+)
+@click.option(
+    "--site",
+    metavar="SITE",
+    help="The first arrival at this site (with --ts, from TIME on): a site id, or COUNTRY:ORDER such as DE:2.",
+)
 @click.option("--scenario", metavar="ID", help="[default: the only one]")
 @output_options
 @click.pass_context
@@ -50,14 +38,14 @@ def command(
     run_root: Path,
     merchant: int,
     seq: int | None,
-    ts: int | None,
+    ts: str | None,
     site: str | None,
     scenario: str | None,
 ) -> None:
-    """Derive one arrival of the world under RUN_ROOT from its inputs and print its whole history.
+    """Derive one arrival of the world under RUN_ROOT from its inputs and print every step.
 
-    Says whether the CPU kernel and, where arrivals are published, the stored row agree; the exit code is 1 if one of
-    them does not. Nothing but the arrival's own segment is expanded (with --site: the segments up to it).
+    Says whether the CPU kernel agrees, and if arrivals are published, the stored row; the exit code is 1 if one of them
+    does not. Only the arrival's own segment is expanded (with --site, the segments up to it).
     """
     session = session_of(context)
     session.on_interrupt = "nothing was explained"
@@ -66,17 +54,18 @@ def command(
 
     from arrival_engine.engine.cli.explain_tree import show_explanation
     from arrival_engine.engine.explaining import Question, explain
+    from arrival_engine.engine.explaining.facts import document
+    from arrival_engine.engine.stream.window import microseconds
 
-    question = Question(merchant, seq, ts, None if site is None else _site(site, merchant))
+    at_us = None if ts is None else microseconds(ts)
+    question = Question(merchant, seq, at_us, None if site is None else _site(site, merchant))
     with session.reporter() as reporter:
         explanation = explain(run_root, question, scenario_id=scenario, reporter=reporter)
-    show_explanation(explanation, session)
-    if not explanation.agrees:
-        context.exit(1)
+    present(context, explanation, show_explanation, passed=explanation.agrees, document=document)
 
 
 def _site(text: str, merchant: int) -> int:
-    """A site's 64-bit id, given as such or by legal country and site order."""
+    """A site's 64-bit id, given itself or by legal country and site order."""
     if text.isdecimal():
         return int(text)
     named = _SITE_NAME.fullmatch(text)

@@ -1,11 +1,10 @@
-"""An explanation as a tree for people, or as JSON for machines."""
+"""An explanation as a tree."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from arrival_engine.engine.cli.output import emit_json, results_console, show_line
-from arrival_engine.engine.cli.session import Session
+from arrival_engine.engine.cli.output import results_console, show_line
 from arrival_engine.engine.process import human
 
 if TYPE_CHECKING:
@@ -17,19 +16,11 @@ _TWO32 = 1 << 32
 _UNFOLDED = 1 << 16
 
 
-def show_explanation(explanation: Explanation, session: Session) -> None:
+def show_explanation(explanation: Explanation) -> None:
     """Print the history, then whether kernel and stored row agree with it."""
-    from arrival_engine.engine.explaining.facts import document
-
-    if session.json:
-        facts = document(explanation)
-        emit_json({"status": "PASS" if explanation.agrees else "FAIL", **(facts if isinstance(facts, dict) else {})})
-        return
-    if session.quiet:
-        return
     console = results_console()
     if not console.is_terminal:
-        # A file or a pipe has no width: nothing is folded or cut there.
+        # A file or a pipe has no width, so nothing is folded or cut.
         console.width = _UNFOLDED
     console.print(_tree(explanation), soft_wrap=False)
     for notice in explanation.notices:
@@ -197,7 +188,7 @@ def _add_row(tree: Tree, explanation: Explanation) -> None:
             line.append(f"  but stored: {_shown(wrong.pop(name).found)}", "bold red")
         branch.add(line)
     for difference in wrong.values():
-        branch.add(Text(f"{difference.column}: stored {_shown(difference.found)}, no column of the contract", "red"))
+        branch.add(Text(f"{difference.column}: stored {_shown(difference.found)}, not a column of the contract", "red"))
 
 
 def _add_kernel(tree: Tree, kernel: Comparison) -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from arrival_engine.engine.cli.places import LOCAL
+from arrival_engine.contracts.options import ZoneSource
+from arrival_engine.engine.cli.output import headline, present, show_block, show_next
+from arrival_engine.engine.cli.places import LOCAL, U64
 from arrival_engine.engine.cli.session import output_options, session_of
+from arrival_engine.engine.process import human
 
-_FILES = LOCAL
+if TYPE_CHECKING:
+    from arrival_engine.engine.importing import ImportResult
+    from arrival_engine.engine.importing.example import Example
 
-
-_HELP = """Make a world under RUN_ROOT of your own tables, ready to seal and run.
+_HELP = """Make a world under RUN_ROOT from your own tables, ready to seal and run.
 
 A table is a CSV or Parquet file, several of them, or a directory of such files. The same tables give the same
-world, in any order of rows. Columns:
+world in any order of rows. Columns:
 
 \b
 counts             merchant_id, tz, bucket_start (or bucket_index), count [, channel]
@@ -41,58 +46,66 @@ def _renames(_context: click.Context, _parameter: click.Parameter, value: tuple[
 
 @click.command(
     help=_HELP,
-    epilog="Example: arrivals import --example coffee, which writes tables to start from and says how to import them",
-    short_help="Make a world of your own tables of counts and sites.",
+    epilog="Example: arrivals import --example coffee, which writes tables to start from and shows how to import them",
+    short_help="Make a world from your own tables of counts and sites.",
 )
-@click.argument("run_root", type=_FILES, required=False)
+@click.argument("run_root", type=LOCAL, required=False)
 @click.option(
     "--counts",
-    type=_FILES,
+    type=LOCAL,
     metavar="FILE",
     multiple=True,
     help="Counts per merchant, zone and bucket; may be repeated.",
 )
 @click.option(
-    "--sites", type=_FILES, metavar="FILE", multiple=True, help="The merchants' sites, with zones and weights."
+    "--sites", type=LOCAL, metavar="FILE", multiple=True, help="The merchants' sites, with zones and weights."
 )
 @click.option(
-    "--virtual-merchants", type=_FILES, metavar="FILE", multiple=True, help="Which merchants sell online, only or also."
+    "--virtual-merchants",
+    type=LOCAL,
+    metavar="FILE",
+    multiple=True,
+    help="Merchants that sell online, exclusively or in part.",
 )
 @click.option(
-    "--edges", type=_FILES, metavar="FILE", multiple=True, help="Where virtual merchants' arrivals come from."
+    "--edges",
+    type=LOCAL,
+    metavar="FILE",
+    multiple=True,
+    help="Origins of virtual merchants' arrivals, with zones and weights.",
 )
 @click.option(
     "--group-weights",
-    type=_FILES,
+    type=LOCAL,
     metavar="FILE",
     multiple=True,
     help="Zone weights per merchant; implies --zones weights.",
 )
 @click.option(
     "--zones",
-    type=click.Choice(["counts", "weights"]),
+    type=click.Choice(get_args(ZoneSource)),
     default="counts",
     show_default=True,
-    help="A physical arrival goes to a site in its count row's zone, or in one drawn by group weights.",
+    help="Zone of a physical arrival's site: that of its count row, or one drawn by group weights.",
 )
 @click.option(
-    "--grid", type=_FILES, metavar="FILE", multiple=True, help="A table of buckets, instead of the three options below."
+    "--grid", type=LOCAL, metavar="FILE", multiple=True, help="Table of buckets, in place of the next three options."
 )
-@click.option("--start", metavar="TIME", help="Start of the first bucket.  [default: the first in the counts]")
-@click.option("--end", metavar="TIME", help="End of the last bucket.  [default: that of the last in the counts]")
+@click.option("--start", metavar="TIME", help="Start of the first bucket.  [default: the earliest in the counts]")
+@click.option("--end", metavar="TIME", help="End of the last bucket.  [default: the latest in the counts]")
 @click.option("--bucket", metavar="LENGTH", help="Length of a bucket, such as 900, 15min or 1d.  [default: 1h]")
-@click.option("--assume-utc", is_flag=True, help="Read times that name no zone as UTC.")
+@click.option("--assume-utc", is_flag=True, help="Read times without a zone as UTC.")
 @click.option(
     "--rename",
     metavar="THEIRS=OURS",
     multiple=True,
     callback=_renames,
-    help="Your name of a column and ours; may be repeated.",
+    help="Rename a column; may be repeated.",
 )
-@click.option("--ignore", metavar="COLUMN", multiple=True, help="A column of yours to leave out; may be repeated.")
-@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=42, show_default=True, help="Fixes the arrivals.")
-@click.option("--scenario", "scenario_id", default="baseline_v1", show_default=True, help="What to call the scenario.")
-@click.option("--example", type=_FILES, metavar="DIRECTORY", help="Write example tables there, and nothing else.")
+@click.option("--ignore", metavar="COLUMN", multiple=True, help="Column to ignore; may be repeated.")
+@click.option("--seed", type=U64, default=42, show_default=True, help="Determines the arrivals.")
+@click.option("--scenario", "scenario_id", default="baseline_v1", show_default=True, help="Name of the scenario.")
+@click.option("--example", type=LOCAL, metavar="DIRECTORY", help="Only write example tables to this directory.")
 @output_options
 @click.pass_context
 def command(context: click.Context, /, run_root: Path | None, example: Path | None, **options: Any) -> None:
@@ -101,7 +114,7 @@ def command(context: click.Context, /, run_root: Path | None, example: Path | No
     if example is not None:
         given = [name for name, value in options.items() if value and context.get_parameter_source(name) != _DEFAULT]
         if run_root is not None or given:
-            raise click.UsageError("--example stands alone: it writes tables, and imports nothing")
+            raise click.UsageError("--example takes no other arguments: it writes tables and imports nothing")
         _write_example(context, example)
         return
     if run_root is None:
@@ -111,21 +124,57 @@ def command(context: click.Context, /, run_root: Path | None, example: Path | No
             raise click.UsageError(f"Missing option '--{name}'.")
     session.on_interrupt = "no world was written"
 
-    from arrival_engine.engine.cli.summary import show_import
     from arrival_engine.engine.importing import ImportRequest, import_world
 
     with session.reporter() as reporter:
         result = import_world(ImportRequest(run_root=run_root, **options), reporter)
-    show_import(result, session)
+    present(context, result, _show)
 
 
 _DEFAULT = click.core.ParameterSource.DEFAULT
 
 
 def _write_example(context: click.Context, directory: Path) -> None:
-    from arrival_engine.engine.cli.summary import show_example
     from arrival_engine.engine.importing.example import write_example
 
-    session = session_of(context)
-    session.on_interrupt = "some example tables may be missing"
-    show_example(write_example(directory), session)
+    session_of(context).on_interrupt = "some example tables may be missing"
+    present(context, write_example(directory), _show_example)
+
+
+_ZONES = {
+    "counts": "each to a site in its count row's zone",
+    "weights": "each to a site in a zone drawn by group weights",
+}
+
+
+def _show(result: ImportResult) -> None:
+    from arrival_engine.engine.importing.grid import length
+
+    verb = "was there already, the same to the byte" if result.reused else "written"
+    headline(f"world {verb}: {human.count(result.arrivals)} arrivals to expect")
+    modes = f"{human.count(result.hybrid_merchants)} hybrid, {human.count(result.virtual_merchants)} virtual only"
+    lengths = f" of {length(result.bucket_seconds * 1_000_000)}" if result.bucket_seconds else ""
+    left_out = f", {human.count(result.zero_rows)} of them zero" if result.zero_rows else ""
+    added_up = f", {human.count(result.merged_rows)} added to others" if result.merged_rows else ""
+    places = f"{human.count(result.sites)} sites and {human.count(result.edges)} edges"
+    show_block(
+        ("merchants", f"{human.count(result.merchants)} with arrivals, {modes}"),
+        ("places", f"{places} in {human.count(result.tzids)} time zones"),
+        ("buckets", f"{human.count(result.buckets)}{lengths}, {result.start_utc} to {result.end_utc}"),
+        ("count rows", f"{human.count(result.input_rows)}{left_out}{added_up}"),
+        ("physical", _ZONES[result.zones]),
+        ("virtual", f"{100 * result.virtual_share:.1f} % of the arrivals, expected"),
+        ("fingerprint", result.identity.manifest_fingerprint),
+        ("files", human.size(result.bytes)),
+        ("time", human.duration(result.seconds)),
+        ("run", str(result.run_root)),
+    )
+    root = shlex.quote(str(result.run_root))
+    show_next(f"seal {root}", f"run {root}", f"validate {root}")
+
+
+def _show_example(example: Example) -> None:
+    headline(f"example tables are in {example.directory}")
+    show_block(*((path.name, what) for path, what in example.files.items()))
+    options = " ".join(f"{option} {shlex.quote(str(path))}" for option, path in example.options.items())
+    show_next(f"import world {options}")

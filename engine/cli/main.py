@@ -20,7 +20,7 @@ from types import FrameType
 import click
 
 from arrival_engine.contracts import ArrivalError, Code, unforeseen
-from arrival_engine.engine.cli.session import Session, set_flag
+from arrival_engine.engine.cli.session import Session, debug_option
 
 __all__ = ["arrivals", "main"]
 
@@ -90,14 +90,7 @@ def _show_version(context: click.Context, _parameter: click.Parameter, value: bo
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Start with `arrivals demo`. Every command has an example: `arrivals COMMAND --help`.",
 )
-@click.option(
-    "--debug",
-    is_flag=True,
-    expose_value=False,
-    is_eager=True,
-    callback=set_flag,
-    help="Show the traceback of a failure.",
-)
+@debug_option
 @click.option(
     "--version",
     is_flag=True,

@@ -1,25 +1,40 @@
-"""How results and failures look: tables for people, JSON for machines."""
+"""The look of results and failures: tables for people, JSON for machines."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import re
+import shlex
+import shutil
 import sys
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from arrival_engine.contracts.errors import ArrivalError, json_safe
-from arrival_engine.engine.cli.session import Session
+from arrival_engine.engine.cli.session import Session, session_of
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-__all__ = ["emit_json", "plain", "results_console", "show_facts", "show_failure", "show_line"]
+__all__ = [
+    "emit_json",
+    "headline",
+    "plain",
+    "present",
+    "results_console",
+    "show_block",
+    "show_facts",
+    "show_failure",
+    "show_line",
+    "show_next",
+]
 
+Result = TypeVar("Result")
 # A failure fits on one screen: longer values are cut, further context is left out and counted.
 _CONTEXT_CHARACTERS = 300
 _CONTEXT_ENTRIES = 12
@@ -36,6 +51,29 @@ def plain(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return json_safe(value)
+
+
+def present(
+    context: click.Context,
+    result: Result,
+    show: Callable[[Result], None],
+    *,
+    passed: bool = True,
+    document: Callable[[Result], object] = plain,
+    **more: object,
+) -> None:
+    """End a command with its result: as one JSON object, by `show`, or silently; exit code 1 unless it `passed`.
+
+    document: the result as JSON-safe data; more: what the JSON object says besides.
+    """
+    session = session_of(context)
+    if session.json:
+        facts, status = document(result), {"status": "PASS" if passed else "FAIL"}
+        emit_json({**status, **more, **(facts if isinstance(facts, dict) else {"result": facts}), **status})
+    elif not session.quiet:
+        show(result)
+    if not passed:
+        context.exit(1)
 
 
 def emit_json(document: Mapping[str, object]) -> None:
@@ -80,6 +118,33 @@ def show_facts(console: Console, rows: Iterable[tuple[str, str | Text]]) -> None
     for name, value in cells:
         table.add_row(Text(name), value)
     console.print(table)
+
+
+def headline(text: str, style: str = "bold green") -> None:
+    """Print the first line of a result."""
+    show_line((text, style))
+
+
+def show_block(*rows: tuple[str, str]) -> None:
+    """Print indented facts."""
+    show_facts(results_console(), ((f"  {name}", value) for name, value in rows))
+
+
+def show_next(*commands: str) -> None:
+    """Print commands to go on with, as they can be typed here."""
+    show_line("\nNext:")
+    for command in commands:
+        show_line("  ", (f"{_program()} {command}", "cyan"))
+
+
+def _program() -> str:
+    """The program as it can be typed here: `make demo` runs it from an environment that is not on the PATH."""
+    if shutil.which("arrivals"):
+        return "arrivals"
+    typed = Path(sys.argv[0])
+    return (
+        f"{shlex.quote(sys.executable)} -m arrival_engine" if typed.name == "__main__.py" else shlex.quote(str(typed))
+    )
 
 
 def show_failure(error: ArrivalError, session: Session) -> None:

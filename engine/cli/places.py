@@ -1,4 +1,4 @@
-"""Run directories on the command line: paths, and for the commands that take them, URLs of object stores."""
+"""Types of arguments and options: run directories as paths or URLs, instants, numbers."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from arrival_engine.engine.process.progress import Reporter
     from arrival_engine.engine.storage import RunDirectory
 
-__all__ = ["BATCH_ARRIVALS", "LOCAL", "PLACE", "open_place", "scratch_option"]
+__all__ = ["BATCH_ARRIVALS", "INSTANT", "LOCAL", "PLACE", "U64", "open_place", "scratch_option"]
 
 
 class _PlaceType(click.ParamType["Place"]):
     name = "directory"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Place:
-        """The path, or the place a URL names; a usage error for a URL that makes no sense."""
+        """The path, or the place that a URL names; a usage error for a URL that is not valid."""
         if not isinstance(value, str):
             return value  # type: ignore[return-value] # click converts its own defaults again
         if not value:
-            # A variable that is not set; as a path it would be the current directory.
+            # An unset variable; as a path it would be the current directory.
             self.fail("the path is empty", param, ctx)
         try:
             return parse_place(value)
@@ -42,7 +42,7 @@ class _LocalType(click.ParamType[Path]):
         place = PLACE.convert(value, param, ctx)
         if not isinstance(place, Path):
             self.fail(
-                f"{place} is in an object store, and this command needs a directory of this machine: "
+                f"{place} is in an object store, and this command needs a local directory: "
                 "download it first (`arrivals seal`, `run`, `plan` and `validate` take URLs)",
                 param,
                 ctx,
@@ -50,25 +50,42 @@ class _LocalType(click.ParamType[Path]):
         return place
 
 
-# More than any world has; without an end, a number too long for the machine would look like a defect.
+class _InstantType(click.ParamType[str]):
+    name = "instant"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text as given; a usage error unless it is an RFC 3339 time with an offset."""
+        from arrival_engine.engine.stream.window import microseconds
+
+        try:
+            microseconds(str(value))
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+        return str(value)
+
+
+# More than any world has; without a limit, a number too long for the machine would look like a defect.
 BATCH_ARRIVALS = click.IntRange(1, 10**12)
 
+U64 = click.IntRange(0, 2**64 - 1)
+
+INSTANT = _InstantType()
 PLACE = _PlaceType()
 LOCAL = _LocalType()
 
 scratch_option = click.option(
     "--scratch",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the working copy of a URL lies meanwhile.  [default: the directory for temporary files]",
+    help="Directory for the working copy of a URL.  [default: the directory for temporary files]",
 )
 
 
 def open_place(
     place: Place, reporter: Reporter, scratch: Path | None, *, writes: bool = True
 ) -> AbstractContextManager[RunDirectory]:
-    """The run directory that was named on the command line, for one command; `writes` False for one that only reads."""
+    """The run directory of one command; `writes` is False for a command that only reads."""
     from arrival_engine.engine.storage import run_directory
 
     if scratch is not None and isinstance(place, Path):
-        raise click.UsageError("--scratch is for a run directory in an object store: one of this machine is used as is")
+        raise click.UsageError("--scratch is for a run directory in an object store; a local one is used in place")
     return run_directory(place, reporter, scratch=scratch, writes=writes)

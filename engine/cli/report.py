@@ -1,14 +1,16 @@
-"""`arrivals report`: a page for people about a run."""
+"""`arrivals report`: one page about a run."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
+from arrival_engine.contracts.options import FigureFormat
+from arrival_engine.engine.cli.output import headline, present, results_console, show_block, show_facts
 from arrival_engine.engine.cli.places import LOCAL
-from arrival_engine.engine.cli.session import Session, output_options, session_of
+from arrival_engine.engine.cli.session import output_options, session_of
 from arrival_engine.engine.process import human
 
 if TYPE_CHECKING:
@@ -20,25 +22,29 @@ _VALIDATED = {True: "passed", False: "did not pass", None: "not yet: run `arriva
 
 @click.command(
     epilog="Example: arrivals report runs/small --figures figures --figure-format png",
-    short_help="Write one HTML page about a run: what was run, what came out.",
+    short_help="Write one HTML page about a run and its arrivals.",
 )
 @click.argument("run_root", type=LOCAL)
 @click.option(
-    "--scenario", "scenarios", multiple=True, metavar="ID", help="May be repeated.  [default: all published ones]"
+    "--scenario",
+    "scenarios",
+    multiple=True,
+    metavar="ID",
+    help="Only this scenario; may be repeated.  [default: all published scenarios]",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="The page.  [default: RUN_ROOT/reports/overview/arrivals_report.html]",
+    help="File of the page.  [default: RUN_ROOT/reports/overview/arrivals_report.html]",
 )
 @click.option(
     "--figures",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Write the figures as files too, a folder for each scenario.",
+    help="Write the figures as files too, in one folder per scenario.",
 )
-@click.option("--figure-format", type=click.Choice(["svg", "png"]), help="Of --figures.  [default: svg]")
+@click.option("--figure-format", type=click.Choice(get_args(FigureFormat)), help="Format of --figures.  [default: svg]")
 @output_options
 @click.pass_context
 def command(
@@ -47,12 +53,12 @@ def command(
     scenarios: tuple[str, ...],
     out: Path | None,
     figures: Path | None,
-    figure_format: str | None,
+    figure_format: FigureFormat | None,
 ) -> None:
     """Write one self-contained page about the arrivals published under RUN_ROOT.
 
-    It opens from disk, in light and dark, and prints. Each plot says what a healthy run looks like. The same run gives
-    the same page.
+    It opens from disk, in light or dark mode, and prints. Each plot says what a healthy run looks like. The same run
+    gives the same page.
     """
     if figure_format and figures is None:
         raise click.UsageError("--figure-format needs --figures", context)
@@ -61,30 +67,21 @@ def command(
 
     from arrival_engine.engine.report import ReportOptions, write_report
 
-    options = ReportOptions(scenarios, out, figures, "png" if figure_format == "png" else "svg")
+    options = ReportOptions(scenarios, out, figures, **({"figure_format": figure_format} if figure_format else {}))
     with session.reporter() as reporter:
         result = write_report(run_root, options, reporter)
-    _show(result, session)
+    present(context, result, _show)
 
 
-def _show(result: ReportResult, session: Session) -> None:
-    from arrival_engine.engine.cli.output import emit_json, plain, results_console, show_facts, show_line
-
-    if session.json:
-        document = plain(result)
-        emit_json({"status": "PASS", **(document if isinstance(document, dict) else {})})
-        return
-    if session.quiet:
-        return
-    console = results_console()
+def _show(result: ReportResult) -> None:
     for scenario in result.scenarios:
-        show_line((f"{scenario.scenario_id}: {human.amount(scenario.arrivals, 'arrivals')}", "bold"))
-        show_facts(console, ((f"  {name}", value) for name, value in _facts(scenario)))
+        headline(f"{scenario.scenario_id}: {human.amount(scenario.arrivals, 'arrivals')}", "bold")
+        show_block(*_facts(scenario))
     rows = [("validated", _VALIDATED[result.validated])]
     if result.figures:
         parents = sorted({str(path.parent) for path in result.figures})
         rows.append(("figures", f"{len(result.figures)} in {', '.join(parents)}"))
-    show_facts(console, [*rows, ("page", str(result.page))])
+    show_facts(results_console(), [*rows, ("page", str(result.page))])
 
 
 def _facts(scenario: ScenarioOverview) -> list[tuple[str, str]]:

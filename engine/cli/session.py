@@ -1,4 +1,4 @@
-"""What every command shares: how to speak, how to fail, and the options that decide both."""
+"""The output options that every command has, and the session they go to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from arrival_engine.engine.process.progress import Reporter
 
-__all__ = ["Session", "output_options", "session_of", "set_flag"]
+__all__ = ["Session", "debug_option", "flag", "output_options", "session_of"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -27,7 +27,7 @@ class Session:
     on_interrupt: str = "nothing half-written was published"
 
     def reporter(self) -> Reporter:
-        """The reporter these options ask for, speaking on standard error."""
+        """The reporter that these options ask for; it writes to standard error."""
         from arrival_engine.engine.process import progress
 
         if self.quiet:
@@ -48,20 +48,21 @@ def session_of(context: click.Context) -> Session:
 
 
 def set_flag(context: click.Context, parameter: click.Parameter, value: bool) -> None:
-    """Option callback: note a flag in the session as soon as it is read, so that failures honour it."""
+    """Option callback: set a flag of the session as soon as it is read, so that failures honour it."""
     if value and parameter.name is not None:
         setattr(session_of(context), parameter.name, True)
 
 
+def flag(name: str, text: str) -> Callable[[Command], Command]:
+    """A flag that goes to the session, not to the command's parameters."""
+    return click.option(name, is_flag=True, expose_value=False, is_eager=True, callback=set_flag, help=text)
+
+
+debug_option = flag("--debug", "Show the traceback of a failure.")
+
+
 def output_options(command: Command) -> Command:
-    """Add `--quiet`, `--json` and `--debug` to a command; they go to the session, not to its parameters."""
-    flags = (
-        ("--quiet", "No progress and no summary: warnings and errors only."),
-        ("--json", "One JSON object on standard output; progress as JSON lines on standard error."),
-        ("--debug", "Show the traceback of a failure."),
-    )
-    for name, text in reversed(flags):
-        command = click.option(name, is_flag=True, expose_value=False, is_eager=True, callback=set_flag, help=text)(
-            command
-        )
-    return command
+    """Add `--quiet`, `--json` and `--debug` to a command."""
+    quiet = flag("--quiet", "Print no progress and no summary, only warnings and errors.")
+    json = flag("--json", "Print one JSON object on standard output, and progress as JSON lines on standard error.")
+    return quiet(json(debug_option(command)))

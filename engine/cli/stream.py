@@ -1,16 +1,17 @@
-"""`arrivals stream`: arrivals in time order, for whatever reads them."""
+"""`arrivals stream`: arrivals in time order, to a pipe or a listener."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from arrival_engine.engine.cli.places import LOCAL
-from arrival_engine.engine.cli.session import Session, session_of, set_flag
+from arrival_engine.contracts.options import IdForm, StreamFormat
+from arrival_engine.engine.cli.places import INSTANT, LOCAL, U64
+from arrival_engine.engine.cli.session import Session, debug_option, flag, session_of
 
 if TYPE_CHECKING:
     from arrival_engine.engine.process.progress import Reporter
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from arrival_engine.engine.stream.sink import Address
     from arrival_engine.engine.world.load import World
 
-# The rate is told that often.
+# Time between two lines of progress.
 _RATE_SECONDS = 5.0
 
 
@@ -27,51 +28,39 @@ _RATE_SECONDS = 5.0
     short_help="Arrivals in time order, to a pipe or a local listener.",
 )
 @click.argument("run_root", type=LOCAL)
-@click.option("--scenario", "scenario_id", metavar="ID", help="Which one.  [default: the only one]")
-@click.option("--from", "start", metavar="TIME", help="First moment, as 2026-01-31T09:30:00Z or with an offset.")
-@click.option("--to", "end", metavar="TIME", help="First moment no more.")
+@click.option("--scenario", "scenario_id", metavar="ID", help="[default: the only one]")
+@click.option("--from", "start", type=INSTANT, metavar="TIME", help="Start of the window, as 2026-01-31T09:30:00Z.")
+@click.option("--to", "end", type=INSTANT, metavar="TIME", help="End of the window (exclusive).")
 @click.option(
-    "--merchant",
-    "merchants",
-    type=click.IntRange(0, 2**64 - 1),
-    multiple=True,
-    metavar="ID",
-    help="Only this one; may be repeated.",
+    "--merchant", "merchants", type=U64, multiple=True, metavar="ID", help="Only this merchant; may be repeated."
 )
-@click.option("--speed", default="max", show_default=True, metavar="60x|max", help="Seconds of arrivals a second.")
+@click.option("--speed", default="max", show_default=True, metavar="60x|max", help="Seconds of arrivals per second.")
+@click.option("--format", "file_format", type=click.Choice(get_args(StreamFormat)), default="jsonl", show_default=True)
 @click.option(
-    "--format", "file_format", type=click.Choice(["jsonl", "arrow", "csv"]), default="jsonl", show_default=True
+    "--output",
+    default="-",
+    show_default=True,
+    metavar="-|tcp://127.0.0.1:PORT",
+    help="Destination; - is standard output.",
 )
-@click.option(
-    "--output", default="-", show_default=True, metavar="-|tcp://127.0.0.1:PORT", help="Where to; - is standard output."
-)
-@click.option("--limit", type=click.IntRange(0), metavar="N", help="Stop after so many arrivals.")
-@click.option("--columns", default="", metavar="A,B,...", help="Only these, in this order.  [default: all 21]")
+@click.option("--limit", type=click.IntRange(0), metavar="N", help="Stop after N arrivals.")
+@click.option("--columns", default="", metavar="A,B,...", help="Only these columns, in this order.  [default: all 21]")
 @click.option(
     "--ids",
-    type=click.Choice(["number", "string"]),
+    type=click.Choice(get_args(IdForm)),
     default="number",
     show_default=True,
-    help="How JSON Lines write 64-bit ids.",
+    help="Form of 64-bit ids in JSON Lines.",
 )
-@click.option("--accept-tz-cache", is_flag=True, help="Only warn where the tz cache and the pinned tzdata disagree.")
-@click.option(
-    "--quiet", is_flag=True, expose_value=False, is_eager=True, callback=set_flag, help="Warnings and errors only."
-)
-@click.option(
-    "--debug",
-    is_flag=True,
-    expose_value=False,
-    is_eager=True,
-    callback=set_flag,
-    help="Show the traceback of a failure.",
-)
+@click.option("--accept-tz-cache", is_flag=True, help="Only warn if the tz cache and the pinned tzdata disagree.")
+@flag("--quiet", "Print only warnings and errors.")
+@debug_option
 @click.pass_context
 def command(context: click.Context, /, run_root: Path, **given: Any) -> None:
     """Write the arrivals of the sealed world under RUN_ROOT in time order, to standard output or a local listener.
 
-    They are generated on the fly: nothing need have been run, nothing is stored, --from starts at once. The order
-    is ts_utc, then merchant_id, then arrival_seq. The output waits for its reader; progress goes to standard error.
+    They are generated on the fly: no run is needed, nothing is stored, and --from starts at once. The order is ts_utc,
+    then merchant_id, then arrival_seq. The output waits for its reader; progress goes to standard error.
     """
     session = session_of(context)
     session.on_interrupt = "the stream was cut short"
@@ -104,7 +93,7 @@ def _reporter(session: Session) -> Reporter:
         return session.reporter()
     from arrival_engine.engine.process.progress import LineReporter
 
-    # Lines too where arrivals go to the terminal: a live bar would be drawn in the middle of them.
+    # Lines also if arrivals go to the terminal: a live bar would be drawn between them.
     return LineReporter(interval=_RATE_SECONDS)
 
 
@@ -134,7 +123,7 @@ def _send(world: World, address: Address | None, options: StreamOptions, reporte
     from arrival_engine.engine.stream.sink import DescriptorSink, connect
 
     if address is None:
-        # A reader such as `head` has had enough: that is a good end of a stream.
+        # A reader such as `head` stops early, which is a regular end of a stream.
         with suppress(BrokenPipeError):
             stream_to(world, DescriptorSink(sys.stdout.fileno()), options, reporter)
         return

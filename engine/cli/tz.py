@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from arrival_engine.engine.cli.output import headline, present, show_block
 from arrival_engine.engine.cli.places import LOCAL
 from arrival_engine.engine.cli.session import output_options, session_of
+from arrival_engine.engine.process import human
+
+if TYPE_CHECKING:
+    from arrival_engine.engine.tz.build import CacheResult
 
 
 @click.group(name="tz", epilog="Example: arrivals tz build runs/small", short_help="The tz timetable cache.")
@@ -17,7 +23,7 @@ def command() -> None:
 
 @command.command(epilog="Example: arrivals tz build runs/small", short_help="Write a correct cache.")
 @click.argument("run_root", type=LOCAL)
-@click.option("--zone", "zones", multiple=True, metavar="TZID", help="Only this one; may be repeated.  [default: all]")
+@click.option("--zone", "zones", multiple=True, metavar="TZID", help="Only this zone; may be repeated.  [default: all]")
 @click.option("--replace", is_flag=True, help="Replace a cache that differs.")
 @output_options
 @click.pass_context
@@ -26,9 +32,17 @@ def build(context: click.Context, run_root: Path, zones: tuple[str, ...], replac
     session = session_of(context)
     session.on_interrupt = "no cache was written"
 
-    from arrival_engine.engine.cli.summary import show_tz_build
     from arrival_engine.engine.tz.build import build_cache
 
     with session.reporter() as reporter, reporter.phase("build tz cache"):
         result = build_cache(run_root, tzids=zones or None, replace=replace)
-    show_tz_build(result, session)
+    present(context, result, _show)
+
+
+def _show(result: CacheResult) -> None:
+    headline(f"tz cache {'written' if result.changed else 'was there already, the same to the byte'}")
+    show_block(
+        ("folder", str(result.folder)),
+        ("zones", f"{human.count(result.zones)}, tzdata {result.release}"),
+        ("sha256", result.sha256),
+    )

@@ -1,4 +1,4 @@
-"""`arrivals validate`: the proof that a run is right."""
+"""`arrivals validate`: every check of a published run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from arrival_engine.engine.cli.output import headline, plain, present, show_block, show_line
 from arrival_engine.engine.cli.places import PLACE, open_place, scratch_option
-from arrival_engine.engine.cli.session import Session, output_options, session_of
+from arrival_engine.engine.cli.session import output_options, session_of
 from arrival_engine.engine.process import human
 from arrival_engine.engine.storage.url import Place
 
@@ -41,15 +42,16 @@ _STATISTICS_SHOWN = 4
     short_help="Check every published arrival and write the validation bundle.",
 )
 @click.argument("run_root", type=PLACE)
-@click.option("--threads", type=click.IntRange(1), help="Part files at once.  [default: every core]")
+@click.option("--threads", type=click.IntRange(1), help="Part files checked at once.  [default: one per core]")
 @scratch_option
 @output_options
 @click.pass_context
 def command(context: click.Context, run_root: Place, threads: int | None, scratch: Path | None) -> None:
-    """Check every published arrival under RUN_ROOT (a directory, a URL) against the sealed inputs, by code of its own.
+    """Check every published arrival under RUN_ROOT (a directory or a URL) against the sealed inputs.
 
-    Writes the validation bundle, with its passed flag only if nothing failed; the exit code is 1 otherwise. The
-    bundle of a run that fails goes to a place of its own and never stands in the way of a later one.
+    The checks share no code with the expansion. Writes the validation bundle, with its passed flag only if nothing
+    failed; the exit code is 1 otherwise. The bundle of a run that fails goes to a separate place, where it does not
+    block a later one.
     """
     session = session_of(context)
     session.on_interrupt = "no validation bundle was written"
@@ -61,43 +63,33 @@ def command(context: click.Context, run_root: Place, threads: int | None, scratc
         with own_codes(), opened as directory:
             directory.fetch_arrivals()
             result = validate(directory.root, ValidateOptions(threads), reporter)
-    bundle = replace(result.bundle, folder=directory.shown(Path(result.bundle.folder)))
-    _show(replace(result, bundle=bundle), session)
-    if not result.passed:
-        context.exit(1)
+    result = replace(result, bundle=replace(result.bundle, folder=directory.shown(Path(result.bundle.folder))))
+    present(context, result, _show, passed=result.passed, document=_document)
 
 
-def _show(result: ValidateResult, session: Session) -> None:
-    from arrival_engine.engine.cli.output import emit_json, plain, results_console, show_facts, show_line
+def _document(result: ValidateResult) -> object:
+    records = [finding.record() for finding in result.findings]
+    return plain({**vars(result), "findings": records})
 
-    if session.json:
-        document = plain(result)
-        records = [finding.record() for finding in result.findings]
-        status = "PASS" if result.passed else "FAIL"
-        emit_json({"status": status, **(document if isinstance(document, dict) else {}), "findings": records})
-        return
-    if session.quiet:
-        return
+
+def _show(result: ValidateResult) -> None:
     for scenario in sorted({finding.scenario_id or "" for finding in result.findings}):
         show_line((scenario or "the run", "bold"))
         _show_findings([finding for finding in result.findings if (finding.scenario_id or "") == scenario])
-    verdict = ("passed", "bold green") if result.passed else ("did not pass", "bold red")
-    show_line(verdict)
+    headline(*(("passed", "bold green") if result.passed else ("did not pass", "bold red")))
     rows = [
         ("arrivals", human.count(result.arrivals)),
         ("checks", _tally(result.findings)),
-        ("time", f"{human.duration(result.seconds)}, {human.size(result.peak_rss_bytes)} of memory at most"),
+        ("time", f"{human.duration(result.seconds)}, peak memory {human.size(result.peak_rss_bytes)}"),
         ("digest", result.bundle.digest),
         ("bundle", f"{_KEPT[result.bundle.publication]}: {result.bundle.folder}"),
     ]
     if result.error_code:
         rows.insert(0, ("why", f"{result.error_code}: {result.error_message}"))
-    show_facts(results_console(), ((f"  {name}", value) for name, value in rows))
+    show_block(*rows)
 
 
 def _show_findings(findings: Sequence[Finding]) -> None:
-    from arrival_engine.engine.cli.output import show_line
-
     width = max(len(finding.check) for finding in findings)
     for finding in findings:
         mark, style = _MARKS[str(finding.verdict)]

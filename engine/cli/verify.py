@@ -1,38 +1,39 @@
-"""`arrivals verify`: does the passed flag hold?"""
+"""`arrivals verify`: check that the passed flag holds."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from arrival_engine.engine.cli.output import headline, present, show_block
 from arrival_engine.engine.cli.places import LOCAL
 from arrival_engine.engine.cli.session import output_options, session_of
+
+if TYPE_CHECKING:
+    from arrival_engine.engine.validation.verify import Bundle
 
 
 @click.command(
     epilog="Example: arrivals verify runs/small",
-    short_help="Hash the validation bundle again and say whether its flag holds.",
+    short_help="Check the validation bundle against its hashes and its flag.",
 )
 @click.argument("run_root", type=LOCAL)
 @output_options
 @click.pass_context
 def command(context: click.Context, run_root: Path) -> None:
-    """Hash every member of the validation bundle under RUN_ROOT again and hold index and flag against them.
+    """Hash every member of the validation bundle under RUN_ROOT again and check its index and flag against the hashes.
 
-    The exit code is 1 where one of them does not hold, or where no bundle has passed.
+    The exit code is 1 if one of them does not hold, or if no bundle has passed.
     """
-    session = session_of(context)
-
-    from arrival_engine.engine.cli.output import emit_json, plain, results_console, show_facts, show_line
     from arrival_engine.engine.validation.verify import verify
 
-    with session.reporter() as reporter, reporter.phase("verify bundle"):
+    with session_of(context).reporter() as reporter, reporter.phase("verify bundle"):
         bundle = verify(run_root)
-    if session.json:
-        document = plain(bundle)
-        emit_json({**(document if isinstance(document, dict) else {}), "status": "PASS"})
-    elif not session.quiet:
-        show_line(("the flag holds", "bold green"))
-        rows = [("digest", bundle.digest), ("members", str(len(bundle.members))), ("bundle", str(bundle.folder))]
-        show_facts(results_console(), ((f"  {name}", value) for name, value in rows))
+    present(context, bundle, _show)
+
+
+def _show(bundle: Bundle) -> None:
+    headline("the flag holds")
+    show_block(("digest", bundle.digest), ("members", str(len(bundle.members))), ("bundle", str(bundle.folder)))
