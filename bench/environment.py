@@ -11,7 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from arrival_engine.engine.process.machine import available_cores, cuda_state, memory_limit_bytes
+from arrival_engine.engine.process.machine import available_cores, memory_limit_bytes
+from arrival_engine.gpu_kernels.driver import cuda_state
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("numba", "llvmlite", "numpy", "pyarrow", "duckdb", "polars", "tpchgen-cli")

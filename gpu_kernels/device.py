@@ -6,12 +6,13 @@ only where it answers.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
+
+from arrival_engine.gpu_kernels.driver import cuda_state
 
 __all__ = ["DeviceFacts", "devices", "no_writer_reason", "unusable_reason"]
 
@@ -46,7 +47,7 @@ class DeviceFacts:
 def unusable_reason() -> str:
     """Why no CUDA device can be used; empty when one can. Never raises."""
     try:
-        return _driver_problem() or _package_problem() or _device_problem()
+        return cuda_state().reason or _package_problem() or _device_problem()
     except Exception as failure:  # noqa: BLE001 - whatever a driver or a broken package throws is the reason
         return f"{type(failure).__name__}: {failure}"
 
@@ -73,19 +74,6 @@ def _facts(ordinal: int, properties: dict[str, object]) -> DeviceFacts:
         int(str(properties["multiProcessorCount"])),
         (int(str(properties["major"])), int(str(properties["minor"]))),
     )
-
-
-def _driver_problem() -> str:
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return "no CUDA driver: libcuda.so.1 is not on this machine"
-    if status := driver.cuInit(0):
-        return f"the CUDA driver does not start (error {status})"
-    count = ctypes.c_int()
-    if status := driver.cuDeviceGetCount(ctypes.byref(count)):
-        return f"the CUDA driver lists no devices (error {status})"
-    return "" if count.value else "the CUDA driver runs, but shows no device (CUDA_VISIBLE_DEVICES?)"
 
 
 def _package_problem() -> str:

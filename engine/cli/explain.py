@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from arrival_engine.contracts.moments import microseconds
 from arrival_engine.engine.cli.output import present
 from arrival_engine.engine.cli.places import INSTANT, LOCAL, U64
 from arrival_engine.engine.cli.session import output_options, session_of
@@ -55,7 +56,6 @@ def command(
     from arrival_engine.engine.cli.explain_tree import show_explanation
     from arrival_engine.engine.explaining import Question, explain
     from arrival_engine.engine.explaining.facts import document
-    from arrival_engine.engine.stream.window import microseconds
 
     at_us = None if ts is None else microseconds(ts)
     question = Question(merchant, seq, at_us, None if site is None else _site(site, merchant))

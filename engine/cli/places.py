@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from arrival_engine.contracts import ArrivalError
+from arrival_engine.contracts.moments import microseconds
 from arrival_engine.engine.storage.url import Place, parse_place
 
 if TYPE_CHECKING:
@@ -55,8 +56,6 @@ class _InstantType(click.ParamType[str]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The text as given; a usage error unless it is an RFC 3339 time with an offset."""
-        from arrival_engine.engine.stream.window import microseconds
-
         try:
             microseconds(str(value))
         except ValueError as problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import threading
 import time
@@ -11,6 +12,7 @@ from queue import Empty, Queue
 from typing import Any, TypeAlias, TypeVar
 
 from arrival_engine.contracts import ArrivalError, Code, unforeseen
+from arrival_engine.engine.process.extras import require
 from arrival_engine.engine.process.machine import available_cores
 from arrival_engine.engine.process.progress import Reporter
 
@@ -34,7 +36,8 @@ def open_client(scheduler: str, workers: int | None = None) -> Iterator[Client]:
     scheduler: an address or "local"; workers: processes of one thread each, for "local" alone (default: one a core).
     Raises DEPENDENCY_MISSING without Dask, and CLUSTER_UNAVAILABLE where no scheduler answers.
     """
-    distributed = _distributed()
+    require("dask", "a run on a cluster")
+    distributed: Any = importlib.import_module("distributed")
     _silence_logs()
     if scheduler != LOCAL:
         with _connected(distributed, scheduler) as client:
@@ -72,18 +75,6 @@ def _silence_logs() -> None:
     for name in list(logging.root.manager.loggerDict):
         if name.split(".")[0] == "distributed":
             logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def _distributed() -> Any:
-    try:
-        import distributed
-    except ImportError as failure:
-        raise ArrivalError(
-            Code.DEPENDENCY_MISSING,
-            f"a run on a cluster needs Dask, which is not installed here: {failure}",
-            hint="pip install 'arrival-engine[dask]', for the client and for every worker",
-        ) from failure
-    return distributed
 
 
 def wait_for_workers(client: Client) -> int:

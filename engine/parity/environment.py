@@ -7,7 +7,8 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-from arrival_engine.engine.process.machine import available_cores, cuda_state, memory_limit_bytes
+from arrival_engine.engine.process.machine import available_cores, memory_limit_bytes
+from arrival_engine.gpu_kernels.driver import cuda_state
 
 _PACKAGES = (
     "numba",

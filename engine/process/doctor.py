@@ -1,4 +1,4 @@
-"""What `arrivals doctor` finds: the facts of machine and installation that a run depends on."""
+"""The facts of machine and installation that a run depends on."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 from arrival_engine.engine.process import human, machine
+from arrival_engine.engine.process.extras import EXTRAS
 
-__all__ = ["Diagnosis", "Fact", "diagnose"]
+__all__ = ["Diagnosis", "Fact", "doctor"]
 
 DISTRIBUTION = "arrival-engine"
 PACKAGES = (
@@ -29,8 +30,6 @@ PACKAGES = (
     "click",
     "rich",
     "psutil",
-    "matplotlib",
-    "jinja2",
     "tzdata",
 )
 _DEVICE_PACKAGES = {
@@ -65,8 +64,8 @@ class Diagnosis:
         return all(fact.state != "problem" for fact in self.facts)
 
 
-def diagnose() -> Diagnosis:
-    """Gather every fact; one that cannot be found out becomes a problem with its reason, no exception."""
+def doctor() -> Diagnosis:
+    """Gather every fact. A fact that cannot be determined is a problem with its reason, never an exception."""
     return _examine(_GATHERERS)
 
 
@@ -75,7 +74,7 @@ def _examine(gatherers: Mapping[str, Callable[[], Iterator[Fact]]]) -> Diagnosis
     for name, gather in gatherers.items():
         try:
             facts += gather()
-        except Exception as error:  # noqa: BLE001 - a doctor that falls ill is of no use
+        except Exception as error:  # noqa: BLE001 - one fact must not hide the others
             facts.append(Fact(name, f"cannot be determined: {type(error).__name__}: {error}", "problem"))
     return Diagnosis(tuple(facts))
 
@@ -114,6 +113,16 @@ def _packages() -> Iterator[Fact]:
         yield Fact("packages", listed)
 
 
+def _extras() -> Iterator[Fact]:
+    for extra, names in EXTRAS.items():
+        found = {name: _version(name) for name in names}
+        if None in found.values():
+            missing = ", ".join(name for name, version in found.items() if version is None)
+            yield Fact(f"extra {extra}", f"not installed: {missing}", "note", f"pip install '{DISTRIBUTION}[{extra}]'")
+        else:
+            yield Fact(f"extra {extra}", ", ".join(f"{name} {version}" for name, version in found.items()))
+
+
 def _cores() -> Iterator[Fact]:
     usable, present = machine.available_cores(), os.cpu_count() or 1
     yield Fact("cores", f"{usable}" if usable == present else f"{usable} of {present} (affinity or quota)")
@@ -132,7 +141,10 @@ def _memory() -> Iterator[Fact]:
 
 
 def _cuda() -> Iterator[Fact]:
-    state = machine.cuda_state()
+    from arrival_engine.gpu_kernels.device import no_writer_reason, unusable_reason
+    from arrival_engine.gpu_kernels.driver import cuda_state
+
+    state = cuda_state()
     for ordinal, device in enumerate(state.devices):
         major, minor = device.compute_capability
         yield Fact(
@@ -140,8 +152,11 @@ def _cuda() -> Iterator[Fact]:
             f"{device.name}, {human.size(device.memory_bytes)}, compute capability {major}.{minor}, "
             f"driver for CUDA {state.driver_version}",
         )
-    if not state.devices:
-        yield Fact("CUDA", f"none: {state.reason}", "note", "runs use the CPU")
+    for name, reason, instead in (
+        ("CUDA backend", unusable_reason(), "runs use the CPU"),
+        ("device writer", no_writer_reason(), "Arrow writes the part files"),
+    ):
+        yield Fact(name, f"cannot be used: {reason}", "note", instead) if reason else Fact(name, "can be used")
 
 
 def _device_packages() -> Iterator[Fact]:
@@ -165,7 +180,7 @@ def _jit_cache() -> Iterator[Fact]:
 
     folder = jit.cache_directory()
     if not jit.cache_is_usable():
-        advice = "every run compiles anew; set ARRIVALS_CACHE_DIR to a folder that can be written"
+        advice = "every run compiles its kernels; set ARRIVALS_CACHE_DIR to a writable folder"
         yield Fact("JIT cache", f"{folder} cannot be written", "note", advice)
         return
     kernels, kernel_bytes = _compiled(folder)
@@ -174,11 +189,11 @@ def _jit_cache() -> Iterator[Fact]:
     text += f", sources {jit.source_fingerprint()}, in {folder.parent}"
     if older:
         old_bytes = sum(_compiled(other)[1] for other in older)
-        text += f"; {len(older)} of other sources or versions, {human.size(old_bytes)}"
+        text += f"; {len(older)} for other sources or versions, {human.size(old_bytes)}"
     if kernels:
         yield Fact("JIT cache", text)
     else:
-        yield Fact("JIT cache", text, "note", "the first run compiles for some seconds")
+        yield Fact("JIT cache", text, "note", "the first run compiles its kernels for some seconds")
 
 
 def _compiled(folder: Path) -> tuple[int, int]:
@@ -227,7 +242,7 @@ def _temporary() -> Iterator[Fact]:
             file.write(b"x")
             file.flush()
     except OSError as error:
-        # A run stages inside its own directory, so it can do without.
+        # A run stages inside its own directory.
         advice = "set TMPDIR to a folder with space"
         yield Fact("temporary files", f"cannot be written: {error}", "note", advice)
         return
@@ -238,6 +253,7 @@ _GATHERERS: dict[str, Callable[[], Iterator[Fact]]] = {
     DISTRIBUTION: _engine,
     "Python": _python,
     "packages": _packages,
+    "extras": _extras,
     "cores": _cores,
     "memory": _memory,
     "CUDA": _cuda,

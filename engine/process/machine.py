@@ -1,35 +1,15 @@
-"""What this machine gives the process: cores, memory, CUDA devices or the reason why there are none."""
+"""What this machine gives the process: cores and memory."""
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import resource
 from pathlib import Path
-from typing import NamedTuple
 
-__all__ = ["CudaDevice", "CudaState", "available_cores", "cuda_state", "memory_limit_bytes", "peak_rss_bytes"]
+__all__ = ["available_cores", "memory_limit_bytes", "peak_rss_bytes"]
 
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
-_CUDA_SUCCESS = 0
-_COMPUTE_MAJOR, _COMPUTE_MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR, cuda.h
-
-
-class CudaDevice(NamedTuple):
-    """One device as the driver describes it."""
-
-    name: str
-    memory_bytes: int
-    compute_capability: tuple[int, int]
-
-
-class CudaState(NamedTuple):
-    """The devices the driver shows, and in words why there are none."""
-
-    devices: tuple[CudaDevice, ...]
-    driver_version: str
-    reason: str
 
 
 def available_cores() -> int:
@@ -60,45 +40,6 @@ def peak_rss_bytes() -> int:
         pass
     # Linux counts ru_maxrss in KiB; it survives exec, so it can also be an earlier program's peak.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def cuda_state() -> CudaState:
-    """Ask the CUDA driver itself: neither numba-cuda nor CuPy is needed, or loaded, for that."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return CudaState((), "", "no CUDA driver: libcuda.so.1 is not on this machine")
-    if status := driver.cuInit(0):
-        return CudaState((), "", f"the CUDA driver does not start: {_cuda_error(driver, status)}")
-    version = ctypes.c_int()
-    driver.cuDriverGetVersion(ctypes.byref(version))
-    text = f"{version.value // 1000}.{version.value % 1000 // 10}"
-    count = ctypes.c_int()
-    if status := driver.cuDeviceGetCount(ctypes.byref(count)):
-        return CudaState((), text, f"the CUDA driver lists no devices: {_cuda_error(driver, status)}")
-    devices = tuple(_describe(driver, ordinal) for ordinal in range(count.value))
-    reason = "" if devices else "the CUDA driver runs, but shows no device (CUDA_VISIBLE_DEVICES?)"
-    return CudaState(devices, text, reason)
-
-
-def _describe(driver: ctypes.CDLL, ordinal: int) -> CudaDevice:
-    handle = ctypes.c_int()
-    driver.cuDeviceGet(ctypes.byref(handle), ordinal)
-    name = ctypes.create_string_buffer(256)
-    driver.cuDeviceGetName(name, len(name), handle)
-    memory = ctypes.c_size_t()
-    driver.cuDeviceTotalMem_v2(ctypes.byref(memory), handle)
-    major, minor = ctypes.c_int(), ctypes.c_int()
-    driver.cuDeviceGetAttribute(ctypes.byref(major), _COMPUTE_MAJOR, handle)
-    driver.cuDeviceGetAttribute(ctypes.byref(minor), _COMPUTE_MINOR, handle)
-    return CudaDevice(name.value.decode("utf-8", "replace"), memory.value, (major.value, minor.value))
-
-
-def _cuda_error(driver: ctypes.CDLL, status: int) -> str:
-    text = ctypes.c_char_p()
-    if driver.cuGetErrorString(status, ctypes.byref(text)) == _CUDA_SUCCESS and text.value:
-        return f"{text.value.decode('utf-8', 'replace')} (error {status})"
-    return f"error {status}"
 
 
 def _cgroup_directories(controller: str) -> list[Path]:

@@ -96,7 +96,7 @@ def write_anomalies(ledger: ScenarioLedger, path: Path) -> int:
     return len(found)
 
 
-_MEANINGS = {
+MEANINGS = {
     "MISSING_GROUP_TABLE": "no tz group weights on some days: arrivals stayed in the count row's zone",
     "NO_SITE_IN_ZONE": "a drawn zone has no site: arrivals went to the table over all the merchant's sites",
     "MISSING_EDGE_TABLE": "a virtual merchant without an edge table: arrivals were made physical",
@@ -139,7 +139,7 @@ def _anomaly(world: World, code: str, entity: int, facts: list[int]) -> tuple[in
     }
     name = length_prefixed(world.scenario_id) + length_prefixed(code) + length_prefixed(domain(merchant, zone, channel))
     anomaly_id = int.from_bytes(hashlib.sha256(b"5B.anomaly" + name).digest()[:8], "big") or 1
-    message = f"merchant {merchant}, {zone}: {_MEANINGS[code]} ({arrivals} arrivals)"
+    message = f"merchant {merchant}, {zone}: {MEANINGS[code]} ({arrivals} arrivals)"
     return anomaly_id, code, compact_json(context).decode(), message
 
 

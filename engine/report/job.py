@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from arrival_engine.contracts.options import FigureFormat
+from arrival_engine.engine.process.extras import require
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.report.check_plots import phases
 from arrival_engine.engine.report.clock_changes import ClockChange
@@ -86,9 +87,11 @@ def write_report(
 ) -> ReportResult:
     """Write the report of a run's published arrivals: one page, and figures on request, each replaced in one piece.
 
-    The same run gives the same bytes. Raises IO_READ_FAILED where nothing is published or a file cannot be read,
-    S1_OR_S3_OUTPUT_MISSING for a scenario that is not published, IO_WRITE_FAILED.
+    The same run gives the same bytes. Raises DEPENDENCY_MISSING without the extra `report`, IO_READ_FAILED where
+    nothing is published or a file cannot be read, S1_OR_S3_OUTPUT_MISSING for a scenario that is not published,
+    IO_WRITE_FAILED.
     """
+    require("report", "`arrivals report`")
     options, reporter = options or ReportOptions(), reporter or Reporter()
     receipt = read_receipt(Path(run_root))
     published = find_published(receipt, options.scenarios)

@@ -8,6 +8,7 @@ from importlib.metadata import version as distribution_version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from arrival_engine.engine.process import human
+from arrival_engine.engine.records.diagnostics import MEANINGS
 from arrival_engine.engine.report.measure import Measures
 from arrival_engine.engine.report.plot import Panel, Plot
 from arrival_engine.engine.report.published import Published
@@ -28,11 +29,6 @@ _VERDICTS = {
     "NOTE": "noted",
     "NO_DATA": "without enough data",
     "NOT_RUN": "not made",
-}
-_MEANINGS = {
-    "MISSING_GROUP_TABLE": "no time zone weights on some days; the arrivals stayed in the zone of their count",
-    "NO_SITE_IN_ZONE": "the zone drawn has no site; the arrivals went to all the merchant's sites by weight",
-    "MISSING_EDGE_TABLE": "a virtual merchant has no edges; its arrivals were made physical",
 }
 
 
@@ -278,12 +274,12 @@ def _fallbacks(section: Section) -> Iterable[dict[str, Any]]:
     """One row a kind: what the run report counts, and what the anomalies dataset lists."""
     stated = {name.upper(): int(count) for name, count in ((section.line or {}).get("fallbacks") or {}).items()}
     listed = {anomaly.code: anomaly for anomaly in section.anomalies or ()}
-    for code in dict.fromkeys([*_MEANINGS, *stated, *listed]):
+    for code in dict.fromkeys([*MEANINGS, *stated, *listed]):
         anomaly = listed.get(code)
         arrivals = stated.get(code, anomaly.arrivals if anomaly else 0)
         yield {
             "code": code,
-            "meaning": _MEANINGS.get(code, ""),
+            "meaning": MEANINGS.get(code, ""),
             "severity": anomaly.severity if anomaly else "",
             "arrivals": arrivals,
             "share": arrivals / section.measures.arrivals if section.measures.arrivals else 0.0,

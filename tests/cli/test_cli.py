@@ -232,7 +232,7 @@ class TestFailure:
         assert done.stderr == "error: standard output cannot be written: No space left on device\n"
 
     def test_cuda_without_a_device_is_refused_with_the_reason(self, sealed_world):
-        from arrival_engine.engine.process.machine import cuda_state
+        from arrival_engine.gpu_kernels.driver import cuda_state
 
         if cuda_state().devices:
             pytest.skip("this machine has a CUDA device")

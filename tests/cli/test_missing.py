@@ -41,8 +41,11 @@ def contents(root):
 
 @pytest.mark.parametrize(
     ("hidden", "words", "extra"),
-    [("distributed", ("run", "--scheduler", "local"), "arrival-engine[dask]")],
-    ids=["run on a cluster"],
+    [
+        ("distributed", ("run", "--scheduler", "local"), "arrival-engine[dask]"),
+        ("matplotlib", ("report",), "arrival-engine[report]"),
+        ("jinja2", ("report",), "arrival-engine[report]"),
+    ],
 )
 def test_a_command_without_its_optional_package_says_what_to_install(world, tmp_path, hidden, words, extra):
     before = contents(world)
@@ -52,6 +55,15 @@ def test_a_command_without_its_optional_package_says_what_to_install(world, tmp_
     assert hidden in failure["message"]
     assert extra in failure["hint"]
     assert contents(world) == before
+
+
+def test_parity_and_the_demo_need_no_extra(world, tmp_path):
+    """The page of `parity` is filled by the standard library."""
+    environment = without(tmp_path, "matplotlib", "jinja2", "distributed")
+    for words in (["parity", world, "--sample-batches", "1"], ["demo", tmp_path / "demo"]):
+        command = [sys.executable, "-m", "arrival_engine", *map(str, words), "--quiet"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_without_numba_cuda_there_is_no_simulator(world, tmp_path):

@@ -74,7 +74,7 @@ def test_a_scenario_without_arrivals_has_nothing_to_time(tmp_path):
 def test_the_command_speaks_to_people_and_to_machines(sealed, capsys):
     assert main(["plan", str(sealed), "--batch-arrivals", "1000", "--workers", "3", "--backend", "cpu"]) == 0
     text = capsys.readouterr().out
-    for said in ("baseline_v1: 3,279 arrivals", "of at most 1,000 arrivals", "3 workers", "bytes an arrival", "(cpu)"):
+    for said in ("baseline_v1: 3,279 arrivals", "of at most 1,000 arrivals", "3 workers", "bytes per arrival", "(cpu)"):
         assert said in text
     assert main(["plan", str(sealed), "--batch-arrivals", "1000", "--backend", "cpu", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

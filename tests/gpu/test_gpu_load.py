@@ -156,7 +156,7 @@ def test_a_part_of_the_rows_is_never_read_from_the_files(small):
 
 
 def test_the_doctor_says_who_reads_and_why():
-    (fact,) = [fact for fact in doctor.diagnose().facts if fact.name == "count rows"]
+    (fact,) = [fact for fact in doctor.doctor().facts if fact.name == "count rows"]
     assert fact.value == ": ".join(reader())
 
 

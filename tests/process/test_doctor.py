@@ -14,11 +14,15 @@ import tomllib
 import pytest
 
 from arrival_engine.engine.process import doctor, machine
+from arrival_engine.engine.process.extras import EXTRAS
+from arrival_engine.gpu_kernels import device
+from arrival_engine.gpu_kernels.driver import cuda_state
+from tests.support.hidden import without
 from tests.support.paths import ROOT
 
 
 def facts_by_name():
-    return {fact.name: fact for fact in doctor.diagnose().facts}
+    return {fact.name: fact for fact in doctor.doctor().facts}
 
 
 def test_every_subject_is_answered():
@@ -31,7 +35,19 @@ def test_every_subject_is_answered():
 def test_the_packages_are_those_the_project_requires():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     required = {re.match(r"[A-Za-z0-9_-]+", text)[0] for text in project["dependencies"]}
-    assert required <= set(doctor.PACKAGES)
+    assert required == set(doctor.PACKAGES) - {"llvmlite"}
+
+
+def test_the_extras_are_those_the_project_declares():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    for extra, names in EXTRAS.items():
+        assert [re.match(r"[A-Za-z0-9_-]+", text)[0] for text in declared[extra]] == list(names)
+
+
+def test_what_is_missing_of_an_extra_is_noted_with_what_to_install(tmp_path):
+    told = told_in_a_subprocess(without(tmp_path, "jinja2", "distributed"))
+    assert "extra report|note|not installed: jinja2\n" in told
+    assert "extra dask|note|not installed: distributed\n" in told
 
 
 def test_a_missing_package_is_a_problem(monkeypatch):
@@ -39,7 +55,7 @@ def test_a_missing_package_is_a_problem(monkeypatch):
     fact = facts_by_name()["packages"]
     assert fact.state == "problem"
     assert "missing: no-such-distribution" in fact.value
-    assert not doctor.diagnose().healthy
+    assert not doctor.doctor().healthy
 
 
 def test_another_tzdata_than_the_pinned_one_is_a_problem():
@@ -58,6 +74,13 @@ def test_a_subject_that_cannot_be_examined_is_a_problem_and_the_rest_is_told():
     assert memory == doctor.Fact("memory", "cannot be determined: RuntimeError: no pulse", "problem")
     assert cores.state == "ok"
     assert not diagnosis.healthy
+
+
+def test_what_a_run_is_refused_for_is_what_the_doctor_says():
+    facts = facts_by_name()
+    for name, reason in (("CUDA backend", device.unusable_reason()), ("device writer", device.no_writer_reason())):
+        state, value = ("note", f"cannot be used: {reason}") if reason else ("ok", "can be used")
+        assert (facts[name].state, facts[name].value) == (state, value)
 
 
 def test_temporary_files_that_cannot_be_written_are_noted(monkeypatch, tmp_path):
@@ -79,11 +102,12 @@ def test_the_state_of_the_kernel_cache(tmp_path, writable):
 
 def told_in_a_subprocess(environment):
     script = (
-        "from arrival_engine.engine.process.doctor import diagnose\n"
+        "from arrival_engine.engine.process.doctor import doctor\n"
         "import sys\n"
-        "for fact in diagnose().facts: print(fact.name, fact.state, fact.value, sep='|')\n"
-        "heavy = {'numba.cuda', 'cupy', 'cudf', 'pyarrow', 'duckdb'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
+        "for fact in doctor().facts: print(fact.name, fact.state, fact.value, sep='|')\n"
+        "from arrival_engine.gpu_kernels.driver import cuda_state\n"
+        "heavy = {'cudf', 'pyarrow', 'duckdb'} | (set() if cuda_state().devices else {'numba.cuda', 'cupy'})\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -159,17 +183,17 @@ class TestCuda:
             raise OSError("cannot open shared object file")
 
         monkeypatch.setattr(ctypes, "CDLL", absent)
-        state = machine.cuda_state()
+        state = cuda_state()
         assert state.devices == ()
         assert "libcuda.so.1" in state.reason
 
     @pytest.mark.gpu
     def test_a_device_is_described(self):
-        state = machine.cuda_state()
+        state = cuda_state()
         if not state.devices:
             pytest.skip(state.reason)
         assert state.reason == ""
-        for device in state.devices:
-            assert device.name
-            assert device.memory_bytes > 1 << 28
-            assert device.compute_capability >= (5, 0)
+        for found in state.devices:
+            assert found.name
+            assert found.memory_bytes > 1 << 28
+            assert found.compute_capability >= (5, 0)

@@ -191,8 +191,8 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("words", "says"),
         [
-            (("stream", "s3://b/x"), "needs a directory of this machine"),
-            (("diff", "here", "s3://b/x"), "needs a directory of this machine"),
+            (("stream", "s3://b/x"), "needs a local directory"),
+            (("diff", "here", "s3://b/x"), "needs a local directory"),
             (("run", "ftp://b/x"), "ftp://"),
             (("run", "s3://b/x", "--resume"), "--resume"),
             (("run", "here", "--scratch", "there"), "--scratch"),
