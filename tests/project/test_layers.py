@@ -37,7 +37,7 @@ ROOMS = {
     "comparing": ("process", "rundir", "arrivals"),
     "parity": ("process", "rundir", "sealing", "world", "expand", "explaining"),
     "stream": ("process", "world", "expand"),
-    "report": ("process", "rundir", "tz", "sealing", "world", "arrivals", "validation"),
+    "report": ("process", "rundir", "tz", "sealing", "world", "arrivals", "records", "validation"),
     "cli": (
         *("process", "rundir", "tz", "sealing", "world", "synth", "importing", "storage", "run", "cluster", "forecast"),
         *("validation", "explaining", "comparing", "parity", "stream", "report"),
