@@ -1,7 +1,7 @@
-"""What mkdocs calls while it builds the site: generated parts of pages, pages that are no files below docs/, links.
+"""Hooks of mkdocs: generated parts of pages, pages from outside docs/, links between the two.
 
-`<!-- generated: NAME -->` on a line of its own stands for what `docs_reference.NAME_part` gives. Such parts are made
-anew in every build and never committed, so they cannot be out of date.
+`docs_reference.NAME_part` replaces a line `<!-- generated: NAME -->` in every build. Generated parts are never
+committed, so they cannot be out of date.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 
-# Files of the repository's root that are pages of the site as well, and where.
+# Files in the root of the repository that are pages of the site, and their places there.
 ROOT_PAGES = {
     "ARCHITECTURE.md": "architecture.md",
     "CHANGELOG.md": "changelog.md",
@@ -33,7 +33,7 @@ _LINK = re.compile(r"\[(?P<text>[^][]*)\]\((?P<target>[^)#\s:]+)(?P<anchor>#[^)\
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that lie in the root of the repository."""
+    """Add the pages from the root of the repository."""
     from mkdocs.structure.files import File
 
     for name, uri in ROOT_PAGES.items():
@@ -43,7 +43,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
-    """Put generated parts in; turn links to other files of the repository into links to pages, or into plain text."""
+    """Insert generated parts, and turn links to files of the repository into links to pages, or into plain text."""
     at_home = {uri: name for name, uri in ROOT_PAGES.items() if uri != "index.md"}
     source = at_home.get(page.file.src_uri, f"docs/{page.file.src_uri}")
 

@@ -1,4 +1,4 @@
-"""Parts of the reference made from what the program itself reads: dictionary, schemas, policies, error codes."""
+"""Parts of the reference that are generated from the commands, the API, the dictionary, the schemas and the codes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from arrival_engine.contracts.columns import Column, table_shape
 from arrival_engine.contracts.schemas import deref
 
 ROOT = Path(__file__).parent.parent
-# In an order for readers; which policies a run reads is said by POLICY_IDS of engine.rundir.settings.
+# In reading order; a test compares them with POLICY_IDS of engine.rundir.settings.
 OF_A_RUN = (
     "arrival_routing_policy_5B",
     "arrival_output_policy_5B",
@@ -42,7 +42,7 @@ _SIGNS = {"minimum": "≥ {}", "maximum": "≤ {}", "exclusiveMinimum": "> {}", 
 
 
 class Key(NamedTuple):
-    """One key of a document: its dotted path, its schema with references resolved, whether it must be there."""
+    """One key of a document: its dotted path, its schema with references resolved, whether it is required."""
 
     path: str
     schema: dict[str, Any]
@@ -50,7 +50,7 @@ class Key(NamedTuple):
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """A Markdown table. Bars are escaped, but within code, where they are no separators and the escape would show."""
+    """A Markdown table. Bars are escaped outside code; inside, they do not separate, and an escape would show."""
     lines = [head, ("---",) * len(head), *rows]
     return "".join("| " + " | ".join(_cell(cell) for cell in line) + " |\n" for line in lines)
 
@@ -64,7 +64,7 @@ def _cell(text: str) -> str:
 
 
 def keys(name: str) -> Iterator[Key]:
-    """Every key of the object that the schema `name` describes, objects within objects included, in order."""
+    """Every key of the object that the schema `name` describes, nested ones included, in order."""
     yield from _keys(json_schema(name), name, "")
 
 
@@ -94,7 +94,7 @@ def is_group(key: Key) -> bool:
 
 
 def allowed(schema: Mapping[str, Any]) -> str:
-    """What a value may be, in words."""
+    """The allowed values, in words."""
     if "const" in schema:
         return f"always {_code(schema['const'])}"
     if "enum" in schema:
@@ -133,7 +133,7 @@ def _number(value: object) -> object:
 
 
 def policies_part() -> str:
-    """Every policy, key by key, by who reads it."""
+    """Every policy, key by key, grouped by reader."""
     parts: list[str] = []
     others = tuple(policy_id for policy_id in policy_ids() if policy_id not in (*OF_A_RUN, *OF_VALIDATION))
     for title, members in (
@@ -160,8 +160,8 @@ def _policy(policy_id: str) -> str:
     ]
     return (
         f"\n### {policy_id}\n\n{json_schema(entry.schema)['title']}.\n\n"
-        f"`{entry.path}`, version {policy.version}. A fault in it is `{entry.on_invalid.value}`.\n\n"
-        + table(("key", "as delivered", "may be", "meaning"), rows)
+        f"`{entry.path}`, version {policy.version}. Error code: `{entry.on_invalid.value}`.\n\n"
+        + table(("key", "packaged value", "allowed", "meaning"), rows)
     )
 
 
@@ -182,7 +182,7 @@ def _delivered(document: object, path: str) -> str:
 
 
 def contracts_part() -> str:
-    """Every dataset: where it lies, how it is keyed, what its columns or fields are."""
+    """Every dataset: its path, keys, and columns or fields."""
     parts: list[str] = []
     entries = [entry for entry in datasets() if entry.role != "policy"]
     for segment, title in SEGMENTS.items():
@@ -190,7 +190,7 @@ def contracts_part() -> str:
         parts.append(f"\n## {title}\n")
         parts += [_dataset(entry) for entry in mine]
     proofs = [entry for entry in entries if _upstream_proof(entry)]
-    parts.append("\n## Upstream bundles\n\nRead by the seal and by validation, to see that upstream passed.\n\n")
+    parts.append("\n## Upstream bundles\n\nThe seal and validation read these to check that upstream passed.\n\n")
     parts.append(table(("dataset", "path"), [(f"`{entry.id}`", f"`{entry.path}`") for entry in proofs]))
     return "".join(parts)
 
@@ -207,8 +207,8 @@ def _dataset(entry: Dataset) -> str:
         ("primary key", ", ".join(entry.primary_key)),
         ("order", ", ".join(entry.order)),
         ("sealed", "yes" if entry.sealed else "no"),
-        ("must be there", "yes" if entry.status == "REQUIRED" else "no"),
-        ("a fault in it is", f"`{entry.on_invalid.value}`"),
+        ("required", "yes" if entry.status == "REQUIRED" else "no"),
+        ("error code", f"`{entry.on_invalid.value}`"),
     ]
     title = f"{schema['title']}.\n\n" if schema else ""
     text = f"\n### {entry.id}\n\n{title}" + "".join(f"* {name}: {value}\n" for name, value in facts if value)
@@ -216,16 +216,16 @@ def _dataset(entry: Dataset) -> str:
         shape = table_shape(entry.id)
         described = schema["items"]["properties"]
         rows = [_column(column, described[column.name]) for column in shape.columns]
-        return f"{text}\n" + table(("column", "Arrow type", "may be", "meaning"), rows)
+        return f"{text}\n" + table(("column", "Arrow type", "allowed", "meaning"), rows)
     if schema:
         rows = [_field(key) for key in keys(entry.schema) if not is_group(key)]
-        return f"{text}\n" + table(("field", "may be", "meaning"), rows)
+        return f"{text}\n" + table(("field", "allowed", "meaning"), rows)
     return text
 
 
 def _column(column: Column, body: Mapping[str, Any]) -> tuple[str, ...]:
     words = ["null allowed"] if column.nullable else []
-    words += [] if column.required else ["may be missing"]
+    words += [] if column.required else ["optional"]
     words += [", ".join(f"`{choice}`" for choice in column.choices)] if column.choices else []
     signs = (
         ("≥", column.minimum),
@@ -238,7 +238,7 @@ def _column(column: Column, body: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _field(key: Key) -> tuple[str, ...]:
-    optional = "" if key.required else "; may be missing"
+    optional = "" if key.required else "; optional"
     return (f"`{key.path}`", allowed(key.schema) + optional, key.schema.get("description", ""))
 
 
@@ -246,7 +246,7 @@ def _field(key: Key) -> tuple[str, ...]:
 
 
 def cli_part() -> str:
-    """Every command as its help page says it."""
+    """Every command, as in its help page."""
     from arrival_engine.engine.cli.main import arrivals
 
     context = arrivals.make_context("arrivals", [], resilient_parsing=True)
@@ -270,7 +270,7 @@ def _command(parent: click.Context, name: str) -> str:
 
 
 def _prose(help_text: str) -> str:
-    """Paragraphs as they are; those that click is told not to wrap become text blocks."""
+    """The paragraphs; those that click must not wrap become text blocks."""
     paragraphs = []
     for paragraph in inspect.cleandoc(help_text).split("\n\n"):
         kept = paragraph.removeprefix("\b\n")
@@ -280,7 +280,7 @@ def _prose(help_text: str) -> str:
 
 def _option(option: click.Option, context: click.Context) -> tuple[str, ...]:
     record = option.get_help_record(context)
-    # Brackets would be taken for references.
+    # Brackets would become references.
     return () if record is None else (f"`{record[0]}`", " ".join(record[1].split()).replace("[", "\\["))
 
 
@@ -303,7 +303,7 @@ def api_part() -> str:
         "arrival_engine.engine.sealing.seal"
     ]
     classes = [f"{homes[name]}.{name}" for name in arrival_engine.__all__ if not name.islower()]
-    sections = (("Functions", functions), ("What they take and give", classes))
+    sections = (("Functions", functions), ("Classes", classes))
     return "".join(f"\n## {title}\n\n" + "".join(f"::: {path}\n\n" for path in paths) for title, paths in sections)
 
 
@@ -311,7 +311,7 @@ def api_part() -> str:
 
 
 def error_entries() -> dict[str, dict[str, str]]:
-    """Cause, cure and the test that meets it, by member name of `Code`."""
+    """Cause, cure and test, by member name of `Code`."""
     entries: dict[str, dict[str, str]] = yaml.safe_load(ERRORS.read_text(encoding="utf-8"))
     return entries
 
@@ -321,8 +321,8 @@ def errors_part() -> str:
     entries = error_entries()
     parts: list[str] = []
     states = (
-        ("S4: making arrivals", "5B.S4."),
-        ("S5: judging them", "5B.S5."),
+        ("S4: arrivals", "5B.S4."),
+        ("S5: validation", "5B.S5."),
         ("Machine, installation and options", "ARRIVALS."),
     )
     for title, prefix in states:
@@ -331,5 +331,5 @@ def errors_part() -> str:
             if code.value.startswith(prefix):
                 entry = entries[code.name]
                 parts.append(f"\n### {code.value}\n\n{entry['cause']}\n\n**What to do.** {entry['cure']}\n\n")
-                parts.append(f"Met for real by `{entry['test']}`.\n")
+                parts.append(f"Tested by `{entry['test']}`.\n")
     return "".join(parts)

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Runs the code blocks of one documentation page, top to bottom, in the current directory.
+"""Run the code blocks of a documentation page, in order, in the current directory.
 
     cd "$(mktemp -d)" && python .../scripts/run_page.py .../docs/tutorial.md
 
-A `console` block is one bash script: its lines that begin with `$ ` are commands, `> ` and a backslash at the end
-continue one, everything else shows output and is not compared. Every command must exit 0, or with the status named by
-`<!-- exit: N -->` before the block. `python` blocks share one namespace. `<!-- not run: REASON -->` keeps a block from
-running. Other languages are never run. The first block that fails ends the page with status 1.
+A `console` block is one bash script. Lines that begin with `$ ` are commands. `> `, or a backslash at the end of a
+line, continues a command. Other lines show output and are not compared. Every command must exit with 0, or with the
+status in `<!-- exit: N -->` before the block. `python` blocks share one namespace. `<!-- not run: REASON -->` prevents
+a block from running. Other languages are never run. The first block that fails ends the page with status 1.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-# A hang guard only: no block is meant to come near it.
+# Only a guard against hanging.
 BLOCK_SECONDS_MAX = 300
 WRONG_STATUS = 97
 
@@ -48,14 +48,14 @@ class Command(NamedTuple):
 
 
 def blocks(markdown: str) -> Iterator[Block]:
-    """Every fenced block of a page, in order. ValueError for a block that is never closed."""
+    """Every fenced block of a page, in order. Raises ValueError for a block that is never closed."""
     lines = markdown.splitlines()
     notes: dict[str, str] = {}
     at = 0
     while at < len(lines):
         opening, note = _FENCE.match(lines[at]), _NOTE.match(lines[at])
         if opening is None:
-            # Notes hold for the very next line, so that none is left behind by an edit and forgotten.
+            # A note applies only to the next line, so that an edit cannot leave it behind.
             notes = {**notes, note["kind"]: note["value"]} if note else {}
             at += 1
             continue
@@ -94,7 +94,7 @@ def commands(block: Block) -> Iterator[Command]:
 
 
 def bash_script(block: Block, page: str) -> str:
-    """A console block as one script that stops, with a message, at the first command with another exit status."""
+    """A console block as one script that stops, with a message, at the first unexpected exit status."""
     lines = ["set -o pipefail"]
     for command in commands(block):
         where = f"{page}:{command.line}: exit $arrivals_status, not {block.exit}"
@@ -107,7 +107,7 @@ def bash_script(block: Block, page: str) -> str:
 
 
 def run_page(page: Path) -> int:
-    """Run every block of `page`; the exit status of this program."""
+    """Run every block of `page`, and return the exit status."""
     namespace: dict[str, object] = {"__name__": "__main__"}
     for block in blocks(page.read_text(encoding="utf-8")):
         if block.skip or block.language not in ("console", "python"):
@@ -120,7 +120,7 @@ def run_page(page: Path) -> int:
 
 
 def _run_console(block: Block, page: str) -> bool:
-    # By -c, not on standard input, where a command that reads would swallow the rest of the script.
+    # By -c, because a command that reads standard input would swallow the rest of the script.
     words = ["bash", "-c", bash_script(block, page)]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, timeout=BLOCK_SECONDS_MAX, check=False)  # noqa: S603
     if done.returncode not in (0, WRONG_STATUS):
@@ -129,13 +129,13 @@ def _run_console(block: Block, page: str) -> bool:
 
 
 def _run_python(block: Block, page: Path, namespace: dict[str, object]) -> bool:
-    # Blank lines before it give the block's lines the numbers that they have in the page.
+    # Blank lines in front give the block's lines their numbers in the page.
     source = "\n" * (block.line - 1) + block.text + "\n"
     name = str(page)
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     try:
         exec(compile(source, name, "exec"), namespace)  # noqa: S102 - running the page is the purpose
-    except Exception:  # noqa: BLE001 - whatever a page does wrong is shown
+    except Exception:  # noqa: BLE001 - every error of a page is shown
         traceback.print_exc()
         return False
     sys.stdout.flush()

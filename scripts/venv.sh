@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Creates the virtual environment VENV and installs this project into it, editable, with the pinned versions.
 #   scripts/venv.sh VENV [EXTRAS]      EXTRAS: comma-separated, e.g. test,lint
-# PYTHON chooses the interpreter; otherwise the first one on the path that is new enough is taken.
+# PYTHON chooses the interpreter; the default is the first supported one on the path.
 set -euo pipefail
 
 venv=$1
@@ -44,9 +44,9 @@ find_python() {
 install() {
     if ! "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
         --constraint "$root/constraints.txt" "$@"; then
-        fail "Installing into $venv failed; pip's reason stands above." \
-            "Without a reachable package index, point pip to one: PIP_INDEX_URL=... make <target>" \
-            "To start afresh: make clean"
+        fail "Installing into $venv failed; pip's message is above." \
+            "Without a reachable package index, name one: PIP_INDEX_URL=... make <target>" \
+            "To start again: make clean"
     fi
 }
 
@@ -56,6 +56,6 @@ if ! { [ -x "$venv/bin/python" ] && new_enough "$venv/bin/python"; }; then
     "$python" -m venv --clear "$venv" || fail "$python could not create $venv."
 fi
 echo "Installing Arrival Engine${extras:+ with $extras} into $venv (the first time takes a minute)" >&2
-# The build backend comes first, pinned like the rest: an isolated build would fetch whatever is newest.
+# The build backend comes first, pinned like the rest, because an isolated build would fetch the newest one.
 install hatchling editables
 install --no-build-isolation --editable "$root${extras:+[$extras]}"
