@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from arrival_engine.cpu_fallback.tables import I32, I64, U64
 from arrival_engine.engine.cluster.blocks import Block, write_block
 from arrival_engine.engine.cluster.depot import Depot
+from arrival_engine.engine.rundir.inputs import TablePiece
 from arrival_engine.engine.world.catalogue import Catalogue, united
 from arrival_engine.engine.world.counts import NO_ROWS, CountRows, DrawnRows, read_drawn
-from arrival_engine.engine.world.tables_io import TablePiece
 
 
 class SegmentSums(NamedTuple):

@@ -30,10 +30,10 @@ from arrival_engine.engine.process.machine import peak_rss_bytes
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.process.version import LAW_VERSION, code_digest, version
 from arrival_engine.engine.run.production import Workshop, produce_parts
+from arrival_engine.engine.rundir.inputs import TablePiece
 from arrival_engine.engine.world.catalogue import Catalogue
 from arrival_engine.engine.world.counts import NO_ROWS, CountRows, merge_drawn
 from arrival_engine.engine.world.load import Source, World, assemble_world
-from arrival_engine.engine.world.tables_io import TablePiece
 
 _EVENT_GAP_S = 1.0
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from arrival_engine.cpu_fallback.identifiers import site_id
+from arrival_engine.engine.rundir.inputs import read_table
 from arrival_engine.engine.rundir.receipt import Receipt
-from arrival_engine.engine.world.tables_io import read_table
 
 
 class Names:

@@ -20,9 +20,9 @@ from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.process.machine import available_cores
 from arrival_engine.engine.report.clock_changes import ClockChange, Window, ZoneArrivals, clock_changes, spotlight
 from arrival_engine.engine.report.published import Published
+from arrival_engine.engine.rundir.inputs import locate_files
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.validation.database import Cursor, Database, parquet, text
-from arrival_engine.engine.world.tables_io import locate_files
 
 Counts = NDArray[np.int64]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from arrival_engine.contracts import ArrivalError, Code, Notice, compact_json
 from arrival_engine.contracts.moments import utc_now
+from arrival_engine.engine.alias_blobs.inputs import edge_slices, site_slices
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.hashing import Row, content_hashes, inventory_digest, row_order
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
@@ -76,10 +77,21 @@ def _find(receipt: Receipt, reporter: Reporter) -> _Findings:
         require_all(inventory, receipt)
     with reporter.phase("verify upstream bundles"):
         upstream = tuple(check_upstream(receipt))
+    files = inventory.files()
+    with reporter.phase("decode alias blobs"):
+        decoded = {} if places(receipt).gate.exists() else _blob_hashes(receipt)
     with reporter.phase("hash inputs"):
-        hashes = content_hashes(inventory.files(), reporter)
+        hashes = content_hashes({name: files[name] for name in files.keys() - decoded.keys()}, reporter) | decoded
     rows = [found.row(receipt, found.sha256 or hashes[name]) for name, found in inventory.artefacts.items()]
     return _Findings(tuple(sorted(rows, key=row_order)), scenarios, upstream)
+
+
+def _blob_hashes(receipt: Receipt) -> dict[str, str]:
+    """The content hashes of the alias blobs; to have decoded them spares the first run a damaged one.
+
+    Where a seal exists, a blob that has changed since is a change like any other, damaged or not.
+    """
+    return {"s2_alias_blob": site_slices(receipt).sha256, "edge_alias_blob_3B": edge_slices(receipt).sha256}
 
 
 def _changes(stored: Stored, found: _Findings) -> list[str]:
@@ -153,6 +165,7 @@ def seal(run_root: Path, reporter: Reporter | None = None) -> SealResult:
     Repeated with nothing changed it leaves the files as they are. Upstream segments that did not pass are
     recorded and noticed; `verify_seal` refuses them. Raises S1_OR_S3_OUTPUT_MISSING or
     S0_GATE_MISSING_OR_INVALID for missing inputs (all at once) and for an existing seal that is damaged,
+    SITE_RESOLUTION_FAILED or EDGE_RESOLUTION_FAILED for a damaged alias blob in a run without a seal,
     IO_WRITE_CONFLICT where an existing seal says otherwise, IO_READ_FAILED, IO_WRITE_FAILED, and what
     reading the receipt and the policies raises.
     """

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.cpu_fallback.tables import I32, Rows
 from arrival_engine.engine.process.threads import Cancellation, ordered
+from arrival_engine.engine.rundir.inputs import TablePiece, table_pieces
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.world.catalogue import Catalogue, Uncoded, catalogued, united
 from arrival_engine.engine.world.codes import encoded
 from arrival_engine.engine.world.row_order import CodedRows, law_ordered
-from arrival_engine.engine.world.tables_io import TablePiece, table_pieces
 
 _COLUMNS = ("merchant_id", "zone_representation", "channel_group", "bucket_index", "count_N")
 

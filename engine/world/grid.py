@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.cpu_fallback.tables import Grid
+from arrival_engine.engine.rundir.inputs import read_table
 from arrival_engine.engine.rundir.receipt import Receipt
-from arrival_engine.engine.world.tables_io import read_table
 
 _COLUMNS = ("bucket_index", "bucket_start_utc", "bucket_end_utc", "bucket_duration_seconds")
 _US_PER_DAY = 86_400_000_000

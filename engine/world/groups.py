@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.cpu_fallback.alias import pack
 from arrival_engine.cpu_fallback.tables import Grid, Groups
+from arrival_engine.engine.rundir.inputs import read_table
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.world.codes import alias_tables, codes_in, encoded, only_merchants, starts_of, texts_of
 from arrival_engine.engine.world.sites import SiteTables
-from arrival_engine.engine.world.tables_io import read_table
 
 
 @dataclass(frozen=True)

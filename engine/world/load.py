@@ -17,6 +17,7 @@ from arrival_engine.cpu_fallback.identifiers import text_word
 from arrival_engine.cpu_fallback.law import NON_VIRTUAL, VIRTUAL_ONLY
 from arrival_engine.cpu_fallback.streams import FAMILIES, StreamFamily, domain, entity_stream
 from arrival_engine.cpu_fallback.tables import Entities, Grid, Merchants, Rows, Tables, owned
+from arrival_engine.engine.alias_blobs.inputs import site_slices
 from arrival_engine.engine.process.machine import available_cores
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
 from arrival_engine.engine.rundir.settings import Settings, load_settings
@@ -34,7 +35,6 @@ from arrival_engine.engine.world.virtual import (
     load_edges,
     load_virtual_merchants,
     verified_universe_hash,
-    verify_site_alias_blob,
 )
 from arrival_engine.engine.world.zones import (
     ZoneUse,
@@ -120,7 +120,8 @@ def read_source(receipt: Receipt, scenario_id: str | None, *, seal: Seal, strict
     settings = load_settings(receipt)
     settings = settings.strict() if strict else settings
     universe_hash = verified_universe_hash(receipt)
-    verify_site_alias_blob(receipt)
+    # The law draws sites from weights; a blob that contradicts its index still says that 2B is damaged.
+    site_slices(receipt)
     return Source(receipt, seal, scenario, settings, universe_hash)
 
 

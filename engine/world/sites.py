@@ -14,9 +14,9 @@ from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.cpu_fallback.alias import pack
 from arrival_engine.cpu_fallback.identifiers import site_id
 from arrival_engine.cpu_fallback.tables import NO_TABLE, Sites
+from arrival_engine.engine.rundir.inputs import read_table
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.world.codes import alias_tables, codes_in, only_merchants, starts_of, texts_of
-from arrival_engine.engine.world.tables_io import read_table
 
 _KEY = ("merchant_id", "legal_country_iso", "site_order")
 

@@ -11,15 +11,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from arrival_engine.contracts import ArrivalError, Code, arrow_schema, check_document, dataset
+from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.cpu_fallback.alias import pack
 from arrival_engine.cpu_fallback.law import HYBRID, MODES, NON_VIRTUAL
 from arrival_engine.cpu_fallback.tables import Edges
+from arrival_engine.engine.alias_blobs.decode import LAYOUT, AliasSlices
+from arrival_engine.engine.alias_blobs.inputs import edge_slices
+from arrival_engine.engine.rundir.inputs import locate_files, read_bytes, read_document, read_table
 from arrival_engine.engine.rundir.receipt import Receipt
-from arrival_engine.engine.rundir.strict_json import read_json
-from arrival_engine.engine.world.alias_blob import LAYOUT, AliasSlices, decode_2b, decode_3b
 from arrival_engine.engine.world.codes import codes_in, only_merchants, starts_of, texts_of
-from arrival_engine.engine.world.tables_io import check_document_identity, locate_files, read_bytes, read_table
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,7 @@ def _refuse_repeats(dataset_id: str, merchant: NDArray[np.int64], merchant_ids: 
 
 def load_edges(receipt: Receipt, merchant_ids: NDArray[np.uint64], mode: NDArray[np.int8]) -> EdgeList:
     """Edges and their alias slots, blob and index verified first. Raises EDGE_RESOLUTION_FAILED."""
-    index = read_table(receipt, "edge_alias_index_3B", arrow_schema("edge_alias_index_3B").names)
-    (blob_path,) = locate_files(receipt, "edge_alias_blob_3B")
-    slices = decode_3b(read_bytes(blob_path), index, str(blob_path))
+    slices = edge_slices(receipt)
     # The weights have become the blob's slots; they are read so that an impossible one is not passed over.
     table = read_table(receipt, "edge_catalogue_3B", ("merchant_id", "edge_id", "tzid_operational", "edge_weight"))
     table, merchant = only_merchants(table, merchant_ids)
@@ -152,24 +150,6 @@ def _edge_error(merchant: Any, problem: str) -> ArrivalError:
 def build_edges(edges: EdgeList, tzids: Sequence[str]) -> Edges:
     """The edge tables with coded zones."""
     return Edges(edges.packed, edges.ids, codes_in(edges.tzids, tzids).astype(np.int32))
-
-
-def verify_site_alias_blob(receipt: Receipt) -> None:
-    """Check the 2B blob against its index; the law uses it for nothing else."""
-    (index_path,) = locate_files(receipt, "s2_alias_index")
-    (blob_path,) = locate_files(receipt, "s2_alias_blob")
-    document = read_document(receipt, "s2_alias_index")
-    decode_2b(read_bytes(blob_path), document, f"{blob_path} by {index_path.name}")
-
-
-def read_document(receipt: Receipt, dataset_id: str) -> dict[str, Any]:
-    """A JSON document of the run, checked against its schema and against the run's identity."""
-    entry = dataset(dataset_id)
-    (path,) = locate_files(receipt, dataset_id)
-    document = read_json(path, what=dataset_id, code=entry.on_invalid, hint="restore the file and seal again")
-    check_document(entry.schema, document, code=entry.on_invalid, where=str(path))
-    check_document_identity(receipt, entry, document, path)
-    return dict(document)
 
 
 def verified_universe_hash(receipt: Receipt) -> str:

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from arrival_engine.contracts import ArrivalError, Code, Notice
 from arrival_engine.cpu_fallback.identifiers import text_word
 from arrival_engine.cpu_fallback.tables import Grid, Zones
+from arrival_engine.engine.rundir.inputs import locate_files, read_bytes, read_document
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.tz.agreement import disagreements
 from arrival_engine.engine.tz.pinned import release, unknown_tzids
 from arrival_engine.engine.tz.tzc1 import decode
 from arrival_engine.engine.tz.zones import ZoneTable
-from arrival_engine.engine.world.tables_io import locate_files, read_bytes
-from arrival_engine.engine.world.virtual import read_document
 
 _US_PER_MINUTE = 60_000_000
 _SHOWN = 5

@@ -17,9 +17,9 @@ import pyarrow as pa
 from arrival_engine.config import packaged_bytes, policy_ids
 from arrival_engine.config.policies import resolve_policy
 from arrival_engine.contracts import ArrivalError, arrow_schema, dataset
+from arrival_engine.engine.alias_blobs.decode import AliasSlices, decode_2b, decode_3b
 from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.tz.tzc1 import decode, encode
-from arrival_engine.engine.world.alias_blob import AliasSlices, decode_2b, decode_3b
 from tests.support.blobs import tzc1
 
 MERCHANT = 7

@@ -41,6 +41,7 @@ from tests.support.refusals import (
     put,
     refused,
     report_lines,
+    seal_damaged,
 )
 from tests.support.worlds import BERLIN, SYDNEY, TWO_ZONES, VIRTUAL, small_world
 
@@ -276,7 +277,7 @@ VALUE_CASES = {
 def test_values_that_cannot_be_used(run_root, name):
     case = VALUE_CASES[name]
     case.harm(run_root)
-    seal(run_root)
+    seal_damaged(run_root, case)
     check(refused(run_root, case.options), case)
 
 

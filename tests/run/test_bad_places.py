@@ -45,6 +45,7 @@ from tests.support.refusals import (
     published,
     put,
     report_lines,
+    seal_damaged,
 )
 from tests.support.worlds import ALONE_ONLINE, SYDNEY, VIRTUAL, small_world
 
@@ -167,7 +168,7 @@ class TestCommandLine:
     def test_a_refusal_is_named_placed_and_advised(self, run_root, name):
         case = REFUSALS[name]
         case.harm(run_root)
-        assert command("seal", run_root, "--quiet").returncode == 0
+        seal_damaged(run_root, case)
         done = command("run", run_root, "--backend", "cpu", "--quiet")
         assert done.returncode == 1
         assert "Traceback" not in done.stderr + done.stdout

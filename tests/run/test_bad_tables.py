@@ -39,6 +39,7 @@ from tests.support.refusals import (
     harm,
     put,
     refused,
+    seal_damaged,
 )
 
 pristine, run_root = refusals.pristine, refusals.run_root
@@ -162,21 +163,21 @@ class TestTables:
     def test_a_table_that_breaks_its_schema(self, run_root, name):
         case = SCHEMA_CASES[name]
         case.harm(run_root)
-        seal(run_root)
+        seal_damaged(run_root, case)
         check(refused(run_root), case)
 
     @pytest.mark.parametrize("name", BYTE_CASES)
     def test_a_table_whose_bytes_are_damaged(self, run_root, name):
         case = BYTE_CASES[name]
         case.harm(run_root)
-        seal(run_root)
+        seal_damaged(run_root, case)
         check(refused(run_root), case)
 
     @pytest.mark.parametrize("name", IDENTITY_CASES)
     def test_a_file_of_another_run(self, run_root, name):
         case = IDENTITY_CASES[name]
         case.harm(run_root)
-        seal(run_root)
+        seal_damaged(run_root, case)
         check(refused(run_root), case)
 
     @pytest.mark.parametrize("dataset_id", [GRID, COUNTS])

@@ -1,17 +1,20 @@
-"""A run directory just big enough to be sealed: every input spelt out by path, contents arbitrary."""
+"""A run directory just big enough to be sealed: every input by path, contents arbitrary but for alias blobs."""
 
 import hashlib
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from arrival_engine.config import packaged_bytes
-from arrival_engine.contracts import ArrivalError
+from arrival_engine.contracts import ArrivalError, arrow_schema
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.hashing import inventory_digest
 from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.sealing import verify_seal
+from tests.support.blobs import alias_blob, slots
 
 MF, PH, SEED, RUN_ID = "a" * 64, "b" * 64, 42, "c" * 32
 L1, L2 = "data/layer1", "data/layer2"
@@ -112,12 +115,52 @@ def put_receipt(root: Path, **changes: object) -> None:
     put(root, "run_receipt.json", json.dumps({**receipt, **changes}).encode())
 
 
+def put_alias_blobs(root: Path) -> None:
+    """Both blobs, of two merchants each, and indexes that agree with them."""
+    blob, slices = alias_blob({7: (32, slots([0.5, 0.25, 0.25])), 9: (32, slots([1.0]))})
+    rows = [
+        {"merchant_id": piece.merchant_id, "offset": piece.offset, "length": piece.length, "sites": piece.entries}
+        | {"quantised_bits": 24, "checksum": piece.checksum}
+        for piece in slices
+    ]
+    index = {
+        "layout_version": "2B.alias.blob.v1",
+        "endianness": "little",
+        "alignment_bytes": 8,
+        "quantised_bits": 24,
+        "created_utc": "2026-01-01T00:00:00.000000Z",
+        "policy_id": "alias_layout_policy_v1",
+        "policy_digest": "d" * 64,
+        "blob_sha256": sha(blob),
+        "blob_size_bytes": len(blob),
+        "merchants_count": len(rows),
+        "merchants": rows,
+    }
+    put(root, REQUIRED["s2_alias_index"][0], json.dumps(index).encode())
+    put(root, REQUIRED["s2_alias_blob"][0], blob)
+    edges = [
+        {"scope": "MERCHANT", "merchant_id": piece.merchant_id, "blob_offset_bytes": piece.offset}
+        | {"blob_length_bytes": piece.length, "edge_count_total": piece.entries, "alias_table_length": piece.entries}
+        | {"merchant_alias_checksum": piece.checksum}
+        for piece in slices
+    ]
+    total = sum(piece.entries for piece in slices)
+    edges.append(
+        {"scope": "GLOBAL", "blob_length_bytes": len(blob), "edge_count_total": total, "blob_sha256_hex": sha(blob)}
+    )
+    common = {"seed": SEED, "manifest_fingerprint": MF, "alias_layout_version": "2B.alias.blob.v1"}
+    table = pa.Table.from_pylist([common | row for row in edges], schema=arrow_schema("edge_alias_index_3B"))
+    pq.write_table(table, root / REQUIRED["edge_alias_index_3B"][0])
+    put(root, REQUIRED["edge_alias_blob_3B"][0], blob)
+
+
 def make_world(root: Path) -> Path:
     """All required inputs, passing bundles, one policy of the run's own; unsealed."""
     put_receipt(root)
     for files in REQUIRED.values():
         for path in files:
             put(root, path, f"content of {path}".encode())
+    put_alias_blobs(root)
     for segment in SEGMENTS:
         put_bundle(root, segment)
     put(root, RNG_POLICY, packaged_bytes("arrival_rng_policy_5B"))

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from arrival_engine.contracts import dataset
+from arrival_engine.engine.alias_blobs.decode import decode_2b, decode_3b
 from arrival_engine.engine.tz.tzc1 import decode
-from arrival_engine.engine.world.alias_blob import decode_2b, decode_3b
 from tests.support.law import edge_id, philox2x64
 from tests.support.synthesised import hashed_unit, picked, rows_of, unit
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arrival_engine.contracts import ArrivalError, Code, arrow_schema
-from arrival_engine.engine.world.alias_blob import LAYOUT, AliasLayout, decode_2b, decode_3b
-from arrival_engine.engine.world_files.alias_encode import encode_2b, encode_3b
+from arrival_engine.engine.alias_blobs.decode import LAYOUT, AliasLayout, decode_2b, decode_3b
+from arrival_engine.engine.alias_blobs.encode import encode_2b, encode_3b
 
 DIGEST = "0" * 64
 STAMP = "2026-01-01T00:00:00.000000Z"

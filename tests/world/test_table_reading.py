@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 
 from arrival_engine.contracts import ArrivalError
+from arrival_engine.engine.rundir.inputs import validate_fully
 from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.world.counts import count_pieces
-from arrival_engine.engine.world.tables_io import validate_fully
 from tests.support import damage
 from tests.support.damage import COUNTS
 from tests.support.refusals import IDENTITY_BAD, OTHER_64, OTHER_SEED

@@ -15,12 +15,13 @@ from hypothesis import Phase, find, given, settings
 from arrival_engine.config import resolve_policy
 from arrival_engine.contracts import dataset, datasets
 from arrival_engine.contracts.tables import conform
+from arrival_engine.engine.alias_blobs.decode import decode_2b, decode_3b
+from arrival_engine.engine.alias_blobs.encode import encode
+from arrival_engine.engine.rundir.inputs import read_document
 from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.sealing.upstream import check_upstream
 from arrival_engine.engine.tz.tzc1 import decode
-from arrival_engine.engine.world.alias_blob import decode_2b, decode_3b
-from arrival_engine.engine.world.virtual import read_document, verified_universe_hash
-from arrival_engine.engine.world_files.alias_encode import encode
+from arrival_engine.engine.world.virtual import verified_universe_hash
 from tests.support import worlds
 from tests.support.blobs import alias_blob, slots
 from tests.support.compare import COLUMNS, assert_same_rows

@@ -14,7 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from arrival_engine.contracts.errors import ArrivalError, Code
-from arrival_engine.engine.world.alias_blob import ENTRY_BYTES, HEADER_BYTES, LAYOUT, WORD_ORDER, AliasLayout, IndexRow
+from arrival_engine.engine.alias_blobs.decode import (
+    ENTRY_BYTES,
+    HEADER_BYTES,
+    LAYOUT,
+    WORD_ORDER,
+    AliasLayout,
+    IndexRow,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,4 +1,4 @@
-"""Reading contract tables from a run directory, checked against their schemas and against the run's identity."""
+"""The inputs of a run as tables and documents, checked against their schemas and against the run's identity."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from arrival_engine.contracts import ArrivalError, Code, Dataset, dataset
+from arrival_engine.contracts import ArrivalError, Code, Dataset, check_document, dataset
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.contracts.tables import conform
 from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.rundir.strict_json import read_json
 
 
 def locate_files(receipt: Receipt, dataset_id: str, **tokens: str) -> tuple[Path, ...]:
@@ -36,6 +38,16 @@ def read_bytes(path: Path) -> bytes:
     """A whole file; OS failures become IO_READ_FAILED."""
     with _readable(path):
         return path.read_bytes()
+
+
+def read_document(receipt: Receipt, dataset_id: str) -> dict[str, Any]:
+    """A JSON document of the run, checked against its schema and against the run's identity."""
+    entry = dataset(dataset_id)
+    (path,) = locate_files(receipt, dataset_id)
+    document = read_json(path, what=dataset_id, code=entry.on_invalid, hint="restore the file and seal again")
+    check_document(entry.schema, document, code=entry.on_invalid, where=str(path))
+    check_document_identity(receipt, entry, document, path)
+    return dict(document)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,8 @@ class AliasSlices:
     """Decoded tables: merchant m owns entries start[m] to start[m+1].
 
     `merchant` uint64[M] ascending; `start` int64[M+1]; `prob_q`, `alias` uint32[S]: entry i is kept with
-    probability prob_q / 2^qbits, else its alias (an index in the slice) is taken; `qbits` uint8[M], 1 to 32.
+    probability prob_q / 2^qbits, else its alias (an index in the slice) is taken; `qbits` uint8[M], 1 to 32;
+    `sha256` of the whole blob.
     """
 
     merchant: npt.NDArray[np.uint64]
@@ -54,6 +55,7 @@ class AliasSlices:
     prob_q: npt.NDArray[np.uint32]
     alias: npt.NDArray[np.uint32]
     qbits: npt.NDArray[np.uint8]
+    sha256: str
 
 
 class IndexRow(NamedTuple):
@@ -104,7 +106,7 @@ def decode_2b(blob: bytes | memoryview, index_document: Mapping[str, Any], where
         code,
         where,
     )
-    _check_whole(reader, index_document["blob_size_bytes"], index_document["blob_sha256"])
+    sha256 = _checked_whole(reader, index_document["blob_size_bytes"], index_document["blob_sha256"])
     merchants = index_document["merchants"]
     if index_document["merchants_count"] != len(merchants):
         reader.fail(f"the index counts {index_document['merchants_count']} merchants and lists {len(merchants)}", 0)
@@ -116,6 +118,7 @@ def decode_2b(blob: bytes | memoryview, index_document: Mapping[str, Any], where
     return _decode(
         reader,
         [IndexRow(r["merchant_id"], r["offset"], r["length"], r["sites"], r["checksum"]) for r in merchants],
+        sha256,
     )
 
 
@@ -140,12 +143,13 @@ def decode_3b(
     whole = [row for row in columns if row["scope"] == "GLOBAL"]
     if len(whole) != 1:
         reader.fail(f"the index has {len(whole)} GLOBAL rows, not one", 0)
-    _check_whole(reader, _given(reader, whole[0], "blob_length_bytes"), _given(reader, whole[0], "blob_sha256_hex"))
+    size, stated = (_given(reader, whole[0], name) for name in ("blob_length_bytes", "blob_sha256_hex"))
+    sha256 = _checked_whole(reader, size, stated)
     rows = [_merchant_row(reader, row, layout) for row in columns if row["scope"] == "MERCHANT"]
     edges = sum(row.entries for row in rows)
     if _given(reader, whole[0], "edge_count_total") != edges:
         reader.fail(f"the GLOBAL row counts {whole[0]['edge_count_total']} edges, the merchants' rows {edges}", 0)
-    return _decode(reader, rows)
+    return _decode(reader, rows, sha256)
 
 
 def _given(reader: _Reader, row: Mapping[str, Any], name: str) -> Any:
@@ -172,15 +176,16 @@ def _merchant_row(reader: _Reader, row: Mapping[str, Any], layout: AliasLayout) 
     return result
 
 
-def _check_whole(reader: _Reader, size: int, sha256: str) -> None:
+def _checked_whole(reader: _Reader, size: int, sha256: str) -> str:
     if len(reader.data) != size:
         reader.fail(f"the blob has {len(reader.data)} bytes, its index says {size}", min(len(reader.data), size))
     digest = hashlib.sha256(reader.data).hexdigest()
     if digest != sha256:
         reader.fail(f"the blob's SHA-256 is {digest}, its index says {sha256}", 0)
+    return digest
 
 
-def _decode(reader: _Reader, rows: Sequence[IndexRow]) -> AliasSlices:
+def _decode(reader: _Reader, rows: Sequence[IndexRow], sha256: str) -> AliasSlices:
     header = struct.Struct(reader.order + "4I")
     qbits = [_check_slice(reader, row, after, header) for row, after in zip(rows, [None, *rows], strict=False)]
     end = rows[-1].offset + rows[-1].length if rows else 0
@@ -200,6 +205,7 @@ def _decode(reader: _Reader, rows: Sequence[IndexRow]) -> AliasSlices:
         prob_q=np.ascontiguousarray(pairs[:, 0]),
         alias=np.ascontiguousarray(pairs[:, 1]),
         qbits=np.array(qbits, np.uint8),
+        sha256=sha256,
     )
     _check_entries(reader, rows, slices)
     return slices
