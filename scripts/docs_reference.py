@@ -298,10 +298,7 @@ def api_part() -> str:
     import arrival_engine
 
     homes = {name: home for home, names in arrival_engine._HOMES.items() for name in names}  # noqa: SLF001
-    # `engine.sealing` is the package, so the function of that name is no name of `engine`.
-    functions = [f"{homes[name]}.{name}" for name in arrival_engine.__all__ if name.islower()] + [
-        "arrival_engine.engine.sealing.seal"
-    ]
+    functions = [f"{homes[name]}.{name}" for name in arrival_engine.__all__ if name.islower()]
     classes = [f"{homes[name]}.{name}" for name in arrival_engine.__all__ if not name.islower()]
     sections = (("Functions", functions), ("Classes", classes))
     return "".join(f"\n## {title}\n\n" + "".join(f"::: {path}\n\n" for path in paths) for title, paths in sections)

@@ -65,11 +65,11 @@ def command(
     session = session_of(context)
     session.on_interrupt = "an earlier report, if there was one, is still in place"
 
-    from arrival_engine.engine.report import ReportOptions, write_report
+    from arrival_engine.engine.report import ReportOptions, report
 
     options = ReportOptions(scenarios, out, figures, **({"figure_format": figure_format} if figure_format else {}))
     with session.reporter() as reporter:
-        result = write_report(run_root, options, reporter)
+        result = report(run_root, options, reporter)
     present(context, result, _show)
 
 

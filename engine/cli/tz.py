@@ -13,7 +13,7 @@ from arrival_engine.engine.cli.session import output_options, session_of
 from arrival_engine.engine.process import human
 
 if TYPE_CHECKING:
-    from arrival_engine.engine.tz.build import CacheResult
+    from arrival_engine.engine.tz.build import TzCacheResult
 
 
 @click.group(name="tz", epilog="Example: arrivals tz build runs/small", short_help="The tz timetable cache.")
@@ -32,14 +32,14 @@ def build(context: click.Context, run_root: Path, zones: tuple[str, ...], replac
     session = session_of(context)
     session.on_interrupt = "no cache was written"
 
-    from arrival_engine.engine.tz.build import build_cache
+    from arrival_engine.engine.tz.build import build_tz
 
     with session.reporter() as reporter, reporter.phase("build tz cache"):
-        result = build_cache(run_root, tzids=zones or None, replace=replace)
+        result = build_tz(run_root, tzids=zones or None, replace=replace)
     present(context, result, _show)
 
 
-def _show(result: CacheResult) -> None:
+def _show(result: TzCacheResult) -> None:
     headline(f"tz cache {'written' if result.changed else 'was there already, the same to the byte'}")
     show_block(
         ("folder", str(result.folder)),

@@ -1,5 +1,5 @@
 """The report of a run: one self-contained page of what was run, what came out, and what it should look like."""
 
-from arrival_engine.engine.report.job import ReportOptions, ReportResult, ScenarioOverview, write_report
+from arrival_engine.engine.report.job import ReportOptions, ReportResult, ScenarioOverview, report
 
-__all__ = ["ReportOptions", "ReportResult", "ScenarioOverview", "write_report"]
+__all__ = ["ReportOptions", "ReportResult", "ScenarioOverview", "report"]

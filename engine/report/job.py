@@ -82,7 +82,7 @@ class ReportResult:
     validated: bool | None
 
 
-def write_report(
+def report(
     run_root: Path | str, options: ReportOptions | None = None, reporter: Reporter | None = None
 ) -> ReportResult:
     """Write the report of a run's published arrivals: one page, and figures on request, each replaced in one piece.
@@ -106,7 +106,7 @@ def write_report(
         ]
     page = options.out or receipt.run_root / PAGE
     with reporter.phase("write page"):
-        replace_file("the report", page, render(records, sections, _unpublished(records, published, options)).encode())
+        replace_file("report", page, render(records, sections, _unpublished(records, published, options)).encode())
     figures: tuple[Path, ...] = ()
     if options.figures is not None:
         with reporter.phase("write figures"):
@@ -189,7 +189,7 @@ def _write_figures(folder: Path, form: FigureFormat, sections: Sequence[Section]
     for section in sections:
         for drawn in (*section.plots, *([section.speed] if section.speed else [])):
             path = folder / section.measures.scenario_id / f"{drawn.plot.name}.{form}"
-            replace_file("the report", path, _file(drawn.plot, form))
+            replace_file("report", path, _file(drawn.plot, form))
             yield path
 
 

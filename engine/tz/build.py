@@ -18,7 +18,7 @@ from arrival_engine.engine.tz.tzc1 import encode
 
 
 @dataclass(frozen=True)
-class CacheResult:
+class TzCacheResult:
     """The cache of a run; `changed` is False where the same one was there, and no file was touched."""
 
     changed: bool
@@ -77,14 +77,14 @@ def _publish(run_root: Path, folder: Path, wanted: dict[str, bytes]) -> None:
         publish_folder(staged, folder, work / "old")
 
 
-def build_cache(
+def build_tz(
     run_root: Path,
     reporter: Reporter | None = None,
     *,
     tzids: Sequence[str] | None = None,
     until_year: int = LAST_YEAR,
     replace: bool = False,
-) -> CacheResult:
+) -> TzCacheResult:
     """Write `tz_cache_v1.bin` and `tz_timetable_cache.json` for the run's manifest_fingerprint, or neither.
 
     All zones of the package by default, exact through the end of `until_year`. `tzdb_archive_sha256` in the
@@ -109,4 +109,4 @@ def build_cache(
             raise _conflict(folder, present, wanted)
         if changed:
             _publish(receipt.run_root, folder, wanted)
-    return CacheResult(changed, folder, len(table.tzids), sha256(data).hexdigest(), release())
+    return TzCacheResult(changed, folder, len(table.tzids), sha256(data).hexdigest(), release())

@@ -1,4 +1,4 @@
-"""A second look at published arrivals: what `arrivals validate` finds of one scenario, without writing anything."""
+"""The checks of `arrivals validate` on one scenario, area by area; nothing is published."""
 
 from __future__ import annotations
 
@@ -11,17 +11,6 @@ from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.validation.findings import Outcome
 from arrival_engine.engine.validation.job import ValidateOptions, judge_run
 from arrival_engine.engine.validation.rules import Area
-
-_AREAS = {
-    Area.INPUTS: "inputs",
-    Area.SHAPE: "keys and order",
-    Area.COUNTS: "counts",
-    Area.WINDOWS: "time windows",
-    Area.CIVIL: "civil time",
-    Area.ROUTING: "routing",
-    Area.RNG: "random numbers",
-    Area.REALISM: "realism",
-}
 
 
 class Check(NamedTuple):
@@ -44,21 +33,20 @@ class CheckResult:
 def check_published(run_root: Path | str, scenario_id: str) -> CheckResult:
     """Judge a scenario's published arrivals, every row, as `arrivals validate` does.
 
-    Raises S5.DOMAIN_DISCOVERY_FAILED where there is nothing to read, and whatever else keeps a run from being judged.
+    Raises S5.DOMAIN_DISCOVERY_FAILED where there is nothing to read, and what `judge_run` raises.
     """
     judged = judge_run(read_receipt(Path(run_root)), ValidateOptions(), Reporter(), only=(scenario_id,))
     (facts,) = (facts for facts in judged.scenarios if facts.scenario_id == scenario_id)
-    checks = tuple(_check(judged.outcome, area, name) for area, name in _AREAS.items())
+    checks = tuple(_check(judged.outcome, area) for area in Area)
     return CheckResult(facts.arrivals, facts.digest, checks)
 
 
-def _check(outcome: Outcome, area: Area, name: str) -> Check:
+def _check(outcome: Outcome, area: Area) -> Check:
     own = [finding for finding in outcome.findings if finding.rule.area is area]
     broken = [finding for finding in own if str(finding.verdict) in ("FAIL", "NOT_RUN")]
+    told = sum(str(finding.verdict) == "NO_DATA" for finding in own)
+    passed = len(own) - told
+    detail = f"{passed} check{'' if passed == 1 else 's'}" + (f", {told} more without enough data" if told else "")
     if broken:
         detail = "; ".join(f"{finding.check}: {finding.message or finding.rule.demands}" for finding in broken)
-    else:
-        told = sum(str(finding.verdict) == "NO_DATA" for finding in own)
-        passed = len(own) - told
-        detail = f"{passed} check{'' if passed == 1 else 's'}" + (f", {told} more without enough data" if told else "")
-    return Check(name, not broken, detail)
+    return Check(area.label, not broken, detail)

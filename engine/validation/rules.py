@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 from arrival_engine.contracts import Code
 
 
 class Area(StrEnum):
-    """Which statement of the report a check belongs to."""
+    """The statement of the report that a check belongs to, and its `label` for people."""
 
-    INPUTS = "inputs"
-    COUNTS = "counts_match_s3"
-    WINDOWS = "time_windows_ok"
-    CIVIL = "civil_time_ok"
-    ROUTING = "routing_ok"
-    SHAPE = "schema_partition_pk_ok"
-    RNG = "rng_accounting_ok"
-    REALISM = "realism"
+    label: str
+
+    INPUTS = "inputs", "inputs"
+    SHAPE = "schema_partition_pk_ok", "keys and order"
+    COUNTS = "counts_match_s3", "counts"
+    WINDOWS = "time_windows_ok", "time windows"
+    CIVIL = "civil_time_ok", "civil time"
+    ROUTING = "routing_ok", "routing"
+    RNG = "rng_accounting_ok", "random numbers"
+    REALISM = "realism", "realism"
+
+    def __new__(cls, value: str, label: str) -> Self:
+        """A member with its label."""
+        member = str.__new__(cls, value)
+        member._value_, member.label = value, label
+        return member
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@
     for batch in expand(plan(load_world("my-run"))):
         ...                                   # pyarrow.RecordBatch, the contract's 21 columns
 
-`run` does the whole job and publishes files; `synthesise` and `engine.sealing.seal` prepare a run directory.
-Everything raises `ArrivalError`. Names load on first use, so importing the package is cheap.
+Every command of `arrivals` is a function here: `seal`, `run` and `validate` do to a run directory what the commands of
+those names do. Failures are raised as `ArrivalError`. Names load on first use, so importing the package is cheap.
 """
 
 from __future__ import annotations
@@ -16,60 +16,99 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from arrival_engine.contracts import ArrivalError, Code, Notice
     from arrival_engine.engine.cluster.production import DaskMaker
+    from arrival_engine.engine.comparing import DiffResult, diff
     from arrival_engine.engine.expand.expansion import expand
     from arrival_engine.engine.expand.planning import Plan, plan
+    from arrival_engine.engine.explaining import Explanation, Question, explain
+    from arrival_engine.engine.forecast.forecast import ForecastOptions, ForecastResult, forecast
+    from arrival_engine.engine.importing import ImportRequest, ImportResult, import_world
+    from arrival_engine.engine.parity import ParityOptions, ParityResult, parity
+    from arrival_engine.engine.process.doctor import Diagnosis, doctor
     from arrival_engine.engine.process.progress import Reporter
-    from arrival_engine.engine.report import ReportOptions, ReportResult, write_report
+    from arrival_engine.engine.report import ReportOptions, ReportResult, report
     from arrival_engine.engine.run.job import RunResult, run
     from arrival_engine.engine.run.options import RunOptions
     from arrival_engine.engine.run.scenario import ScenarioResult
-    from arrival_engine.engine.sealing import Seal, verify_seal
+    from arrival_engine.engine.sealing import SealResult, seal
     from arrival_engine.engine.stream import stream_arrivals
-    from arrival_engine.engine.synth import synthesise
-    from arrival_engine.engine.validation.check import CheckResult, check_published
+    from arrival_engine.engine.synth import SynthResult, synthesise
+    from arrival_engine.engine.tz.build import TzCacheResult, build_tz
+    from arrival_engine.engine.validation.job import ValidateOptions, ValidateResult, validate
+    from arrival_engine.engine.validation.verify import Bundle, verify
     from arrival_engine.engine.world.load import World, load_world
 
 __all__ = [
     "ArrivalError",
-    "CheckResult",
+    "Bundle",
     "Code",
     "DaskMaker",
+    "Diagnosis",
+    "DiffResult",
+    "Explanation",
+    "ForecastOptions",
+    "ForecastResult",
+    "ImportRequest",
+    "ImportResult",
     "Notice",
+    "ParityOptions",
+    "ParityResult",
     "Plan",
+    "Question",
     "ReportOptions",
     "ReportResult",
     "Reporter",
     "RunOptions",
     "RunResult",
     "ScenarioResult",
-    "Seal",
+    "SealResult",
+    "SynthResult",
+    "TzCacheResult",
+    "ValidateOptions",
+    "ValidateResult",
     "World",
-    "check_published",
+    "build_tz",
+    "diff",
+    "doctor",
     "expand",
+    "explain",
+    "forecast",
+    "import_world",
     "load_world",
+    "parity",
     "plan",
+    "report",
     "run",
+    "seal",
     "stream_arrivals",
     "synthesise",
-    "verify_seal",
-    "write_report",
+    "validate",
+    "verify",
 ]
 
+_ENGINE = "arrival_engine.engine"
 _HOMES = {
-    "contracts": ("ArrivalError", "Code", "Notice"),
-    "arrival_engine.engine.validation.check": ("CheckResult", "check_published"),
-    "arrival_engine.engine.cluster.production": ("DaskMaker",),
-    "arrival_engine.engine.expand.expansion": ("expand",),
-    "arrival_engine.engine.run.job": ("RunResult", "run"),
-    "arrival_engine.engine.run.options": ("RunOptions",),
-    "arrival_engine.engine.run.scenario": ("ScenarioResult",),
-    "arrival_engine.engine.report": ("ReportOptions", "ReportResult", "write_report"),
-    "arrival_engine.engine.expand.planning": ("Plan", "plan"),
-    "arrival_engine.engine.process.progress": ("Reporter",),
-    "arrival_engine.engine.sealing": ("Seal", "verify_seal"),
-    "arrival_engine.engine.stream": ("stream_arrivals",),
-    "arrival_engine.engine.synth": ("synthesise",),
-    "arrival_engine.engine.world.load": ("World", "load_world"),
+    "arrival_engine.contracts": ("ArrivalError", "Code", "Notice"),
+    f"{_ENGINE}.cluster.production": ("DaskMaker",),
+    f"{_ENGINE}.comparing": ("DiffResult", "diff"),
+    f"{_ENGINE}.expand.expansion": ("expand",),
+    f"{_ENGINE}.expand.planning": ("Plan", "plan"),
+    f"{_ENGINE}.explaining": ("Explanation", "Question", "explain"),
+    f"{_ENGINE}.forecast.forecast": ("ForecastOptions", "ForecastResult", "forecast"),
+    f"{_ENGINE}.importing": ("ImportRequest", "ImportResult", "import_world"),
+    f"{_ENGINE}.parity": ("ParityOptions", "ParityResult", "parity"),
+    f"{_ENGINE}.process.doctor": ("Diagnosis", "doctor"),
+    f"{_ENGINE}.process.progress": ("Reporter",),
+    f"{_ENGINE}.report": ("ReportOptions", "ReportResult", "report"),
+    f"{_ENGINE}.run.job": ("RunResult", "run"),
+    f"{_ENGINE}.run.options": ("RunOptions",),
+    f"{_ENGINE}.run.scenario": ("ScenarioResult",),
+    f"{_ENGINE}.sealing": ("SealResult", "seal"),
+    f"{_ENGINE}.stream": ("stream_arrivals",),
+    f"{_ENGINE}.synth": ("SynthResult", "synthesise"),
+    f"{_ENGINE}.tz.build": ("TzCacheResult", "build_tz"),
+    f"{_ENGINE}.validation.job": ("ValidateOptions", "ValidateResult", "validate"),
+    f"{_ENGINE}.validation.verify": ("Bundle", "verify"),
+    f"{_ENGINE}.world.load": ("World", "load_world"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

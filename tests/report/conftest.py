@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from arrival_engine import ReportOptions, write_report
+from arrival_engine import ReportOptions, report
 from tests.support.product import published_table
 from tests.support.reported import measured, plain_rows
 from tests.support.validating import proof_world, proven_run
@@ -22,7 +22,7 @@ def proven(tmp_path_factory):
 def reported(proven, tmp_path_factory):
     """Its report, with figures."""
     folder = tmp_path_factory.mktemp("reported")
-    return write_report(proven, ReportOptions(out=folder / "page.html", figures=folder / "figures"))
+    return report(proven, ReportOptions(out=folder / "page.html", figures=folder / "figures"))
 
 
 @pytest.fixture(scope="module")

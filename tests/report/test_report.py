@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from PIL import Image
 
-from arrival_engine import ReportOptions, RunOptions, run, write_report
+from arrival_engine import ReportOptions, RunOptions, report, run
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.moments import utc_now
 from arrival_engine.engine.records.run_report import append_line, report_head
@@ -51,7 +51,7 @@ class TestRecords:
             name: finding["verdict"] for name, finding in findings.items()
         }
         assert sum(verdicts.tally.values()) == len(findings)
-        assert write_report(root).validated is verdicts.passed
+        assert report(root).validated is verdicts.passed
 
     def test_the_latest_bundle_counts_also_when_it_failed(self, proven, tmp_path, capsys):
         root = copied(proven, tmp_path / "run")
@@ -98,7 +98,7 @@ class TestRecords:
         with report_path(root).open("a") as file:
             file.write("{half\n")
         with pytest.raises(ArrivalError, match="line 2 is not JSON") as raised:
-            write_report(root)
+            report(root)
         assert raised.value.code is Code.IO_READ_FAILED
 
 
@@ -106,14 +106,14 @@ class TestFailures:
     def test_nothing_published(self, tmp_path):
         write_sealed(small_world(), tmp_path / "run")
         with pytest.raises(ArrivalError, match="no published arrivals") as raised:
-            write_report(tmp_path / "run")
+            report(tmp_path / "run")
         assert raised.value.code is Code.IO_READ_FAILED
         assert "arrivals run" in raised.value.hint
         assert not (tmp_path / "run" / "reports").exists()
 
     def test_an_unknown_scenario(self, proven):
         with pytest.raises(ArrivalError, match="absent; published: baseline_v1") as raised:
-            write_report(proven, ReportOptions(scenarios=("absent",)))
+            report(proven, ReportOptions(scenarios=("absent",)))
         assert raised.value.code is Code.S1_OR_S3_OUTPUT_MISSING
 
     @pytest.mark.parametrize("damage", ["truncated", "gone between two lists", "another format"])
@@ -127,7 +127,7 @@ class TestFailures:
         else:
             first.write_bytes(b"")
         with pytest.raises(ArrivalError) as raised:
-            write_report(root)
+            report(root)
         assert raised.value.code is Code.IO_READ_FAILED
         assert "--replace" in raised.value.hint or "restore" in raised.value.hint
         assert not (root / PAGE).exists()
@@ -136,7 +136,7 @@ class TestFailures:
         page = tmp_path / "page.html"
         (page / "old").mkdir(parents=True)
         with pytest.raises(ArrivalError) as raised:
-            write_report(proven, ReportOptions(out=page))
+            report(proven, ReportOptions(out=page))
         assert raised.value.code is Code.IO_WRITE_FAILED
         assert [path.name for path in tmp_path.rglob("*")] == ["page.html", "old"]
 
@@ -217,14 +217,14 @@ def test_scenarios_without_much_in_them_are_reported_too(tmp_path):
     root = tmp_path / "run"
     write_sealed(small_world(), root, further_scenarios=worlds)
     run(root, RunOptions(backend="cpu", scenarios=("empty", "one")))
-    result = write_report(root, ReportOptions(figures=tmp_path / "figures"))
+    result = report(root, ReportOptions(figures=tmp_path / "figures"))
     assert {scenario.scenario_id: scenario.arrivals for scenario in result.scenarios} == {"empty": 0, "one": 1}
     names = {folder.name: {path.stem for path in folder.iterdir()} for folder in (tmp_path / "figures").iterdir()}
     assert names == {"empty": {"speed"}, "one": set(PLOTS) - {"clock-change"}}
     page = result.page.read_text("utf-8")
     assert "This scenario has no arrivals" in page
     assert "Scenario baseline_v1 is sealed but has no published arrivals." in page
-    only = write_report(root, ReportOptions(scenarios=("empty", "empty"), out=tmp_path / "empty.html"))
+    only = report(root, ReportOptions(scenarios=("empty", "empty"), out=tmp_path / "empty.html"))
     assert [scenario.scenario_id for scenario in only.scenarios] == ["empty"]
     assert SCENARIO not in only.page.read_text("utf-8")
 
@@ -235,7 +235,7 @@ def test_a_world_without_virtual_merchants(tmp_path):
     root = tmp_path / "run"
     write_sealed(replace(world, counts=counts), root)
     run(root, RunOptions(backend="cpu"))
-    (scenario,) = write_report(root).scenarios
+    (scenario,) = report(root).scenarios
     assert (scenario.virtual, scenario.edges, scenario.edges_gini) == (0, 0, 0.0)
     page = (root / PAGE).read_text("utf-8")
     assert "There are no virtual arrivals." in page

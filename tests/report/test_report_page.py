@@ -13,7 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from arrival_engine import RunOptions, run, write_report
+from arrival_engine import RunOptions, report, run
 from arrival_engine.contracts.moments import utc_now
 from arrival_engine.engine.process.human import count
 from arrival_engine.engine.process.version import LAW_VERSION, version
@@ -103,7 +103,7 @@ def run_root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(run_root):
     """The page of a run that was not validated."""
-    return read(write_report(run_root).page)
+    return read(report(run_root).page)
 
 
 def facts(element):
@@ -184,7 +184,7 @@ class TestWhatItSays:
     def test_verdicts_once_there_are_any(self, run_root, tmp_path, capsys):
         root = shutil.copytree(run_root, tmp_path / "run")
         _, answer, findings = validated(root, capsys)
-        page = read(write_report(root).page)
+        page = read(report(root).page)
         told = tables(page)
         whole = {row[0]: row[1] for caption in ("The run as a whole", SCENARIO) for row in told[caption][1:]}
         words = {"PASS": "passed", "WARN": "warned", "NOTE": "noted", "NO_DATA": "without enough data"}
@@ -197,7 +197,7 @@ class TestWhatItSays:
 
         # Of another run of the same scenario, the bundle says nothing.
         edit_run_line(root, arrival_digest="1-0", n_arrivals_total=7)
-        warned = [note.text for note in read(write_report(root).page).all("p", "callout")]
+        warned = [note.text for note in read(report(root).page).all("p", "callout")]
         assert any("validation bundle is not of these arrivals" in note for note in warned)
         assert any("12,879 arrivals, but the run report says 7" in note for note in warned)
 
@@ -265,7 +265,7 @@ class TestHostileTexts:
         append_line(receipt, {**report_head(receipt.identity, scenario, utc_now()), **failed})
         edit_run_line(root, thread_seconds={HOSTILE: 1.0}, notices=[HOSTILE])
 
-        result = write_report(root)
+        result = report(root)
         page = read(result.page)
         assert not {"script", "img", "b"} & {element.tag for element in page.all() if element.attributes}
         assert f"Scenario {scenario}" in [heading.text for heading in page.all("h2")]

@@ -9,7 +9,7 @@ import pytest
 from arrival_engine.contracts.errors import ArrivalError, Code
 from arrival_engine.engine.tz import pinned
 from arrival_engine.engine.tz.agreement import disagreements
-from arrival_engine.engine.tz.build import build_cache
+from arrival_engine.engine.tz.build import build_tz
 from arrival_engine.engine.tz.pinned import known_tzids
 from arrival_engine.engine.tz.tzc1 import decode
 from tests.support.zone_tables import seconds
@@ -33,7 +33,7 @@ def cache_folder(run_root):
 
 
 def test_a_built_cache_is_exact_and_described(run_root):
-    result = build_cache(run_root)
+    result = build_tz(run_root)
     folder = cache_folder(run_root)
     assert (result.changed, result.folder, result.zones) == (True, folder, len(known_tzids()))
     assert sorted(path.name for path in folder.iterdir()) == ["tz_cache_v1.bin", "tz_timetable_cache.json"]
@@ -54,20 +54,20 @@ def test_a_built_cache_is_exact_and_described(run_root):
 
 
 def test_building_again_changes_nothing(run_root):
-    build_cache(run_root, tzids=["Etc/UTC"])
+    build_tz(run_root, tzids=["Etc/UTC"])
     before = {path: (path.stat().st_ino, path.read_bytes()) for path in cache_folder(run_root).iterdir()}
-    assert build_cache(run_root, tzids=["Etc/UTC"]).changed is False
+    assert build_tz(run_root, tzids=["Etc/UTC"]).changed is False
     assert before == {path: (path.stat().st_ino, path.read_bytes()) for path in cache_folder(run_root).iterdir()}
 
 
 def test_another_cache_is_replaced_only_on_demand(run_root):
-    build_cache(run_root, tzids=["Etc/UTC"])
+    build_tz(run_root, tzids=["Etc/UTC"])
     with pytest.raises(ArrivalError) as caught:
-        build_cache(run_root, tzids=["Asia/Tokyo"])
+        build_tz(run_root, tzids=["Asia/Tokyo"])
     assert caught.value.code is Code.IO_WRITE_CONFLICT
     stray = cache_folder(run_root) / "stray.txt"
     stray.write_text("x", encoding="ascii")
-    assert build_cache(run_root, tzids=["Asia/Tokyo"], replace=True).changed is True
+    assert build_tz(run_root, tzids=["Asia/Tokyo"], replace=True).changed is True
     assert decode((cache_folder(run_root) / "tz_cache_v1.bin").read_bytes(), "new").tzids == ("Asia/Tokyo",)
     assert not stray.exists()
     assert sorted(path.name for path in (run_root / "tmp").iterdir()) == ["tz.lock"]
@@ -76,13 +76,13 @@ def test_another_cache_is_replaced_only_on_demand(run_root):
 def test_a_cache_that_cannot_be_written_leaves_nothing_behind(run_root):
     (run_root / "data").write_text("in the way", encoding="ascii")
     with pytest.raises(ArrivalError) as caught:
-        build_cache(run_root, tzids=["Etc/UTC"])
+        build_tz(run_root, tzids=["Etc/UTC"])
     assert caught.value.code is Code.IO_WRITE_FAILED
     assert sorted(path.name for path in (run_root / "tmp").iterdir()) == ["tz.lock"]
 
 
 def test_a_failed_replacement_brings_the_old_cache_back(run_root, monkeypatch):
-    build_cache(run_root, tzids=["Etc/UTC"])
+    build_tz(run_root, tzids=["Etc/UTC"])
     before = (cache_folder(run_root) / "tz_cache_v1.bin").read_bytes()
     rename = Path.rename
 
@@ -93,12 +93,12 @@ def test_a_failed_replacement_brings_the_old_cache_back(run_root, monkeypatch):
 
     monkeypatch.setattr(Path, "rename", full)
     with pytest.raises(ArrivalError) as caught:
-        build_cache(run_root, tzids=["Asia/Tokyo"], replace=True)
+        build_tz(run_root, tzids=["Asia/Tokyo"], replace=True)
     assert caught.value.code is Code.IO_WRITE_FAILED
     assert (cache_folder(run_root) / "tz_cache_v1.bin").read_bytes() == before
 
 
 def test_unknown_zones_are_not_built(run_root):
     with pytest.raises(ArrivalError, match="Mars/Olympus"):
-        build_cache(run_root, tzids=["Mars/Olympus"])
+        build_tz(run_root, tzids=["Mars/Olympus"])
     assert not cache_folder(run_root).exists()

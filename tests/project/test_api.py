@@ -1,0 +1,62 @@
+"""The public API: exactly these names, each there, each loaded only when it is asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import arrival_engine
+
+FUNCTIONS = {
+    *("synthesise", "import_world", "seal", "load_world", "plan", "expand", "run", "forecast", "validate", "verify"),
+    *("report", "explain", "diff", "stream_arrivals", "parity", "build_tz", "doctor"),
+}
+CLASSES = {
+    *("ArrivalError", "Code", "Notice", "Reporter", "World", "Plan", "DaskMaker", "Question"),
+    *("ImportRequest", "RunOptions", "ForecastOptions", "ValidateOptions", "ReportOptions", "ParityOptions"),
+    *("SynthResult", "ImportResult", "SealResult", "RunResult", "ScenarioResult", "ForecastResult", "ValidateResult"),
+    *("Bundle", "ReportResult", "Explanation", "DiffResult", "ParityResult", "TzCacheResult", "Diagnosis"),
+}
+# What `arrivals` has besides: the demo, which calls functions of the API one after another.
+COMMANDS_WITHOUT_A_FUNCTION = {"demo"}
+FUNCTION_OF = {
+    "synth": "synthesise",
+    "import": "import_world",
+    "plan": "forecast",
+    "stream": "stream_arrivals",
+    "tz": "build_tz",
+}
+
+
+def test_the_api_is_exactly_these_names():
+    assert set(arrival_engine.__all__) == FUNCTIONS | CLASSES
+    assert len(arrival_engine.__all__) == len(set(arrival_engine.__all__))
+    assert dir(arrival_engine) == sorted(arrival_engine.__all__)
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS | CLASSES))
+def test_every_name_is_there_and_says_what_it_is(name):
+    value = getattr(arrival_engine, name)
+    assert value.__name__ == name
+    assert isinstance(value, type) == (name in CLASSES)
+    assert value.__doc__
+
+
+def test_a_name_that_is_not_there_is_named():
+    with pytest.raises(AttributeError, match="module 'arrival_engine' has no attribute 'sael'"):
+        arrival_engine.sael  # noqa: B018 - the look-up is what fails
+
+
+def test_every_command_has_its_function():
+    from arrival_engine.engine.cli.main import arrivals
+
+    commands = set(arrivals.list_commands(arrivals.make_context("arrivals", [], resilient_parsing=True)))
+    assert {FUNCTION_OF.get(name, name) for name in commands - COMMANDS_WITHOUT_A_FUNCTION} <= FUNCTIONS
+    assert commands >= COMMANDS_WITHOUT_A_FUNCTION
+
+
+def test_importing_the_package_loads_none_of_its_modules():
+    script = "import sys, arrival_engine; print(sorted(name for name in sys.modules if name.startswith('arrival_')))"
+    assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "['arrival_engine']"
