@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from hypothesis import HealthCheck, settings
 
@@ -10,6 +11,10 @@ from tests.support.paths import ROOT, SRC
 
 # Processes that tests start run this checkout, wherever the environment's own installation points.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(SRC), str(ROOT), os.environ.get("PYTHONPATH"))))
+
+# Compiled sources are kept: otherwise every worker rewrites every test, and every process compiles the package, anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # The first example of a property may compile kernels, and a world takes many draws.
 settings.register_profile("arrivals", deadline=None, suppress_health_check=[HealthCheck.too_slow])
