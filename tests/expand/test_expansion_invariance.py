@@ -19,10 +19,14 @@ from hypothesis import strategies as st
 
 from arrival_engine import RunOptions, run
 from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.engine.expand.planning import plan
+from arrival_engine.engine.expand.planning import DEFAULT_BATCH_ARRIVALS, plan
+from arrival_engine.engine.sealing import seal
+from arrival_engine.engine.synth import synthesise
 from arrival_engine.engine.validation.check import check_published
+from arrival_engine.engine.world.load import load_world
 from tests.support import reference
 from tests.support.compare import assert_same_rows
+from tests.support.known_answers import DEMO_DIGEST
 from tests.support.model import CountRow
 from tests.support.product import (
     arrivals_of,
@@ -67,6 +71,15 @@ def sealed(tmp_path_factory):
     return write_sealed(busy_world(), tmp_path_factory.mktemp("invariance") / "sealed")
 
 
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The world of `arrivals demo`, read back."""
+    run_root = tmp_path_factory.mktemp("demo") / "run"
+    synthesise(run_root, preset="demo", seed=42)
+    seal(run_root)
+    return load_world(run_root)
+
+
 @pytest.fixture
 def copy_of(sealed, tmp_path):
     """Fresh copies of the sealed world, for runs that must not see each other's output."""
@@ -81,6 +94,14 @@ def published_bytes(run_root, world=None):
     places = [located(name, run_root, world or busy_world()) for name in DATASETS]
     files = [file for place in places for file in (place.iterdir() if place.is_dir() else [place])]
     return {file.relative_to(run_root).as_posix(): file.read_bytes() for file in files}
+
+
+# --- The demo world ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_arrivals", [DEFAULT_BATCH_ARRIVALS, 70_000])
+def test_the_demo_world_has_the_published_digest(demo, batch_arrivals):
+    assert str(ledger_of(plan(demo, batch_arrivals)).digest) == DEMO_DIGEST
 
 
 # --- Same bytes --------------------------------------------------------------------------------------
