@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -94,15 +95,21 @@ class S3Server:
         self.process.wait()
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
+@contextmanager
+def serving(folder: Path) -> Iterator[S3Server]:
     """A server, and credentials for it in this process's environment; both gone afterwards."""
-    found = S3Server(tmp_path_factory.mktemp("s3") / "log")
+    found = S3Server(folder / "log")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
         yield found
     found.stop()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("s3")) as found:
+        yield found
 
 
 def put_tree(root: Path, store: Store) -> None:
