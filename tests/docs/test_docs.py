@@ -210,6 +210,12 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
     assert set(arrival_engine.__all__) <= ids
 
 
+def test_every_function_is_shown_in_an_example_that_runs() -> None:
+    shown = "".join(block.text for block in page_blocks(DOCS / "reference" / "api.md") if block.language == "python")
+    functions = [name for name in arrival_engine.__all__ if name.islower()]
+    assert [name for name in functions if not re.search(rf"\b{name}\(", shown)] == []
+
+
 def test_every_dataset_and_column_is_in_the_reference(site: Path) -> None:
     page = built(site, "reference/contracts.html")
     for entry in datasets():
