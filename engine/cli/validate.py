@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -73,13 +74,15 @@ def _document(result: ValidateResult) -> object:
 
 
 def _show(result: ValidateResult) -> None:
+    from arrival_engine.engine.validation.findings import tally_text
+
     for scenario in sorted({finding.scenario_id or "" for finding in result.findings}):
         show_line((scenario or "the run", "bold"))
         _show_findings([finding for finding in result.findings if (finding.scenario_id or "") == scenario])
     headline(*(("passed", "bold green") if result.passed else ("did not pass", "bold red")))
     rows = [
         ("arrivals", human.count(result.arrivals)),
-        ("checks", _tally(result.findings)),
+        ("checks", tally_text(Counter(str(finding.verdict) for finding in result.findings))),
         ("time", f"{human.duration(result.seconds)}, peak memory {human.size(result.peak_rss_bytes)}"),
         ("digest", result.bundle.digest),
         ("bundle", f"{_KEPT[result.bundle.publication]}: {result.bundle.folder}"),
@@ -109,12 +112,3 @@ def _detail(finding: Finding) -> str:
     elif str(finding.verdict) in ("FAIL", "WARN") and finding.statistics:
         rows = f"{human.count(finding.violations)} of {rows} break it: {finding.rule.demands} ({facts})"
     return f"{rows}; {finding.message}" if finding.message else rows
-
-
-def _tally(findings: Sequence[Finding]) -> str:
-    counts = dict.fromkeys(_MARKS, 0)
-    for finding in findings:
-        counts[str(finding.verdict)] += 1
-    names = {"PASS": "passed", "FAIL": "failed", "WARN": "warned", "NOTE": "noted", "NO_DATA": "without enough data"}
-    names["NOT_RUN"] = "not made"
-    return ", ".join(f"{counts[mark]} {name}" for mark, name in names.items() if counts[mark])

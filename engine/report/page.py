@@ -17,19 +17,13 @@ from arrival_engine.engine.report.style import DARK, LIGHT, counted, share
 from arrival_engine.engine.report.svg import rules
 from arrival_engine.engine.report.time_plots import minute
 from arrival_engine.engine.tz.pinned import release
+from arrival_engine.engine.validation.findings import Verdict, tally_text
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
 MERCHANTS_SHOWN = 20
-_VERDICTS = {
-    "PASS": "passed",
-    "WARN": "warned",
-    "FAIL": "failed",
-    "NOTE": "noted",
-    "NO_DATA": "without enough data",
-    "NOT_RUN": "not made",
-}
+_VERDICTS = {str(verdict): verdict.label for verdict in Verdict}
 
 
 class Fact(NamedTuple):
@@ -187,9 +181,7 @@ def _verdict(records: Records) -> str:
 
 
 def _tally(verdicts: Verdicts | None) -> str:
-    if verdicts is None:
-        return ""
-    return ", ".join(f"{verdicts.tally[name]} {text}" for name, text in _VERDICTS.items() if verdicts.tally.get(name))
+    return tally_text(verdicts.tally) if verdicts else ""
 
 
 def _notable(verdicts: Verdicts | None, sections: Sequence[Section]) -> list[tuple[Check, str]]:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.engine.validation.rules import RULES, Area, Rule
+from arrival_engine.engine.validation.rules import RULES, Area, Labelled, Rule
 
 EXAMPLES_MAX = 5
 Example = Mapping[str, Any]
@@ -23,15 +23,20 @@ class Severity(StrEnum):
     INFO = "INFO"
 
 
-class Verdict(StrEnum):
+class Verdict(Labelled):
     """How a check ended; NO_DATA is too little to judge by, NOT_RUN a check that something else prevented."""
 
-    PASS = "PASS"  # noqa: S105 - not a password
-    FAIL = "FAIL"
-    WARN = "WARN"
-    NOTE = "NOTE"
-    NO_DATA = "NO_DATA"
-    NOT_RUN = "NOT_RUN"
+    PASS = "PASS", "passed"
+    FAIL = "FAIL", "failed"
+    WARN = "WARN", "warned"
+    NOTE = "NOTE", "noted"
+    NO_DATA = "NO_DATA", "without enough data"
+    NOT_RUN = "NOT_RUN", "not made"
+
+
+def tally_text(tally: Mapping[str, int]) -> str:
+    """Counts of verdicts for people: '12 passed, 1 failed'."""
+    return ", ".join(f"{tally[verdict]} {verdict.label}" for verdict in Verdict if tally.get(verdict))
 
 
 _BREACH = {Severity.ERROR: Verdict.FAIL, Severity.WARN: Verdict.WARN, Severity.INFO: Verdict.NOTE}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -183,9 +184,7 @@ def _report(receipt: Receipt, judged: Judgement) -> dict[str, Any]:
     """The validation report: the same for any thread count, on any machine, on any day."""
     found = judged.outcome
     error = found.error or (None, None)
-    verdicts: dict[str, int] = {}
-    for finding in found.findings:
-        verdicts[str(finding.verdict)] = verdicts.get(str(finding.verdict), 0) + 1
+    verdicts = Counter(str(finding.verdict) for finding in found.findings)
     report = {
         **receipt.identity.document(),
         "spec_version": judged.sealed.spec_version,

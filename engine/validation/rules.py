@@ -9,10 +9,20 @@ from typing import Self
 from arrival_engine.contracts import Code
 
 
-class Area(StrEnum):
-    """The statement of the report that a check belongs to, and its `label` for people."""
+class Labelled(StrEnum):
+    """Members that are (text in files, label for people)."""
 
     label: str
+
+    def __new__(cls, value: str, label: str) -> Self:
+        """A member with its label."""
+        member = str.__new__(cls, value)
+        member._value_, member.label = value, label
+        return member
+
+
+class Area(Labelled):
+    """The statement of the report that a check belongs to."""
 
     INPUTS = "inputs", "inputs"
     SHAPE = "schema_partition_pk_ok", "keys and order"
@@ -22,12 +32,6 @@ class Area(StrEnum):
     ROUTING = "routing_ok", "routing"
     RNG = "rng_accounting_ok", "random numbers"
     REALISM = "realism", "realism"
-
-    def __new__(cls, value: str, label: str) -> Self:
-        """A member with its label."""
-        member = str.__new__(cls, value)
-        member._value_, member.label = value, label
-        return member
 
 
 @dataclass(frozen=True)
