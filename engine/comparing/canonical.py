@@ -1,4 +1,4 @@
-"""Arrivals in one form whatever file they came from: arrays of integers that can be compared column by column.
+"""Arrivals of any file format in one form: arrays of integers that can be compared column by column.
 
 Texts are codes in a vocabulary that both sides share; times are microseconds.
 """

@@ -1,4 +1,4 @@
-"""Two streams of arrivals side by side, in the order of their key, without holding either of them whole."""
+"""Two streams of arrivals side by side in key order, in bounded memory."""
 
 from __future__ import annotations
 

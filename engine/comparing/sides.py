@@ -1,4 +1,4 @@
-"""What is compared with what: the published scenarios of a run directory, or one partition directory."""
+"""The two sides of a comparison: published scenarios of a run directory, or one partition directory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Pairing(NamedTuple):
 
 
 def pair_up(a: Path, b: Path, scenario_id: str | None) -> Pairing:
-    """Scenarios of the same name; where each side has just one, those two whatever their names.
+    """Scenarios of the same name; where each side has just one, those two under any names.
 
     Raises IO_READ_FAILED for a side without arrivals.
     """

@@ -1,4 +1,4 @@
-"""The derived row against what the kernel makes and against what is stored."""
+"""Comparison of the derived row with the kernel and with the stored row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an explanation says: plain records, in the order in which the law decides them."""
+"""The records of an explanation, in the order in which the law decides them."""
 
 from __future__ import annotations
 

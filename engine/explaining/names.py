@@ -1,4 +1,4 @@
-"""How people know sites and edges: by country and number, besides their 64-bit ids."""
+"""Names of sites and edges for people: country and number, beside the 64-bit ids."""
 
 from __future__ import annotations
 

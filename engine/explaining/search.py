@@ -1,4 +1,4 @@
-"""Which arrival is meant: the one of a number, at or after an instant, or at a site."""
+"""The arrival that a question names: by number, at or after an instant, or at a site."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Array by array, bit for bit: what differs between two sides' results of the same batch."""
+"""Bitwise comparison of two sides' results of the same batch, array by array."""
 
 from __future__ import annotations
 

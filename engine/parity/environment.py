@@ -1,4 +1,4 @@
-"""The machine and the software that a parity check ran on, so that no figure stands without them."""
+"""The machine and the software that a parity check ran on."""
 
 from __future__ import annotations
 

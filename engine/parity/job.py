@@ -82,7 +82,7 @@ def parity(
     """Expand the same batches with both backends, compare every array exactly, and write the report.
 
     Sides that differ are a result, not an error: see `ParityResult.failure`. `sides` replaces the backends that the
-    options name. Raises ArrivalError where the inputs are not as sealed, a side cannot be had, there are no arrivals
+    options name. Raises ArrivalError where the inputs are not as sealed, a side is not available, there are no arrivals
     or the report cannot be written.
     """
     options, reporter = options or ParityOptions(), reporter or Reporter()
@@ -120,7 +120,7 @@ def _load(run_root: Path, options: ParityOptions, reporter: Reporter) -> World:
     with reporter.phase("seal check"):
         seal = verify_seal(receipt, reporter)
     with reporter.phase("read"):
-        # Which cache is right is no matter of backends: both have to make the same of it.
+        # Backends do not decide which cache is right: both have to use it in the same way.
         world = load_world(receipt.run_root, options.scenario_id, seal=seal, accept_tz_cache=True)
     for notice in (*seal.notices, *world.notices):
         reporter.notice(notice)

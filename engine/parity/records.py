@@ -1,4 +1,4 @@
-"""What a parity check finds: plain records, which the report, the summary and the tests read."""
+"""The records of a parity check, for the report, the summary and the tests."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Derived:
 class Trace:
     """Whose difference it is; for an arrival also its derivation by the law on Python integers.
 
-    `explanation` is None for what is no arrival's, or with the reason in `why_not`.
+    `explanation` is None for a value that belongs to no single arrival; `why_not` then gives the reason.
     """
 
     merchant_id: int

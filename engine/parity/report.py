@@ -1,4 +1,4 @@
-"""The parity benchmark report: JSON for machines, a page for people, both replaced in one piece each."""
+"""The parity benchmark report: JSON for machines and a page for people, each replaced atomically."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def write_reports(result: ParityResult, report: dict[str, Any]) -> None:
 def _plain(value: object) -> dict[str, Any]:
     found = plain(value)
     if not isinstance(found, dict):
-        raise TypeError(f"{type(value).__name__} is no record")
+        raise TypeError(f"{type(value).__name__} is not a record")
     return found
 
 

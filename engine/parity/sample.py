@@ -1,4 +1,4 @@
-"""Which batches of a plan are compared: all, or some that are spread over it; the same ones every time."""
+"""The batches to compare: all, or a fixed sample spread over the plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One side of a parity check at work: opened, given batches, and timed."""
+"""One side of a parity check: opened, given batches, timed."""
 
 from __future__ import annotations
 

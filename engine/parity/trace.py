@@ -35,12 +35,12 @@ def _of_row(plan: Plan, count_row: int) -> Trace:
         channel_group=world.channels[entities.channel[entity]] or None,
         bucket_index=int(world.rows.bucket[count_row]),
         arrival_seq=None,
-        why_not="a count row's total is no single arrival's",
+        why_not="a count row's total belongs to no single arrival",
     )
 
 
 def _of_arrival(plan: Plan, batch: Batch, found: Difference) -> Trace:
-    # Place and merchant follow from the counts alone, so they hold whatever either side made of the arrival.
+    # Place and merchant follow from the counts alone, so they hold for any arrival that either side computes.
     segments = plan.segments
     position = int(segments.arrival_start[batch.segments[0]]) + int(found.row or 0)
     segment = int(np.searchsorted(segments.arrival_start, position, side="right")) - 1

@@ -9,12 +9,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arrival_engine.contracts import ArrivalError, Code, check_document, compact_json, dataset
-from arrival_engine.contracts.oserrors import reading
+from arrival_engine.contracts import Code, check_document, compact_json, dataset
 from arrival_engine.engine.expand.ledger import FamilyAccount
 from arrival_engine.engine.process.version import code_digest, version
 from arrival_engine.engine.rundir.staging import write_file
-from arrival_engine.engine.rundir.strict_json import parse_json
+from arrival_engine.engine.rundir.strict_json import read_json_lines
 from arrival_engine.engine.world.load import World
 
 if TYPE_CHECKING:
@@ -125,20 +124,9 @@ def read_log(path: Path, dataset_id: str) -> list[dict[str, Any]]:
     """The records of a JSON Lines log, schema-checked; none where there is no file. Raises SCHEMA_VIOLATION."""
     if not path.exists():
         return []
-    with reading("log", path):
-        lines = path.read_bytes().splitlines()
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            records.append(parse_json(line))
-        except ValueError as failure:
-            raise ArrivalError(
-                Code.SCHEMA_VIOLATION,
-                f"{path}, line {number} is not JSON: {failure}",
-                hint="an earlier run was cut off while it wrote; move the log away and run again",
-                path=str(path),
-            ) from failure
-    check_document(dataset(dataset_id).schema, records, code=Code.SCHEMA_VIOLATION, where=str(path))
+    code, hint = Code.SCHEMA_VIOLATION, "an earlier run was cut off while it wrote; move the log away and run again"
+    records = read_json_lines(path, what="log", where=str(path), code=code, hint=hint)
+    check_document(dataset(dataset_id).schema, records, code=code, where=str(path))
     return records
 
 

@@ -1,4 +1,4 @@
-"""Axes as all plots have them: few lines, few ticks, numbers in words."""
+"""The axes of all plots: few lines, few ticks, numbers in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plots to check by: where in their buckets arrivals fall, and where the time of the run went."""
+"""Diagnostic plots: offsets of arrivals in their buckets, and time by phase of the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clock changes within a horizon, of the zones in which arrivals were found, by the pinned tzdata."""
+"""Clock changes within a horizon in the zones of its arrivals, by the pinned tzdata."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Window(NamedTuple):
 def clock_changes(zones: Iterable[ZoneArrivals], start_us: int, end_us: int) -> tuple[ClockChange, ...]:
     """Every change in [start_us, end_us), those of one day and direction together, in order of time.
 
-    Zones that tzdata does not know are left out: nobody can say when they change.
+    Zones that tzdata does not know are left out: their changes are unknown.
     """
     found: dict[tuple[int, int], list[tuple[ZoneArrivals, int]]] = defaultdict(list)
     for zone in zones:

@@ -1,4 +1,4 @@
-"""`arrivals report`: measure every scenario, draw, and put the page and the figures in place."""
+"""`arrivals report`: measure every scenario, draw, write the page and the figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is counted of a scenario: three scans of the published arrivals and one of the counts, by DuckDB.
+"""The measures of a scenario: three scans of the published arrivals and one of the counts, by DuckDB.
 
 The scans are: by site or edge (with its merchant and zone), by hour of UTC and of the local clock, and by place in the
 bucket. Each reads only its own columns; everything else is summed up from their small results.

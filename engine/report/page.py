@@ -1,4 +1,4 @@
-"""The page: what of a run goes into which place of the template. Jinja escapes whatever comes from data."""
+"""The page: the values of each place in the template. Jinja escapes every value that comes from data."""
 
 from __future__ import annotations
 

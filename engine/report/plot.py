@@ -1,4 +1,4 @@
-"""What a plot is: one or two drawings under a heading, with one sentence on what a healthy run looks like."""
+"""A plot: one or two drawings under a heading, with a sentence on what a healthy run looks like."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which plots a scenario gets."""
+"""The plots of a scenario."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a run is published, and how SQL reads the arrivals of one scenario, whatever form they were written in."""
+"""The published scenarios of a run, and SQL for the arrivals of one, in any form they were written in."""
 
 from __future__ import annotations
 

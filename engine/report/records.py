@@ -1,4 +1,4 @@
-"""What a run has written down about itself: receipt, seal, run report, validation verdicts, anomalies."""
+"""The records of a run: receipt, seal, run report, validation verdicts, anomalies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from arrival_engine.engine.validation.rules import RULES, Area
 
 _AGAIN = "restore the file, or run again"
 _FACTS_SHOWN = 4
-# Of the audit log, what says where the run was made; the name of the machine is nobody else's business.
+# The fields of the audit log that say where the run was made. The name of the machine is private.
 _ENVIRONMENT = ("platform", "build_commit", "code_digest", "algorithm")
 
 
@@ -152,7 +152,7 @@ def _verdicts(receipt: Receipt, lines: Sequence[Record]) -> Verdicts | None:
     except (KeyError, TypeError, AttributeError) as failure:
         raise ArrivalError(
             Code.IO_READ_FAILED,
-            f"{path} is no validation report of this engine: {type(failure).__name__} {failure}",
+            f"{path} is not a validation report of this engine: {type(failure).__name__} {failure}",
             hint="move the bundle away and run `arrivals validate RUN_ROOT`",
             path=path,
         ) from failure
@@ -193,7 +193,7 @@ def _message(record: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _own_codes() -> Iterator[None]:
-    """Records that break their form are unreadable for a report, whatever they are for validation."""
+    """Give records that break their form the code that a report has for unreadable files."""
     try:
         yield
     except ArrivalError as error:

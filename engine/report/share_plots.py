@@ -1,4 +1,4 @@
-"""Plots of who has how much: zones, sites and edges, merchants."""
+"""Plots of shares: zones, sites and edges, merchants."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How figures look: colours by role, matplotlib's settings, and numbers as axes and captions show them.
+"""The style of figures: colours by role, matplotlib's settings, and numbers as axes and captions show them.
 
-Figures are drawn with a palette. `ROLES` gives every role a colour of its own, which nobody would choose, so that an
+Figures are drawn with a palette. `ROLES` gives every role a colour of its own that no palette has, so that an
 SVG can be told afterwards to take each role's colour from the page. The hues are Okabe and Ito's, which people with any
 form of colour blindness tell apart; no statement rests on hue alone.
 """
@@ -63,7 +63,7 @@ _SETTINGS: dict[Any, Any] = {
 
 @contextmanager
 def drawing(palette: Palette) -> Iterator[None]:
-    """Matplotlib's own defaults, then ours, whatever the user's matplotlibrc says."""
+    """Matplotlib's own defaults, then ours; the user's matplotlibrc is ignored."""
     import matplotlib as mpl
 
     colours: dict[Any, Any] = {

@@ -1,4 +1,4 @@
-"""Figures as files and as parts of the page: SVG that takes its colours from the page, or stands alone, and PNG."""
+"""Figures as SVG, inline with the colours of the page or alone, and as PNG."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FRACTION = re.compile(r"(\.\d\d)\d+")
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
 _FILE_FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _ROUNDING = "stroke-linejoin:round;stroke-linecap:butt"
-# Everything else in matplotlib's output repeats what is said here, or is a fact about the file that nobody asked for.
+# Everything else in matplotlib's output repeats what is said here, or describes the file itself.
 _METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 

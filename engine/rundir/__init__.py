@@ -1,1 +1,1 @@
-"""What a run directory is: its receipt, its settings, how its files are read, staged and hashed."""
+"""Run directories: receipt, settings, and how files are read, staged and hashed."""

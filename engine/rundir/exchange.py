@@ -1,4 +1,4 @@
-"""Swapping two paths in one step, so that a reader always finds either the old content or the new."""
+"""Exchange of two paths in one step, so that readers find the old content or the new."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run at a time on a run directory, and none of an earlier one's leftovers."""
+"""The lock of a run directory, and the removal of an earlier run's leftovers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CLEARED = "cleared"
 def run_lock(run_root: Path) -> Iterator[None]:
     """Hold the run directory for arrivals; refuse at once, naming the holder, if another process has it.
 
-    The kernel drops the lock when its holder ends, however it ends, so a lock file left behind blocks nobody.
+    The kernel drops the lock when its holder ends for any reason, so a lock file left behind blocks no other run.
     Raises IO_WRITE_CONFLICT.
     """
     path = run_root / FOLDER / "arrivals.lock"
@@ -52,7 +52,7 @@ def run_lock(run_root: Path) -> Iterator[None]:
 def clear_leftovers(run_root: Path) -> list[str]:
     """Remove the staging directories of runs that were killed; their names.
 
-    For the holder of the lock: nobody else's run is under way, so whatever is staged has been abandoned.
+    For the holder of the lock: no other run is under way, so all that is staged has been abandoned.
     """
     folder = run_root / FOLDER
     leftovers = [path for path in folder.glob(f"{STAGING}-*") if path.is_dir()]

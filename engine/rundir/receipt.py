@@ -1,4 +1,4 @@
-"""The run receipt: who a run is, and where else its policies may lie."""
+"""The run receipt: a run's identity, the places of its datasets, and where else its policies may lie."""
 
 from __future__ import annotations
 

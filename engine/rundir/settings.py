@@ -1,4 +1,4 @@
-"""What the policies of a run decide, as one typed object; the policies' bytes stay nameable by digest."""
+"""The settings that the policies of a run decide, with the policies' digests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes below RUN_ROOT/tmp and publishes by rename, so that nothing half-written is ever seen in place."""
+"""Staging below RUN_ROOT/tmp and publication by rename, so that readers never see a partial file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FOLDER = "tmp"
 
 
 def sync(path: Path) -> None:
-    """See a file's bytes, or a directory's entries, to the disk, whoever wrote them."""
+    """Flush a file's bytes, or a directory's entries, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -36,7 +36,7 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def staging(run_root: Path, name: str) -> Iterator[Path]:
-    """A fresh directory below RUN_ROOT/tmp, removed at the end with whatever was not published from it."""
+    """A fresh directory below RUN_ROOT/tmp, removed at the end with all that was not published from it."""
     parent = run_root / FOLDER
     with writing("staging directory", parent):
         parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def exclusive(run_root: Path, name: str) -> Iterator[None]:
 
 
 def write_file(path: Path, data: bytes) -> Path:
-    """Write `data` to a new file and see it to the disk."""
+    """Write `data` to a new file and flush it to the disk."""
     with writing("file", path), path.open("xb") as file:
         file.write(data)
         file.flush()
@@ -69,7 +69,7 @@ def write_file(path: Path, data: bytes) -> Path:
 
 
 def replace_file(what: str, path: Path, data: bytes) -> None:
-    """Put `data` at `path` by rename, whatever stands there; readers see the old bytes or the new ones.
+    """Put `data` at `path` by rename, over an earlier file; readers see the old bytes or the new ones.
 
     For pages beside the datasets, which have no staging directory of their own. Raises IO_WRITE_FAILED naming `what`.
     """

@@ -1,4 +1,4 @@
-"""Reads JSON documents strictly: of bounded size, without repeated keys, without NaN."""
+"""Strict reading of JSON: bounded size, no repeated keys, no NaN."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def parse_json(data: bytes) -> Any:
 
 
 def read_json(path: Path, *, what: str, code: Code, hint: str) -> Any:
-    """The value in a JSON file; raises `code` for text that is no strict JSON, IO_READ_FAILED for no text."""
+    """The value in a JSON file; raises `code` for text that is not strict JSON, IO_READ_FAILED."""
     with reading(what, path), path.open("rb") as file:
         data = file.read(SIZE_LIMIT + 1)
     fault = f"larger than {SIZE_LIMIT} bytes" if len(data) > SIZE_LIMIT else ""
@@ -44,4 +44,18 @@ def read_json(path: Path, *, what: str, code: Code, hint: str) -> Any:
             return parse_json(data)
         except ValueError as error:
             fault = str(error)
-    raise ArrivalError(code, f"{what} {path} is no valid JSON: {fault}", hint=hint, path=path)
+    raise ArrivalError(code, f"{what} {path} is not valid JSON: {fault}", hint=hint, path=path)
+
+
+def read_json_lines(path: Path, *, what: str, where: str, code: Code, hint: str) -> list[dict[str, Any]]:
+    """The values in a JSON Lines file; raises `code`, naming the file as `where`, for a line that is not JSON."""
+    with reading(what, path):
+        lines = path.read_bytes().splitlines()
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(parse_json(line))
+        except ValueError as failure:
+            message = f"{where}, line {number} is not JSON: {failure}"
+            raise ArrivalError(code, message, hint=hint, path=path) from failure
+    return records

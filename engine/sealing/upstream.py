@@ -137,7 +137,7 @@ def _flagged_digest(path: Path, law: _Law, manifest_fingerprint: str) -> str:
     try:
         flag = parse_json(data)
     except ValueError as error:
-        raise _BundleError(f"the flag is no valid JSON: {error}") from None
+        raise _BundleError(f"the flag is not valid JSON: {error}") from None
     check_document("passed_flag", flag, code=_CODE, where=str(path))
     if flag["manifest_fingerprint"] != manifest_fingerprint:
         raise _BundleError(f"the flag is of manifest_fingerprint {flag['manifest_fingerprint']}")

@@ -2,7 +2,7 @@
 
 open_store(url)            a Store: list, read, upload, copy, delete below one place; picklable
 published_parts(place, s)  what readers of the arrivals of a scenario are to read
-run_directory(place, r)    a run directory to work on, wherever it lies
+run_directory(place, r)    a run directory to work on, local or in a store
 """
 
 from __future__ import annotations

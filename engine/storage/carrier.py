@@ -1,4 +1,4 @@
-"""Many files between a store and this machine at once, with progress, ending soon when the run does."""
+"""Transfers of many files at once between a store and this machine, with progress and cancellation."""
 
 from __future__ import annotations
 

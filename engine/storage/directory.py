@@ -1,4 +1,4 @@
-"""A command's run directory, wherever it lies: a path is worked on in place, a URL by a working copy."""
+"""A command's run directory: a path is worked on in place, a URL by a working copy."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def run_directory(
 def published_parts(place: str | Place, scenario_id: str) -> list[str]:
     """What to read of a scenario's arrivals, in arrival order: URLs without options, or paths for a local directory.
 
-    In a store these are the parts that the manifest lists, whatever else lies beside them. Raises IO_READ_FAILED where
+    In a store these are the parts that the manifest lists, and no other files. Raises IO_READ_FAILED where
     nothing is published, IO_WRITE_CONFLICT for a damaged manifest, and what reading the run receipt raises.
     """
     from arrival_engine.engine.arrivals.reading import part_files

@@ -78,7 +78,7 @@ def _ourselves() -> dict[str, object]:
 
 
 def _is_gone(holder: Mapping[str, object]) -> bool:
-    """Whether the holder ran here and has ended; False where nobody can tell."""
+    """Whether the holder ran here and has ended; False where that is unknown."""
     machine, pid = _machine(), holder.get("pid")
     if not machine or holder.get("machine") != machine or not isinstance(pid, int):
         return False
@@ -96,7 +96,7 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> int | None:
-    """When a process started, in clock ticks since the machine did; None where there is none, or nobody can tell.
+    """When a process started, in clock ticks since the machine did; None where there is none or it is unknown.
 
     Process numbers are used again; together with the start they name one process.
     """

@@ -1,4 +1,4 @@
-"""The manifest of a scenario's arrivals in an object store: the one object whose presence is the publication."""
+"""The manifest of a scenario's arrivals in an object store; its presence makes them published."""
 
 from __future__ import annotations
 
@@ -95,10 +95,10 @@ def read_manifest(store: Store, identity: Identity, scenario_id: str) -> Manifes
     try:
         document = parse_json(data)
     except ValueError as failure:
-        raise _damaged(where, f"is no valid JSON: {failure}") from failure
+        raise _damaged(where, f"is not valid JSON: {failure}") from failure
     check_document(_SCHEMA, document, code=Code.IO_WRITE_CONFLICT, where=where)
     manifest = _manifest(document, identity)
-    # Whatever differs when it is written again was not written by a run for this place.
+    # A manifest that differs when it is written again was not written by a run for this place.
     if manifest.to_bytes() != compact_json(document) or manifest.scenario_id != scenario_id:
         raise _damaged(where, "is of another run or scenario, or does not add up")
     _check_names(manifest.parts, manifest.format, where)

@@ -1,4 +1,4 @@
-"""Publication in a store that cannot rename: upload, copy into place, read back, and at last one manifest.
+"""Publication in a store that cannot rename: upload, copy into place, read back, then write the manifest.
 
 tmp/arrivals-<scenario>-<token>/     finished parts, while they are uploaded
 .../scenario_id=.../_incomplete      there while parts are put in place: without a manifest, they may be cleared away

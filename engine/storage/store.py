@@ -1,4 +1,4 @@
-"""One object store, or one directory, behind the few operations that a run needs."""
+"""An object store, or a directory, behind the few operations that a run needs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Transfer:
 class Store:
     """Files below one place. Hashable and picklable: a connection is opened by the process that needs one.
 
-    Paths are relative, with `/`. Whatever fails is an ArrivalError, IO_READ_FAILED or IO_WRITE_FAILED. A file appears
+    Paths are relative, with `/`. Every failure is an ArrivalError, IO_READ_FAILED or IO_WRITE_FAILED. A file appears
     whole, by one rename or by the end of its upload, except that an upload broken off may leave a shorter object.
     """
 
@@ -135,7 +135,7 @@ class Store:
             raise ArrivalError(
                 Code.IO_READ_FAILED,
                 f"{self.url(path)} is larger than {limit} bytes",
-                hint="that is no file of a run",
+                hint="that is not a file of a run",
             )
         return data
 
@@ -283,7 +283,7 @@ def _endpoint() -> dict[str, str]:
     if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc or parts.path.strip("/"):
         raise ArrivalError(
             Code.IO_READ_FAILED,
-            "AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL of the environment is no endpoint",
+            "AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL of the environment is not an endpoint",
             hint="write http://HOST:PORT or https://HOST:PORT, without credentials and path, or unset it",
         )
     return {"scheme": parts.scheme, "endpoint_override": parts.netloc}

@@ -1,4 +1,4 @@
-"""Where a run directory may lie: a path of this machine, or a place in an object store named by a URL."""
+"""Places of run directories: a local path, or the URL of a place in an object store."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def parse_place(place: str | Path | StoreUrl) -> Place:
     if scheme not in OPTIONS:
         known = ", ".join(f"{name}://" for name in (*OPTIONS, "file"))
         _refuse(f"{scheme}:// names no storage that is known here", f"known are {known} and plain paths")
-    # A key may hold whatever a URL would have to quote, and object stores take names as they are: only the query
+    # A key may hold characters that a URL would have to quote, and object stores take names as they are: only the query
     # is split off.
     head, _, query = place.partition("://")[2].partition("?")
     bucket, _, prefix = head.partition("/")
@@ -117,7 +117,7 @@ def path_fault(path: str) -> str:
 def _local(url: str) -> Path:
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost") or parts.query or parts.fragment or not parts.path:
-        _refuse(f"{parts.scheme}://{parts.netloc}{parts.path} is no file URL", "write file:///absolute/path")
+        _refuse(f"{parts.scheme}://{parts.netloc}{parts.path} is not a file URL", "write file:///absolute/path")
     return Path(unquote(parts.path))
 
 

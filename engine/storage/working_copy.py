@@ -1,4 +1,4 @@
-"""A run directory of a store on this machine: what a command needs is fetched, what it made is brought back.
+"""A local working copy of a run directory in a store: inputs are fetched, results are brought back.
 
 The command itself works on files, as always; the seal check therefore hashes the very bytes that are read afterwards.
 """
@@ -230,7 +230,7 @@ def _speaking_of(store: Store, root: Path) -> Iterator[None]:
 
 
 def _outward(error: ArrivalError, store: Store, root: Path) -> ArrivalError:
-    """The error with the store's files named instead of their copies, which are gone when anybody reads of it."""
+    """The error with the store's files named instead of their copies, which are gone when the error is read."""
     local, there = str(root), str(store)
     context = _replaced(json_safe(error.context), local, there)
     message, hint = (text.replace(local, there) for text in (error.message, error.hint))

@@ -1,4 +1,4 @@
-"""Record batches in global time order, straight from the counts."""
+"""Record batches in global time order, expanded on demand."""
 
 from __future__ import annotations
 

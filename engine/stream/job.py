@@ -1,4 +1,4 @@
-"""A stream from a world to a sink: expand, pace, encode, write, and say how it went."""
+"""A stream from a world to a sink: expand, pace, encode, write, report."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def stream_to(
 
 
 class _Stream:
-    """One stream: the way from plan to bytes, and what became of it."""
+    """One stream, from plan to bytes, and its result."""
 
     def __init__(self, world: World, options: StreamOptions, reporter: Reporter, clock: Clock) -> None:
         self._options, self._reporter, self._clock = options, reporter, clock

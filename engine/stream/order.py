@@ -1,4 +1,4 @@
-"""A plan turned from merchant order to time order: segments by bucket, arrivals of a batch by instant."""
+"""A plan in time order: segments by bucket, arrivals of a batch by instant."""
 
 from __future__ import annotations
 

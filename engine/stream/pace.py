@@ -48,7 +48,7 @@ def parse_speed(text: str) -> Fraction | None:
     number = _SPEED.fullmatch(text)
     speed = Fraction(number[1]) if number else Fraction(0)
     if not speed:
-        raise ValueError(f"{text!r} is no speed; give a number above zero and x, such as 60x, or max")
+        raise ValueError(f"{text!r} is not a speed; give a number above zero and x, such as 60x, or max")
     return speed
 
 
@@ -71,7 +71,7 @@ class _Replay(NamedTuple):
 class Pacer:
     """Lets arrivals through when they are due: (t - origin) / speed after the first was asked for.
 
-    What fell due while nobody took anything leaves as soon as somebody does, and nothing more.
+    Arrivals that fell due while the reader waited leave as soon as it reads, and no others.
     """
 
     def __init__(self, speed: Fraction, origin_us: int | None, clock: Clock) -> None:

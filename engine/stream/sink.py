@@ -1,4 +1,4 @@
-"""Where a stream goes: a descriptor of this process, or a listener on this machine."""
+"""Destinations of a stream: a descriptor of this process, or a listener on this machine."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def parse_output(text: str) -> Address | None:
     host = "127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]")
     if not _is_loopback(host):
         raise ValueError(
-            f"{text!r} is not on this machine. This tool is no network client: it does not encrypt or log in. Give a "
+            f"{text!r} is not on this machine. This tool is not a network client: it does not encrypt or log in. Give a "
             "loopback address, 127.0.0.1 or [::1], or pipe standard output into a program made for it, such as kcat "
             "or nc"
         )
@@ -87,7 +87,7 @@ class DescriptorSink:
             try:
                 return os.write(self.descriptor, data)
             except BlockingIOError:
-                # Whoever opened it made it non-blocking, and may rely on that.
+                # The process that opened it made it non-blocking, and may rely on that.
                 select.select([], [self.descriptor], [])
 
     def finish(self) -> None:
@@ -145,7 +145,7 @@ def connect(address: Address) -> SocketSink:
     except OSError as error:
         raise ArrivalError(
             Code.IO_WRITE_FAILED,
-            f"nobody takes connections at {address}: {error.strerror or error}",
+            f"nothing accepts connections at {address}: {error.strerror or error}",
             hint=f"start the listener first, for example `nc -l {address.host} {address.port} > arrivals.jsonl`",
             address=str(address),
         ) from error

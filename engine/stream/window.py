@@ -1,4 +1,4 @@
-"""Moments as users write them, and the part of a horizon between two of them."""
+"""The part of a horizon between two moments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing on a thread of its own, so that no signal can cut a row in two."""
+"""A writer on its own thread, so that no signal cuts a row in two."""
 
 from __future__ import annotations
 

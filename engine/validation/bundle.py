@@ -1,4 +1,4 @@
-"""The validation bundle: members free of anything that differs between machines or days, index, flag, publication."""
+"""The validation bundle: members that are equal on every machine and day, index, flag, publication."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the judges of one scenario share."""
+"""The state that the checks of one scenario share."""
 
 from __future__ import annotations
 

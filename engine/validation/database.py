@@ -1,4 +1,4 @@
-"""One in-memory DuckDB database per validation, bounded in memory, spilling below the run directory."""
+"""The in-memory DuckDB database of a validation, of bounded memory, spilling below the run directory."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Database:
             self._connection.execute(f"SET threads = {self._threads}")
 
     def interrupt(self) -> None:
-        """Stop whatever runs."""
+        """Stop the statements that run."""
         self._connection.interrupt()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The published arrivals of a scenario as files: which parts there are, and how SQL reads one."""
+"""The part files of a scenario, and SQL to read one."""
 
 from __future__ import annotations
 

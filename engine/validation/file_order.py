@@ -1,4 +1,4 @@
-"""One pass over a part in file order: digest, order of rows and runs of the sequence number."""
+"""A pass over a part in file order: digest, order of rows, runs of the sequence number."""
 
 from __future__ import annotations
 

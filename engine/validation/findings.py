@@ -1,4 +1,4 @@
-"""What a check is called, what it found, and what follows from all findings together."""
+"""Findings of checks, and the outcome of all of them together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`arrivals validate`: every check of a run, the bundle, and the run-report line of state S5."""
+"""`arrivals validate`: every check of a run, the bundle, and the S5 line of the run report."""
 
 from __future__ import annotations
 

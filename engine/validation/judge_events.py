@@ -1,4 +1,4 @@
-"""Judges the arrivals themselves: files, values, order, keys, counts, clocks, and what the run says of them."""
+"""Checks of the arrivals: files, values, order, keys, counts, clocks, and what the run report states."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def judge_files(case: Case, sealed_inputs_digest: str) -> bool:
     for part in events.parts:
         wrong = {key: part.metadata[key] for key, value in stated.items() if part.metadata.get(key, value) != value}
         faults += [{"file": part.path.name, "fault": f"states {key} {value}"} for key, value in wrong.items()]
-    # Rows, not parts: how arrivals are cut into files is no property of the scenario.
+    # Rows, not parts: the cut into files is not a property of the scenario.
     case.book.judge("files", events.rows, len(faults), examples=faults)
     shapes = events.schema_faults()
     case.book.judge("schema", events.rows, len(shapes), examples=shapes)

@@ -1,4 +1,4 @@
-"""Judges what arrivals were made from: grid, counts, grouping, intensity."""
+"""Checks of the inputs of arrivals: grid, counts, grouping, intensity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judges the random-number accounts: what the law predicts from counts and modes against what was logged."""
+"""Checks of the random-number logs against what the law predicts from counts and modes."""
 
 from __future__ import annotations
 

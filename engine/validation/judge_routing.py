@@ -1,4 +1,4 @@
-"""Judges where arrivals went: sites, edges and zones, by the groups that the scan found."""
+"""Checks of routing: sites, edges and zones, by the groups that the scan found."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _sites(case: Case, scan: Scan) -> None:
          FROM (SELECT * FROM found_place WHERE site_id IS NOT NULL) AS found
          LEFT JOIN site ON site.merchant_id = found.merchant_id AND site.site_id = found.site_id)"""
     _judge(case, scan, "site_of_merchant", physical, "NOT known")
-    # A site that is nobody's, or somebody else's, has no zone to compare with.
+    # A site that does not exist, or is another merchant's, has no zone to compare with.
     _judge(case, scan, "site_zone", physical, "owned AND tzid IS DISTINCT FROM site_tzid")
 
 

@@ -1,4 +1,4 @@
-"""The validation policy as its readers use it."""
+"""The validation policy, typed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run has written down about itself: run-report lines and random-number logs."""
+"""Run-report lines and random-number logs, as the run wrote them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from arrival_engine.contracts import ArrivalError, Code, check_document, dataset
-from arrival_engine.contracts.oserrors import reading
+from arrival_engine.contracts import Code, check_document, dataset
 from arrival_engine.engine.rundir.receipt import Receipt
-from arrival_engine.engine.rundir.strict_json import parse_json
+from arrival_engine.engine.rundir.strict_json import read_json_lines
 
 Record = dict[str, Any]
 
@@ -17,28 +16,17 @@ Record = dict[str, Any]
 def read_records(path: Path, dataset_id: str) -> list[Record]:
     """The records of a JSON Lines file, schema-checked; none where there is no file.
 
-    Raises S5.RNG_ACCOUNTING_INCOMPLETE for a log and S5.IO_READ_FAILED for a report that is no such file.
+    Raises S5.RNG_ACCOUNTING_INCOMPLETE for a log and S5.IO_READ_FAILED for a run report that cannot be parsed.
     """
     if not path.is_file():
         return []
-    code = Code.S5_RNG_ACCOUNTING_INCOMPLETE if dataset_id.startswith("rng_") else Code.S5_IO_READ_FAILED
-    with reading("log", path):
-        lines = path.read_bytes().splitlines()
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            records.append(parse_json(line))
-        except ValueError as failure:
-            raise ArrivalError(
-                code,
-                f"{path.name}, line {number} is not JSON: {failure}",
-                hint="restore the file, or run again",
-                path=path,
-            ) from failure
+    is_log = dataset_id.startswith("rng_")
+    code = Code.S5_RNG_ACCOUNTING_INCOMPLETE if is_log else Code.S5_IO_READ_FAILED
+    hint = "restore the file, or run again"
+    records = read_json_lines(path, what="log", where=path.name, code=code, hint=hint)
     schema = dataset(dataset_id).schema
-    document: object = records if dataset_id.startswith("rng_") else None
-    if document is not None:
-        check_document(schema, document, code=code, where=path.name)
+    if is_log:
+        check_document(schema, records, code=code, where=path.name)
     else:
         for number, record in enumerate(records, 1):
             check_document(schema, record, code=code, where=f"{path.name}, line {number}")

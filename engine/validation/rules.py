@@ -1,4 +1,4 @@
-"""Every check by name: what it demands, and the canonical code of a breach."""
+"""Every check by name, with what it demands and the canonical code of a breach."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All checks of one scenario, in the order in which one prepares the other."""
+"""All checks of one scenario; earlier ones prepare later ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random-number streams by LAW section 2, derived once more, and the proof that none of them meet."""
+"""Random-number streams by LAW section 2, derived again, and the proof that no two overlap."""
 
 from __future__ import annotations
 

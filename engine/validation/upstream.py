@@ -1,4 +1,4 @@
-"""Judges the run as a whole: upstream gates, the seal, and which scenarios there are."""
+"""Checks of the run as a whole: upstream gates, seal, scenarios."""
 
 from __future__ import annotations
 

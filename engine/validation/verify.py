@@ -1,4 +1,4 @@
-"""Verifies a validation bundle: its index, every member's bytes, the digest over them, and the flag."""
+"""Verification of a validation bundle: index, members, digest over them, and flag."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _document(code: Code, path: Path, dataset_id: str, manifest_fingerprint: str
     try:
         document = parse_json(data)
     except ValueError as fault:
-        raise _broken(code, path, f"is no valid JSON: {fault}") from None
+        raise _broken(code, path, f"is not valid JSON: {fault}") from None
     check_document(dataset(dataset_id).schema, document, code=code, where=str(path))
     if document["manifest_fingerprint"] != manifest_fingerprint:
         raise _broken(code, path, f"is of manifest_fingerprint {document['manifest_fingerprint']}")
@@ -87,7 +87,7 @@ def _check_listing(folder: Path, listed: list[str], outside: set[str]) -> None:
     for path in listed:
         steps = path.split("/")
         if "\\" in path or "\0" in path or any(step in ("", ".", "..") for step in steps) or path in outside:
-            raise _broken(code, folder, f"the index names {path!r}, which is no member's path")
+            raise _broken(code, folder, f"the index names {path!r}, which is not the path of a member")
     if listed != sorted(set(listed), key=lambda path: path.encode("utf-8")):
         raise _broken(code, folder, "the index repeats a path, or its paths do not ascend")
     absent = {Path(dataset(f"validation_{kind}_5B").path).name for kind in ("report", "issue_table")} - set(listed)

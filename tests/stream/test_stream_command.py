@@ -141,9 +141,9 @@ class TestCommand:
             (("--limit", "-1"), "limit"),
             (("--format", "xml"), "xml"),
             (("--output", "arrivals.jsonl"), "neither - (standard output) nor tcp://"),
-            (("--output", "tcp://203.0.113.9:80"), "no network client"),
-            (("--output", "tcp://example.com:80"), "no network client"),
-            (("--output", "tcp://0.0.0.0:80"), "no network client"),
+            (("--output", "tcp://203.0.113.9:80"), "not a network client"),
+            (("--output", "tcp://example.com:80"), "not a network client"),
+            (("--output", "tcp://0.0.0.0:80"), "not a network client"),
             (("--output", "tcp://127.0.0.1"), "neither"),
             (("--output", "tcp://127.0.0.1:0"), "port"),
             (("--output", "tcp://127.0.0.1:65536"), "port"),
@@ -248,7 +248,7 @@ class TestCommand:
             port = free.getsockname()[1]
         assert main(["stream", str(small.run_root), "--quiet", "--output", f"tcp://127.0.0.1:{port}"]) == 1
         said = " ".join(capsys.readouterr().err.split())
-        assert f"nobody takes connections at tcp://127.0.0.1:{port}" in said
+        assert f"nothing accepts connections at tcp://127.0.0.1:{port}" in said
         assert f"nc -l 127.0.0.1 {port}" in said
 
     @pytest.mark.parametrize(
