@@ -1,4 +1,4 @@
-"""The arrival law on Python integers, one expression a rule, so that every number shown can be redone by hand.
+"""The arrival law on Python integers, one expression per rule, so that every number shown can be redone by hand.
 
 On purpose apart from the compiled law: what `arrivals explain` shows must not come from the code it is compared with.
 """

@@ -130,7 +130,7 @@ class SideResult:
 
     @property
     def rates(self) -> Mapping[str, float]:
-        """Arrivals a second by what is counted in; nothing where no time was spent."""
+        """Arrivals per second by phase; empty where no time was spent."""
         spent = {"expand": self.expand_seconds, "load and expand": self.load_seconds + self.expand_seconds}
         return {name: self.arrivals / seconds for name, seconds in spent.items() if seconds > 0.0}
 

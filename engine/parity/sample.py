@@ -8,7 +8,7 @@ from typing import NamedTuple
 from arrival_engine.engine.expand.planning import Batch, Plan
 from arrival_engine.engine.process import human
 
-# Some three seconds of the simulator, at about 6,000 arrivals a second.
+# Some three seconds of the simulator, at about 6,000 arrivals per second.
 SIMULATED_ARRIVALS = 20_000
 SIMULATED_BATCH_ARRIVALS = 2_500
 _SLOW = "because the simulator is slow; --sample-batches takes more"

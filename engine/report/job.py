@@ -42,7 +42,7 @@ class ReportOptions:
     """What to report on and where to.
 
     scenarios: none for all that are published. out: None for RUN_ROOT/reports/overview/arrivals_report.html. figures:
-    a folder for the figures as files, one folder a scenario in it; None for none.
+    a folder for the figures as files, one folder per scenario in it; None for none.
     """
 
     scenarios: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ class ScenarioOverview:
 
 @dataclass(frozen=True)
 class ReportResult:
-    """Where the page and the figures are, what was counted, and what validation says (None: nothing yet)."""
+    """The places of page and figures, the counts, and the verdict of validation (None where there is none yet)."""
 
     page: Path
     figures: tuple[Path, ...]

@@ -7,11 +7,9 @@ bucket. Each reads only its own columns; everything else is summed up from their
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +18,7 @@ from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.process.machine import available_cores
 from arrival_engine.engine.report.clock_changes import ClockChange, Window, ZoneArrivals, clock_changes, spotlight
 from arrival_engine.engine.report.published import Published
+from arrival_engine.engine.report.records import own_codes
 from arrival_engine.engine.rundir.inputs import locate_files
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.validation.database import Cursor, Database, parquet, text
@@ -108,7 +107,7 @@ class Measures:
 
 def measure(receipt: Receipt, published: Published) -> Measures:
     """Count one scenario. Raises IO_READ_FAILED for files that cannot be read or change meanwhile."""
-    with _own_codes(), tempfile.TemporaryDirectory(prefix="arrivals-report-") as spill:
+    with own_codes(), tempfile.TemporaryDirectory(prefix="arrivals-report-") as spill:
         database = Database(Path(spill), available_cores(), _MEMORY_BYTES)
         try:
             with database.cursor() as cursor, published.relation(cursor) as rows:
@@ -293,18 +292,3 @@ def _total(column: str, which: str = "true") -> str:
 
 def _hour(instant: str) -> str:
     return f"(({instant} + {_SHIFT_HOURS * HOUR_US}) // {HOUR_US} - {_SHIFT_HOURS})"
-
-
-@contextmanager
-def _own_codes() -> Iterator[None]:
-    """Give what the database says the codes of a reader of arrivals; it speaks as validation."""
-    codes: dict[Code, Any] = {
-        Code.S5_IO_READ_FAILED: Code.IO_READ_FAILED,
-        Code.S5_UNEXPECTED_INTERNAL_ERROR: Code.UNEXPECTED_INTERNAL_ERROR,
-    }
-    try:
-        yield
-    except ArrivalError as error:
-        if error.code not in codes:
-            raise
-        raise ArrivalError(codes[error.code], error.message, hint=error.hint, **error.context) from error

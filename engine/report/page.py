@@ -263,7 +263,7 @@ def _speed_facts(line: Mapping[str, Any]) -> Iterable[Fact]:
 
 
 def _fallbacks(section: Section) -> Iterable[dict[str, Any]]:
-    """One row a kind: what the run report counts, and what the anomalies dataset lists."""
+    """One row per kind: the count of the run report, and the list of the anomalies dataset."""
     stated = {name.upper(): int(count) for name, count in ((section.line or {}).get("fallbacks") or {}).items()}
     listed = {anomaly.code: anomaly for anomaly in section.anomalies or ()}
     for code in dict.fromkeys([*MEANINGS, *stated, *listed]):

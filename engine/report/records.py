@@ -77,7 +77,7 @@ class Records:
 
 def read_run(receipt: Receipt) -> Records:
     """Read all of it. Raises IO_READ_FAILED for a record that cannot be read, the seal's code for a broken seal."""
-    with _own_codes():
+    with own_codes():
         own = [line for line in _all_lines(receipt) if _is_of(line, receipt)]
         expansions = [line for line in own if line["state"] == "S4"]
         lines = {line["scenario_id"]: line for line in expansions if line["status"] == "PASS" and "scenario_id" in line}
@@ -192,11 +192,13 @@ def _message(record: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _own_codes() -> Iterator[None]:
-    """Give records that break their form the code that a report has for unreadable files."""
+def own_codes() -> Iterator[None]:
+    """Give failures of validation's readers the codes that they have for a report."""
     try:
         yield
     except ArrivalError as error:
         if not error.code.name.startswith("S5_"):
             raise
-        raise ArrivalError(Code.IO_READ_FAILED, error.message, hint=error.hint, **error.context) from error
+        defect = error.code is Code.S5_UNEXPECTED_INTERNAL_ERROR
+        code = Code.UNEXPECTED_INTERNAL_ERROR if defect else Code.IO_READ_FAILED
+        raise ArrivalError(code, error.message, hint=error.hint, **error.context) from error

@@ -12,7 +12,7 @@ from arrival_engine.engine.rundir.strict_json import parse_json
 from arrival_engine.engine.storage.store import Store
 
 MANIFEST = dataset("arrival_manifest_5B").path.rpartition("/")[2]
-# Some 250 bytes a part; far beyond the number of parts that any reader copes with.
+# Some 250 bytes per part; far beyond the number of parts that any reader copes with.
 _BYTES_MAX = 256 * 2**20
 _SCHEMA = "arrival_manifest_5B"
 

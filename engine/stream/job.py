@@ -40,7 +40,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class StreamOptions:
     """What to stream and how; none of these changes an arrival.
 
-    start, end: the window, the end not included. merchants: () for all. speed: seconds of arrivals a second, None
+    start, end: the window, the end not included. merchants: () for all. speed: seconds of arrivals per second, None
     for as fast as they are taken. columns: () for all 21. limit: the most arrivals.
     """
 

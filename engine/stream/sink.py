@@ -61,8 +61,8 @@ def parse_output(text: str) -> Address | None:
     host = "127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]")
     if not _is_loopback(host):
         raise ValueError(
-            f"{text!r} is not on this machine. This tool is not a network client: it does not encrypt or log in. Give a "
-            "loopback address, 127.0.0.1 or [::1], or pipe standard output into a program made for it, such as kcat "
+            f"{text!r} is not on this machine. This tool is not a network client: it does not encrypt or log in. Give "
+            "a loopback address, 127.0.0.1 or [::1], or pipe standard output into a program made for it, such as kcat "
             "or nc"
         )
     return Address(host, int(port))

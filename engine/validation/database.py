@@ -112,7 +112,7 @@ class Cursor:
         return found
 
     def records(self, sql: str) -> list[dict[str, Any]]:
-        """A small result as one mapping a row, columns by name."""
+        """A small result as one mapping per row, columns by name."""
         with _speaking():
             result = self._connection.execute(sql)
             names = [column[0] for column in result.description or ()]
