@@ -19,6 +19,7 @@ from arrival_engine.contracts.oserrors import writing
 from arrival_engine.cpu_fallback.streams import domain, length_prefixed
 from arrival_engine.engine.expand.ledger import Ledger, ScenarioLedger
 from arrival_engine.engine.process.threads import Cancellation, ordered
+from arrival_engine.engine.records.columns import coded, laid_out
 from arrival_engine.engine.records.groups import Columns, equal_groups
 from arrival_engine.engine.world.load import World
 
@@ -67,8 +68,8 @@ def _summary(
         schema,
         entity.size,
         merchant_id=pa.array(world.tables.merchants.id[entities.merchant[entity]]),
-        zone_representation=_coded(entities.zone[entity], world.tzids),
-        channel_group=_coded(entities.channel[entity], tuple(text or None for text in world.channels)),
+        zone_representation=coded(entities.zone[entity], world.tzids),
+        channel_group=coded(entities.channel[entity], world.channels),
         bucket_index=pa.array(bucket),
         count_N=pa.array(counts),
         count_physical=pa.array(counts - virtual),
@@ -144,27 +145,13 @@ def _anomaly(world: World, code: str, entity: int, facts: list[int]) -> tuple[in
 
 
 def _table(world: World, schema: pa.Schema, size: int, **columns: pa.Array) -> pa.Table:
-    """A table of the schema: the identity columns are filled in, the others given; each cast to its declared type."""
-    identity = world.receipt.identity
+    """A table of the schema: the identity columns are filled in, the others given."""
     constants = {
-        "manifest_fingerprint": identity.manifest_fingerprint,
-        "parameter_hash": identity.parameter_hash,
+        **world.receipt.identity.columns(),
         "scenario_id": world.scenario_id,
         "s4_spec_version": world.seal.spec_version,
     }
-    for name, value in constants.items():
-        columns[name] = pa.DictionaryArray.from_arrays(pa.array(np.zeros(size, np.int32)), pa.array([value]))
-    columns["seed"] = pa.array(np.full(size, identity.seed, np.uint64))
-    return pa.table([columns[field.name].cast(field.type) for field in schema], schema=schema)
-
-
-def _coded(codes: NDArray[np.int32], texts: tuple[str | None, ...]) -> pa.Array:
-    values = pa.array(codes)
-    if None in texts:
-        # A null channel sorts first and is null on disk, not an entry of the dictionary.
-        values = pa.array(codes - 1, mask=codes == 0)
-        texts = texts[1:]
-    return pa.DictionaryArray.from_arrays(values, pa.array(texts, pa.string()))
+    return laid_out(schema, size, constants, columns)
 
 
 def _write(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:

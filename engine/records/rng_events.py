@@ -25,6 +25,7 @@ from arrival_engine.contracts.oserrors import writing
 from arrival_engine.cpu_fallback.tables import Rows
 from arrival_engine.engine.arrivals.publish import Publication
 from arrival_engine.engine.expand.ledger import FamilyAccount, FamilyUse, ScenarioLedger
+from arrival_engine.engine.records.columns import coded, laid_out
 from arrival_engine.engine.records.groups import equal_groups
 from arrival_engine.engine.records.rng_logs import MODULE
 from arrival_engine.engine.world.load import World
@@ -114,25 +115,11 @@ def _events(world: World, label: str, rows: _Touching, schema: pa.Schema) -> pa.
         "draws": pa.array(rows.words).cast(pa.string()),
         "blocks": blocks,
         "merchant_id": pa.array(world.tables.merchants.id[entities.merchant[rows.entity]]),
-        "zone_representation": _coded(entities.zone[rows.entity], world.tzids),
-        "channel_group": _coded(entities.channel[rows.entity], world.channels),
+        "zone_representation": coded(entities.zone[rows.entity], world.tzids),
+        "channel_group": coded(entities.channel[rows.entity], world.channels),
         "bucket_index": pa.array(rows.bucket.astype(np.int64)),
     }
-    arrays = {**{name: _constant(value, rows.entity.size) for name, value in constants.items()}, **columns}
-    return pa.table([arrays[field.name].cast(field.type) for field in schema], schema=schema)
-
-
-def _constant(value: str | int, size: int) -> pa.Array:
-    if isinstance(value, int):
-        return pa.array(np.full(size, value, np.uint64))
-    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(size, np.int32)), pa.array([value], pa.string()))
-
-
-def _coded(codes: NDArray[np.int32], texts: tuple[str, ...]) -> pa.Array:
-    """Texts by code; the null channel, which is the empty text and sorts first, as null."""
-    null = int(texts[:1] == ("",))
-    indices = pa.array(codes - np.int32(null), mask=codes < null)
-    return pa.DictionaryArray.from_arrays(indices, pa.array(texts[null:], pa.string()))
+    return laid_out(schema, rows.entity.size, constants, columns)
 
 
 class _Totals:
