@@ -35,10 +35,10 @@ def command(context: click.Context, /, a: Path, b: Path, scenario: str | None, l
     session = session_of(context)
     session.on_interrupt = "the comparison is not complete"
 
-    from arrival_engine.engine.comparing import diff
+    from arrival_engine.engine.comparing import DiffOptions, diff
 
     with session.reporter() as reporter:
-        result = diff(a, b, scenario_id=scenario, limit=limit, reporter=reporter)
+        result = diff(a, b, DiffOptions(scenario, limit), reporter)
     present(context, result, _show, passed=result.identical, identical=result.identical)
 
 

@@ -58,9 +58,9 @@ def command(
     from arrival_engine.engine.explaining.facts import document
 
     at_us = None if ts is None else microseconds(ts)
-    question = Question(merchant, seq, at_us, None if site is None else _site(site, merchant))
+    question = Question(merchant, seq, at_us, None if site is None else _site(site, merchant), scenario)
     with session.reporter() as reporter:
-        explanation = explain(run_root, question, scenario_id=scenario, reporter=reporter)
+        explanation = explain(run_root, question, reporter)
     present(context, explanation, show_explanation, passed=explanation.agrees, document=document)
 
 

@@ -19,7 +19,7 @@ from arrival_engine.engine.comparing.lockstep import Aligned, lockstep
 from arrival_engine.engine.comparing.sides import Pair, pair_up
 from arrival_engine.engine.process.progress import Reporter
 
-__all__ = ["DiffResult", "RowDifference", "ScenarioDiff", "Side", "diff"]
+__all__ = ["DiffOptions", "DiffResult", "RowDifference", "ScenarioDiff", "Side", "diff"]
 
 Kind = Literal["differs", "only_a", "only_b"]
 
@@ -77,6 +77,14 @@ class ScenarioDiff:
 
 
 @dataclass(frozen=True)
+class DiffOptions:
+    """What to compare and show. scenario_id: None for every scenario; limit: the most differing rows shown."""
+
+    scenario_id: str | None = None
+    limit: int = 10
+
+
+@dataclass(frozen=True)
 class DiffResult:
     """Every scenario compared, and those that only one side has."""
 
@@ -91,26 +99,21 @@ class DiffResult:
 
 
 def diff(
-    a: Path | str,
-    b: Path | str,
-    *,
-    scenario_id: str | None = None,
-    limit: int = 10,
-    reporter: Reporter | None = None,
+    a: Path | str, b: Path | str, options: DiffOptions | None = None, reporter: Reporter | None = None
 ) -> DiffResult:
     """Compare the arrivals of two run directories (or partition directories) by their key, streaming.
 
     Part sizes, file formats, timestamp encodings and the two ways to write a physical row's further clocks make no
-    difference. `limit` is the most differing rows shown. Raises IO_READ_FAILED, SCHEMA_VIOLATION, and
-    PARTITION_OR_PK_VIOLATION for rows that are not in key order.
+    difference. Raises IO_READ_FAILED, SCHEMA_VIOLATION, and PARTITION_OR_PK_VIOLATION for rows that are not in key
+    order.
     """
-    reporter = reporter or Reporter()
-    pairing = pair_up(Path(a), Path(b), scenario_id)
+    options, reporter = options or DiffOptions(), reporter or Reporter()
+    pairing = pair_up(Path(a), Path(b), options.scenario_id)
     compared = []
     for pair in pairing.pairs:
         with reporter.phase(f"compare {pair.scenario_id}" if pair.scenario_id else "compare"):
             reporter.expect("arrivals", None)
-            compared.append(_compare(pair, limit, reporter))
+            compared.append(_compare(pair, options.limit, reporter))
     return DiffResult(tuple(compared), pairing.only_a, pairing.only_b)
 
 

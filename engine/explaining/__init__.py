@@ -23,9 +23,7 @@ __all__ = ["Comparison", "Explanation", "History", "Question", "explain"]
 _SEARCH_ARRIVALS = 1 << 16
 
 
-def explain(
-    run_root: Path | str, question: Question, *, scenario_id: str | None = None, reporter: Reporter | None = None
-) -> Explanation:
+def explain(run_root: Path | str, question: Question, reporter: Reporter | None = None) -> Explanation:
     """Derive one arrival from the inputs of a run, and say whether the CPU kernel and the stored row agree.
 
     Reads the merchant's own count rows and the small tables; expands no segment but the arrival's own (by site: those
@@ -36,7 +34,7 @@ def explain(
     receipt = read_receipt(Path(run_root))
     world = load_world(
         receipt.run_root,
-        scenario_id,
+        question.scenario_id,
         seal=read_seal(receipt),
         accept_tz_cache=True,
         merchant_ids=(question.merchant_id,),

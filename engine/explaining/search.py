@@ -19,13 +19,14 @@ from arrival_engine.engine.process.progress import Reporter
 @dataclass(frozen=True)
 class Question:
     """One arrival of a merchant: number `seq`, or the first at or after `at_us` (microseconds since 1970, None: from
-    the start) and, where `site` is given, at that site.
+    the start) and, where `site` is given, at that site. scenario_id: None for the only one.
     """
 
     merchant_id: int
     seq: int | None = None
     at_us: int | None = None
     site: int | None = None
+    scenario_id: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a question that names no arrival, or two."""

@@ -16,7 +16,7 @@ from arrival_engine import RunOptions, run
 from arrival_engine.contracts import ArrivalError, Code, dataset
 from arrival_engine.engine.arrivals import part_file, reading
 from arrival_engine.engine.cli.main import main
-from arrival_engine.engine.comparing import diff
+from arrival_engine.engine.comparing import DiffOptions, diff
 from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.sealing import seal
 from tests.support.model import CountRow
@@ -57,7 +57,7 @@ def altered(plain, arrivals, tmp_path):
         folder = tmp_path / "altered"
         folder.mkdir()
         pq.write_table(change(arrivals), folder / "part-000000.parquet")
-        (scenario,) = diff(plain, folder, **options).scenarios
+        (scenario,) = diff(plain, folder, DiffOptions(**options)).scenarios
         return scenario
 
     return compare
@@ -234,7 +234,7 @@ class TestLockstep:
             kept.append({key for key, keep in zip(keys, mask, strict=True) if keep})
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(part_file, "PIECE_ROWS", data.draw(st.integers(1, 70)))
-            (scenario,) = diff(*sides, limit=1000).scenarios
+            (scenario,) = diff(sides[0], sides[1], DiffOptions(limit=1000)).scenarios
         assert scenario.rows_in_both == len(kept[0] & kept[1])
         assert (scenario.only_a, scenario.only_b) == (len(kept[0] - kept[1]), len(kept[1] - kept[0]))
         assert [(row.merchant_id, row.arrival_seq) for row in scenario.first] == sorted(kept[0] ^ kept[1])
@@ -278,14 +278,14 @@ class TestSides:
         assert not result.identical
 
     def test_one_scenario_may_be_asked_for(self, plain, two):
-        assert diff(plain, two, scenario_id="baseline_v1").identical
-        assert [s.scenario_id for s in diff(two, two, scenario_id="second").scenarios] == ["second"]
+        assert diff(plain, two, DiffOptions("baseline_v1")).identical
+        assert [s.scenario_id for s in diff(two, two, DiffOptions("second")).scenarios] == ["second"]
         with pytest.raises(ArrivalError, match="no arrivals of scenario second"):
-            diff(plain, two, scenario_id="second")
+            diff(plain, two, DiffOptions("second"))
 
     def test_a_directory_meets_the_scenario_of_its_name(self, plain, two):
         assert not diff(partition(plain), two).identical
-        assert diff(partition(plain), two, scenario_id="baseline_v1").identical
+        assert diff(partition(plain), two, DiffOptions("baseline_v1")).identical
 
     def test_two_directories_meet_whatever_their_names(self, two):
         (scenario,) = diff(partition(two), partition(two, "second")).scenarios

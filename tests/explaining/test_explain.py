@@ -269,7 +269,7 @@ def test_a_scenario_is_chosen_by_name(tmp_path):
     write_world(WORLD, tmp_path / "run", further_scenarios=[other])
     seal(tmp_path / "run")
     question = Question(TWO_ZONES, seq=4)
-    assert explain(tmp_path / "run", question, scenario_id="other").history.scenario_id == "other"
+    assert explain(tmp_path / "run", dataclasses.replace(question, scenario_id="other")).history.scenario_id == "other"
     with pytest.raises(ArrivalError, match="several scenarios"):
         explain(tmp_path / "run", question)
 
