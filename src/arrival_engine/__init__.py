@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from arrival_engine.contracts import ArrivalError, Code, Notice
     from arrival_engine.engine.cluster.production import DaskMaker
-    from arrival_engine.engine.comparing import DiffResult, diff
+    from arrival_engine.engine.comparing import DiffOptions, DiffResult, diff
     from arrival_engine.engine.expand.expansion import expand
     from arrival_engine.engine.expand.planning import Plan, plan
     from arrival_engine.engine.explaining import Explanation, Question, explain
@@ -43,6 +43,7 @@ __all__ = [
     "Code",
     "DaskMaker",
     "Diagnosis",
+    "DiffOptions",
     "DiffResult",
     "Explanation",
     "ForecastOptions",
@@ -89,7 +90,7 @@ _ENGINE = "arrival_engine.engine"
 _HOMES = {
     "arrival_engine.contracts": ("ArrivalError", "Code", "Notice"),
     f"{_ENGINE}.cluster.production": ("DaskMaker",),
-    f"{_ENGINE}.comparing": ("DiffResult", "diff"),
+    f"{_ENGINE}.comparing": ("DiffOptions", "DiffResult", "diff"),
     f"{_ENGINE}.expand.expansion": ("expand",),
     f"{_ENGINE}.expand.planning": ("Plan", "plan"),
     f"{_ENGINE}.explaining": ("Explanation", "Question", "explain"),

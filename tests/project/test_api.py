@@ -15,7 +15,15 @@ FUNCTIONS = {
 }
 CLASSES = {
     *("ArrivalError", "Code", "Notice", "Reporter", "World", "Plan", "DaskMaker", "Question"),
-    *("ImportRequest", "RunOptions", "ForecastOptions", "ValidateOptions", "ReportOptions", "ParityOptions"),
+    *(
+        "ImportRequest",
+        "RunOptions",
+        "ForecastOptions",
+        "ValidateOptions",
+        "ReportOptions",
+        "DiffOptions",
+        "ParityOptions",
+    ),
     *("SynthResult", "ImportResult", "SealResult", "RunResult", "ScenarioResult", "ForecastResult", "ValidateResult"),
     *("Bundle", "ReportResult", "Explanation", "DiffResult", "ParityResult", "TzCacheResult", "Diagnosis"),
 }

@@ -130,7 +130,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            (("--speed", "warp"), "no speed"),
+            (("--speed", "warp"), "not a speed"),
             (("--from", "2026-02-30T00:00:00Z"), "does not exist"),
             (("--to", "tomorrow"), "RFC 3339"),
             (("--from", "2026-03-01T00:00:00Z", "--to", "2026-02-01T00:00:00Z"), "after the end"),
