@@ -136,6 +136,11 @@ def load_kernel() -> None:
     build_alias_tables(np.empty(0, np.float64), np.zeros(1, np.int64))
 
 
+def blob_thresholds(prob_q: NDArray[np.uint32], qbits: int) -> NDArray[np.uint64]:
+    """Thresholds of slots that are taken with probability prob_q / 2^qbits: prob_q * 2^(32 - qbits)."""
+    return prob_q.astype(np.uint64) << np.uint64(32 - qbits)
+
+
 def pack(threshold: NDArray[np.uint64], alias: NDArray[np.uint32]) -> NDArray[np.uint64]:
     """One 8-byte word a slot: threshold in the low, alias in the high 32 bits, so a pick costs one load.
 

@@ -6,6 +6,8 @@ the compiled law, and a signed operand would turn the arithmetic into int64 or f
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 
 from arrival_engine.cpu_fallback.jit import njit
@@ -61,9 +63,14 @@ def alias_choice(x: np.uint64, size: np.uint64, slot: np.uint64, packed: np.uint
     return packed >> _HALF_WORD
 
 
+def coin_threshold(p: Fraction) -> int:
+    """The words below floor(p * 2^64), of a chance p < 1 exactly as the policy writes it, are virtual (LAW 4.2)."""
+    return int(p * (1 << 64))
+
+
 @njit
 def coin_is_virtual(x1: np.uint64, threshold: np.uint64) -> bool:
-    """The HYBRID coin: virtual iff x1 < floor(p * 2^64) (LAW 4.2)."""
+    """The HYBRID coin: virtual iff x1 < `coin_threshold` (LAW 4.2)."""
     return bool(np.uint64(x1) < np.uint64(threshold))
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.cpu_fallback.law import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
-from arrival_engine.cpu_fallback.tables import I8, Rows, RowTotals, empty_row_totals
+from arrival_engine.cpu_fallback.tables import I8, I32, Rows, RowTotals, empty_row_totals
 from arrival_engine.engine.expand.backend import BatchSums
 from arrival_engine.engine.world.load import World
 
@@ -110,20 +110,19 @@ class Ledger:
         """The ledger itself: it holds every merchant."""
         yield self
 
-    def without_edge_table(self) -> Mask:
-        """Which count rows belong to a virtual merchant that has no edge table."""
+    def fallback_rows(self) -> dict[str, I32]:
+        """Arrivals of each count row that took a fallback, keyed by the routing policy's switch."""
         mode, has_edges = self._of_entity
-        of_rows: Mask = ((mode != NON_VIRTUAL) & ~has_edges)[self.world.rows.entity]
-        return of_rows
+        without_edges = ((mode != NON_VIRTUAL) & ~has_edges)[self.world.rows.entity]
+        return {
+            "missing_group_table": self.row_totals.without_group,
+            "no_site_in_zone": self.row_totals.without_site,
+            "missing_edge_table": np.where(without_edges, self.world.rows.arrivals, np.int32(0)),
+        }
 
     def fallbacks(self) -> dict[str, int]:
         """Arrivals that took each fallback of LAW section 4."""
-        counts = self.world.rows.arrivals
-        return {
-            "missing_group_table": int(self.row_totals.without_group.sum(dtype=np.int64)),
-            "no_site_in_zone": int(self.row_totals.without_site.sum(dtype=np.int64)),
-            "missing_edge_table": int(counts[self.without_edge_table()].sum(dtype=np.int64)),
-        }
+        return {switch: int(arrivals.sum(dtype=np.int64)) for switch, arrivals in self.fallback_rows().items()}
 
     def accounting(self) -> dict[str, FamilyAccount]:
         """Blocks and words per family, by LAW section 6, keyed by substream label."""

@@ -57,8 +57,8 @@ def switches_of(settings: Settings) -> Switches:
     return Switches(
         np.uint64(settings.coin),
         settings.use_group_weights,
-        settings.fallbacks.fail_no_group,
-        settings.fallbacks.fail_no_site,
+        settings.fallbacks.missing_group_table,
+        settings.fallbacks.no_site_in_zone,
     )
 
 

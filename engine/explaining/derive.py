@@ -205,7 +205,7 @@ class _Derivation:
         fallbacks: list[Fallback] = []
         coin, is_virtual = None, False
         if mode != NON_VIRTUAL and edges == 0:
-            forbidden = self.world.settings.fallbacks.fail_no_edge_table
+            forbidden = self.world.settings.fallbacks.missing_edge_table
             what = "the virtual merchant has no edge table: its arrivals are physical, and no coin is drawn"
             fallbacks.append(Fallback("missing_edge_table", what, forbidden))
         elif mode == HYBRID:
@@ -240,7 +240,7 @@ class _Derivation:
         elsewhere = table < 0
         if elsewhere:
             what = f"no site of the merchant is in {zone}: the site is picked among all of them"
-            fallbacks.append(Fallback("no_site_in_zone", what, self.world.settings.fallbacks.fail_no_site))
+            fallbacks.append(Fallback("no_site_in_zone", what, self.world.settings.fallbacks.no_site_in_zone))
             table = int(self.tables.merchants.site_table[0])
         sites = self.tables.sites
         span = slice(int(sites.start[table]), int(sites.start[table + 1]))
@@ -264,7 +264,7 @@ class _Derivation:
         table = next((t for t in range(groups.day.size) if int(groups.day[t]) == day), None)
         if table is None:
             what = f"no tz group weights on {utc_text(self.start_us)[:10]}: the count row's zone is used"
-            fallbacks.append(Fallback("missing_group_table", what, self.world.settings.fallbacks.fail_no_group))
+            fallbacks.append(Fallback("missing_group_table", what, self.world.settings.fallbacks.missing_group_table))
             return None, own
         span = slice(int(groups.start[table]), int(groups.start[table + 1]))
         names = [self.world.tzids[zone] for zone in groups.zone[span]]

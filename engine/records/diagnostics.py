@@ -21,6 +21,7 @@ from arrival_engine.engine.expand.ledger import Ledger, ScenarioLedger
 from arrival_engine.engine.process.threads import Cancellation, ordered
 from arrival_engine.engine.records.columns import coded, laid_out
 from arrival_engine.engine.records.groups import Columns, equal_groups
+from arrival_engine.engine.rundir.settings import FALLBACK_MEANINGS
 from arrival_engine.engine.world.load import World
 
 _GROUP_ROWS = 1 << 18
@@ -97,21 +98,12 @@ def write_anomalies(ledger: ScenarioLedger, path: Path) -> int:
     return len(found)
 
 
-MEANINGS = {
-    "MISSING_GROUP_TABLE": "no tz group weights on some days: arrivals stayed in the count row's zone",
-    "NO_SITE_IN_ZONE": "a drawn zone has no site: arrivals went to the table over all the merchant's sites",
-    "MISSING_EDGE_TABLE": "a virtual merchant without an edge table: arrivals were made physical",
-}
+MEANINGS = {switch.upper(): meaning for switch, meaning in FALLBACK_MEANINGS.items()}
 
 
 def _anomalies(ledger: Ledger) -> Iterator[tuple[int, str, str, str]]:
     world, rows = ledger.world, ledger.world.rows
-    taken = {
-        "MISSING_GROUP_TABLE": ledger.row_totals.without_group,
-        "NO_SITE_IN_ZONE": ledger.row_totals.without_site,
-        "MISSING_EDGE_TABLE": np.where(ledger.without_edge_table(), rows.arrivals, 0),
-    }
-    for code, arrivals in taken.items():
+    for switch, arrivals in ledger.fallback_rows().items():
         hit = np.flatnonzero(arrivals)
         entities, index, size = np.unique(rows.entity[hit], return_inverse=True, return_counts=True)
         total = np.bincount(index, weights=arrivals[hit], minlength=entities.size).astype(np.int64)
@@ -120,7 +112,7 @@ def _anomalies(ledger: Ledger) -> Iterator[tuple[int, str, str, str]]:
         np.minimum.at(first, index, rows.bucket[hit])
         np.maximum.at(last, index, rows.bucket[hit])
         for entity, *facts in zip(*(a.tolist() for a in (entities, total, size, first, last)), strict=True):
-            yield _anomaly(world, code, entity, facts)
+            yield _anomaly(world, switch.upper(), entity, facts)
 
 
 def _anomaly(world: World, code: str, entity: int, facts: list[int]) -> tuple[int, str, str, str]:

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.cpu_fallback.law import coin_threshold
 
 if TYPE_CHECKING:
     from arrival_engine.config.policies import Policy
@@ -24,11 +25,21 @@ POLICY_IDS = (
 
 @dataclass(frozen=True)
 class Fallbacks:
-    """Which missing piece stops the run (True) instead of being worked around (LAW section 4, fallbacks)."""
+    """Which missing piece stops the run (True) instead of being worked around (LAW section 4).
 
-    fail_no_group: bool
-    fail_no_site: bool
-    fail_no_edge_table: bool
+    The fields are the routing policy's switches; run reports count under the same names.
+    """
+
+    missing_group_table: bool
+    no_site_in_zone: bool
+    missing_edge_table: bool
+
+
+FALLBACK_MEANINGS = {
+    "missing_group_table": "no tz group weights on some days: arrivals stayed in the count row's zone",
+    "no_site_in_zone": "a drawn zone has no site: arrivals went to the table over all the merchant's sites",
+    "missing_edge_table": "a virtual merchant without an edge table: arrivals were made physical",
+}
 
 
 @dataclass(frozen=True)
@@ -77,15 +88,10 @@ def settings_from(policies: Mapping[str, Policy]) -> Settings:
     routing = policies["arrival_routing_policy_5B"].document
     guardrails = policies["arrival_time_placement_policy_5B"].document["guardrails"]
     output = policies["arrival_output_policy_5B"].document
-    fallbacks = routing["fallbacks"]
     return Settings(
-        coin=_coin_threshold(routing),
+        coin=coin_threshold(_hybrid_probability(routing)),
         use_group_weights=routing["physical_router"]["use_group_weights"],
-        fallbacks=Fallbacks(
-            fail_no_group=fallbacks["missing_group_table"] == "fail",
-            fail_no_site=fallbacks["no_site_in_zone"] == "fail",
-            fail_no_edge_table=fallbacks["missing_edge_table"] == "fail",
-        ),
+        fallbacks=Fallbacks(**{name: routing["fallbacks"][name] == "fail" for name in FALLBACK_MEANINGS}),
         max_count=guardrails["max_arrivals_per_bucket"],
         max_bucket_seconds=guardrails["max_bucket_duration_seconds"],
         output=OutputOptions(
@@ -98,8 +104,8 @@ def settings_from(policies: Mapping[str, Policy]) -> Settings:
     )
 
 
-def _coin_threshold(routing: Mapping[str, object]) -> int:
-    """floor(p * 2^64), p exactly as written (LAW section 4.2), within the policy's own realism bounds."""
+def _hybrid_probability(routing: Mapping[str, object]) -> Fraction:
+    """Chance that an arrival of a HYBRID merchant is virtual, exactly as written, within the policy's own bounds."""
     p = Fraction(routing["hybrid_policy"]["p_virtual_hybrid"])  # type: ignore[index]
     low, high = (Fraction(bound) for bound in routing["realism_floors"]["hybrid_p_virtual_bounds"])  # type: ignore[index]
     if not low <= p <= high:
@@ -108,4 +114,4 @@ def _coin_threshold(routing: Mapping[str, object]) -> int:
             f"arrival_routing_policy_5B: p_virtual_hybrid {float(p)} is outside {float(low)} to {float(high)}",
             hint="change p_virtual_hybrid or realism_floors.hybrid_p_virtual_bounds",
         )
-    return int(p * (1 << 64))
+    return p

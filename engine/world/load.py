@@ -247,7 +247,7 @@ def _zone_uses(
 def _check_merchants(merchants: Merchants, virtual: VirtualMerchants, edges: EdgeList, settings: Settings) -> None:
     """Facts that would fail some arrival for certain, said before the first one is drawn."""
     without_edges = np.diff(edges.start) == 0
-    if settings.fallbacks.fail_no_edge_table:
+    if settings.fallbacks.missing_edge_table:
         _refuse(
             merchants,
             (virtual.mode != NON_VIRTUAL) & without_edges,

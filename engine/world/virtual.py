@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.cpu_fallback.alias import pack
+from arrival_engine.cpu_fallback.alias import blob_thresholds, pack
 from arrival_engine.cpu_fallback.law import HYBRID, MODES, NON_VIRTUAL
 from arrival_engine.cpu_fallback.tables import Edges
 from arrival_engine.engine.alias_blobs.decode import LAYOUT, AliasSlices
@@ -133,8 +133,8 @@ def _alias_slots(
             problem = f"the alias index has {span.stop - span.start} slots, the catalogue {edges} edges"
             raise _edge_error(merchant_ids[index], problem)
         if at is not None:
-            shift = np.uint64(32 - int(slices.qbits[at]))
-            parts.append(pack(slices.prob_q[span].astype(np.uint64) << shift, slices.alias[span]))
+            thresholds = blob_thresholds(slices.prob_q[span], int(slices.qbits[at]))
+            parts.append(pack(thresholds, slices.alias[span]))
     return np.concatenate(parts)
 
 
