@@ -1,6 +1,7 @@
 # Every target creates what it needs on first use. VENV=dir chooses the environment, PYTHON=exe the interpreter.
 VENV ?= .venv
-WORKERS ?= 2
+# Tests wait for the processes that they start: one worker more than two cores have.
+WORKERS ?= 3
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
@@ -17,15 +18,15 @@ demo: $(RUN_STAMP) ## make a small world, seal it, expand it, check it
 	@$(BIN)/arrivals demo
 
 test: $(DEV_STAMP) ## the tests, without the slow ones
-	@$(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(PYTEST_ARGS)
 
 test-slow: $(DEV_STAMP) ## the slow tests
-	@$(BIN)/python -m pytest -n $(WORKERS) -m slow $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow $(PYTEST_ARGS)
 
 # On its own, because tracing makes the suite slower. Processes that the tests start are traced too.
 coverage: $(DEV_STAMP) ## the tests of `make test`, and the lines they reach
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -n $(WORKERS) -m "not slow" $(PYTEST_ARGS)
+	@$(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 

@@ -20,7 +20,7 @@ from tests.support.worlds import (
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def sealed(tmp_path_factory):
     """Three scenarios: everything that the law has, more of it, and one that --strict forbids while it is expanded."""
     run_root = tmp_path_factory.mktemp("cluster") / "sealed"
@@ -38,7 +38,7 @@ def run_root(sealed, tmp_path):
     return copy_without_outputs(sealed, tmp_path / "run")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def local(sealed, tmp_path_factory):
     """What a run on this machine publishes."""
     run_root = copy_without_outputs(sealed, tmp_path_factory.mktemp("cluster") / "local")
@@ -52,7 +52,7 @@ def client():
         yield client
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def busy(tmp_path_factory):
     """A million arrivals in shards that take some tenths of a second."""
     run_root = tmp_path_factory.mktemp("busy") / "sealed"

@@ -10,7 +10,7 @@ from tests.support.importing import (
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def small(tmp_path_factory):
     """The small tables as a world, sealed."""
     root = tmp_path_factory.mktemp("import") / "world"

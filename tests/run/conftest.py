@@ -10,7 +10,7 @@ from tests.support.world_files import write_world
 from tests.support.worlds import small_world
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def heavy(tmp_path_factory):
     """Some seconds of work: nine million arrivals, sealed; tests run it but never let it end published."""
     run_root = tmp_path_factory.mktemp("robust") / "heavy"

@@ -22,18 +22,18 @@ from tests.support.worlds import (
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def small(tmp_path_factory):
     """The world that touches every feature of the law, written and sealed."""
     return write_sealed(small_world(), tmp_path_factory.mktemp("stream") / "small")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def small_plan(small):
     return planned(small.run_root)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tied_plan(tmp_path_factory):
     """A second with so many arrivals that many share their microsecond, within a merchant and across merchants."""
     rows = [
@@ -46,7 +46,7 @@ def tied_plan(tmp_path_factory):
     return planned(written.run_root)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def demo(tmp_path_factory):
     """A slice of the demo world, expanded and published."""
     run_root = tmp_path_factory.mktemp("stream") / "demo"
@@ -55,7 +55,7 @@ def demo(tmp_path_factory):
     return run_root, run(run_root).scenarios[0]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def long_world(tmp_path_factory):
     """Ten million arrivals, some gigabytes of text."""
     rows = [

@@ -6,7 +6,7 @@ from arrival_engine.engine.synth import synthesise
 from tests.support.synthesised import Made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def world(tmp_path_factory):
     root = tmp_path_factory.mktemp("demo")
     return Made(root, synthesise(root, preset="demo", seed=42))

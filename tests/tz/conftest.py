@@ -5,6 +5,6 @@ import pytest
 from arrival_engine.engine.tz.pinned import pinned_zones
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def exact():
     return pinned_zones()

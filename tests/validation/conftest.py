@@ -13,7 +13,7 @@ from tests.support.validating import (
 from tests.support.worlds import small_world
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the small world, validated."""
     run_root = tmp_path_factory.mktemp("sound") / "run"
