@@ -170,7 +170,7 @@ def _context_rows(context: Mapping[str, object], said: str) -> list[tuple[str, s
     texts = [
         (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
         for name, value in safe.items()
-        if value is not None
+        if value not in (None, [], {})
     ]
     news = [(name, text) for name, text in texts if text and not _says(said, text)]
     rows = [(name, _shortened(text)) for name, text in news[:_CONTEXT_ENTRIES]]

@@ -72,7 +72,7 @@ def world_spec(preset: str, seed: int, scale: float) -> WorldSpec:
     if merchants < MERCHANTS_MIN:
         least = MERCHANTS_MIN / base.merchants
         raise _refused(
-            f"scale {scale:g} of preset {preset} leaves {merchants} merchants; a world needs {MERCHANTS_MIN}",
+            f"scale {scale:g} of preset {preset} has {merchants} of the {MERCHANTS_MIN} merchants that a world needs",
             f"give --scale {math.ceil(least * 1000) / 1000:g} or more",
         )
     return WorldSpec(

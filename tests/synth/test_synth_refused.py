@@ -103,12 +103,12 @@ def test_a_full_disk_is_a_named_error_and_leaves_no_world(tmp_path):
     ("arguments", "says"),
     [
         ({"preset": "huge"}, "no preset 'huge'"),
-        ({"scale": 0.01}, "leaves 1 merchants"),
+        ({"scale": 0.01}, "has 1 of the 3 merchants"),
         ({"scale": 0.0}, "scale 0.0"),
         ({"scale": -1.0}, "scale -1.0"),
         ({"scale": float("nan")}, "scale nan"),
         ({"scale": 1e6}, "scale 1000000.0"),
-        ({"preset": "reference", "scale": 0.001}, "leaves 1 merchants"),
+        ({"preset": "reference", "scale": 0.001}, "has 1 of the 3 merchants"),
     ],
 )
 def test_impossible_worlds_are_refused_before_anything_is_written(tmp_path, arguments, says):
