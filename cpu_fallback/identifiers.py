@@ -1,4 +1,7 @@
-"""Identifiers that are hashes of names (contract section 4.1, LAW section 7)."""
+"""Identifiers that are hashes of names.
+
+docs/reference/layouts.md, "Site identifiers" and "Edge and settlement identifiers", and LAW section 7 have the laws.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,9 @@ IMPORT_VERSION = "1"
 
 
 def world_identity(contents: Contents, policies: Mapping[str, bytes], seed: int, scenario_id: str) -> Identity:
-    """Fingerprint over contents and policies, parameter hash over the policies (by the law of contract section 4.1).
+    """Fingerprint over contents and policies, parameter hash over the policies.
+
+    docs/reference/layouts.md, "Parameter hash", has the law.
 
     Raises PARTITION_OR_PK_VIOLATION for a seed outside uint64 and a scenario that cannot stand in a path.
     """

@@ -1,4 +1,4 @@
-"""The summary and anomalies datasets (contract section 2.5)."""
+"""The summary and anomalies datasets (docs/reference/layouts.md, "Summary and anomalies")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The three random-number event datasets: one event per count row and stream family (contract section 2.7).
+"""The three random-number event datasets: one event per count row and stream family.
+
+docs/reference/layouts.md, "Random-number logs", says what they hold.
 
 All scenarios of a run share the datasets' directories. Each has one part there, numbered by its place among the sealed
 scenarios, so that a later run replaces its own events and no others.

@@ -1,4 +1,4 @@
-"""The random-number audit and trace logs (contract section 2.7, totals by LAW section 6)."""
+"""The random-number audit and trace logs (docs/reference/layouts.md, "Random-number logs")."""
 
 from __future__ import annotations
 

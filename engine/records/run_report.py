@@ -1,4 +1,7 @@
-"""The run report: one line per scenario in segment_state_runs.jsonl (contract section 2.8)."""
+"""The run report: one line per scenario in segment_state_runs.jsonl.
+
+docs/reference/layouts.md, "Run report", says what it holds.
+"""
 
 from __future__ import annotations
 

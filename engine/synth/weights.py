@@ -1,4 +1,7 @@
-"""2B: site weights, the site alias blob, day effects and group weights (contract section 6.3, 6.4, 6.6)."""
+"""2B: site weights, the site alias blob, day effects and group weights.
+
+docs/reference/layouts.md, "Site weights", "Day effects" and "Group weights", has the laws.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ def _length_prefixed(text: str) -> bytes:
 
 
 def _hashed_unit(*parts: object) -> float:
-    """H of contract section 6.3: the first eight digest bytes of the parts joined by bars, in (0, 1)."""
+    """H(parts) of docs/reference/layouts.md, "Site weights", in (0, 1)."""
     digest = hashlib.sha256("|".join(str(part) for part in parts).encode()).digest()
     return ((int.from_bytes(digest[:8], "big") >> 11) + 0.5) * 2.0**-53
 
@@ -216,7 +219,7 @@ def _zone_multiplier(law: Any) -> Callable[[str], float]:
 
 
 def _day_counter(scene: Scene, policy: Any) -> npt.NDArray[np.uint64]:
-    """Key, high and low counter word of 2B.S3's stream (contract section 6.3)."""
+    """Key, high and low counter word of 2B.S3's stream (docs/reference/layouts.md, "Day effects")."""
     identity, derivation = scene.identity, policy["rng_derivation"]
     master = hashlib.sha256(
         _length_prefixed(derivation["domain_master"])

@@ -196,7 +196,7 @@ def publish(receipt: Receipt, content: Mapping[str, bytes], spec_version: str, *
 
 
 def bundle_digest(content: Mapping[str, bytes]) -> str:
-    """SHA-256 over the members' bytes, by path (contract section 4.6)."""
+    """SHA-256 over the members' bytes, by path (docs/reference/layouts.md, "Validation bundle")."""
     digest = hashlib.sha256()
     for path in _ordered(content):
         digest.update(content[path])

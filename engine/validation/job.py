@@ -263,7 +263,7 @@ def _failed(error: ArrivalError) -> dict[str, Any]:
 
 
 def _line(receipt: Receipt, judged: Judgement, report: Mapping[str, Any], result: ValidateResult) -> dict[str, Any]:
-    """The S5 metrics of contract section 2.8, and how long it took."""
+    """The S5 metrics (docs/reference/layouts.md, "Run report"), and how long it took."""
     folder = Path(result.bundle.folder).relative_to(receipt.run_root).as_posix()
     rng_ok = judged.outcome.holds(Area.RNG)
     return {

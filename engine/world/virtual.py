@@ -153,7 +153,9 @@ def build_edges(edges: EdgeList, tzids: Sequence[str]) -> Edges:
 
 
 def verified_universe_hash(receipt: Receipt) -> str:
-    """3B's universe hash, recomputed from its components and compared with the routing policy (contract section 4.1).
+    """3B's universe hash, recomputed from its components and compared with the routing policy's.
+
+    docs/reference/layouts.md, "Universe hash", has the law.
 
     Raises ROUTING_UNIVERSE_HASH_MISMATCH, ROUTING_POLICY_INVALID where that policy asks for what the law does not do.
     """

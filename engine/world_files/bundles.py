@@ -1,4 +1,7 @@
-"""Validation bundles and passed flags of the segments upstream, each by its own law (contract section 4.2.4)."""
+"""Validation bundles and passed flags of the segments upstream, each by its own law.
+
+docs/reference/layouts.md, "Upstream bundles", has the laws.
+"""
 
 from __future__ import annotations
 

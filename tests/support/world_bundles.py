@@ -1,4 +1,7 @@
-"""Tiny upstream validation bundles that pass, each by its segment's own law (contract section 4.2.4)."""
+"""Tiny upstream validation bundles that pass, each by its segment's own law.
+
+docs/reference/layouts.md, "Upstream bundles", has the laws.
+"""
 
 from __future__ import annotations
 
