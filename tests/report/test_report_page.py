@@ -224,6 +224,7 @@ class TestAlone:
         assert targets
         assert targets <= set(ids)
 
+    @pytest.mark.usefixtures("page")
     def test_colours_come_from_the_page(self, run_root):
         text = (run_root / PAGE).read_text("utf-8")
         for role, (light, dark, stand_in) in zip(LIGHT._fields, zip(LIGHT, DARK, ROLES, strict=True), strict=True):
