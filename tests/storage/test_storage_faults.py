@@ -23,6 +23,7 @@ from arrival_engine.engine.storage.carrier import Carrier
 from arrival_engine.engine.storage.lock import LOCK_FOLDER, store_lock
 from arrival_engine.engine.storage.manifest import MANIFEST, partition
 from arrival_engine.engine.storage.publish import MARKER, Consignment, StorePublication
+from tests.support.processes import At
 from tests.support.refusals import CPU, ROOT
 from tests.support.s3_server import ENVIRONMENT, S3Server, cli, files_of, put_tree, server
 from tests.support.world_files import write_world
@@ -82,28 +83,6 @@ def assert_published(url, local):
     assert [part["name"] for part in manifest["parts"]] == sorted(found)
     assert found == {path.name: path.read_bytes() for path in (local / HERE).iterdir()}
     assert kept_for_later(url) == []
-
-
-class At(Reporter):
-    """Does something once: when the upload is waited for, or at the first step of another phase."""
-
-    def __init__(self, phase, action):
-        super().__init__()
-        self._phase, self._action = phase, action
-
-    def _on_phase_start(self, name):
-        if name == self._phase == "upload":
-            self._act()
-
-    def advance(self, amount=1):
-        super().advance(amount)
-        if self.status().phase.endswith(self._phase):
-            self._act()
-
-    def _act(self):
-        if self._action:
-            action, self._action = self._action, None
-            action()
 
 
 def sent(target, directory):
@@ -232,11 +211,13 @@ from dataclasses import replace
 from pathlib import Path
 from arrival_engine import run
 from arrival_engine.engine.storage import run_directory
-from tests.storage.test_storage_faults import At, OPTIONS
+from tests.support.processes import At
+from tests.support.refusals import CPU
 url, phase, scratch, more = sys.argv[1:]
 reporter = At(phase, lambda: os.kill(os.getpid(), signal.SIGKILL))
 with run_directory(url, reporter, scratch=Path(scratch)) as directory:
-    run(directory.root, replace(OPTIONS, replace=more == "replace"), reporter, shipping=directory.shipping)
+    options = replace(CPU, batch_arrivals=500, replace=more == "replace")
+    run(directory.root, options, reporter, shipping=directory.shipping)
 """
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import contextmanager
 
+from arrival_engine.engine.process.progress import Reporter
 from tests.support.model import CountRow
 from tests.support.refusals import ROOT
 from tests.support.worlds import BERLIN, NEW_YORK, TWO_ZONES
@@ -75,3 +76,25 @@ def outputs_of(run_root):
     ]
     paths = [path for folder in [*folders, run_root / "logs"] for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(run_root)): path.read_bytes() for path in sorted(paths)}
+
+
+class At(Reporter):
+    """Does something once: when the upload is waited for, or at the first step of another phase."""
+
+    def __init__(self, phase, action):
+        super().__init__()
+        self._phase, self._action = phase, action
+
+    def _on_phase_start(self, name):
+        if name == self._phase == "upload":
+            self._act()
+
+    def advance(self, amount=1):
+        super().advance(amount)
+        if self.status().phase.endswith(self._phase):
+            self._act()
+
+    def _act(self):
+        if self._action:
+            action, self._action = self._action, None
+            action()
