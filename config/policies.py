@@ -81,7 +81,7 @@ def _packaged_parts(entry: Dataset) -> list[str]:
 
 
 def _read(entry: Dataset, path: Path) -> bytes | None:
-    """The file's bytes; None where nothing has that name. What exists and is no readable file is an error."""
+    """The file's bytes, or None if the path does not exist. A path that exists but cannot be read is an error."""
     with reading("policy", path, hint="make the file readable, or remove it to use the packaged policy"):
         if not (path.exists() or path.is_symlink()):
             return None

@@ -1,4 +1,4 @@
-"""YAML and JSON readers that keep decimals exactly as written and refuse whatever a policy has no use for.
+"""YAML and JSON readers that keep decimals exactly as written and refuse what no policy needs.
 
 Refused: duplicate keys, keys that are not text, aliases and anchors, explicit tags, several documents, deep
 nesting, numbers of absurd length, NaN and infinities. YAML scalars follow the 1.2 core schema: `yes` is text,

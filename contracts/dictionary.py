@@ -123,7 +123,7 @@ def _listing(folder: Path) -> list[Path]:
 def _files_below(folder: Path) -> list[Path]:
     found: list[Path] = []
     for entry in _listing(folder):
-        # What lies behind a linked directory is no part of the dataset: nobody reads it, and it may go in circles.
+        # A linked directory is not part of the dataset: its files are never read, and links may form a circle.
         if not entry.is_dir():
             found.append(entry)
         elif not entry.is_symlink():

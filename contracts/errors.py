@@ -67,7 +67,7 @@ class Code(StrEnum):
 
 
 def json_safe(value: object) -> object:
-    """`value` with whatever JSON cannot express (paths, decimals, sets, ...) turned into text or lists."""
+    """`value` with types that JSON lacks (paths, decimals, sets, ...) turned into text or lists."""
     if value is None or isinstance(value, (bool, int, str)):
         return str(value) if isinstance(value, StrEnum) else value
     if isinstance(value, float):

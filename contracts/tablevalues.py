@@ -58,7 +58,7 @@ def range_fault(column: Column, array: pa.ChunkedArray, target: pa.DataType) -> 
 
 
 def text_fault(column: Column, array: pa.ChunkedArray) -> Fault | None:
-    """The first text that is no choice, breaks the pattern, or is too short; equal texts are tested once."""
+    """The first text that is not a choice, breaks the pattern or is too short; equal texts are tested once."""
     if not (column.choices or column.pattern or column.min_length) or _dictionaries_are_good(column, array):
         return None
     values = distinct_texts(array)

@@ -1,6 +1,6 @@
 """The entry point: finds the command, runs it, and turns every way of ending into an exit code.
 
-0 success, 1 a named failure, 2 bad usage, 130 interrupted, 141 nobody reads the output, 143 terminated.
+0 success, 1 a named failure, 2 bad usage, 130 interrupted, 141 the reader of the output is gone, 143 terminated.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _COMMANDS = {
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP, so that whoever cleans up after Ctrl-C cleans up after these too."""
+    """SIGTERM or SIGHUP, so that code that cleans up after Ctrl-C cleans up after these too."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _settle_process() -> None:
-    """Settings of a process that is all ours, which save a fifth of a second of a run; a library must leave them."""
+    """Settings that save a fifth of a second of a run. They are for our own process: a library must not change them."""
     # numpy's OpenBLAS would start a thread a core while it loads, and nothing here multiplies matrices.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # numba and pyarrow make 130 000 objects that stay. The collector would look at the youngest after every 700 of
@@ -235,7 +235,7 @@ def _settle_stdout() -> None:
 
 
 def _forget() -> None:
-    # nanobind, which DuckDB is bound by, complains on standard error of what nobody collects.
+    # nanobind, which DuckDB is bound by, reports uncollected objects on standard error.
     if "_duckdb" not in sys.modules:
         gc.freeze()
 

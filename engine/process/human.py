@@ -19,7 +19,7 @@ def amount(value: int, unit: str) -> str:
 
 
 def part(done: int, total: int | None, unit: str) -> str:
-    """'5 of 20 arrivals', or '5 arrivals' where nobody knows the total."""
+    """'5 of 20 arrivals', or '5 arrivals' if the total is not known."""
     if total is None:
         return amount(done, unit)
     return f"{size(done) if unit == BYTES else count(done)} of {amount(total, unit)}"

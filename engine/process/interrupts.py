@@ -24,7 +24,7 @@ Handler = Callable[[int, FrameType | None], object]
 
 @contextmanager
 def heard_interrupts() -> Iterator[None]:
-    """Within, what the handlers of SIGINT, SIGTERM and SIGHUP raise reaches the caller, wherever the signal arrives.
+    """Within, exceptions of the handlers of SIGINT, SIGTERM and SIGHUP reach the caller, in whichever code they arise.
 
     In any thread but the main one, where Python handles no signals, it does nothing.
     """

@@ -17,7 +17,7 @@ class CancelledError(Exception):
 
 
 class Cancellation:
-    """Set once by whoever ends the run, looked at by workers between pieces of work."""
+    """Set once by the thread that ends the run; workers look at it between pieces of work."""
 
     def __init__(self) -> None:
         self._event = threading.Event()

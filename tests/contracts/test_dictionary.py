@@ -305,12 +305,12 @@ def test_identity_refuses_what_is_none(broken: tuple[str, str, int, str]) -> Non
 # --------------------------------------------------------------------------- errors
 
 
-def test_codes_are_the_canonical_ones() -> None:
-    s4 = [code for code in Code if not code.name.startswith("S5_")]
-    s5 = [code for code in Code if code.name.startswith("S5_")]
-    assert (len(s4), len(s5)) == (20, 24)
+def test_codes_are_the_canonical_ones_and_our_own() -> None:
+    s4, s5, own = ([code for code in Code if code.value.startswith(p)] for p in ("5B.S4.", "5B.S5.", "ARRIVALS."))
+    assert (len(s4), len(s5), len(own)) == (20, 24, len(Code) - 44)
     assert all(code.value == f"5B.S4.{code.name}" for code in s4)
-    assert all(code.value == f"5B.S5.{code.name[3:]}" for code in s5)
+    assert all(code.value == f"5B.S5.{code.name.removeprefix('S5_')}" for code in s5)
+    assert all(code.value == f"ARRIVALS.{code.name}" for code in own)
 
 
 def test_an_error_carries_code_message_hint_and_context() -> None:
