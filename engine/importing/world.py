@@ -31,6 +31,7 @@ from arrival_engine.engine.importing.request import ImportRequest
 from arrival_engine.engine.importing.values import MICROS
 from arrival_engine.engine.importing.write import write_world
 from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.tz.pinned import check_release
 from arrival_engine.engine.world_files.publish import Target, WorldReport, place_world
 from arrival_engine.engine.world_files.shelf import Shelf
 
@@ -75,6 +76,7 @@ def make_world(request: ImportRequest, reporter: Reporter | None) -> ImportResul
     """See `engine.importing.import_world`."""
     reporter = reporter or Reporter()
     began = reporter.elapsed_s
+    check_release()
     run_root = Path(request.run_root)
     check_token("scenario_id", request.scenario_id)
     zones: ZoneSource = "weights" if request.group_weights else request.zones

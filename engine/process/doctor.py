@@ -15,6 +15,7 @@ from typing import Literal
 
 from arrival_engine.engine.process import human, machine
 from arrival_engine.engine.process.extras import EXTRAS
+from arrival_engine.engine.process.version import TZDATA_RELEASE, TZDATA_VERSION
 
 __all__ = ["Diagnosis", "Fact", "doctor"]
 
@@ -204,25 +205,12 @@ def _compiled(folder: Path) -> tuple[int, int]:
 def _tzdata() -> Iterator[Fact]:
     import tzdata
 
-    yield _tzdata_fact(tzdata.IANA_VERSION, tzdata.__version__, _pinned("tzdata"))
-
-
-def _tzdata_fact(release: str, package: str, wanted: str | None) -> Fact:
-    text = f"{release} (package {package})"
-    if wanted and wanted != package:
-        advice = f"civil times are checked against {wanted}: pip install tzdata=={wanted}"
-        return Fact("tzdata", text, "problem", advice)
-    return Fact("tzdata", text)
-
-
-def _pinned(name: str) -> str | None:
-    """The exact version this project's metadata asks for; None where it is not installed or gives a range."""
-    try:
-        requirements = metadata.requires(DISTRIBUTION) or []
-    except metadata.PackageNotFoundError:
-        return None
-    prefix = f"{name}=="
-    return next((text[len(prefix) :].strip() for text in requirements if text.startswith(prefix)), None)
+    text = f"{tzdata.IANA_VERSION} (package {tzdata.__version__})"
+    if tzdata.IANA_VERSION == TZDATA_RELEASE:
+        yield Fact("tzdata", text)
+        return
+    advice = f"civil times are checked against {TZDATA_RELEASE}: pip install tzdata=={TZDATA_VERSION}"
+    yield Fact("tzdata", text, "problem", advice)
 
 
 def _terminal() -> Iterator[Fact]:

@@ -7,6 +7,8 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as distribution_version
 
 LAW_VERSION = 2
+# The IANA release that civil times are checked against, and the version of the `tzdata` package that carries it.
+TZDATA_RELEASE, TZDATA_VERSION = "2026f", "2026.6"
 
 
 def version() -> str:

@@ -26,7 +26,7 @@ from arrival_engine.engine.synth.presets import GENERATOR_VERSION, SCENARIO_ID, 
 from arrival_engine.engine.synth.sites import write_sites, write_zone_allocation
 from arrival_engine.engine.synth.virtual import write_virtual
 from arrival_engine.engine.synth.weights import merchant_groups, write_group_tables, write_weights
-from arrival_engine.engine.tz.pinned import pinned_zones
+from arrival_engine.engine.tz.pinned import check_release, pinned_zones
 from arrival_engine.engine.tz.zones import ZoneTable
 from arrival_engine.engine.world_files.bundles import write_bundles
 from arrival_engine.engine.world_files.publish import Target, WorldReport, place_world, write_report
@@ -62,6 +62,7 @@ def make_world(run_root: Path, *, preset: str, seed: int, scale: float, reporter
     """See `engine.synth.synthesise`."""
     reporter = reporter or Reporter()
     began = reporter.elapsed_s
+    check_release()
     spec = world_spec(preset, seed, scale)
     target = Target(Path(run_root), "synth", "a synthetic world", world_identity(spec), policy_copies())
     report, reused = place_world(target, lambda stage: _write(stage, spec, target, reporter), reporter)

@@ -1,4 +1,4 @@
-"""Writes a run's time zone cache from the pinned tzdata package."""
+"""Writes a run's time zone cache from the tzdata package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from arrival_engine.contracts.oserrors import reading, writing
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
 from arrival_engine.engine.rundir.staging import exclusive, publish_folder, staging, write_file
-from arrival_engine.engine.tz.pinned import LAST_YEAR, archive_sha256, pinned_zones, release
+from arrival_engine.engine.tz.pinned import LAST_YEAR, archive_sha256, check_release, pinned_zones, release
 from arrival_engine.engine.tz.tzc1 import encode
 
 
@@ -90,9 +90,10 @@ def build_tz(
     All zones of the package by default, exact through the end of `until_year`. `tzdb_archive_sha256` in the
     manifest is `archive_sha256()`: the package's TZif files, bytes one after the other, by ascending name.
     Raises IO_WRITE_CONFLICT where another cache is there and `replace` is False, DST_MAPPING_FAILED for
-    unknown zones, IO_WRITE_FAILED.
+    unknown zones and for another tzdata release than the engine's, IO_WRITE_FAILED.
     """
     reporter = reporter if reporter is not None else Reporter()
+    check_release()
     receipt = read_receipt(Path(run_root))
     folder = receipt.path("tz_timetable_cache")
     with reporter.phase("read tzdata"):

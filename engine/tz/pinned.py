@@ -1,4 +1,4 @@
-"""Exact zone tables from the pinned `tzdata` package, never from the host's own time zone files.
+"""Exact zone tables from the installed `tzdata` package, never from the host's own time zone files.
 
 The package ships TZif files in slim form (RFC 9636): explicit transitions as far as the zone's history is
 irregular, then a POSIX TZ rule for the years after. The explicit part is parsed; the rule is left to
@@ -21,8 +21,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from arrival_engine.contracts.errors import ArrivalError, Code
+from arrival_engine.engine.process.version import TZDATA_RELEASE, TZDATA_VERSION
 from arrival_engine.engine.tz.zones import SENTINEL, Instants, Minutes, ZoneTable, stack
 
+INSTALL_RELEASE = f"install it: pip install tzdata=={TZDATA_VERSION}"
 LAST_YEAR = 2037
 FIRST_YEAR = 1900  # before the first zone had rules
 _YEARS = range(1970, 9999)
@@ -48,8 +50,23 @@ def _package() -> Traversable:
 
 
 def release() -> str:
-    """The IANA release of the pinned package, such as `2026f`."""
+    """The IANA release of the installed package, such as `2026f`."""
     return str(import_module("tzdata").IANA_VERSION)
+
+
+def check_release() -> None:
+    """Raise DST_MAPPING_FAILED where another release is installed than the one that civil times are checked against.
+
+    What a world or a cache is made from has to be that release; runs only read what was made.
+    """
+    if release() != TZDATA_RELEASE:
+        raise ArrivalError(
+            Code.DST_MAPPING_FAILED,
+            f"tzdata {release()} is installed, but civil times are checked against {TZDATA_RELEASE}",
+            hint=INSTALL_RELEASE,
+            installed=release(),
+            wanted=TZDATA_RELEASE,
+        )
 
 
 @cache
@@ -84,7 +101,7 @@ def _broken(tzid: str, what: str) -> NoReturn:
     raise ArrivalError(
         Code.DST_MAPPING_FAILED,
         f"the tzdata package's file of {tzid!r} {what}",
-        hint="reinstall the pinned tzdata package",
+        hint="reinstall the tzdata package",
         tzid=tzid,
     )
 
@@ -203,7 +220,7 @@ def pinned_zones(
         raise ArrivalError(
             Code.DST_MAPPING_FAILED,
             f"tzdata {release()} knows no time zone named {', '.join(map(repr, unknown))}",
-            hint="correct the names, or upgrade the pinned tzdata package if they are newer than it",
+            hint="correct the names, or upgrade the engine and its tzdata if they are newer than it",
             tzids=unknown,
             release=release(),
         )

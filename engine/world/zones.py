@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from arrival_engine.contracts import ArrivalError, Code, Notice
 from arrival_engine.cpu_fallback.identifiers import text_word
 from arrival_engine.cpu_fallback.tables import Grid, Zones
+from arrival_engine.engine.process.version import TZDATA_RELEASE
 from arrival_engine.engine.rundir.inputs import locate_files, read_bytes, read_document
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.tz.agreement import disagreements
-from arrival_engine.engine.tz.pinned import release, unknown_tzids
+from arrival_engine.engine.tz.pinned import INSTALL_RELEASE, release, unknown_tzids
 from arrival_engine.engine.tz.tzc1 import decode
 from arrival_engine.engine.tz.zones import ZoneTable
 
@@ -91,7 +92,30 @@ def cut_zones(cache: ZoneTable, tzids: Sequence[str], grid: Grid) -> Zones:
 
 
 def check_against_tzdata(cache: ZoneTable, tzids: Sequence[str], grid: Grid, accept: bool) -> tuple[Notice, ...]:
-    """Compare the cache with the pinned tzdata over the horizon; a Notice instead of an error if accepted."""
+    """Compare the cache with tzdata over the horizon; notices instead of an error if accepted.
+
+    A tzdata release older than the engine's confirms no cache. A newer one is compared as it is.
+    """
+    notices = (*_too_old(), *_disagreement(cache, tzids, grid))
+    for notice in notices[: 0 if accept else 1]:
+        raise ArrivalError(Code.DST_MAPPING_FAILED, notice.message, hint=_HINTS[notice.code], **notice.context)
+    return notices
+
+
+_HINTS = {
+    "TZDATA_TOO_OLD": f"{INSTALL_RELEASE}, or pass --accept-tz-cache to use the cache unconfirmed",
+    "TZ_CACHE_DISAGREES": "write a correct cache with `arrivals tz build` and seal again, or pass --accept-tz-cache to "
+    "use this one",
+}
+
+
+def _too_old() -> Iterator[Notice]:
+    if release() < TZDATA_RELEASE:
+        message = f"tzdata {release()} is installed, which is older than {TZDATA_RELEASE} and confirms no tz cache"
+        yield Notice("TZDATA_TOO_OLD", message, {"installed": release(), "wanted": TZDATA_RELEASE})
+
+
+def _disagreement(cache: ZoneTable, tzids: Sequence[str], grid: Grid) -> Iterator[Notice]:
     start = int(grid.start_us[0]) // 1_000_000
     end = -((-int(grid.start_us[-1]) - int(grid.duration_us[-1])) // 1_000_000)
     foreign = unknown_tzids(tzids)
@@ -99,16 +123,7 @@ def check_against_tzdata(cache: ZoneTable, tzids: Sequence[str], grid: Grid, acc
     compared = [tzid for tzid in tzids if tzid not in foreign]
     differences = disagreements(cache, compared, start, end)
     found += [str(difference) for difference in differences]
-    if not found:
-        return ()
-    zones = len(foreign) + len({difference.tzid for difference in differences})
-    message = f"the tz cache disagrees with tzdata in {zones} zone(s): {'; '.join(found[:_SHOWN])}"
-    if accept:
-        return (Notice("TZ_CACHE_DISAGREES", message, {"zones": zones, "differences": len(found)}),)
-    raise ArrivalError(
-        Code.DST_MAPPING_FAILED,
-        message,
-        hint="write a correct cache with `arrivals tz build` and seal again, or pass --accept-tz-cache to use this one",
-        zones=zones,
-        differences=len(found),
-    )
+    if found:
+        zones = len(foreign) + len({difference.tzid for difference in differences})
+        message = f"the tz cache disagrees with tzdata in {zones} zone(s): {'; '.join(found[:_SHOWN])}"
+        yield Notice("TZ_CACHE_DISAGREES", message, {"zones": zones, "differences": len(found)})

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tzdata
 
 from arrival_engine.contracts import Code
 from arrival_engine.engine.importing import ImportRequest, import_world
@@ -370,3 +371,8 @@ def test_counts_away_from_any_site_are_said(tmp_path):
     assert notice.code == "NO_SITE_IN_ZONE"
     assert "up to 4 arrivals" in notice.message
     assert "merchant 1 in America/New_York" in notice.message
+
+
+def test_nothing_is_imported_with_another_tzdata_release(tmp_path, monkeypatch):
+    monkeypatch.setattr(tzdata, "IANA_VERSION", "2026e")
+    refused(request_of(tmp_path, GOOD), ZONE_BAD, "tzdata 2026e is installed", "pip install tzdata==2026.6")

@@ -12,6 +12,7 @@ import tempfile
 import tomllib
 
 import pytest
+import tzdata
 
 from arrival_engine.engine.process import doctor, machine
 from arrival_engine.engine.process.extras import EXTRAS
@@ -58,11 +59,14 @@ def test_a_missing_package_is_a_problem(monkeypatch):
     assert not doctor.doctor().healthy
 
 
-def test_another_tzdata_than_the_pinned_one_is_a_problem():
-    fact = doctor._tzdata_fact("2026f", "2026.6", wanted="2026.5")
-    assert fact.state == "problem"
-    assert "tzdata==2026.5" in fact.advice
-    assert doctor._tzdata_fact("2026f", "2026.6", wanted="2026.6").state == "ok"
+def test_another_tzdata_than_the_checked_one_is_a_problem(monkeypatch):
+    assert facts_by_name()["tzdata"].state == "ok"
+    for release in ("2026e", "2027a"):
+        monkeypatch.setattr(tzdata, "IANA_VERSION", release)
+        fact = facts_by_name()["tzdata"]
+        assert fact.state == "problem"
+        assert release in fact.value
+        assert "tzdata==2026.6" in fact.advice
 
 
 def test_a_subject_that_cannot_be_examined_is_a_problem_and_the_rest_is_told():

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from arrival_engine.engine.process.version import TZDATA_RELEASE, TZDATA_VERSION
 from tests.support.known_answers import DEMO_DIGEST
 from tests.support.paths import PACKAGE, ROOT, SRC
 
@@ -232,10 +233,16 @@ def test_the_pins_cover_what_the_project_asks_for():
     assert names - {"arrival-engine"} <= pinned  # its own extras are named as arrival-engine[...]
 
 
-def test_tzdata_is_pinned_exactly_and_to_the_same_release():
+def test_tzdata_is_a_range_that_has_the_release_of_the_constraints():
     (asked,) = [text for text in PROJECT["project"]["dependencies"] if text.startswith("tzdata")]
-    assert re.fullmatch(r"tzdata==\d+\.\d+", asked)
-    assert asked in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    least = re.fullmatch(r"tzdata>=(\d+\.\d+)", asked)[1]
+    assert tuple(map(int, least.split("."))) <= tuple(map(int, TZDATA_VERSION.split(".")))
+    assert f"tzdata=={TZDATA_VERSION}" in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_two_names_of_the_tzdata_release_agree():
+    year, number = TZDATA_VERSION.split(".")
+    assert f"{year}{chr(ord('a') - 1 + int(number))}" == TZDATA_RELEASE
 
 
 def test_without_a_suitable_python_make_says_what_to_do(tmp_path):

@@ -6,6 +6,7 @@ import struct
 from dataclasses import replace
 
 import pytest
+import tzdata
 
 from arrival_engine import run
 from arrival_engine.engine.sealing import seal
@@ -292,6 +293,19 @@ class TestClock:
         assert notice.code == "TZ_CACHE_DISAGREES"
         assert text in notice.message
         assert report_lines(run_root)[-1]["notices"] == ["TZ_CACHE_DISAGREES"]
+
+    def test_an_older_tzdata_confirms_no_cache_and_a_newer_one_is_compared(self, run_root, monkeypatch):
+        seal(run_root)
+        monkeypatch.setattr(tzdata, "IANA_VERSION", "2026e")
+        error = refused(run_root)
+        assert error.code is CLOCK_BAD
+        assert "tzdata 2026e is installed" in error.message
+        assert "pip install tzdata==2026.6" in error.hint
+        (accepted,) = run(run_root, replace(CPU, accept_tz_cache=True)).scenarios
+        assert [notice.code for notice in accepted.notices] == ["TZDATA_TOO_OLD"]
+        monkeypatch.setattr(tzdata, "IANA_VERSION", "2027a")
+        (compared,) = run(run_root, CPU).scenarios
+        assert (compared.notices, compared.digest) == ((), accepted.digest)
 
     @pytest.mark.parametrize("name", ["truncated", "zone gone"])
     def test_a_cache_that_cannot_be_read_is_never_accepted(self, run_root, name):

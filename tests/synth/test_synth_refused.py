@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pytest
+import tzdata
 
 from arrival_engine.contracts import ArrivalError, Code, dataset
 from arrival_engine.engine.synth import synthesise
@@ -140,3 +141,10 @@ def test_day_effects_must_reach_over_the_horizon():
     with pytest.raises(ArrivalError, match="2026-03-31, the horizon is 2026-01-01 to 2026-04-01") as caught:
         load_policies(LongSpec(**vars(world_spec("demo", 1, 1.0))))
     assert caught.value.code == Code.ROUTING_POLICY_INVALID
+
+
+def test_no_world_is_made_with_another_tzdata_release(tmp_path, monkeypatch):
+    monkeypatch.setattr(tzdata, "IANA_VERSION", "2027a")
+    error = refused(Code.DST_MAPPING_FAILED, "tzdata 2027a is installed", tmp_path / "world")
+    assert "pip install tzdata==2026.6" in error.hint
+    assert not (tmp_path / "world").exists()

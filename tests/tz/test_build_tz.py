@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+import tzdata
 
 from arrival_engine.contracts.errors import ArrivalError, Code
 from arrival_engine.engine.tz import pinned
@@ -30,6 +31,17 @@ def run_root(tmp_path):
 
 def cache_folder(run_root):
     return run_root / "data/layer1/2A/tz_timetable_cache" / f"manifest_fingerprint={'a' * 64}"
+
+
+@pytest.mark.parametrize("release", ["2026e", "2027a"])
+def test_no_cache_is_built_from_another_release(run_root, monkeypatch, release):
+    monkeypatch.setattr(tzdata, "IANA_VERSION", release)
+    with pytest.raises(ArrivalError) as caught:
+        build_tz(run_root)
+    assert caught.value.code is Code.DST_MAPPING_FAILED
+    assert f"tzdata {release} is installed" in caught.value.message
+    assert "pip install tzdata==2026.6" in caught.value.hint
+    assert not cache_folder(run_root).exists()
 
 
 def test_a_built_cache_is_exact_and_described(run_root):
