@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from arrival_engine.contracts import compact_json, dataset, indented_json
+from arrival_engine.engine.rundir.hashing import content_sha256
 from arrival_engine.engine.world_files.shelf import Shelf
 
 _CHECKS = "checks.json"
@@ -38,7 +39,7 @@ def write_bundles(shelf: Shelf) -> None:
     """A bundle with index and flag for every segment upstream, after all their datasets are there."""
     for segment, subjects in _SUBJECTS.items():
         held = [subject for subject in subjects if shelf.holds(subject)]
-        digests = {subject: hashlib.sha256(shelf.path(subject).read_bytes()).hexdigest() for subject in held}
+        digests = {subject: content_sha256([shelf.path(subject)]) for subject in held}
         checks = {
             "manifest_fingerprint": shelf.identity.manifest_fingerprint,
             "segment": segment,
@@ -59,7 +60,7 @@ def _close(shelf: Shelf, segment: str, digests: dict[str, str], report: Path) ->
     if segment == "2B":
         paths = [report, *(shelf.path(subject) for subject in digests)]
         index = [_entry(shelf, path) for path in sorted(paths, key=lambda path: _below(shelf, path))]
-        digest = _digest([shelf.root / entry["path"] for entry in index])
+        digest = content_sha256([shelf.root / entry["path"] for entry in index])
     elif segment == "3A":
         others = [{"logical_id": subject} | _entry(shelf, shelf.path(subject)) for subject in digests]
         members = sorted([{"logical_id": "checks", **own}, *others], key=lambda member: member["logical_id"])
@@ -89,11 +90,4 @@ def _below(shelf: Shelf, path: Path) -> str:
 
 
 def _entry(shelf: Shelf, path: Path) -> dict[str, str]:
-    return {"path": _below(shelf, path), "sha256_hex": hashlib.sha256(path.read_bytes()).hexdigest()}
-
-
-def _digest(paths: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return {"path": _below(shelf, path), "sha256_hex": content_sha256([path])}

@@ -15,6 +15,7 @@ from arrival_engine.contracts import arrow_schema, compact_json, dataset, indent
 from arrival_engine.cpu_fallback.identifiers import edge_id
 from arrival_engine.cpu_fallback.law import MODES, NON_VIRTUAL
 from arrival_engine.engine.alias_blobs.encode import encode_3b
+from arrival_engine.engine.rundir.hashing import content_sha256
 from arrival_engine.engine.world_files.shelf import CREATED_UTC, Shelf, absent, coded, constant
 
 Ids = npt.NDArray[np.uint64]
@@ -147,8 +148,8 @@ def write_edges(merchants: Sequence[MerchantEdges], shelf: Shelf, labels: Labels
     alias = shelf.table("edge_alias_index_3B", index)
     digests = {
         "cdn_weights_digest": labels.stand_in(labels.edge_weights),
-        "edge_alias_index_digest": hashlib.sha256(alias.read_bytes()).hexdigest(),
-        "edge_catalogue_index_digest": hashlib.sha256(catalogue.read_bytes()).hexdigest(),
+        "edge_alias_index_digest": content_sha256([alias]),
+        "edge_catalogue_index_digest": content_sha256([catalogue]),
         "virtual_rules_digest": labels.stand_in(labels.rules),
     }
     _write_universe(shelf, digests)
