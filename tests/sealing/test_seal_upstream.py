@@ -13,19 +13,12 @@ from tests.support.seal_world import (
     SEGMENTS,
     bundle_of,
     gate_of,
-    make_world,
     put,
     put_bundle,
     refusal,
     sha,
     verify,
 )
-
-
-@pytest.fixture
-def run_root(tmp_path):
-    return make_world(tmp_path / "world")
-
 
 # --- upstream bundles
 

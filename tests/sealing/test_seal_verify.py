@@ -23,7 +23,6 @@ from tests.support.seal_world import (
     bundle_of,
     compact,
     gate_of,
-    make_world,
     put,
     put_bundle,
     refusal,
@@ -32,12 +31,6 @@ from tests.support.seal_world import (
     sha,
     verify,
 )
-
-
-@pytest.fixture
-def run_root(tmp_path):
-    return make_world(tmp_path / "world")
-
 
 # --- verifying
 
