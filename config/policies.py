@@ -1,4 +1,4 @@
-"""Finds, reads and checks policies: the run's own file first, then external roots, then the packaged one."""
+"""Find, read and check policies: the run's own file first, then external roots, then the packaged file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Origin = Literal["run", "external", "packaged"]
 
 @dataclass(frozen=True)
 class Policy:
-    """A checked policy: where it was found, the SHA-256 of its bytes, and its content with exact decimals."""
+    """A checked policy: its place, the SHA-256 of its bytes, and its content with exact decimals."""
 
     id: str
     path: str
@@ -46,10 +46,10 @@ def packaged_bytes(policy_id: str) -> bytes:
 
 
 def resolve_policy(policy_id: str, *, run_root: Path | None = None, external_roots: Sequence[Path] = ()) -> Policy:
-    """The first of RUN_ROOT/config/..., each external root's config/..., and the packaged file that exists.
+    """The first existing file among RUN_ROOT/config/..., each external root's config/..., and the packaged policy.
 
-    Numbers with a fraction or exponent are Decimal, exactly as written. Raises ArrivalError: IO_READ_FAILED
-    for a file that cannot be read, else the policy's `on_invalid` code, naming the file and the key.
+    Numbers with a fraction or exponent are Decimal, exactly as written. Raises IO_READ_FAILED for a file that cannot
+    be read, else the policy's `on_invalid` code, naming the file and the key.
     """
     entry = _entry(policy_id)
     roots: list[tuple[Origin, Path]] = [("external", Path(root)) for root in external_roots]
@@ -76,7 +76,7 @@ def _entry(policy_id: str) -> Dataset:
 
 
 def _packaged_parts(entry: Dataset) -> list[str]:
-    # Dictionary paths start with "config/", which is the package itself.
+    # Dictionary paths start with "config/", the package itself.
     return entry.path.split("/")[1:]
 
 
@@ -106,17 +106,17 @@ def _policy(entry: Dataset, data: bytes, path: str, origin: Origin) -> Policy:
 
 
 def _accepted_version(entry: Dataset, document: object, path: str) -> str:
-    """The document's version, if the one that is implemented is a dotted prefix of it (a leading v aside)."""
+    """The document's version, if the implemented version is a dotted prefix of it (without a leading v)."""
     if not isinstance(document, dict):
-        raise _invalid(entry, path, f"holds {type(document).__name__}, not a mapping of keys")
+        raise _invalid(entry, path, f"is {type(document).__name__}, not a mapping of keys")
     version = document.get("version")
     match = _VERSION.fullmatch(version) if isinstance(version, str) else None
     if match is None:
         raise _invalid(entry, path, f"version {version!r} is not of the form v1.2.3", key="version")
     wanted = json_schema(entry.schema)["x-accepts-version"]
-    # An empty prefix: the two sealed layer-1 policies must carry a version, whichever it is.
+    # An empty prefix: the two sealed layer-1 policies must have a version, but any is accepted.
     if wanted and match.group(1).split(".")[: len(wanted.split("."))] != wanted.split("."):
-        what = f"version {version!r} is not accepted, this engine implements v{wanted}"
+        what = f"version {version!r} is not accepted; this engine implements v{wanted}"
         raise _invalid(entry, path, what, key="version")
     return str(version)
 
@@ -125,7 +125,7 @@ def _invalid(entry: Dataset, path: str, what: str, *, key: str = "") -> ArrivalE
     return ArrivalError(
         entry.on_invalid,
         f"{path}: {what}",
-        hint=f"correct the file; contracts/schemas/{entry.schema}.schema.json says what {entry.id} may hold",
+        hint=f"correct the file; contracts/schemas/{entry.schema}.schema.json describes {entry.id}",
         policy=entry.id,
         path=path,
         key=key,

@@ -1,4 +1,4 @@
-"""Rules that tie several keys of one policy together, which its JSON Schema cannot state."""
+"""Rules over several keys of one policy, which its JSON Schema cannot state."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _routing(document: Mapping[str, Any]) -> Iterator[Fault]:
     if not bounds[0] <= share <= bounds[1]:
         yield (
             "hybrid_policy.p_virtual_hybrid",
-            f"value {share} lies outside realism_floors.hybrid_p_virtual_bounds [{bounds[0]}, {bounds[1]}]",
+            f"value {share} is outside realism_floors.hybrid_p_virtual_bounds [{bounds[0]}, {bounds[1]}]",
         )
 
 
@@ -66,7 +66,7 @@ def _count(document: Mapping[str, Any]) -> Iterator[Fault]:
 def _day_effect(document: Mapping[str, Any]) -> Iterator[Fault]:
     days, sigma = document["day_range"], document["sigma_gamma_policy_v2"]
     if days["start_day"] > days["end_day"]:
-        yield "day_range.start_day", f"{days['start_day']} lies after end_day {days['end_day']}"
+        yield "day_range.start_day", f"{days['start_day']} is after end_day {days['end_day']}"
     if sigma["sigma_min"] > sigma["sigma_max"]:
         yield "sigma_gamma_policy_v2.sigma_min", "is above sigma_max"
     if sigma["gamma_clip"]["min"] > sigma["gamma_clip"]["max"]:
@@ -91,7 +91,7 @@ def _validation(document: Mapping[str, Any]) -> Iterator[Fault]:
     demanded = [*upstream["layer1_required"], *upstream["layer2_required"]]
     for segment in upstream["optional"]:
         if segment in demanded:
-            yield "require_upstream_pass.optional", f"lists {segment}, which is required as well"
+            yield "require_upstream_pass.optional", f"lists {segment}, which is also required"
     factor = document["realism_checks"]["lgcp_realism"]["factor_bounds"]
     yield from _ascending("realism_checks.lgcp_realism.factor_bounds", factor)
     for level in ("b", "bplus"):

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any, NoReturn
 
 DEPTH_MAX = 32
-# Long enough for any meaningful constant, short enough that exact arithmetic on it stays cheap.
+# Long enough for any meaningful constant, short enough for cheap exact arithmetic.
 NUMBER_CHARS_MAX = 64
 EXPONENT_MAX = 400
 
@@ -29,7 +29,7 @@ _WORDS: dict[str, object] = {
 
 
 class FormatError(ValueError):
-    """Text that is not a policy document; the message says what and where."""
+    """Text is not a policy document; the message says why and where."""
 
 
 def parse_json(data: bytes) -> Any:
@@ -108,7 +108,7 @@ def _scalar(text: str) -> object:
 
 @dataclass
 class _Level:
-    """An open mapping or sequence; `key` is a mapping's key that still waits for its value."""
+    """An open mapping or sequence; `key` is a mapping's key without a value yet."""
 
     add: Callable[[Any], object]
     mapping: dict[str, Any] | None = None

@@ -1,6 +1,6 @@
 """Contracts of the arrival engine: error codes, identity, dataset dictionary, schemas, table checks, forms.
 
-Importing this package loads neither pyarrow nor jsonschema; the names that need them load them on first use.
+Importing this package loads neither pyarrow nor jsonschema; names that need them load them on first use.
 """
 
 from __future__ import annotations

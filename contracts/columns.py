@@ -1,4 +1,4 @@
-"""The columns of a table as its JSON Schema declares them, without pyarrow."""
+"""Table columns as JSON Schemas declare them, without pyarrow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from arrival_engine.contracts.dictionary import dataset
 from arrival_engine.contracts.errors import ArrivalError, Code
 from arrival_engine.contracts.schemas import deref, json_schema
 
-# Arrow type of a JSON type where neither the property nor its primitive says "x-arrow".
+# Arrow type of a JSON type if neither the property nor its primitive has "x-arrow".
 _DEFAULT_ARROW = {"string": "string", "integer": "int64", "number": "float64", "boolean": "bool"}
 
 
@@ -49,7 +49,7 @@ class TableShape:
 
 @cache
 def table_shape(dataset_id: str) -> TableShape:
-    """The shape of a dataset whose schema is an array of objects; UNEXPECTED_INTERNAL_ERROR for any other."""
+    """The shape of a dataset whose schema is an array of objects. Raises UNEXPECTED_INTERNAL_ERROR for others."""
     entry = dataset(dataset_id)
     schema = json_schema(entry.schema) if entry.schema else {}
     items = schema.get("items")
@@ -87,7 +87,7 @@ def _column(name: str, body: Mapping[str, Any], schema: str, required: bool) -> 
 
 
 def _flatten(body: Mapping[str, Any], schema: str) -> tuple[dict[str, Any], bool]:
-    """The property with references resolved and null taken out, and whether null was allowed."""
+    """The property with references resolved and null removed, and whether null was allowed."""
     flat = deref(body, schema)
     nullable = False
     if "anyOf" in flat:

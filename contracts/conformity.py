@@ -1,9 +1,9 @@
-"""A quick test of a value by a JSON Schema, which says "certainly valid" or "not certain".
+"""A quick test of values by a JSON Schema, with the answers "certainly valid" and "not certain".
 
-jsonschema takes some 60 ms of a process to load and to build, and 20 us for every value: long, for documents that are
-nearly always right. So it is asked only where this test is not certain. The test knows the words of the packaged
-schemas and the types of JSON, and errs to one side alone: another word, a subclass, a NaN, a float that is whole, a
-list that may repeat itself are all "not certain". tests/contracts/test_conformity.py holds it to jsonschema.
+jsonschema takes some 60 ms to load and build, and 20 us per value. Documents are nearly always valid, so it is used
+only if this test is not certain. The test knows the keywords of the packaged schemas and the types of JSON. Anything
+else is "not certain": other keywords, subclasses, NaN, whole floats, lists that may repeat items.
+tests/contracts/test_conformity.py compares it with jsonschema.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from operator import ge, gt, le, lt
 from typing import Any, NamedTuple
 
 Test = Callable[[Any], bool]
-# The schema that a $ref, read in the named schema, points to, and the name of the schema that it lies in.
+# (a $ref, the name of the schema that holds it) -> the schema it points to, and the name of that schema's file.
 Follow = Callable[[str, str], tuple[Any, str]]
 
 _TYPES: dict[str, frozenset[type]] = {
@@ -32,12 +32,12 @@ _SILENT = ("$schema", "$id", "$defs", "title", "description", "x-arrow", "x-acce
 
 
 def anchored(pattern: str) -> str:
-    """The Python form of a schema pattern: its final `$` means the end of the text and nothing else."""
+    """The Python form of a schema pattern: its final `$` matches only the end of the text."""
     return pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern
 
 
 class _Place(NamedTuple):
-    """A schema, the name of the packaged schema that it stands in, and how references are followed from there."""
+    """A schema, the name of the packaged schema that contains it, and the function that follows its references."""
 
     schema: Any
     home: str
@@ -57,7 +57,7 @@ def _test(place: _Place) -> Test:
     if not words.keys() <= _WORDS.keys():
         return lambda _value: False
     tests = [_WORDS[word](wanted, place) for word, wanted in words.items()]
-    # Of a plain type, and so either of the type that a word speaks of or of one that it says nothing about.
+    # A value of a plain type has either the type that a keyword is about or one that the keyword ignores.
     return lambda value: type(value) in _PLAIN and all(test(value) for test in tests)
 
 
@@ -86,7 +86,7 @@ def _enum(wanted: Any, _place: _Place) -> Test:
 
 
 def _same(value: Any, wanted: Any) -> bool:
-    """Equal at every depth and of the same types: to Python, True equals 1."""
+    """Equal at every depth, with the same types, because True equals 1 in Python."""
     if type(value) is not type(wanted) or value != wanted:
         return False
     if isinstance(value, dict):
@@ -143,7 +143,7 @@ def _required(wanted: Any, _place: _Place) -> Test:
     return lambda value: type(value) is not dict or value.keys() >= names
 
 
-# `oneOf` is missing: it takes knowing for certain what the other choices refuse.
+# `oneOf` is missing: it needs certainty about what the other choices refuse.
 _WORDS: dict[str, Callable[[Any, _Place], Test]] = {
     "$ref": _ref,
     "additionalProperties": _additional,

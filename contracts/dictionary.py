@@ -1,6 +1,6 @@
-"""The dataset dictionary: where each dataset lives, how it is keyed and ordered, what its defects are called.
+"""The dataset dictionary: the path, keys, order and error code of each dataset.
 
-All facts are in `dictionary.yaml`; nothing else states a path or a partition.
+Only `dictionary.yaml` states paths and partitions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TOKEN = re.compile(r"\{([a-z_]+)\}")
 
 @dataclass(frozen=True)
 class Dataset:
-    """One dictionary entry; `path` keeps its `{tokens}`, and a directory's path ends in `/`."""
+    """One dictionary entry. `path` has unfilled `{tokens}`; a directory's path ends in `/`."""
 
     id: str
     path: str
@@ -50,7 +50,7 @@ class Dataset:
     on_invalid: Code
 
     def relative(self, tokens: Mapping[str, str]) -> str:
-        """The path below the run root, with every token of the template checked and filled in."""
+        """The path below the run root, with every token checked and filled in."""
 
         def fill(match: re.Match[str]) -> str:
             name = match.group(1)
@@ -67,7 +67,7 @@ class Dataset:
         return _TOKEN.sub(fill, self.path)
 
     def locate(self, run_root: Path, tokens: Mapping[str, str]) -> Path:
-        """The dataset's file or directory; raises PARTITION_OR_PK_VIOLATION for a missing or unsafe token."""
+        """The dataset's file or directory. Raises PARTITION_OR_PK_VIOLATION for a missing or unsafe token."""
         return Path(run_root) / self.relative(tokens)
 
     def part(self, run_root: Path, tokens: Mapping[str, str], index: int) -> Path:
@@ -82,10 +82,10 @@ class Dataset:
         return self.locate(run_root, tokens) / self.part_name.format(index=index)
 
     def files(self, run_root: Path, tokens: Mapping[str, str]) -> list[Path]:
-        """The dataset's existing files, sorted by path; empty when there are none.
+        """The dataset's existing files, sorted by path.
 
-        Parquet: every `*.parquet` in the partition directory, for single-file datasets too. Other
-        directories: all files below, by relative path. Raises IO_READ_FAILED when one cannot be listed.
+        Parquet: every `*.parquet` in the partition directory, also for single-file datasets. Other directories: all
+        files below, by relative path. Raises IO_READ_FAILED if a directory cannot be listed.
         """
         target = self.locate(run_root, tokens)
         with reading(self.id, target):
@@ -98,7 +98,7 @@ class Dataset:
 
 
 def dataset(dataset_id: str) -> Dataset:
-    """The entry with this id; raises UNEXPECTED_INTERNAL_ERROR where the dictionary has none."""
+    """The entry with this id. Raises UNEXPECTED_INTERNAL_ERROR if there is none."""
     try:
         return _entries()[dataset_id]
     except KeyError:
@@ -116,7 +116,7 @@ def datasets() -> tuple[Dataset, ...]:
 
 
 def _listing(folder: Path) -> list[Path]:
-    # Path.glob would take a directory that may not be read for an empty one.
+    # Path.glob would treat an unreadable directory as empty.
     return sorted(folder.iterdir(), key=lambda path: path.name) if folder.is_dir() else []
 
 
@@ -136,7 +136,7 @@ def _entries() -> dict[str, Dataset]:
     import yaml
 
     text = files("arrival_engine.contracts").joinpath("dictionary.yaml").read_text(encoding="utf-8")
-    # The C parser is about ten times faster and not part of every PyYAML build.
+    # The C parser is about ten times faster, but not every PyYAML build has it.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     document = yaml.load(text, Loader=loader)  # noqa: S506 - both are safe loaders
     entries: dict[str, Dataset] = {}

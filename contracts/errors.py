@@ -1,4 +1,4 @@
-"""The one exception class, `ArrivalError`, with its codes; and `Notice`, for what must be seen but stops nothing."""
+"""The exception class `ArrivalError` with its codes, and `Notice` for warnings."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from enum import StrEnum
 
 
 class Code(StrEnum):
-    """What failed: the twenty canonical codes of 5B.S4, the twenty-four of 5B.S5 (members `S5_...`), then our own.
+    """Error codes: the 20 canonical codes of 5B.S4, the 24 of 5B.S5 (members `S5_...`), then the engine's own.
 
-    The contract has codes for data alone. Ours name what the machine, the installation or the caller lacks.
+    The contract's codes are about data. The engine's own are about the machine, the installation and the caller.
     """
 
     S0_GATE_MISSING_OR_INVALID = "5B.S4.S0_GATE_MISSING_OR_INVALID"
@@ -83,7 +83,7 @@ def json_safe(value: object) -> object:
 
 
 class ArrivalError(Exception):
-    """A named failure: a canonical code, what is wrong and where, what to do, and the values involved."""
+    """A failure: its code, what is wrong and where, what to do, and the values involved."""
 
     def __init__(self, code: Code, message: str, *, hint: str = "", **context: object) -> None:
         super().__init__(message)
@@ -96,7 +96,7 @@ class ArrivalError(Exception):
         return f"{self.code.value}: {self.message}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Exception's own pickling calls the class with `args` alone and would lose the code.
+        # Exception's own pickling calls the class with only `args` and would lose the code.
         return _restore, (self.code, self.message, self.hint, self.context)
 
     def to_dict(self) -> dict[str, object]:
@@ -110,7 +110,7 @@ class ArrivalError(Exception):
 
 
 def unforeseen(failure: Exception, code: Code = Code.UNEXPECTED_INTERNAL_ERROR) -> ArrivalError:
-    """The named failure for an exception that no code foresees: want of memory, or else a defect, with `code`."""
+    """The `ArrivalError` for an unexpected exception: lack of memory, or a defect with the code `code`."""
     if isinstance(failure, MemoryError):
         return ArrivalError(
             Code.RESOURCES_INSUFFICIENT,
@@ -130,7 +130,7 @@ def _restore(code: Code, message: str, hint: str, context: dict[str, object]) ->
 
 @dataclass(frozen=True)
 class Notice:
-    """A warning that must be seen: a short code, a sentence, and the values involved."""
+    """A warning: a short code, a sentence, and the values involved."""
 
     code: str
     message: str

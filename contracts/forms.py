@@ -1,4 +1,4 @@
-"""The three JSON serialisations that files on disk use; all are ASCII with sorted keys and refuse NaN."""
+"""The three JSON forms of files on disk; all are ASCII with sorted keys and refuse NaN."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 
 def compact_json(obj: object) -> bytes:
-    """No spaces, no newline at the end: gate receipt, sealed inputs, validation report, index, flag, logs."""
+    """No spaces, no trailing newline: gate receipt, sealed inputs, validation report, index, flag, logs."""
     return _dump(obj, separators=(",", ":"))
 
 

@@ -29,7 +29,7 @@ def _is_day(value: str) -> bool:
 
 
 def _form_fault(name: str, value: str) -> str:
-    """What is wrong with the form that the name `name` promises; empty when nothing is."""
+    """The fault of `value` in the form that `name` requires; empty if there is none."""
     if name in ("manifest_fingerprint", "parameter_hash") and not _HEX64.fullmatch(value):
         return "is not 64 lower-case hexadecimal digits"
     if name == "run_id" and not _HEX32.fullmatch(value):
@@ -42,7 +42,7 @@ def _form_fault(name: str, value: str) -> str:
 
 
 def _fault(name: str, value: object) -> str:
-    """What is wrong with `value` as the token `name`; empty when nothing is."""
+    """The fault of `value` as the token `name`; empty if there is none."""
     if not isinstance(value, str):
         return f"is {type(value).__name__}, not text"
     if value in ("", ".", ".."):
@@ -57,10 +57,10 @@ def _fault(name: str, value: object) -> str:
 
 
 def check_token(name: str, value: str) -> str:
-    """Return `value` if it may stand for the partition token `name` in a path.
+    """Return `value` if it is valid as the partition token `name` in a path.
 
     Raises PARTITION_OR_PK_VIOLATION for empty text, `.`, `..`, separators, NUL and other control characters,
-    and where the name says what the value is (hashes, run id, seed, day) for anything of another form.
+    and for hashes, run ids, seeds and days in another form.
     """
     fault = _fault(name, value)
     if fault:
@@ -76,9 +76,9 @@ def check_token(name: str, value: str) -> str:
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a run is: two 64-digit hashes, an unsigned 64-bit seed, and the 32-digit run id.
+    """Identity of a run: two 64-digit hashes, an unsigned 64-bit seed, and the 32-digit run id.
 
-    Raises PARTITION_OR_PK_VIOLATION when one of them has another form. The run id influences no data.
+    Raises PARTITION_OR_PK_VIOLATION if one of them has another form. The run id influences no data.
     """
 
     manifest_fingerprint: str
@@ -97,7 +97,7 @@ class Identity:
         self.tokens()
 
     def columns(self) -> dict[str, str | int]:
-        """The values of a dataset's identity columns; the run id is in none."""
+        """The values of a dataset's identity columns, which exclude the run id."""
         return {
             "manifest_fingerprint": self.manifest_fingerprint,
             "parameter_hash": self.parameter_hash,

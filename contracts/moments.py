@@ -1,4 +1,4 @@
-"""Moments in microseconds since 1970 and as the texts that the contract and its users write."""
+"""Moments in microseconds since 1970, and as text of the contract and its users."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def utc_text(ts_us: int) -> str:
 
 
 def wall_text(local_us: int) -> str:
-    """Wall-clock microseconds as the contract's local_wall_timestamp_micros; a number beyond what a calendar has."""
+    """Wall-clock microseconds as the contract's local_wall_timestamp_micros; a number outside the calendar's range."""
     try:
         return (_EPOCH + timedelta(microseconds=local_us)).replace(tzinfo=None).isoformat(timespec="microseconds")
     except OverflowError:
@@ -35,8 +35,7 @@ def wall_text(local_us: int) -> str:
 def microseconds(moment: str | datetime) -> int:
     """The first whole microsecond since 1970 at or after a moment: RFC 3339 text, or an aware datetime.
 
-    Digits beyond the sixth of a fraction count: what is not on a microsecond is rounded up, so that bounds stay exact.
-    Raises ValueError.
+    Fractions of a microsecond are rounded up, so that bounds stay exact. Raises ValueError.
     """
     if isinstance(moment, datetime):
         if moment.tzinfo is None:

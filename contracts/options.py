@@ -1,4 +1,4 @@
-"""The words that options take, on the command line and in Python; importing them loads nothing."""
+"""Values of options on the command line and in Python; importing them loads no package."""
 
 from __future__ import annotations
 

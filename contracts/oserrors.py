@@ -1,4 +1,4 @@
-"""Failures of reading and writing as named errors."""
+"""Read and write failures as `ArrivalError`s."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from arrival_engine.contracts.errors import ArrivalError, Code
 
 
 def reason(failure: BaseException) -> str:
-    """What a failure says, in one line."""
+    """The message of a failure, in one line."""
     if isinstance(failure, OSError) and failure.errno and failure.strerror:
-        # Arrow puts the system's words, with their number, behind its own, which repeat the path.
+        # Arrow puts the system's message and number after its own text, which repeats the path.
         return os.strerror(failure.errno) if "[errno" in failure.strerror else failure.strerror
     return next(iter(str(failure).splitlines()), "") or type(failure).__name__
 
@@ -23,10 +23,10 @@ def reading(
     what: str,
     path: Path,
     *,
-    hint: str = "check that the file exists and may be read",
+    hint: str = "check that the file exists and is readable",
     also: tuple[type[Exception], ...] = (),
 ) -> Iterator[None]:
-    """Turn an OSError, or a failure of another kind that `also` lists, into IO_READ_FAILED."""
+    """Turn an OSError, or a failure of a kind in `also`, into IO_READ_FAILED."""
     kinds: tuple[type[Exception], ...] = (OSError, *also)
     try:
         yield
@@ -37,7 +37,7 @@ def reading(
 
 @contextmanager
 def writing(
-    what: str, path: Path, *, hint: str = "check that the directory may be written and that its disk has room"
+    what: str, path: Path, *, hint: str = "check that the directory is writable and that its disk has space"
 ) -> Iterator[None]:
     """Turn an OSError into IO_WRITE_FAILED."""
     try:

@@ -1,4 +1,4 @@
-"""JSON Schemas (draft 2020-12) of every table, document and policy, and the check of a document by one."""
+"""JSON Schemas (draft 2020-12) of every table, document and policy, and the check of documents."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def schema_names() -> tuple[str, ...]:
 
 
 def json_schema(name: str) -> dict[str, Any]:
-    """A fresh copy of the packaged schema `name`; raises UNEXPECTED_INTERNAL_ERROR when there is none."""
+    """A fresh copy of the packaged schema `name`. Raises UNEXPECTED_INTERNAL_ERROR if there is none."""
     document: dict[str, Any] = json.loads(_text(name))
     return document
 
@@ -36,8 +36,8 @@ def json_schema(name: str) -> dict[str, Any]:
 def check_document(name: str, document: object, *, code: Code, where: str) -> None:
     """Check `document` against the schema `name`.
 
-    Numbers may be int, float or Decimal; a Decimal is compared with the decimals that the schema writes.
-    Raises ArrivalError(code) that names `where`, the JSON pointer and the value of the first fault.
+    Numbers may be int, float or Decimal; a Decimal is compared with the schema's decimals as written.
+    Raises ArrivalError(code) with `where`, the JSON pointer and the value of the first fault.
     """
     if _certain(name)(document):
         return
@@ -58,7 +58,7 @@ def check_document(name: str, document: object, *, code: Code, where: str) -> No
 
 
 def deref(schema: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """`schema` with its `$ref` (into the schema `name` or a sibling file) replaced by what it points to."""
+    """`schema` with its `$ref` (into the schema `name` or a sibling file) replaced by the target."""
     flat = dict(schema)
     reference = flat.pop("$ref", None)
     if reference is None:
@@ -68,7 +68,7 @@ def deref(schema: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _follow(reference: str, name: str, load: Callable[[str], dict[str, Any]]) -> tuple[Any, str]:
-    """What a reference in the schema `name` points to, and the name of the schema where that lies."""
+    """The target of a reference in the schema `name`, and the name of the target's schema."""
     file, _, pointer = reference.partition("#")
     home = file.removesuffix(_SUFFIX) if file else name
     target: Any = load(home)
@@ -108,7 +108,7 @@ def _plain(name: str) -> dict[str, Any]:
 
 @cache
 def _exact(name: str) -> dict[str, Any]:
-    # A policy's 0.35 is read as Decimal("0.35"), which equals no binary float: constants are decimals too.
+    # A policy's 0.35 is read as Decimal("0.35"), which equals no binary float, so constants are decimals too.
     document: dict[str, Any] = json.loads(_text(name), parse_float=Decimal)
     return document
 
@@ -140,7 +140,7 @@ def _pattern(_validator: object, pattern: str, instance: object, _schema: object
 
 
 def _innermost(fault: ValidationError) -> ValidationError:
-    """The fault that a reader can act on: for `X or null` that of X, for other choices the deepest one."""
+    """The fault to report: for `X or null` the fault of X, for other choices the deepest."""
     no_null = ("type", "null")
     while fault.context:
         real = [inner for inner in fault.context if (inner.validator, inner.validator_value) != no_null]
@@ -177,7 +177,7 @@ def _describe(fault: ValidationError) -> str:
         case "const":
             return f"value {value} must be {shown(wanted)}"
         case "enum":
-            return f"value {value} is none of {', '.join(shown(choice) for choice in wanted)}"
+            return f"value {value} is not one of {', '.join(shown(choice) for choice in wanted)}"
         case "type":
             kinds = wanted if isinstance(wanted, str) else " or ".join(wanted)
             return f"value {value} is not of type {kinds}"
@@ -186,4 +186,4 @@ def _describe(fault: ValidationError) -> str:
         case "pattern":
             return f"value {value} does not match {wanted}"
         case _:
-            return f"value {value} breaks {fault.validator}: {shown(wanted)}"
+            return f"value {value} violates {fault.validator}: {shown(wanted)}"

@@ -1,4 +1,4 @@
-"""Arrow schemas derived from the JSON Schemas, and the check of Arrow tables against them."""
+"""Arrow schemas derived from the JSON Schemas, and the check of Arrow tables."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _UTC_NAMES = ("UTC", "Etc/UTC", "Z", "+00:00")
 
 @cache
 def arrow_schema(dataset_id: str, timestamp_encoding: TimestampEncoding = "timestamp") -> pa.Schema:
-    """The Arrow schema of a table: fields in declared order, nullable where null or absence is allowed.
+    """The Arrow schema of a table: fields in declared order, nullable if null or absence is allowed.
 
     `timestamp_encoding="rfc3339"` turns columns declared as timestamps into the contract's strings.
     """
@@ -55,12 +55,11 @@ def conform(
 ) -> pa.Table:
     """Check `table` against its contract and return it with the declared types, in declared column order.
 
-    Undeclared columns are dropped where the contract allows them. With `columns` the result has exactly
-    these, in this order; the values of no others are looked at, and an absent optional one comes back all null.
-    Text may be string, large_string, string_view or a dictionary of these; a dictionary comes back as
-    dictionary<int32,string>. Integers are cast only when every value fits; a float is never an integer.
-    Raises ArrivalError with the dataset's `on_invalid` code, naming `where`, the column, the row (from 0) and
-    the value.
+    Undeclared columns are dropped if the contract allows them. With `columns` the result has exactly these, in this
+    order; the values of other columns are not checked, and an absent optional column is all null. Text may be string,
+    large_string, string_view or a dictionary of these; a dictionary becomes dictionary<int32,string>. Integers are
+    cast only if every value fits; a float is never an integer. Raises ArrivalError with the dataset's `on_invalid`
+    code, naming `where`, the column, the row (from 0) and the value.
     """
     shape = table_shape(dataset_id)
     wanted = [_declared(shape, name) for name in columns] if columns is not None else None
@@ -86,7 +85,7 @@ def _target(column: Column, encoding: TimestampEncoding) -> pa.DataType:
 
 
 def _null_allowed(column: Column) -> bool:
-    # Where a column is optional, a null stands for a row that leaves it out.
+    # In an optional column, null represents a row without the value.
     return column.nullable or not column.required
 
 
@@ -109,7 +108,7 @@ def _check_names(shape: TableShape, table: pa.Table, where: str, wanted: Sequenc
         if names.count(name) > 1:
             _refuse(shape, where, name, "appears more than once")
         if not shape.extras_allowed and shape.column(name) is None:
-            _refuse(shape, where, name, "is not part of the contract, which allows no further columns")
+            _refuse(shape, where, name, "is not part of the contract, which allows no additional columns")
     for column in shape.columns if wanted is None else wanted:
         if column.required and column.name not in names:
             _refuse(shape, where, column.name, f"is missing (found: {', '.join(names) or 'no columns'})")
@@ -120,7 +119,7 @@ def _conform_column(
 ) -> pa.ChunkedArray:
     array = _plain_nulls(array)
     if array.null_count and not _null_allowed(column):
-        _refuse(shape, where, column.name, "is null where a value must be", row=first_null(array))
+        _refuse(shape, where, column.name, "is null, but needs a value", row=first_null(array))
     if pa.types.is_null(array.type) and (_null_allowed(column) or len(array) == 0):
         return pa.chunked_array([pa.nulls(len(array), target)], type=target)
     if not _compatible(column, array.type, target):
@@ -132,7 +131,7 @@ def _conform_column(
 
 
 def _plain_nulls(array: pa.ChunkedArray) -> pa.ChunkedArray:
-    """`array` with nulls hidden inside a dictionary made ordinary ones."""
+    """`array` with nulls inside a dictionary turned into ordinary nulls."""
     if not pa.types.is_dictionary(array.type):
         return array
     if not any(chunk.dictionary.null_count for chunk in array.chunks):

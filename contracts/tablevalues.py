@@ -1,4 +1,4 @@
-"""Value checks of single Arrow columns (bounds, choices, patterns), each without a loop over rows."""
+"""Value checks of single Arrow columns (bounds, choices, patterns), without loops over rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INT_BOUNDS = {
 
 
 class Fault(NamedTuple):
-    """The first value of a column that breaks its contract."""
+    """The first invalid value of a column."""
 
     row: int
     value: object
@@ -26,12 +26,12 @@ class Fault(NamedTuple):
 
 
 def first_null(array: pa.ChunkedArray) -> int:
-    """Row of the first null; -1 when there is none."""
+    """Row of the first null; -1 if there is none."""
     return _first_true(pc.is_null(array))
 
 
 def range_fault(column: Column, array: pa.ChunkedArray, target: pa.DataType) -> Fault | None:
-    """The first number that is not finite, breaks a bound, or does not fit the declared integer type."""
+    """The first number that is not finite, is out of bounds, or does not fit the declared integer type."""
     if pa.types.is_floating(array.type):
         row = _first_true(pc.invert(pc.is_finite(array)))
         if row >= 0:
@@ -68,18 +68,18 @@ def text_fault(column: Column, array: pa.ChunkedArray) -> Fault | None:
     bad = values.filter(pc.invert(good))
     row = _first_text_in(array, bad)
     if column.choices:
-        return _fault(array, row, f"is none of {', '.join(column.choices)}")
+        return _fault(array, row, f"is not one of {', '.join(column.choices)}")
     if column.min_length and not column.pattern:
         return _fault(array, row, "is empty")
     return _fault(array, row, f"does not match {column.pattern}")
 
 
 def _dictionaries_are_good(column: Column, array: pa.ChunkedArray) -> bool:
-    """Whether dictionaries hold nothing but good texts, so that it does not matter which of them rows use."""
+    """Whether dictionaries hold only valid texts, so that it does not matter which of them rows use."""
     if not pa.types.is_dictionary(array.type):
         return False
     dictionaries = [chunk.dictionary for chunk in array.chunks]
-    # To look at every row is what this saves: longer dictionaries save nothing.
+    # This saves a look at every row; longer dictionaries save nothing.
     if sum(len(texts) for texts in dictionaries) > len(array):
         return False
     return all(pc.all(_good_texts(column, pc.cast(texts, pa.string())), min_count=0).as_py() for texts in dictionaries)
@@ -97,7 +97,7 @@ def _good_texts(column: Column, values: pa.Array) -> pa.Array:
 
 
 def distinct_texts(array: pa.ChunkedArray) -> pa.Array:
-    """The distinct non-null texts that rows of `array` really hold, as a string array."""
+    """The distinct non-null texts that rows of `array` use, as a string array."""
     if pa.types.is_dictionary(array.type):
         used = [chunk.dictionary.take(pc.unique(chunk.indices).drop_null()) for chunk in array.chunks]
         texts = [pc.cast(part, pa.string()) for part in used]
@@ -112,7 +112,7 @@ def _hashable(chunk: pa.Array) -> pa.Array:
 
 
 def _first_text_in(array: pa.ChunkedArray, bad: pa.Array) -> int:
-    # Chunk by chunk, so that a dictionary column is never spread out as a whole just to name one row.
+    # Chunk by chunk, so that a dictionary column is never decoded as a whole just to name one row.
     before = 0
     for chunk in array.chunks:
         texts = chunk.dictionary_decode() if pa.types.is_dictionary(chunk.type) else chunk
@@ -127,7 +127,7 @@ def _first_beyond(array: pa.ChunkedArray, comparison: str, bound: float) -> int:
     try:
         scalar = pa.scalar(bound, array.type)
     except (pa.ArrowInvalid, OverflowError, ValueError):
-        # The bound lies outside the column's own type, so every value is beyond it.
+        # The bound is outside the column's own type, so every value is beyond it.
         return _first_true(pc.is_valid(array))
     return _first_true(pc.call_function(comparison, [array, scalar]))
 

@@ -1,1 +1,1 @@
-"""What a process has to work with: progress, interrupts, threads, facts of the machine."""
+"""Progress, interrupts, threads and facts of the machine."""

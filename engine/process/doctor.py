@@ -1,4 +1,4 @@
-"""The facts of machine and installation that a run depends on."""
+"""Facts of the machine and the installation that a run depends on."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ State = Literal["ok", "note", "problem"]
 
 @dataclass(frozen=True)
 class Fact:
-    """One line of the diagnosis; a `note` is something to know, a `problem` would make a run fail."""
+    """One line of the diagnosis; a `note` informs, a `problem` would make a run fail."""
 
     name: str
     value: str
@@ -55,18 +55,18 @@ class Fact:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All facts, in the order in which they are shown."""
+    """All facts, in display order."""
 
     facts: tuple[Fact, ...]
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing found would make a run fail."""
+        """Whether no fact would make a run fail."""
         return all(fact.state != "problem" for fact in self.facts)
 
 
 def doctor() -> Diagnosis:
-    """Gather every fact. A fact that cannot be determined is a problem with its reason, never an exception."""
+    """Gather every fact. A fact that cannot be determined becomes a problem with its reason, not an exception."""
     return _examine(_GATHERERS)
 
 
@@ -81,7 +81,7 @@ def _examine(gatherers: Mapping[str, Callable[[], Iterator[Fact]]]) -> Diagnosis
 
 
 def _version(*names: str) -> str | None:
-    """The version of the first of the named distributions that is installed."""
+    """The version of the first named distribution that is installed."""
     for name in names:
         try:
             return metadata.version(name)
@@ -194,7 +194,7 @@ def _jit_cache() -> Iterator[Fact]:
     if kernels:
         yield Fact("JIT cache", text)
     else:
-        yield Fact("JIT cache", text, "note", "the first run compiles its kernels for some seconds")
+        yield Fact("JIT cache", text, "note", "the first run takes some seconds to compile its kernels")
 
 
 def _compiled(folder: Path) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Packages that come with an extra of the distribution."""
+"""Packages of the distribution's extras."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EXTRAS = {"report": ("matplotlib", "jinja2"), "dask": ("distributed",)}
 
 
 def require(extra: str, purpose: str) -> None:
-    """Raise DEPENDENCY_MISSING, which names the extra, if one of its packages is not installed."""
+    """Raise DEPENDENCY_MISSING, naming the extra, if one of its packages is not installed."""
     missing = [name for name in EXTRAS[extra] if find_spec(name) is None]
     if missing:
         raise ArrivalError(

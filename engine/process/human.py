@@ -1,4 +1,4 @@
-"""Figures as people read them: counts, amounts, rates, sizes and durations."""
+"""Readable counts, amounts, rates, sizes and durations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Interruptions that are heard: a signal that comes where exceptions get lost is sent again a moment later."""
+"""Reliable interrupts: a signal that arrives where exceptions get lost is sent again a moment later."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 
-# An exception that leaves one of these is printed and forgotten: destructors, and llvmlite's callbacks from within a
-# compilation, the one place where a compiling process runs Python and hence its signal handlers.
+# Python prints and drops an exception that leaves one of these: destructors, and llvmlite's callbacks, the only place
+# where a compiling process runs Python and so its signal handlers.
 _DEAF = frozenset({"__del__", "_raw_object_cache_notify", "_raw_object_cache_getbuffer"})
 _AGAIN_S = 0.02
-# Cut off in the middle, an import leaves the import lock taken, and a thread that imports too would wait for ever; it
-# also leaves half a module, of which what cleans up would have nothing.
+# An interrupted import keeps the import lock, so another importing thread would wait for ever. It also leaves half a
+# module, which cleanup code cannot use.
 _IMPORT_SYSTEM = "<frozen importlib._bootstrap>"
 
 Handler = Callable[[int, FrameType | None], object]
@@ -24,12 +24,12 @@ Handler = Callable[[int, FrameType | None], object]
 
 @contextmanager
 def heard_interrupts() -> Iterator[None]:
-    """Within, exceptions of the handlers of SIGINT, SIGTERM and SIGHUP reach the caller, in whichever code they arise.
+    """Deliver to the caller what the handlers of SIGINT, SIGTERM and SIGHUP raise, wherever the signal arrives.
 
-    In any thread but the main one, where Python handles no signals, it does nothing.
+    Does nothing outside the main thread, because Python handles signals only there.
     """
     before: dict[int, Handler] = {}
-    # A script that is being imported itself must still be stoppable: only what begins to be imported within counts.
+    # A script that is itself being imported must stay interruptible: only imports that begin inside count.
     imports = _imports_under_way(sys._getframe())  # noqa: SLF001 - the only way to the current frame
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -62,7 +62,7 @@ def _is_deaf(frame: FrameType | None) -> bool:
 
 
 def _imports_under_way(frame: FrameType | None) -> int:
-    """How many frames of the import system stand below `frame`, itself included."""
+    """The number of import system frames from `frame` down the stack."""
     found = 0
     while frame is not None:
         found += frame.f_code.co_filename == _IMPORT_SYSTEM

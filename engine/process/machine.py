@@ -1,4 +1,4 @@
-"""What this machine gives the process: cores and memory."""
+"""Cores and memory that the process may use."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 
 def available_cores() -> int:
-    """Cores this process may use: the affinity mask, cut by the control group's quota, at least 1."""
+    """Cores in the affinity mask, limited by the control group's quota; at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cgroup_cpu_quota(_cgroup_directories("cpu"))
     return max(1, cores if quota is None else min(cores, math.ceil(quota)))
 
 
 def memory_limit_bytes() -> tuple[int, str]:
-    """The memory this process may use, and what sets the limit: 'machine', 'control group' or 'ulimit -v'."""
+    """The memory limit and its source: 'machine', 'control group' or 'ulimit -v'."""
     limits = [(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "machine")]
     if (group := _cgroup_memory_limit(_cgroup_directories("memory"))) is not None:
         limits.append((group, "control group"))
@@ -31,7 +31,7 @@ def memory_limit_bytes() -> tuple[int, str]:
 
 
 def peak_rss_bytes() -> int:
-    """The largest resident memory this process has had so far."""
+    """Peak resident memory of this process."""
     try:
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
             if line.startswith("VmHWM:"):
@@ -43,7 +43,7 @@ def peak_rss_bytes() -> int:
 
 
 def _cgroup_directories(controller: str) -> list[Path]:
-    """This process's control group directory and every ancestor: the tightest limit among them holds."""
+    """This process's control group directory and its ancestors; the tightest limit among them applies."""
     try:
         lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -62,7 +62,7 @@ def _cgroup_directories(controller: str) -> list[Path]:
 
 
 def _read_number(path: Path) -> list[int]:
-    """The integers of a control file; empty where it is missing or says 'max'."""
+    """The integers of a control file; empty if it is missing or says 'max'."""
     try:
         words = path.read_text(encoding="ascii").split()
     except OSError:

@@ -1,12 +1,12 @@
-"""What a run says while it works: phases, counts, notices.
+"""Progress of a run: phases, counts and notices.
 
     Reporter                silent; times phases, counts, keeps notices; safe to use from several threads
       LineReporter          a plain line when a phase starts and ends, one per interval in between
       JsonReporter          the same as one JSON object per line
-      NoticeReporter        notices alone (`--quiet`)
+      NoticeReporter        notices only (`--quiet`)
       TerminalReporter      a live bar, in `engine.process.terminal`
 
-All of it goes to standard error; standard output belongs to results.
+All output goes to standard error; standard output is for results.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SAMPLE_GAP_S = 0.1
 
 
 class Status(NamedTuple):
-    """One moment of a run, in seconds; `total` is None where unknown, `remaining_s` where nothing moves."""
+    """One moment of a run, in seconds; `total` is None if unknown, `remaining_s` if nothing advances."""
 
     phase: str
     phase_s: float
@@ -56,9 +56,9 @@ class _Count(NamedTuple):
 
 
 class Reporter:
-    """Keeps time and count without a word; subclasses speak by overriding the `_on_...` methods.
+    """Keeps times and counts silently; subclasses report by overriding the `_on_...` methods.
 
-    Those are called without the lock: a terminal holds a lock of its own while it asks for `status()`.
+    These are called without the lock, because a terminal holds its own lock while it asks for `status()`.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -96,13 +96,13 @@ class Reporter:
             self._on_phase_end(name, seconds, finished)
 
     def expect(self, unit: str, total: int | None) -> None:
-        """Begin to count `unit`s from zero, until the current phase ends; `total` None where it is unknown."""
+        """Count `unit`s from zero until the current phase ends; `total` is None if unknown."""
         with self._lock:
             self._sign()
             self._begin_count(_Count(unit, total, self._running[-1] if self._running else None))
 
     def advance(self, amount: int = 1) -> None:
-        """Count `amount` more of what was expected as done."""
+        """Count `amount` more units as done."""
         with self._lock:
             now = self._sign()
             self._done += amount
@@ -112,21 +112,21 @@ class Reporter:
             self._forget_old_samples(now)
 
     def notice(self, notice: Notice) -> None:
-        """Keep a warning, and show it where anybody looks."""
+        """Keep a warning and show it."""
         with self._lock:
             self._sign()
             self._notices.append(notice)
         self._on_notice(notice)
 
     def message(self, text: str) -> None:
-        """Say one sentence that is neither a warning nor a result."""
+        """Show one sentence that is neither a warning nor a result."""
         with self._lock:
             self._sign()
         self._on_message(text)
 
     @property
     def phases(self) -> dict[str, float]:
-        """Seconds per finished phase, in the order in which they first began."""
+        """Seconds per finished phase, in order of first start."""
         with self._lock:
             return dict(self._seconds)
 
@@ -137,7 +137,7 @@ class Reporter:
             return tuple(self._notices)
 
     def status(self) -> Status:
-        """The current moment; rate and remaining time follow the last `RATE_WINDOW_S` seconds."""
+        """The current moment; rate and remaining time are over the last `RATE_WINDOW_S` seconds."""
         with self._lock:
             now = self._clock()
             self._forget_old_samples(now)
@@ -164,7 +164,7 @@ class Reporter:
         return self._clock() - self._began
 
     def close(self) -> None:
-        """Stop speaking; what was measured stays readable."""
+        """Stop reporting; measurements stay readable."""
 
     def __enter__(self) -> Self:
         return self
@@ -184,7 +184,7 @@ class Reporter:
         return self._last_sign
 
     def _forget_old_samples(self, now: float) -> None:
-        # The newest sample from before the window stays: it is where the window's first step began.
+        # Keep the newest sample from before the window: the window's first step began there.
         while len(self._samples) > 1 and self._samples[1][0] <= now - RATE_WINDOW_S:
             self._samples.popleft()
 
@@ -208,14 +208,14 @@ class Reporter:
 
 
 class TolerantStream:
-    """A text stream whose reader may go away: what cannot be written is dropped, the run goes on."""
+    """A text stream whose reader may disappear: text that cannot be written is dropped, and the run continues."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._broken = False
 
     def write(self, text: str) -> int:
-        """Write `text` unless the stream is broken; gives the number of characters taken."""
+        """Write `text` unless the stream is broken; return its length."""
         if not self._broken:
             try:
                 self._stream.write(text)
@@ -263,7 +263,7 @@ class NoticeReporter(Reporter):
 
 
 class _PulsingReporter(NoticeReporter):
-    """Speaks again every `interval` seconds while a phase runs, from a thread of its own."""
+    """Reports every `interval` seconds while a phase runs, from its own thread."""
 
     def __init__(
         self,
@@ -293,7 +293,7 @@ class _PulsingReporter(NoticeReporter):
 
 
 class LineReporter(_PulsingReporter):
-    """Plain lines, each opening with the seconds since the start."""
+    """Plain lines that begin with the seconds since the start."""
 
     def _say(self, text: str) -> None:
         self._write(f"[{self.elapsed_s:7.1f} s] {text}")
@@ -353,7 +353,7 @@ def counted(status: Status) -> str:
 
 
 def waiting(status: Status) -> str:
-    """What a silent phase is waiting for, as one phrase."""
+    """The state of a phase that is waiting, as one phrase."""
     if not status.unit or status.done == 0:
         return "nothing finished yet"
     so_far = human.amount(status.done, status.unit)

@@ -25,9 +25,9 @@ Cell = Spinner | Text | ProgressBar
 
 
 class TerminalReporter(Reporter):
-    """Finished phases as lines; below them a live line: phase, bar, done / total, rate, time left.
+    """Finished phases as lines, and below them a live line: phase, bar, done / total, rate, time left.
 
-    A phase in which nothing advances for `patience` seconds says what it is waiting for.
+    After `patience` seconds without an advance, the line says that the phase is waiting.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class TerminalReporter(Reporter):
         )
 
     def close(self) -> None:
-        """Take the live line away."""
+        """Remove the live line."""
         self._live.stop()
 
     def render(self) -> Table:
-        """The live line as it stands now."""
+        """The current live line."""
         return self._line(self.status())
 
     def _line(self, status: Status) -> Table:
@@ -72,7 +72,7 @@ class TerminalReporter(Reporter):
         return line
 
     def _on_phase_start(self, name: str) -> None:  # noqa: ARG002 - the live line asks for the status itself
-        # Live.start() does nothing when it runs already.
+        # Live.start() does nothing if it already runs.
         self._live.start()
 
     def _on_phase_end(self, name: str, seconds: float, finished: bool) -> None:

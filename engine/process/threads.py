@@ -1,4 +1,4 @@
-"""Run a function over items on threads, results in order, a few items ahead, stopping promptly."""
+"""Run a function over items on threads, with results in order, bounded look-ahead and prompt stops."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def ordered(
 ) -> Generator[R, None, None]:
     """Yield function(item) for each item in order, computed on `threads` threads.
 
-    At most threads + ahead results exist unconsumed, so memory stays bounded however slow the consumer is. An error
-    is raised at its item's place, so which of several errors is reported does not depend on timing. Ending early,
-    by an error, a closed generator or Ctrl-C, cancels the workers and waits for them.
+    At most threads + ahead results are unconsumed, so memory stays bounded if the consumer is slow. An error is
+    raised at its item's place, so timing does not decide which of several errors is reported. An early end (error,
+    closed generator or Ctrl-C) cancels the workers and waits for them.
     """
     pending: deque[Future[R]] = deque()
     finished = False

@@ -1,4 +1,4 @@
-"""Which engine this is: its version and a digest of the code that decides output bits."""
+"""The engine's version and a digest of the code that decides output bits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TZDATA_RELEASE, TZDATA_VERSION = "2026f", "2026.6"
 
 
 def version() -> str:
-    """The distribution's version; `source` when run from a tree that was never installed."""
+    """The distribution's version; `source` if it is not installed."""
     try:
         return distribution_version("arrival-engine")
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Synthetic worlds: everything the arrival job reads, made from a seed."""
+"""Synthetic worlds: all inputs of the arrival job, made from a seed."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def synthesise(
     scale: float = 1.0,
     reporter: Reporter | None = None,
 ) -> SynthResult:
-    """Write a whole synthetic world in the contract layout under `run_root`.
+    """Write a synthetic world in the contract layout under `run_root`.
 
     `demo` has about a million arrivals, `reference` the reference run's scale; `scale` multiplies merchants, and
     with them rows and arrivals. The same arguments give the same bytes. A directory that holds exactly this
-    world is left as it is. Raises IO_WRITE_CONFLICT for any other directory that is not empty,
+    world is left unchanged. Raises IO_WRITE_CONFLICT for any other directory that is not empty,
     PARTITION_OR_PK_VIOLATION for a seed outside uint64, OPTION_INVALID for an unknown preset or an
-    impossible scale, ROUTING_POLICY_INVALID where day effects do not cover the horizon, IO_WRITE_FAILED.
+    impossible scale, ROUTING_POLICY_INVALID if day effects do not cover the horizon, IO_WRITE_FAILED.
     """
     from arrival_engine.engine.synth.world import make_world
 

@@ -1,4 +1,4 @@
-"""The large tables: intensity and counts, streamed entity by entity, and the small 5B.S1 tables beside them."""
+"""Intensity and count tables, streamed entity by entity, and the small 5B.S1 tables."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class CountTotals:
 
 
 def write_grid(scene: Scene, shelf: Shelf) -> None:
-    """5B.S1's grid: one row per bucket, its local annotations in UTC as the policy says."""
+    """5B.S1's grid: one row per bucket, with local annotations in UTC as the policy says."""
     buckets, seconds = bucket_count(scene.policies), scene.policies.bucket_seconds
     weekend = scene.policies.document("time_grid_policy_5B")["local_annotations"]["weekend_days"]
     edges = [HORIZON_START + timedelta(seconds=seconds * b) for b in range(buckets + 1)]
@@ -50,7 +50,7 @@ def write_grid(scene: Scene, shelf: Shelf) -> None:
 
 
 def write_grouping(scene: Scene, model: Intensity, shelf: Shelf) -> None:
-    """5B.S1's grouping, a row per entity in the order of the counts; keys repeat where countries share a zone."""
+    """5B.S1's grouping: one row per entity, in the order of the counts. Keys repeat if countries share a zone."""
     rows = len(model.entity_group)
     groups = model.groups
     demand = np.array([group.demand for group in groups], np.int64)
@@ -80,7 +80,7 @@ def write_grouping(scene: Scene, model: Intensity, shelf: Shelf) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """Some entities with all their buckets, in the order of the tables."""
+    """Some entities with all their buckets, in table order."""
 
     merchant: npt.NDArray[np.uint64]
     zone: npt.NDArray[np.int64]
@@ -89,7 +89,7 @@ class _Piece:
 
 
 def write_counts(scene: Scene, model: Intensity, shelf: Shelf, reporter: Reporter) -> CountTotals:
-    """5B.S2's intensities and 5B.S3's counts, in pieces of whole entities; two threads write the two files."""
+    """Write 5B.S2's intensities and 5B.S3's counts, in pieces of whole entities and on one thread per file."""
     totals = CountTotals(0, 0.0, 0, 0, 0, 0.0)
     reporter.expect("rows", len(model.entities.volume) * bucket_count(scene.policies))
     with (
@@ -151,7 +151,7 @@ def _added(left: CountTotals, right: CountTotals) -> CountTotals:
 
 
 class _Table:
-    """One file that grows piece by piece on a thread of its own, one piece behind the caller at most."""
+    """One file that grows piece by piece on its own thread, at most one piece behind the caller."""
 
     def __init__(self, scene: Scene, shelf: Shelf, dataset_id: str) -> None:
         self._scene = scene
@@ -173,7 +173,7 @@ class _Table:
                 self._writer.close()
 
     def append(self, piece: _Piece) -> None:
-        """Write `piece` while the caller goes on."""
+        """Write `piece` in the background."""
         self._wait()
         self._pending = self._pool.submit(self._write, piece)
 

@@ -1,4 +1,4 @@
-"""Named random draws of a world: each purpose has a Philox stream of its own, read by position."""
+"""Named random draws of a world: each purpose has its own Philox stream, read by position."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _32 = np.uint64(32)
 
 
 class Draws:
-    """Random words that depend on a world's fingerprint, the purpose's name and the position alone."""
+    """Random words that depend only on a world's fingerprint, the purpose's name and the position."""
 
     def __init__(self, manifest_fingerprint: str) -> None:
         self._fingerprint = manifest_fingerprint
@@ -33,7 +33,7 @@ class Draws:
         return ((self.words(purpose, count) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
 
     def below(self, purpose: str, bound: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """int64[len(bound)]: item i lies in [0, bound[i]), for bounds up to 2^32."""
+        """int64[len(bound)]: item i is in [0, bound[i]), for bounds up to 2^32."""
         words = self.words(purpose, len(bound)) >> _32
         return ((words * bound.astype(np.uint64)) >> _32).astype(np.int64)
 

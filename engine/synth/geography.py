@@ -1,8 +1,8 @@
-"""Countries, their time zones and how much business each has (`geography.csv`).
+"""Countries, their time zones and their weights (`geography.csv`).
 
-Zone names and coordinates are the IANA database's (zone.tab, public domain). Weights are rough shares of
-card turnover. A country also lists the nearest zones of its neighbours with a tiny weight, as polygons that
-overlap along a border give them; so several countries share a zone, and a merchant's count keys repeat.
+Zone names and coordinates are from the IANA database (zone.tab, public domain). Weights are rough shares of
+card turnover. A country also lists the nearest zones of its neighbours with a tiny weight, because polygons overlap
+along borders. So several countries share a zone, and a merchant's count keys repeat.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Ints = npt.NDArray[np.int64]
 class Geography:
     """Countries and zones, both ascending by name.
 
-    Country c has `weight[c]` and lies in `region[c]`; it owns rows start[c] to start[c+1] of `zone` (index
+    Country c has `weight[c]` and is in `region[c]`; it owns rows start[c] to start[c+1] of `zone` (index
     into `tzids`) and `zone_weight`, zones ascending. `lat`, `lon` int64[Z]: a place in the zone, 1e-6 degrees.
     """
 
@@ -41,7 +41,7 @@ class Geography:
 
 
 def load_geography(zones_per_country: int) -> Geography:
-    """The table, each country cut to its `zones_per_country` heaviest zones (ties by name)."""
+    """The table, with each country cut to its `zones_per_country` heaviest zones (ties by name)."""
     text = files("arrival_engine.engine.synth").joinpath("geography.csv").read_text(encoding="ascii")
     by_country: dict[str, list[dict[str, str]]] = {}
     for row in csv.DictReader(text.splitlines()):

@@ -1,4 +1,4 @@
-"""Expected arrivals of every entity and bucket: weekly shape in local time, latent field by group, volume."""
+"""Expected arrivals per entity and bucket: weekly shape in local time, latent field by group, volume."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _EPOCH_HOUR_OF_WEEK = 72
 
 
 class Group(NamedTuple):
-    """A latent-field group (5B.S1): all its members share one factor per bucket."""
+    """A latent-field group (5B.S1); its members share one factor per bucket."""
 
     demand: int
     channel: str
@@ -51,7 +51,7 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Intensity:
-    """What the count kernel needs, with `group` (an item of `groups`) of every entity for the grouping table.
+    """Inputs of the count kernel, and each entity's item of `groups` for the grouping table.
 
     Entities without volume have no stream and no row in the latent field.
     """
@@ -64,7 +64,7 @@ class Intensity:
 
 
 class Scene(NamedTuple):
-    """The parts of a world that intensities follow from."""
+    """The parts of a world that determine intensities."""
 
     spec: WorldSpec
     identity: Identity
@@ -75,7 +75,7 @@ class Scene(NamedTuple):
 
 
 def intensity(scene: Scene, zones: ZoneTable, draws: Draws) -> Intensity:
-    """Intensities whose expected total, given the latent field, is the spec's number of arrivals."""
+    """Intensities whose expected total, given the latent field, equals the spec's number of arrivals."""
     groups, entity_group = _groups(scene)
     volume = _relative_volume(scene, draws)
     active = volume > 0.0
@@ -146,12 +146,12 @@ def _group(population: Population, m: int, zone_group: str, buckets: int) -> Gro
 
 
 def _relative_volume(scene: Scene, draws: Draws) -> Floats:
-    """float64[E]: a merchant's turnover, shared by the sites that 3A allots to each entity, give or take."""
+    """float64[E]: a merchant's turnover, shared by the sites that 3A allots to each entity, with jitter."""
     placement = scene.placement
     tilt = 0.4 + 1.2 * draws.uniforms("entity tilt", len(placement.entity_sites))
     part = placement.entity_sites * tilt
     merchant = placement.entity_merchant
-    # bincount adds in order of the rows.
+    # bincount adds in row order.
     whole = np.bincount(merchant, weights=part, minlength=len(scene.population.merchant))
     return scene.population.volume[merchant] * part / whole[merchant]
 
@@ -168,7 +168,7 @@ def _streams(scene: Scene, family: str, domains: list[str]) -> npt.NDArray[np.ui
 def _count_streams(
     scene: Scene, active: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    """Keys and high words; the country is part of the domain, so that repeated keys count on their own."""
+    """Keys and high words; the country is part of the domain, so repeated keys have separate streams."""
     merchant = scene.population.merchant[scene.placement.entity_merchant].tolist()
     country = scene.placement.pair_country[scene.placement.entity_pair].tolist()
     zone = scene.placement.entity_zone.tolist()

@@ -1,7 +1,7 @@
-"""Where merchants trade: countries, sites in them, and the entities that carry counts.
+"""Countries and sites of merchants, and the entities that have counts.
 
-An entity is a (merchant, legal country, tzid) with a row for every bucket. As in 3A, a merchant's country
-brings all the country's zones along, also those without a site, which have no arrivals.
+An entity is a (merchant, legal country, tzid) with one row per bucket. As in 3A, a merchant's country
+includes all the country's zones. Zones without a site have no arrivals.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from arrival_engine.engine.synth.presets import WorldSpec
 
 Ints = npt.NDArray[np.int64]
 
-# Countries per merchant and their share in 1000.
+# Countries per merchant and their share per 1000.
 _COUNTRY_COUNTS = ((1, 780), (2, 60), (4, 40), (8, 40), (14, 40), (22, 40))
-# A merchant's further countries are mostly neighbours.
+# Additional countries are mostly neighbours.
 _SAME_REGION = 20
 _HOME_SITES, _ABROAD_SITES = 6, 2
-# Share of sites that are where their country's first one is: merchants cluster more than populations do.
+# Share of sites in the zone of their country's first site: merchants cluster more than populations do.
 _FOLLOW = 0.8
-# Share of merchants that have sites in one zone under two legal countries, where their countries allow it.
+# Share of merchants with sites in one zone under two legal countries, if their countries allow it.
 _SHARED_ZONE = 0.1
 _NO_WEIGHTS_EVER, _NO_WEIGHTS_SOMETIMES = 0.01, 0.02
 
@@ -41,8 +41,8 @@ class Placement:
     Pairs (merchant, country): `pair_merchant`, `pair_country`, `pair_sites` int64[P]. Sites: `site_pair`,
     `site_order` (from 1 in its pair), `site_zone` int64[S]. Entities of merchants with counts: `entity_pair`,
     `entity_zone`, `entity_sites` int64[E], the last as 3A allots them. `never` and `sometimes` are the
-    merchants without group weights on all or some days; each has, if it can, a zone to which 3A gives a site
-    and 2A none.
+    merchants without group weights on all or some days; if possible, each has a zone in which 3A puts a site
+    and 2A does not.
     """
 
     pair_merchant: Ints
@@ -69,7 +69,7 @@ class Placement:
 
 
 def place(spec: WorldSpec, geography: Geography, population: Population, draws: Draws) -> Placement:
-    """Draw countries and sites; the entities come to `spec.entities` wherever countries' sizes allow it."""
+    """Draw countries and sites, with exactly `spec.entities` entities if the countries' sizes allow it."""
     countries = _Countries(spec, geography, population, draws).choose()
     pairs = [(m, c, n) for m, mine in enumerate(countries) for c, n in _share_sites(population, m, mine)]
     pair_merchant, pair_country, pair_sites = (np.array(column, np.int64) for column in zip(*pairs, strict=True))
@@ -107,7 +107,7 @@ def place(spec: WorldSpec, geography: Geography, population: Population, draws: 
 
 
 class _Countries:
-    """The choice of each merchant's countries, home first, under the budget of entities."""
+    """Choose each merchant's countries, home first, within the budget of entities."""
 
     def __init__(self, spec: WorldSpec, geography: Geography, population: Population, draws: Draws) -> None:
         self.budget = spec.entities
@@ -141,7 +141,7 @@ class _Countries:
         return self.budget - sum(self.size[c] for m in self.inside for c in self.chosen[m])
 
     def _drop_surplus(self) -> None:
-        """Give up last choices, in turn, then move to smaller home countries, until the budget holds."""
+        """Drop last choices in turn, then move to smaller home countries, until the budget holds."""
         missing = self._missing()
         while missing < 0:
             before = missing
@@ -159,7 +159,7 @@ class _Countries:
             missing += self.size[home] - self.size[smaller]
 
     def _cover_countries(self) -> None:
-        """Bring in countries that nobody chose, while the budget allows."""
+        """Add countries that no merchant chose, while the budget allows."""
         missing = self._missing()
         seen = {c for m in self.inside for c in self.chosen[m]}
         takers = iter(m for m in self.queue if self.room[m] > len(self.chosen[m]))
@@ -172,7 +172,7 @@ class _Countries:
                 missing -= self.size[c]
 
     def _fill(self) -> None:
-        """Add countries, one a merchant and round, until the budget is used up exactly or nothing fits."""
+        """Add countries, one per merchant and round, until the budget is used up or nothing fits."""
         missing = self._missing()
         grown = True
         while missing > 0 and grown:
@@ -189,10 +189,10 @@ class _Countries:
 
 
 def _wishes(geography: Geography, population: Population, draws: Draws) -> list[list[int]]:
-    """For each merchant all countries, home first, the others by weighted sampling without replacement."""
+    """All countries per merchant, home first, the others by weighted sampling without replacement."""
     everyone, countries = len(population.merchant), len(geography.countries)
     edges = np.cumsum(geography.weight)
-    # Systematic sampling: homes follow the weights as closely as whole numbers can.
+    # Systematic sampling: homes follow the weights as closely as whole numbers allow.
     step = draws.below("home country", np.array([int(edges[-1])], np.int64))[0]
     points = (np.arange(everyone) * edges[-1] + step) // everyone
     home = np.searchsorted(edges, points, side="right")[draws.order("home order", everyone)]
@@ -207,7 +207,7 @@ def _wishes(geography: Geography, population: Population, draws: Draws) -> list[
 
 
 def _share_sites(population: Population, m: int, countries: list[int]) -> list[tuple[int, int]]:
-    """(country, sites) of one merchant, by country: at least one each, most at home."""
+    """(country, sites) of one merchant, by country: at least one site each, most at home."""
     spare = int(population.sites[m]) - len(countries)
     weights = [_HOME_SITES] + [_ABROAD_SITES] * (len(countries) - 1)
     extra = [spare * weight // sum(weights) for weight in weights]
@@ -216,7 +216,7 @@ def _share_sites(population: Population, m: int, countries: list[int]) -> list[t
 
 
 def _site_rows(geography: Geography, country: Ints, draws: Draws) -> Ints:
-    """A row of the country's zones for each site, by zone weight."""
+    """One row of the country's zones per site, drawn by zone weight."""
     edges = np.concatenate([[0], np.cumsum(geography.zone_weight)])
     low = edges[geography.start[country]]
     picks = draws.below("site zone", edges[geography.start[country + 1]] - low)
@@ -224,7 +224,7 @@ def _site_rows(geography: Geography, country: Ints, draws: Draws) -> Ints:
 
 
 def _reach_every_zone(geography: Geography, row: Ints, pair: Ints, counted: npt.NDArray[np.bool_]) -> None:
-    """Move single sites, so that every zone of a country with enough sites has one; changes `row`."""
+    """Move single sites in `row` so that each zone of a country with enough sites has one."""
     used = set(geography.zone[row[counted]].tolist())
     for wanted in range(len(geography.zone)):
         zone = int(geography.zone[wanted])
@@ -245,7 +245,7 @@ def _reach_every_zone(geography: Geography, row: Ints, pair: Ints, counted: npt.
 
 
 class _Pairs(NamedTuple):
-    """Pairs (merchant, country): those of merchants with counts, and all with their runs of sites."""
+    """Pairs (merchant, country): pairs of merchants with counts, and all pairs with their runs of sites."""
 
     counted: Ints
     merchant: Ints
@@ -255,9 +255,9 @@ class _Pairs(NamedTuple):
 
 
 def _share_zones(spec: WorldSpec, geography: Geography, pairs: _Pairs, row: Ints, draws: Draws) -> None:
-    """Move single sites into a zone that the merchant has in another country too; changes `row`.
+    """Move single sites in `row` into a zone that the merchant also has in another country.
 
-    Where both countries' entities have arrivals, count keys repeat with counts above zero.
+    If both countries' entities have arrivals, count keys repeat with counts above zero.
     """
     wanted = max(1, round(_SHARED_ZONE * spec.merchants))
     by_merchant: dict[int, list[int]] = {}
@@ -275,7 +275,7 @@ def _share_zones(spec: WorldSpec, geography: Geography, pairs: _Pairs, row: Ints
 
 
 def _shared_zone_moves(geography: Geography, pairs: _Pairs, row: Ints, mine: list[int]) -> Iterator[tuple[int, int]]:
-    """(site, row of its country) for each zone that one of a merchant's pairs has sites in and another may have."""
+    """(site, row of its country) per zone in which one of a merchant's pairs has sites and another may have."""
     for host in mine:
         zones = set(geography.zone[row[_run(pairs, host)]].tolist())
         for guest in mine:

@@ -1,4 +1,4 @@
-"""The packaged policies a synthetic world is made by, and copied along with."""
+"""The packaged policies of a synthetic world."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Policies:
 
 
 def load_policies(spec: WorldSpec) -> Policies:
-    """The packaged policies; ROUTING_POLICY_INVALID where the day effects do not reach over the horizon."""
+    """The packaged policies. Raises ROUTING_POLICY_INVALID if the day effects do not cover the horizon."""
     policies = Policies({policy_id: resolve_policy(policy_id) for policy_id in policy_ids()})
     span = policies.document("day_effect_policy_v1")["day_range"]
     days = [day.date().isoformat() for day in spec.days()]

@@ -39,12 +39,12 @@ _VIRTUAL_SHARE_OF_ARRIVALS = 0.0225
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """Merchants, ascending by id; those with counts and bystanders that have sites alone.
+    """Merchants, ascending by id: merchants with counts, and bystanders that only have sites.
 
     `merchant` uint64[N]; `counted` bool[N]; `sites` int64[N] at least 1; `volume` float64[N], relative
     arrivals (0 for bystanders); `demand` int64[N] index into `shapes.CLASSES`; `mode` int64[N] index into
-    `cpu_fallback.law.MODES`; `edges` int64[N], 0 for a merchant without an edge table (physical ones, and one
-    virtual).
+    `cpu_fallback.law.MODES`; `edges` int64[N], 0 for a merchant without an edge table (physical merchants and one
+    virtual merchant).
     """
 
     merchant: npt.NDArray[np.uint64]
@@ -61,7 +61,7 @@ class Population:
 
 
 def quantile(u: float, knots: Sequence[tuple[float, float]], tail: float, most: float) -> float:
-    """Quantile function: log-linear between knots, above them Pareto (exponent 1/tail), at most `most`."""
+    """Quantile function: log-linear between knots, Pareto (exponent 1/tail) above them, at most `most`."""
     (last_u, last_value) = knots[-1]
     if u >= last_u:
         ratio = (1.0 - last_u) / (1.0 - u)
@@ -74,11 +74,11 @@ def quantile(u: float, knots: Sequence[tuple[float, float]], tail: float, most: 
 
 
 def populate(spec: WorldSpec, draws: Draws, hybrid_probability: Fraction) -> Population:
-    """Draw the merchants; sizes are stratified, so that a world's totals do not depend on the seed."""
+    """Draw the merchants. Sizes are stratified, so a world's totals do not depend on the seed."""
     everyone = spec.merchants + spec.bystanders
     merchant = _identifiers(draws, everyone)
     counted = np.ones(everyone, np.bool_)
-    # The last one, whose id is above 2^63, has counts: readers must meet it.
+    # The last id is above 2^63; it has counts, so that readers meet it.
     counted[draws.order("bystanders", everyone - 1)[: spec.bystanders]] = False
     inside = np.flatnonzero(counted)
     size = draws.uniforms("merchant size", spec.merchants)
@@ -88,7 +88,7 @@ def populate(spec: WorldSpec, draws: Draws, hybrid_probability: Fraction) -> Pop
         u = (rank + 0.5) / spec.merchants
         sites[inside[i]] = max(1, round(quantile(u, _SITE_KNOTS, _SITE_TAIL, spec.preset.sites_max)))
     volume = np.zeros(everyone)
-    # Turnover follows size, loosely.
+    # Turnover loosely follows size.
     for rank, i in enumerate(np.argsort(2.0 * size + other, kind="stable").tolist()):
         u = (rank + 0.5) / spec.merchants
         volume[inside[i]] = quantile(u, _VOLUME_KNOTS, _VOLUME_TAIL, _VOLUME_MAX)
@@ -99,7 +99,7 @@ def populate(spec: WorldSpec, draws: Draws, hybrid_probability: Fraction) -> Pop
 
 
 def _identifiers(draws: Draws, count: int) -> npt.NDArray[np.uint64]:
-    """Distinct ids ascending: 40-bit ones, and one above 2^63."""
+    """Distinct ids ascending: 40-bit ids and one above 2^63."""
     small = np.unique((draws.words("merchant id", 2 * count) >> np.uint64(24)) + np.uint64(1))
     kept = np.sort(small[draws.order("merchant id choice", len(small))[: count - 1]])
     top = np.uint64(1 << 63) + (draws.words("merchant id above 2^63", 1) >> np.uint64(1)) + np.uint64(1)
@@ -110,7 +110,7 @@ def _modes(spec: WorldSpec, draws: Draws, inside: Ints, everyone: int) -> tuple[
     mode = np.full(everyone, NON_VIRTUAL, np.int64)
     edges = np.zeros(everyone, np.int64)
     virtual = max(2 if spec.merchants < 12 else 4, round(_VIRTUAL_SHARE_OF_MERCHANTS * spec.merchants))
-    # Not the last: its sites shall be seen.
+    # Not the last merchant: its sites must be in use.
     chosen = inside[draws.order("virtual merchants", len(inside) - 1)[:virtual]]
     only = chosen[: virtual - virtual // 2]
     mode[chosen] = HYBRID
@@ -135,7 +135,7 @@ def _demand(draws: Draws, mode: Ints) -> Ints:
 
 
 def _scale_virtual(volume: Floats, mode: Ints, edges: Ints, hybrid_probability: Fraction) -> None:
-    """Scale the turnover of merchants with edges so that the wanted share of arrivals comes out virtual."""
+    """Scale the turnover of merchants with edges to get the intended share of virtual arrivals."""
     p, share = float(hybrid_probability), _VIRTUAL_SHARE_OF_ARRIVALS
     with_edges = edges > 0
     only = ordered_sum(volume[with_edges & (mode == VIRTUAL_ONLY)])

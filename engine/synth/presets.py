@@ -1,4 +1,4 @@
-"""What a synthetic world is to be: presets, their scaling, and the identity that follows from them."""
+"""Presets of synthetic worlds, their scaling and their identity."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 
 from arrival_engine.contracts import ArrivalError, Code, Identity
 
-# Part of every identity: raise it whenever the same (preset, seed, scale) would give another world.
+# Part of every identity: raise it if the same (preset, seed, scale) would give another world.
 GENERATOR_VERSION = "1"
 SCENARIO_ID = "baseline_v1"
 SCENARIO_BAND: Literal["baseline", "stress"] = "baseline"
@@ -25,8 +25,8 @@ SCALE_MAX = 100.0
 class Preset:
     """A world at scale 1.
 
-    `merchants` have counts; `entities` are (merchant, legal country, tzid) rows of each bucket;
-    `zones_per_country` and `sites_max` keep a small world small; `edges` are a virtual merchant's.
+    `merchants` have counts; `entities` are (merchant, legal country, tzid) rows per bucket;
+    `zones_per_country` and `sites_max` are upper bounds; `edges` is per virtual merchant.
     """
 
     name: str
@@ -62,12 +62,12 @@ class WorldSpec:
 
 
 def world_spec(preset: str, seed: int, scale: float) -> WorldSpec:
-    """`scale` times a preset; OPTION_INVALID for an unknown preset or an impossible scale."""
+    """`scale` times a preset. Raises OPTION_INVALID for an unknown preset or an impossible scale."""
     base = PRESETS.get(preset)
     if base is None:
         raise _refused(f"there is no preset {preset!r}", f"presets are {', '.join(PRESETS)}")
     if not (math.isfinite(scale) and 0.0 < scale <= SCALE_MAX):
-        raise _refused(f"scale {scale!r} is not above 0 and up to {SCALE_MAX:g}", "give a scale such as 0.1 or 2")
+        raise _refused(f"scale {scale!r} is not above 0 and at most {SCALE_MAX:g}", "give a scale such as 0.1 or 2")
     merchants = round(base.merchants * scale)
     if merchants < MERCHANTS_MIN:
         least = MERCHANTS_MIN / base.merchants
@@ -91,7 +91,7 @@ def _refused(what: str, hint: str) -> ArrivalError:
 
 
 def world_identity(spec: WorldSpec) -> Identity:
-    """The identity of a spec: hashes of (generator version, preset, seed, scale), each with its own tag."""
+    """The identity of a spec: hashes of (generator version, preset, seed, scale), each with a tag."""
     text = f"{GENERATOR_VERSION}|{spec.preset.name}|{spec.seed}|{spec.scale!r}"
     fingerprint, parameters, run = (
         hashlib.sha256(f"arrival-engine.synth|{tag}|{text}".encode()).hexdigest()

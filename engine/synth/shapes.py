@@ -1,4 +1,4 @@
-"""Demand classes: their weight among merchants, their channel, and their weekly shape in local time."""
+"""Demand classes: weight among merchants, channel, and weekly shape in local time."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ _CURVES: dict[str, tuple[str, str]] = {
 
 
 def weekly_shapes() -> npt.NDArray[np.float64]:
-    """float64[K, 168]: demand by local hour of week from Monday 00:00, mean 1 for each of `CLASSES`."""
+    """float64[K, 168]: demand by local hour of week from Monday 00:00, with mean 1 per class of `CLASSES`."""
     shapes = np.empty((len(CLASSES), 168))
     for k, demand in enumerate(CLASSES):
         hours, days = (np.array(text.split(), np.int64) for text in _CURVES[demand.curve])

@@ -15,7 +15,7 @@ from arrival_engine.engine.synth.presets import GENERATOR_VERSION
 from arrival_engine.engine.world_files.shelf import CREATED_UTC, Shelf, absent, coded, constant
 from arrival_engine.engine.world_files.sites import SiteColumns, write_site_timezones
 
-# Places scatter over about 150 km around a zone's principal one.
+# Places scatter over about 150 km around a zone's principal place.
 _SCATTER = 1_500_000
 _NOTE = f"synthetic world, generator {GENERATOR_VERSION}"
 
@@ -29,7 +29,7 @@ def scattered(draws: Draws, purpose: str, centre: npt.NDArray[np.int64], limit: 
 
 
 def site_columns(scene: Scene) -> SiteColumns:
-    """The sites as every site table lists them."""
+    """The sites in the order of every site table."""
     placement, geography = scene.placement, scene.geography
     return SiteColumns(
         merchant=scene.population.merchant[placement.site_merchant],
@@ -57,7 +57,7 @@ def write_sites(scene: Scene, shelf: Shelf, draws: Draws) -> None:
 
 
 def write_zone_allocation(scene: Scene, shelf: Shelf) -> None:
-    """`zone_alloc` (3A) and its universe hash: the digests as hex text in order, the table's taken with zeros."""
+    """`zone_alloc` (3A) and its universe hash over hex digests; the table is hashed with zeros for that hash."""
     digests = {
         "zone_alpha_digest": _stand_in("country_zone_alphas"),
         "theta_digest": _stand_in("zone_mixture_policy"),
@@ -81,7 +81,7 @@ def write_zone_allocation(scene: Scene, shelf: Shelf) -> None:
 
 
 def _stand_in(name: str) -> str:
-    """The digest of an upstream policy that no reader of this world opens."""
+    """A stand-in digest for an upstream policy that no reader of this world opens."""
     return hashlib.sha256(f"arrival-engine.synth|{GENERATOR_VERSION}|{name}".encode()).hexdigest()
 
 

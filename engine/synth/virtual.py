@@ -1,4 +1,4 @@
-"""3B of a synthetic world: who is virtual, where they settle, and their edges."""
+"""3B of a synthetic world: virtual merchants, their settlement places and their edges."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LABELS = Labels(
 
 
 def write_virtual(scene: Scene, shelf: Shelf, draws: Draws) -> int:
-    """Every 3B dataset; gives the number of edges."""
+    """Write every 3B dataset; return the number of edges."""
     population = scene.population
     write_classification(population.merchant, population.mode, shelf, _LABELS)
     _write_settlement(scene, shelf)
@@ -44,7 +44,7 @@ def write_virtual(scene: Scene, shelf: Shelf, draws: Draws) -> int:
 
 
 def _write_settlement(scene: Scene, shelf: Shelf) -> None:
-    """Where each virtual merchant settles: the zone of its first site."""
+    """The settlement zone of each virtual merchant: the zone of its first site."""
     population, geography, placement = scene.population, scene.geography, scene.placement
     virtual = np.flatnonzero(population.mode != NON_VIRTUAL)
     zone = placement.site_zone[np.searchsorted(placement.site_merchant, virtual)]
@@ -53,7 +53,7 @@ def _write_settlement(scene: Scene, shelf: Shelf) -> None:
 
 
 def _edges(scene: Scene, draws: Draws) -> list[MerchantEdges]:
-    """Edges by merchant; countries and zones by weight, edge weights falling with rank."""
+    """Edges by merchant, with countries and zones drawn by weight and edge weights that fall with rank."""
     geography = scene.geography
     owners = np.flatnonzero(scene.population.edges)
     start = np.zeros(len(owners) + 1, np.int64)

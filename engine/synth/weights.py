@@ -48,7 +48,7 @@ def _hashed_unit(*parts: object) -> float:
 
 
 def write_weights(scene: Scene, shelf: Shelf) -> Floats:
-    """`s1_site_weights`, the alias blob and its index; gives the weights, float64[S]."""
+    """Write `s1_site_weights`, the alias blob and its index; return the weights, float64[S]."""
     placement, population = scene.placement, scene.population
     policy = scene.policies.document("alias_layout_policy_v1")
     start = np.searchsorted(placement.site_merchant, np.arange(len(population.merchant) + 1))
@@ -91,7 +91,7 @@ def _profile(scene: Scene, law: Any, start: Ints) -> Profile:
 
 
 def _ranks(values: list[float]) -> Ints:
-    """1 for the greatest value; equal ones (same site order in two countries) by position."""
+    """1 for the greatest value; equal values (same site order in two countries) by position."""
     ranks = np.empty(len(values), np.int64)
     ranks[np.argsort(-np.array(values), kind="stable")] = np.arange(1, len(values) + 1)
     return ranks
@@ -190,7 +190,7 @@ def _day_model(scene: Scene, policy: Any, groups: MerchantGroups, weekday: Ints)
     jitter = law["sigma_jitter_by_merchant"]
     tilt = _zone_multiplier(law["sigma_multiplier_by_tz_group"])
     zone_tilt = np.array([tilt(tzid) for tzid in scene.geography.tzids])
-    # Distinct site orders, as upstream counts them: sites of further countries repeat the numbers.
+    # Distinct site orders, as upstream counts them: sites of other countries repeat the numbers.
     distinct = np.zeros(len(scene.population.merchant), np.int64)
     np.maximum.at(distinct, scene.placement.pair_merchant, scene.placement.pair_sites)
     sigma = np.empty(len(groups.zone))

@@ -1,8 +1,8 @@
-"""Puts a synthetic world together.
+"""Assemble a synthetic world.
 
-Same (preset, seed, scale) and generator version: same bytes, on any machine and with any number of threads.
-Whatever decides a value is integer arithmetic or the portable functions of `kernels`. What remains outside: the
-release of pyarrow, which Parquet files name and whose encoders they follow, and that of the pinned tzdata.
+The same (preset, seed, scale) and generator version give the same bytes on any machine, with any number of threads.
+Values come from integer arithmetic or the portable functions of `kernels`. Bytes still depend on two releases:
+pyarrow's, whose encoders make the Parquet files, which also name it, and the pinned tzdata's.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from arrival_engine.engine.world_files.sites import write_zone_cache
 
 @dataclass(frozen=True)
 class SynthResult:
-    """A synthetic world in `run_root`; `reused` where exactly this one was there already.
+    """A synthetic world in `run_root`; `reused` if the directory already held it.
 
-    `merchants` have counts; `expected_arrivals` is the sum of intensities, `arrivals` that of counts;
-    `virtual_share` of arrivals is expected, coin included; `seconds` is this call's time.
+    `merchants` have counts. `expected_arrivals` is the sum of intensities, `arrivals` the sum of counts.
+    `virtual_share` is the expected share of arrivals, coin included. `seconds` is the time of this call.
     """
 
     run_root: Path

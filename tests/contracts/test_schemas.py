@@ -164,7 +164,7 @@ def test_good_documents_pass(name: str, document: object) -> None:
         ("run_receipt", {"seed": 1}, "", "missing key 'run_id', 'parameter_hash'"),
         ("run_receipt", [], "", "list of 0 is not of type object"),
         ("sealed_inputs_5B", [{**SEALED[0], "a/b": 1}], "/0/a~1b", "unknown key 'a/b'"),
-        ("sealed_inputs_5B", [{**SEALED[0], "status": "MAYBE"}], "/0/status", "'MAYBE' is none of 'REQUIRED'"),
+        ("sealed_inputs_5B", [{**SEALED[0], "status": "MAYBE"}], "/0/status", "'MAYBE' is not one of 'REQUIRED'"),
         ("s0_gate_receipt_5B", {**GATE, "created_utc": "2026-01-01T00:00:00Z"}, "/created_utc", "does not match"),
         (
             "s0_gate_receipt_5B",
