@@ -1,4 +1,4 @@
-"""Worlds from a user's own tables: counts, sites, and if wanted virtual merchants, edges and group weights."""
+"""Worlds from a user's own tables: counts, sites, and optional virtual merchants, edges and group weights."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["ImportRequest", "ImportResult", "import_world"]
 def import_world(request: ImportRequest, reporter: Reporter | None = None) -> ImportResult:
     """Turn the tables that `request` names into a world in the contract layout, ready to seal and run.
 
-    The same tables give the same world and the same arrivals, in any order of rows, split into any files, as CSV or as
-    Parquet. A directory that holds exactly this world is left as it is. Raises SCHEMA_VIOLATION for a file, column or
-    value that is not as it should be, TIME_GRID_MISMATCH for times and grid, DST_MAPPING_FAILED for time zones,
+    The same tables give the same world and the same arrivals, in any row order, split into any files, as CSV or
+    Parquet. A directory that holds exactly this world is left unchanged. Raises SCHEMA_VIOLATION for an invalid file,
+    column or value, TIME_GRID_MISMATCH for times and grid, DST_MAPPING_FAILED for time zones,
     S1_OR_S3_OUTPUT_MISSING for counts, SITE_RESOLUTION_FAILED for sites and group weights, ROUTING_POLICY_INVALID for
-    virtual merchants, EDGE_RESOLUTION_FAILED for edges, PARTITION_OR_PK_VIOLATION for a seed or scenario that cannot
-    stand in a path, IO_WRITE_CONFLICT for a directory that holds anything else, IO_READ_FAILED, IO_WRITE_FAILED.
+    virtual merchants, EDGE_RESOLUTION_FAILED for edges, PARTITION_OR_PK_VIOLATION for a seed or scenario that is not
+    valid in a path, IO_WRITE_CONFLICT for a directory with other contents, IO_READ_FAILED, IO_WRITE_FAILED.
     """
     from arrival_engine.engine.importing.world import make_world
 

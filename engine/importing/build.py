@@ -1,4 +1,4 @@
-"""From the user's tables to the contents of a world; whatever does not fit together is refused, with its line."""
+"""Join the user's tables into the contents of a world; rows that do not fit are refused with their line."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TZ = "tz"
 
 @dataclass(frozen=True)
 class Build:
-    """The contents, and what became of the count rows as read: all of them, zeros, and rows that repeated a key."""
+    """The contents, and the numbers of count rows read, with zero counts, and merged into a row of the same key."""
 
     contents: Contents
     input_rows: int
@@ -44,7 +44,7 @@ class Build:
 
 
 def build(tables: Mapping[str, Table], grid_us: Ints, bucket: Ints, limits: Limits, zones: ZoneSource) -> Build:
-    """Join the tables. `bucket` int64[R] is each count row's, on the grid `grid_us`. Raises as `import_world` says."""
+    """Join the tables. `bucket` int64[R] has each count row's bucket on `grid_us`. Raises what `import_world` does."""
     table = tables["counts"]
     counted = table["count"] > 0
     if not counted.any():
@@ -88,7 +88,7 @@ def _counts(
         table.refuse(
             int(members[-1]),
             f"merchant {merchants[keys[0][at]]} has {arrivals[run]} arrivals{several} in {tzids[keys[1][at]]}"
-            f" from {told(int(grid_us[keys[3][at]]))}; the policies allow {limits.arrivals_per_bucket} a bucket",
+            f" from {told(int(grid_us[keys[3][at]]))}; the policies allow {limits.arrivals_per_bucket} per bucket",
             "use shorter buckets, or split the merchant's arrivals by channel",
         )
     return Counts(
@@ -102,7 +102,7 @@ def _counts(
 
 
 def _entity_order(keys: tuple[Ints, Ints, Ints, Ints], sizes: tuple[int, int, int], grid_us: Ints) -> Ints:
-    """Order by all keys; one sort of a combined key wherever 64 bits hold it."""
+    """Order by all keys, with a single sort of a combined key if it fits into 64 bits."""
     merchants, zones, channels = sizes
     buckets = len(grid_us) - 1
     if merchants * zones * channels * buckets >= 1 << 63:
@@ -113,7 +113,7 @@ def _entity_order(keys: tuple[Ints, Ints, Ints, Ints], sizes: tuple[int, int, in
 
 
 def _members(table: Table, order_name: str, tzids: tuple[str, ...], *, number_by_country: bool) -> Members:
-    """Sites or edges in their order, which is given or follows from what they are; their weights can be drawn from."""
+    """Sites or edges in the given order, or by country, zone and weight; with checked weights."""
     countries = by_bytes(texts_in_use(table, "country"))
     merchant, weight = table["merchant_id"], table["weight"]
     zone, country = codes_in(table, _TZ, tzids), codes_in(table, "country", countries)
@@ -147,13 +147,13 @@ def _refuse_repeats(table: Table, rows: Ints, keys: tuple[npt.NDArray[np.generic
 
 
 def _check_weights(table: Table, rows: Ints, merchant: Ids, weight: npt.NDArray[np.float64]) -> None:
-    """The weights of every merchant have a sum that is finite and above zero."""
+    """Refuse weights of a merchant whose sum is not finite or not above zero."""
     first = runs(merchant)
     with np.errstate(over="ignore"):
         total = ordered_sums(first, weight)
     for bad, what, hint in (
         (total <= 0.0, "are all zero", "give at least one a weight above zero"),
-        (~np.isfinite(total), "add up to more than a number can hold", "give smaller weights; only their ratios count"),
+        (~np.isfinite(total), "have a sum that is too large", "give smaller weights; only their ratios matter"),
     ):
         if bad.any():
             at = int(first[int(np.argmax(bad))])
@@ -168,7 +168,7 @@ def _merchants(table: Table, counts: Counts, sites: Members, tzids: tuple[str, .
     repeated[runs(listed[rows])] = False
     if repeated.any():
         row = int(rows[int(np.argmax(repeated))])
-        table.refuse(row, f"merchant {listed[row]} stands there twice", "give each merchant one mode")
+        table.refuse(row, f"merchant {listed[row]} is listed twice", "give each merchant one mode")
     everyone = np.unique(np.concatenate([counts.merchant, sites.merchant, listed]))
     at = np.searchsorted(everyone, listed)
     mode = np.full(len(everyone), NON_VIRTUAL, np.int64)
@@ -178,12 +178,12 @@ def _merchants(table: Table, counts: Counts, sites: Members, tzids: tuple[str, .
     physical = (mode == NON_VIRTUAL) & (settlement >= 0)
     if physical.any():
         row = int(np.flatnonzero(listed == everyone[int(np.argmax(physical))])[0])
-        table.refuse(row, f"merchant {listed[row]} is NON_VIRTUAL and has a settlement_tz", "leave it empty there")
+        table.refuse(row, f"merchant {listed[row]} is NON_VIRTUAL and has a settlement_tz", "leave it empty")
     return Merchants(everyone, mode, settlement)
 
 
 def _mode_of(merchants: Merchants, ids: Ids) -> Ints:
-    """Mode of each id; one that nobody listed is not virtual."""
+    """Mode of each id; merchants that are not listed are not virtual."""
     at = np.minimum(np.searchsorted(merchants.merchant, ids), len(merchants.merchant) - 1)
     return np.where(merchants.merchant[at] == ids, merchants.mode[at], NON_VIRTUAL)
 
@@ -196,7 +196,7 @@ def _check_edges(tables: Mapping[str, Table], merchants: Merchants, edges: Membe
         row = int(np.argmax(strange))
         table.refuse(
             row,
-            f"merchant {owners[row]} has edges and is not virtual",
+            f"merchant {owners[row]} has edges but is not virtual",
             "list it among --virtual-merchants as HYBRID or VIRTUAL_ONLY, or remove its edges",
         )
     lacking = (codes_in(virtual, "mode", MODES) != NON_VIRTUAL) & ~np.isin(virtual["merchant_id"], edges.merchant)
@@ -204,21 +204,21 @@ def _check_edges(tables: Mapping[str, Table], merchants: Merchants, edges: Membe
         row = int(np.argmax(lacking))
         virtual.refuse(
             row,
-            f"merchant {virtual['merchant_id'][row]} is {virtual.texts['mode'][virtual['mode'][row]]} and has no edges",
+            f"merchant {virtual['merchant_id'][row]} is {virtual.texts['mode'][virtual['mode'][row]]} but has no edges",
             "give its edges with --edges, or make it NON_VIRTUAL",
             code=Code.EDGE_RESOLUTION_FAILED,
         )
 
 
 def _check_routes(table: Table, counted: npt.NDArray[np.bool_], merchants: Merchants, sites: Members) -> None:
-    """Whoever can have physical arrivals has a site."""
+    """Refuse merchants with possible physical arrivals and no site."""
     ids = table["merchant_id"]
     lost = counted & (_mode_of(merchants, ids) != VIRTUAL_ONLY) & ~np.isin(ids, sites.merchant)
     if lost.any():
         row = int(np.argmax(lost))
         table.refuse(
             row,
-            f"merchant {ids[row]} has arrivals and no site",
+            f"merchant {ids[row]} has arrivals but no site",
             "add its sites to --sites, or list it among --virtual-merchants as VIRTUAL_ONLY with edges",
             code=Code.SITE_RESOLUTION_FAILED,
             merchants=len(np.unique(ids[lost])),
@@ -236,7 +236,7 @@ def _group_weights(table: Table, sites: Members, tzids: tuple[str, ...]) -> Grou
     strange = ~np.isin(merchant, sites.merchant)
     if strange.any():
         row = int(np.argmax(strange))
-        table.refuse(row, f"merchant {merchant[row]} has group weights and no site", "add its sites to --sites")
+        table.refuse(row, f"merchant {merchant[row]} has group weights but no site", "add its sites to --sites")
     _check_weights(table, rows, merchant[rows], table["weight"][rows])
     return GroupWeights(merchant[rows], zone[rows], table["weight"][rows])
 
@@ -251,7 +251,7 @@ def _notices(contents: Contents, merged: int, zones: ZoneSource) -> list[Notice]
 
 
 def _has_site(contents: Contents, merchant: Ids, zone: Ints) -> npt.NDArray[np.bool_]:
-    """Whether the merchant has a site that may be drawn in the zone."""
+    """Whether the merchant has a site with a weight above zero in the zone."""
     everyone, width, sites = contents.merchants.merchant, len(contents.tzids), contents.sites
     usable = sites.weight > 0
     home = np.searchsorted(everyone, sites.merchant[usable]) * width + sites.zone[usable]
@@ -279,14 +279,14 @@ def _homeless_groups(contents: Contents) -> Notice | None:
         return None
     row = int(np.argmax(homeless))
     message = (
-        f"merchant {groups.merchant[row]} has a group weight and no site in {contents.tzids[groups.zone[row]]}: "
+        f"merchant {groups.merchant[row]} has a group weight but no site in {contents.tzids[groups.zone[row]]}: "
         "arrivals drawn there go to any of its sites"
     )
     return Notice("NO_SITE_IN_ZONE", message, {"group_weights": int(homeless.sum())})
 
 
 def virtual_counts(contents: Contents) -> tuple[int, int]:
-    """Arrivals of VIRTUAL_ONLY merchants, and of HYBRID ones."""
+    """Arrivals of VIRTUAL_ONLY merchants and of HYBRID merchants."""
     mode = _mode_of(contents.merchants, contents.counts.merchant)
     arrivals = contents.counts.arrivals
     return int(arrivals[mode == VIRTUAL_ONLY].sum()), int(arrivals[mode == HYBRID].sum())

@@ -1,4 +1,4 @@
-"""The tables that a user may bring: their columns, and finding these in a file's header."""
+"""The tables of an import: their columns, and how a file's header is matched with them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from arrival_engine.engine.importing import values
 
 Kind = Literal["uint64", "int64", "float64", "text"]
 
-# What people call these columns elsewhere, where spelling alone would not lead from one to the other.
+# Other common names of these columns that a comparison of spellings would not find.
 _OTHER_NAMES = {
     "merchant_id": ("merchant", "id", "shop", "shop_id", "store", "store_id", "mid"),
     "tz": ("timezone", "time_zone", "tzid", "zone", "zone_representation", "tz_group_id", "tzid_operational"),
@@ -33,7 +33,7 @@ _OTHER_NAMES = {
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its name, how it is kept, what a cell may say, and whether a file may leave it out."""
+    """A column: its name, its storage type, the conversion of its cells, and whether it is optional."""
 
     name: str
     kind: Kind
@@ -43,14 +43,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Layout:
-    """A table: what it is called, the code of what is wrong with it as a whole, and its columns."""
+    """A table: its name, the code of faults of the whole table, and its columns."""
 
     name: str
     code: Code
     columns: tuple[Column, ...]
 
     def column(self, name: str) -> Column:
-        """The column of that name, which must be there."""
+        """The column of that name, which must exist."""
         return next(column for column in self.columns if column.name == name)
 
 
@@ -61,7 +61,7 @@ _COUNTRY = Column("country", "text", values.country)
 
 
 def layouts(assume_utc: bool) -> Mapping[str, Layout]:
-    """Every table by name; times without a zone are UTC where `assume_utc` says so."""
+    """Every table by name; with `assume_utc`, times without a zone are UTC."""
     time = partial(values.instant, assume_utc=assume_utc)
     start = Column("bucket_start", "int64", time)
     index = Column("bucket_index", "int64", values.bucket_index, optional=True)
@@ -105,14 +105,14 @@ def layouts(assume_utc: bool) -> Mapping[str, Layout]:
 
 @dataclass(frozen=True)
 class Naming:
-    """How the user's column names become ours: `rename` theirs to ours, each where a table has it; `ignore` theirs."""
+    """The user's column names: `rename` maps theirs to ours, for tables that have ours; `ignore` lists theirs."""
 
     rename: Mapping[str, tuple[str, ...]]
     ignore: frozenset[str]
 
 
 def match_header(layout: Layout, header: Sequence[str], naming: Naming, file: str) -> dict[str, str]:
-    """The file's own name of each of our columns that it has. Raises SCHEMA_VIOLATION for any other column."""
+    """The file's names of our columns. Raises SCHEMA_VIOLATION for missing, repeated and unknown columns."""
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:
         _refuse(file, f"has several columns {repeated[0]!r}", "keep one of them", column=repeated[0])
@@ -125,7 +125,7 @@ def match_header(layout: Layout, header: Sequence[str], naming: Naming, file: st
         if ours not in known:
             _unknown(layout, theirs, [name for name in known if name not in header], file)
         if ours in found:
-            what = f"has {found[ours]!r} and {theirs!r}, which are both to be {ours}"
+            what = f"has {found[ours]!r} and {theirs!r}, which both stand for {ours}"
             _refuse(file, what, f"leave one out: --ignore {theirs}", column=theirs)
         found[ours] = theirs
     missing = [column.name for column in layout.columns if not column.optional and column.name not in found]
@@ -133,7 +133,7 @@ def match_header(layout: Layout, header: Sequence[str], naming: Naming, file: st
         _refuse(
             file,
             f"has no column {missing[0]}, which {layout.name} need; it has {', '.join(header) or 'none'}",
-            f"add it, or name the one that holds it: --rename THEIRS={missing[0]}",
+            f"add it, or rename the column that holds it: --rename THEIRS={missing[0]}",
             column=missing[0],
         )
     return found
@@ -154,7 +154,7 @@ def _unknown(layout: Layout, theirs: str, lacking: Sequence[str], file: str) -> 
 
 
 def nearest_column(name: str, known: Sequence[str]) -> str:
-    """The one of our columns that somebody may have meant; empty where none comes near."""
+    """Our column that is closest to `name`; empty if none is close."""
     plain = name.strip().casefold().replace(" ", "_").replace("-", "_")
     if plain in known:
         return plain

@@ -1,4 +1,4 @@
-"""The contents of an imported world: the user's tables joined, numbered and brought into one order."""
+"""The contents of an imported world: the user's tables, joined, numbered and ordered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """Count rows with N > 0, keys unique, by (merchant, zone, channel, bucket); the channel "" is none."""
+    """Count rows with N > 0 and unique keys, by (merchant, zone, channel, bucket); the channel "" means none."""
 
     merchant: Ids
     zone: Ints
@@ -29,7 +29,7 @@ class Counts:
 
 @dataclass(frozen=True, eq=False)
 class Members:
-    """Sites or edges of merchants, by (merchant, country, order) or (merchant, order); weights as given."""
+    """Sites by (merchant, country, order), or edges by (merchant, order); weights as given."""
 
     merchant: Ids
     zone: Ints
@@ -39,13 +39,13 @@ class Members:
     weight: Floats
 
     def start(self, merchants: Ids) -> Ints:
-        """Bounds of each of the given merchants, ascending, among the members: int64[M + 1]."""
+        """Bounds of the given merchants, which ascend, among the members: int64[M + 1]."""
         return np.append(np.searchsorted(self.merchant, merchants), len(self.merchant)).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class GroupWeights:
-    """Weights of zones that the user gave, by (merchant, zone)."""
+    """The user's weights of zones, by (merchant, zone)."""
 
     merchant: Ids
     zone: Ints
@@ -54,7 +54,7 @@ class GroupWeights:
 
 @dataclass(frozen=True, eq=False)
 class Merchants:
-    """Every merchant that any table names, ascending: mode by `cpu_fallback.law.MODES`, settlement zone or -1."""
+    """Every merchant of any table, ascending: mode by `cpu_fallback.law.MODES`, settlement zone or -1."""
 
     merchant: Ids
     mode: Ints
@@ -63,7 +63,7 @@ class Merchants:
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """Everything that decides the world. Zones are codes into `tzids`, by bytes; grid_us: B + 1 edges of buckets."""
+    """Everything that decides the world. Zones are codes into `tzids`, in byte order; grid_us: B + 1 bucket edges."""
 
     tzids: tuple[str, ...]
     grid_us: Ints
@@ -75,7 +75,7 @@ class Contents:
 
 
 def texts_in_use(table: Table, name: str, kept: npt.NDArray[np.bool_] | None = None) -> set[str]:
-    """The texts that a column has in the kept rows (default: all); nothing is ""."""
+    """The texts of a column in the kept rows (default: all); null is ""."""
     if not table.has(name):
         return {""} if table.rows else set()
     codes = table[name] if kept is None else table[name][kept]
@@ -83,7 +83,7 @@ def texts_in_use(table: Table, name: str, kept: npt.NDArray[np.bool_] | None = N
 
 
 def codes_in(table: Table, name: str, vocabulary: tuple[str, ...]) -> Ints:
-    """A text column in the codes of a vocabulary, -1 for texts that it lacks: int64[R]."""
+    """A text column as codes into a vocabulary, -1 for texts that are not in it: int64[R]."""
     number = {text: code for code, text in enumerate(vocabulary)}
     if not table.has(name):
         return np.full(table.rows, number.get("", -1), np.int64)
@@ -98,12 +98,12 @@ def by_bytes(texts: set[str]) -> tuple[str, ...]:
 
 
 def sorted_order(*keys: npt.NDArray[Any]) -> Ints:
-    """Stable order by the first key, then the second, and so on."""
+    """Stable order by the keys, the first being the most significant."""
     return np.lexsort(keys[::-1]).astype(np.int64)
 
 
 def runs(*keys: npt.NDArray[Any]) -> Ints:
-    """Where each run of equal keys starts in sorted columns."""
+    """The first row of each run of equal keys in sorted columns."""
     if not len(keys[0]):
         return np.empty(0, np.int64)
     changed = np.zeros(len(keys[0]) - 1, np.bool_)

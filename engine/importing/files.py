@@ -1,6 +1,6 @@
-"""Opening a user's CSV and Parquet files: what they are, their header, and their rows as Arrow batches of cells.
+"""Open a user's CSV and Parquet files: their format, their header, and their rows as Arrow batches of cells.
 
-CSV is read in blocks, Parquet in batches, so that a file may be larger than memory.
+CSV is read in blocks and Parquet in batches, so a file may be larger than memory.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file of a table: `name` for messages, its header, and for CSV what separates its values."""
+    """A file of a table: its name in messages, its header, and the delimiter of CSV."""
 
     path: Path
     name: str
@@ -40,7 +40,7 @@ class SourceFile:
 
     @property
     def is_csv(self) -> bool:
-        """Whether it is CSV; Parquet otherwise."""
+        """Whether the file is CSV; otherwise it is Parquet."""
         return bool(self.delimiter)
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -48,16 +48,16 @@ class SourceFile:
         return _csv_batches(self, columns) if self.is_csv else _parquet_batches(self, columns)
 
     def place(self, row: int) -> Mapping[str, object]:
-        """Where data row `row`, from 0, is: the file, and its line (CSV, from 1) or row (Parquet, from 1)."""
+        """The place of data row `row` (from 0): the file, and its line (CSV, from 1) or row (Parquet, from 1)."""
         if not self.is_csv:
             return {"file": self.name, "row": row + 1}
         return {"file": self.name, "line": _line_of(self, row)}
 
 
 def files_of(paths: Sequence[Path], table: str) -> list[Path]:
-    """The files meant: a directory stands for the CSV and Parquet files in it, by name.
+    """The files at the paths; a directory stands for its CSV and Parquet files, by name.
 
-    Raises IO_READ_FAILED for a directory without any, SCHEMA_VIOLATION for a file that is named twice.
+    Raises IO_READ_FAILED for a directory without such files, SCHEMA_VIOLATION for a file that is given twice.
     """
     found: list[Path] = []
     for path in paths:
@@ -69,24 +69,24 @@ def files_of(paths: Sequence[Path], table: str) -> list[Path]:
         if not inside:
             raise ArrivalError(
                 Code.IO_READ_FAILED,
-                f"{path} holds no CSV or Parquet file for {table}",
-                hint=f"give files, or a directory of files that end in {', '.join(_SUFFIXES)}",
+                f"{path} contains no CSV or Parquet file for {table}",
+                hint=f"give files, or a directory with files that end in {', '.join(_SUFFIXES)}",
                 directory=path,
             )
         found += inside
     places = [path.resolve() for path in found]
     for number, place in enumerate(places):
         if place in places[:number]:
-            _refuse(str(found[number]), f"is named twice among the {table}", "name each file once")
+            _refuse(str(found[number]), f"is given twice for the {table}", "give each file once")
     return found
 
 
 def open_file(path: Path) -> tuple[SourceFile, list[Notice]]:
-    """What the file is, and what was noticed about its form. Raises SCHEMA_VIOLATION, IO_READ_FAILED."""
+    """The file's form, and notices about it. Raises SCHEMA_VIOLATION, IO_READ_FAILED."""
     name = str(path)
     with reading("table", path):
         if path.exists() and not path.is_file():
-            _refuse(name, "is no plain file, and tables are looked at more than once", "write it to a file first")
+            _refuse(name, "is not a regular file, and tables are read more than once", "write it to a file first")
         with path.open("rb") as raw:
             magic = raw.read(4)
         if magic == _PARQUET:
@@ -95,7 +95,7 @@ def open_file(path: Path) -> tuple[SourceFile, list[Notice]]:
         with pa.input_stream(str(path), compression="detect") as stream:
             head = stream.read(_HEADER_BYTES_MAX)
     if not head.strip():
-        _refuse(name, "is empty", "give a header line with column names and one line a row")
+        _refuse(name, "is empty", "give a header line with column names and one line per row")
     if head[:2] in _UTF16:
         _refuse(name, "is UTF-16 text", "save it as UTF-8 (in a spreadsheet: CSV UTF-8)")
     if b"\0" in head:
@@ -104,7 +104,7 @@ def open_file(path: Path) -> tuple[SourceFile, list[Notice]]:
     try:
         text = line.decode("utf-8-sig")
     except UnicodeDecodeError:
-        _refuse(name, "is not UTF-8: its header holds other bytes", "save it as UTF-8")
+        _refuse(name, "has a header that is not UTF-8", "save it as UTF-8")
     delimiter = max(_DELIMITERS, key=text.count)
     header = next(csv.reader([text], delimiter=delimiter), [])
     notices = []
@@ -142,11 +142,11 @@ def _csv_batches(file: SourceFile, columns: Sequence[str]) -> Iterator[pa.Record
 
 
 def _explain(file: SourceFile, failure: Exception, ragged: Sequence[pa.csv.InvalidRow]) -> NoReturn:
-    """Name the line that Arrow's reader stumbled over."""
+    """Name the line at which Arrow's reader failed."""
     line, values = _first_ragged(file) if ragged else (0, 0)
     if line:
         hint = "quote values that contain the separator, and leave out titles, totals and notes"
-        what = f"line {line} has {values} values where the header has {len(file.header)} columns"
+        what = f"line {line} has {values} values, but the header has {len(file.header)} columns"
         raise ArrivalError(Code.SCHEMA_VIOLATION, f"{file.name}: {what}", hint=hint, file=file.name, line=line)
     if "UTF8" in str(failure) or "UTF-8" in str(failure):
         line = _first_undecodable(file)
@@ -154,7 +154,7 @@ def _explain(file: SourceFile, failure: Exception, ragged: Sequence[pa.csv.Inval
         raise ArrivalError(
             Code.SCHEMA_VIOLATION, f"{file.name}: {what}", hint="save it as UTF-8", file=file.name, line=line
         )
-    _refuse(file.name, f"cannot be read as CSV: {reason(failure)}", "check how it was exported")
+    _refuse(file.name, f"cannot be read as CSV: {reason(failure)}", "check the export")
 
 
 def _parquet_batches(file: SourceFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -162,15 +162,15 @@ def _parquet_batches(file: SourceFile, columns: Sequence[str]) -> Iterator[pa.Re
         yield from parquet.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns))
 
 
-# --- A second look at a file that is to be refused ---------------------------------------------------
+# --- Second pass over a file that is refused ---------------------------------------------------------
 
 
 def _records(file: SourceFile) -> Iterator[tuple[int, list[str]]]:
-    """(last line, values) of each record that is not blank, the header first."""
+    """(last line, values) of each record that is not blank, including the header."""
     with pa.input_stream(str(file.path), compression="detect") as stream:
         text = io.TextIOWrapper(io.BufferedReader(stream), encoding="utf-8-sig", errors="replace", newline="")
         reader = csv.reader(text, delimiter=file.delimiter)
-        # A value longer than the module's limit ends the search: what is wrong is said without its line.
+        # A value longer than the module's limit ends the search; the message then has no line.
         with suppress(csv.Error):
             for values in reader:
                 if values:
@@ -185,7 +185,7 @@ def _line_of(file: SourceFile, row: int) -> int:
 
 
 def _first_ragged(file: SourceFile) -> tuple[int, int]:
-    """Line and number of values; zeros where the records are whole, as with a value that spans lines."""
+    """Line and number of values; zeros if all records are whole, as with a value that spans lines."""
     for line, values in _records(file):
         if len(values) != len(file.header):
             return line, len(values)

@@ -1,4 +1,4 @@
-"""The time grid of an import: given, or spanned over the counts; and the bucket of every count row."""
+"""The time grid of an import, given or derived from the counts, and the bucket of every count row."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CODE = Code.TIME_GRID_MISMATCH
 
 @dataclass(frozen=True)
 class Limits:
-    """What the run's policies allow of a grid and of a bucket."""
+    """Limits that the run's policies set for grids and buckets."""
 
     bucket_seconds: int
     buckets: int
@@ -34,7 +34,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Span:
-    """A regular grid as asked for: microseconds and seconds; None where the counts decide."""
+    """A regular grid by the options, in microseconds and seconds; None if the counts decide."""
 
     start_us: int | None = None
     end_us: int | None = None
@@ -42,7 +42,7 @@ class Span:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing was asked for."""
+        """Whether the options leave everything open."""
         return self == Span()
 
 
@@ -51,13 +51,15 @@ def duration_seconds(text: str) -> int:
     match = _DURATION.fullmatch(text.strip().lower())
     if match is None or match[2] not in _UNITS or int(match[1]) == 0:
         raise ArrivalError(
-            _CODE, f"--bucket {text!r} is no length of time", hint="give whole seconds, or such as 15min, 1h or 1d"
+            _CODE,
+            f"--bucket {text!r} is not a duration",
+            hint="give seconds, or a length such as 15min, 1h or 1d",
         )
     return int(match[1]) * _UNITS[match[2]]
 
 
 def option_instant(name: str, text: str | None, assume_utc: bool) -> int | None:
-    """The instant that an option names, in microseconds. Raises TIME_GRID_MISMATCH."""
+    """The instant of an option, in microseconds. Raises TIME_GRID_MISMATCH."""
     if text is None:
         return None
     try:
@@ -67,7 +69,7 @@ def option_instant(name: str, text: str | None, assume_utc: bool) -> int | None:
 
 
 def told(micros: int) -> str:
-    """An instant as people read it."""
+    """An instant as readable text."""
     moment = _EPOCH + timedelta(microseconds=micros)
     return moment.isoformat().removesuffix("+00:00") + "Z"
 
@@ -86,7 +88,7 @@ def _fault(what: str, hint: str, **context: object) -> NoReturn:
 
 
 def given_edges(table: Table, limits: Limits) -> Ints:
-    """Edges of the buckets that a grid table lists, in any order: int64[B + 1] microseconds."""
+    """Bucket edges of a grid table with rows in any order: int64[B + 1] microseconds."""
     by_start = np.argsort(table["bucket_start"], kind="stable")
     start, end = table["bucket_start"][by_start], table["bucket_end"][by_start]
 
@@ -98,14 +100,14 @@ def given_edges(table: Table, limits: Limits) -> Ints:
     whole = "give times without fractions of a second"
     check((start % MICROS != 0) | (end % MICROS != 0), "does not start and end at whole seconds", whole)
     check(end <= start, "does not end after it starts", "check bucket_start and bucket_end")
-    longest = f"buckets may be {limits.bucket_seconds} s long at most"
+    longest = f"buckets may be at most {limits.bucket_seconds} s long"
     check(end - start > limits.bucket_seconds * MICROS, f"is {_longest(start, end)} long", longest)
     joined = np.append(True, start[1:] == end[:-1])
-    check(~joined, "does not start where the one before it ends", "list every bucket once, without gaps")
+    check(~joined, "does not start at the end of the previous one", "list every bucket once, without gaps")
     if table.has("bucket_index"):
         expected = np.arange(len(start))
         wrong = table["bucket_index"][by_start] != expected
-        check(wrong, "is not numbered in the order of time, from 0", "number buckets 0, 1, 2, ..., or leave it out")
+        check(wrong, "is not numbered in time order, from 0", "number buckets 0, 1, 2, ..., or leave it out")
     _check_number(len(start), limits)
     return np.append(start, end[-1:])
 
@@ -115,7 +117,7 @@ def _longest(start: Ints, end: Ints) -> str:
 
 
 def spanned_edges(counts: Table, span: Span, limits: Limits) -> Ints:
-    """Edges of the regular grid from `span`, what it leaves open being taken from the counts."""
+    """Edges of the regular grid from `span`; the counts decide what it leaves open."""
     seconds = span.bucket_seconds or DEFAULT_BUCKET_SECONDS
     if seconds > limits.bucket_seconds:
         most = length(limits.bucket_seconds * MICROS)
@@ -124,7 +126,7 @@ def spanned_edges(counts: Table, span: Span, limits: Limits) -> Ints:
     by_index = counts.has("bucket_index")
     if by_index and (span.start_us is None or span.bucket_seconds is None):
         _fault(
-            f"{counts.files[0].name} numbers its buckets, and nothing says when they are",
+            f"{counts.files[0].name} numbers its buckets, but their times are not given",
             "give --start and --bucket, or a table of buckets with --grid",
         )
     if span.bucket_seconds is None:
@@ -132,20 +134,20 @@ def spanned_edges(counts: Table, span: Span, limits: Limits) -> Ints:
     start = int(counts["bucket_start"].min()) if span.start_us is None else span.start_us
     if start % MICROS:
         what = "--start" if span.start_us is not None else "the first bucket_start"
-        _fault(f"{what} {told(start)} is no whole second", "start buckets at whole seconds")
+        _fault(f"{what} {told(start)} is not a whole second", "start buckets at whole seconds")
     if span.end_us is not None:
         end = span.end_us
     elif by_index:
         end = start + (int(counts["bucket_index"].max()) + 1) * size
     else:
-        # Up to the bucket that holds the last one, whether or not that one starts where a bucket does.
+        # End with the bucket that contains the last count, which may not start with that bucket.
         end = start + (int(counts["bucket_start"].max() - start) // size + 1) * size
     if end <= start:
         _fault(f"the grid ends at {told(end)}, not after its start {told(start)}", "check --start and --end")
     if (end - start) % size:
         number = (end - start) / size
         _fault(
-            f"{told(start)} to {told(end)} are {number:.6g} buckets of {length(size)}, no whole number",
+            f"{told(start)} to {told(end)} are {number:.6g} buckets of {length(size)}, not a whole number",
             "move --start or --end, or change --bucket",
         )
     _check_number((end - start) // size, limits)
@@ -153,13 +155,13 @@ def spanned_edges(counts: Table, span: Span, limits: Limits) -> Ints:
 
 
 def _refuse_longer_steps(counts: Table) -> None:
-    """Counts by the day must not be squeezed into the first hour of each because nobody named their buckets."""
+    """Refuse to default to hours: daily counts without --bucket would all fall into the first hour of their day."""
     step = int(np.gcd.reduce(np.diff(np.unique(counts["bucket_start"]))))
     if step > DEFAULT_BUCKET_SECONDS * MICROS:
         _fault(
-            f"the times in {counts.files[0].name} are multiples of {length(step)} apart, and nothing says how long"
-            " their buckets are",
-            f"give --bucket {step // MICROS}s if each counts until the next one, else --bucket 1h",
+            f"the times in {counts.files[0].name} are multiples of {length(step)} apart, but the length of their"
+            " buckets is not given",
+            f"give --bucket {step // MICROS}s if each bucket lasts until the next, else --bucket 1h",
         )
 
 
@@ -167,14 +169,14 @@ def _check_number(buckets: int, limits: Limits) -> None:
     if buckets > limits.buckets:
         _fault(
             f"the grid has {buckets} buckets; the policies allow {limits.buckets}",
-            "use longer buckets (--bucket), or import a shorter time at once",
+            "use longer buckets (--bucket), or import a shorter period",
             buckets=buckets,
             limit=limits.buckets,
         )
 
 
 def bucket_of(counts: Table, edges: Ints) -> Ints:
-    """Bucket of each count row, int64[R]. Raises TIME_GRID_MISMATCH, naming the first row that is off the grid."""
+    """Bucket of each count row, int64[R]. Raises TIME_GRID_MISMATCH for the first row that is off the grid."""
     buckets = len(edges) - 1
     if counts.has("bucket_index"):
         index = counts["bucket_index"]
@@ -182,7 +184,7 @@ def bucket_of(counts: Table, edges: Ints) -> Ints:
         if beyond.any():
             row = int(np.argmax(beyond))
             what = f"bucket_index {index[row]} is beyond the grid's last bucket, {buckets - 1}"
-            counts.refuse(row, what, "buckets are numbered from 0: check --end, or correct it", code=_CODE)
+            counts.refuse(row, what, "buckets are numbered from 0: check --end, or correct the number", code=_CODE)
         return index
     start = counts["bucket_start"]
     bucket = np.searchsorted(edges, start, side="right") - 1
@@ -197,6 +199,6 @@ def bucket_of(counts: Table, edges: Ints) -> Ints:
         row = int(np.argmax(late != 0))
         after = f"{length(int(late[row]))} after the bucket that starts at {told(int(edges[bucket[row]]))}"
         fitting = int(np.gcd.reduce(np.unique(start - edges[0]))) // MICROS
-        hint = f"give --bucket {fitting}s, which fits all times, or correct this one" if fitting else "correct it"
+        hint = f"give --bucket {fitting}s, which fits all times, or correct this one" if fitting else "correct the time"
         counts.refuse(row, f"bucket_start {told(int(start[row]))} is {after}", hint, code=_CODE)
     return bucket.astype(np.int64)

@@ -1,4 +1,4 @@
-"""Who an imported world is: hashes of its contents, blind to the order of rows, to files and to their formats."""
+"""The identity of an imported world: hashes of its contents that ignore row order, files and file formats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from arrival_engine.contracts import Identity
 from arrival_engine.engine.importing.contents import Contents, Ints, Members
 
-# Part of every identity: raise it whenever the same tables would give another world.
+# Part of every identity: raise it if the same tables would give another world.
 IMPORT_VERSION = "1"
 
 
@@ -21,7 +21,7 @@ def world_identity(contents: Contents, policies: Mapping[str, bytes], seed: int,
 
     docs/reference/layouts.md, "Parameter hash", has the law.
 
-    Raises PARTITION_OR_PK_VIOLATION for a seed outside uint64 and a scenario that cannot stand in a path.
+    Raises PARTITION_OR_PK_VIOLATION for a seed outside uint64 or a scenario that is not valid in a path.
     """
     parameters = _parameter_hash(policies)
     fingerprint = _fingerprint(contents, parameters)
@@ -36,7 +36,7 @@ def _sized(data: bytes) -> bytes:
 
 
 def _parameter_hash(policies: Mapping[str, bytes]) -> str:
-    """SHA-256 over one part a policy, by name: SHA-256 of the name, length-prefixed, and the bytes' own SHA-256."""
+    """SHA-256 over one part per policy, by name: SHA-256 of the length-prefixed name and the SHA-256 of the bytes."""
     parts = (
         hashlib.sha256(_sized(name.encode()) + hashlib.sha256(data).digest()).digest()
         for name, data in sorted(policies.items())
@@ -45,7 +45,7 @@ def _parameter_hash(policies: Mapping[str, bytes]) -> str:
 
 
 def _fingerprint(contents: Contents, parameters: str) -> str:
-    """SHA-256 over named columns of fixed width in a fixed order; a text column gives its texts, then codes."""
+    """SHA-256 over named columns of fixed width in a fixed order; a text column adds its texts, then its codes."""
     digest = hashlib.sha256(f"arrival-engine.import|{IMPORT_VERSION}|{parameters}".encode())
 
     def numbers(name: str, column: npt.NDArray[Any]) -> None:

@@ -1,4 +1,4 @@
-"""A place in each time zone, for the columns of the contract that want coordinates: nothing else uses them."""
+"""A place in each time zone, only for columns of the contract that need coordinates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FORM = re.compile(r"([+-])(\d{2})(\d{2})(\d{2})?([+-])(\d{3})(\d{2})(\d{2})?")
 
 
 def places_of(tzids: Sequence[str]) -> Places:
-    """The principal place of each zone by tzdata's zone.tab; 0, 0 for names without one, such as Etc/UTC."""
+    """The principal place of each zone by tzdata's zone.tab; 0, 0 for zones without a place, such as Etc/UTC."""
     known = _zone_tab()
     found = [known.get(tzid, (0, 0)) for tzid in tzids]
     return Places(tzids, np.array([lat for lat, _ in found], np.int64), np.array([lon for _, lon in found], np.int64))
@@ -40,6 +40,6 @@ def _micro_degrees(text: str) -> tuple[int, int]:
 def _angle(parts: Sequence[str | None]) -> int:
     sign, degrees, minutes, seconds = parts
     total = int(degrees or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0)
-    # Whole numbers throughout; the nearest 1e-6 degree.
+    # Integer arithmetic, rounded to the nearest 1e-6 degree.
     micro = (total * 1_000_000 + 1800) // 3600
     return -micro if sign == "-" else micro

@@ -1,4 +1,4 @@
-"""The policies of an imported world: the packaged ones, but for where a physical arrival's zone comes from."""
+"""The policies of an imported world: the packaged policies, except for the source of a physical arrival's zone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GROUPS = re.compile(rb"(?m)^(  use_group_weights:) true\b")
 
 @dataclass(frozen=True)
 class Policies:
-    """Bytes of every policy by id, and what an import takes from them."""
+    """Bytes of every policy by id, and the values that an import uses."""
 
     by_id: dict[str, bytes]
     limits: Limits
@@ -28,14 +28,14 @@ class Policies:
 
 
 def load_policies(zones: ZoneSource) -> Policies:
-    """The packaged policies, group weights switched off where arrivals keep to their count rows' zones."""
+    """The packaged policies, with group weights off if arrivals stay in the zones of their count rows."""
     by_id = {policy_id: packaged_bytes(policy_id) for policy_id in policy_ids()}
     if zones == "counts":
         by_id[_ROUTING], changed = _GROUPS.subn(rb"\1 false", by_id[_ROUTING])
         if changed != 1:
             raise ArrivalError(
                 Code.UNEXPECTED_INTERNAL_ERROR,
-                f"the packaged {_ROUTING} does not switch group weights on in one line",
+                f"the packaged {_ROUTING} does not enable group weights in one line",
                 hint="import with --zones weights, and report this",
             )
     documents = {policy_id: resolve_policy(policy_id).document for policy_id in policy_ids()}

@@ -1,4 +1,4 @@
-"""A user's table as compact columns: every cell read once per distinct value, every refusal with its place."""
+"""A user's table as compact columns: each distinct cell is read once, and errors name their place."""
 
 from __future__ import annotations
 
@@ -42,24 +42,23 @@ class Table:
         return name in self.columns
 
     def refuse(self, row: int, what: str, hint: str, *, code: Code | None = None, **context: object) -> NoReturn:
-        """Raise what is wrong with a row, naming its file and line."""
+        """Raise the fault of a row, naming its file and line."""
         number = bisect_right(self.first_rows, row) - 1
         place = self.files[number].place(row - self.first_rows[number])
         raise ArrivalError(code or self.layout.code, f"{_told(place)}: {what}", hint=hint, **place, **context)
 
 
 def empty_table(layout: Layout) -> Table:
-    """A table that the user did not bring: all columns, no rows."""
+    """A table that the user did not give: all columns, no rows."""
     columns = {column.name: np.empty(0, _DTYPES[column.kind]) for column in layout.columns}
     return Table(layout, 0, columns, {column.name: () for column in layout.columns if column.kind == "text"})
 
 
 def read_table(layout: Layout, paths: Sequence[Path], naming: Naming) -> tuple[Table, list[Notice]]:
-    """All files of a table as one, and what was noticed about them.
+    """All files of a table as one, and notices about them.
 
-    Raises SCHEMA_VIOLATION for a file, column or value that is not as it should be, TIME_GRID_MISMATCH for a time,
-    DST_MAPPING_FAILED for a zone, ROUTING_POLICY_INVALID for a mode, the layout's code for a table without rows,
-    IO_READ_FAILED.
+    Raises SCHEMA_VIOLATION for an invalid file, column or value, TIME_GRID_MISMATCH for a time, DST_MAPPING_FAILED
+    for a zone, ROUTING_POLICY_INVALID for a mode, the layout's code for a table without rows, IO_READ_FAILED.
     """
     builder = _Builder(layout)
     notices: list[Notice] = []
@@ -72,7 +71,7 @@ def read_table(layout: Layout, paths: Sequence[Path], naming: Naming) -> tuple[T
         names = ", ".join(file.name for file in table.files)
         raise ArrivalError(
             layout.code,
-            f"{names}: {layout.name} have column names and no rows",
+            f"{names}: {layout.name} have column names but no rows",
             hint="give at least one row",
             files=names,
         )
@@ -85,7 +84,7 @@ def _told(place: Mapping[str, object]) -> str:
 
 @dataclass
 class _Builder:
-    """The files of one table, one after the other."""
+    """Collects the files of one table."""
 
     layout: Layout
     files: list[SourceFile] = field(default_factory=list)
@@ -98,7 +97,7 @@ class _Builder:
         self._same_columns(file, names)
         self.files.append(file)
         self.first_rows.append(self.rows)
-        # In the layout's order, so that of several faults in a row the leftmost column's is told.
+        # In the layout's order, so that the first of several faults in a row is the same in every file.
         columns = [column for column in self.layout.columns if column.name in names]
         for batch in file.batches([names[column.name] for column in columns]):
             found = [self._column(file, column, names[column.name], batch) for column in columns]
@@ -121,12 +120,12 @@ class _Builder:
             )
 
     def _column(self, file: SourceFile, column: Column, theirs: str, batch: pa.RecordBatch) -> npt.NDArray[Any]:
-        """One column of a batch, its distinct cells converted once each."""
+        """One column of a batch; each distinct cell is converted once."""
         codes, cells = _distinct(file, theirs, batch.column(theirs))
         converted: list[Any] = []
         refused: list[tuple[int, Refused]] = []
         for code, cell in enumerate(cells):
-            # Distinct cells stand in the order in which they first occur, but for null: one refusal is the first.
+            # Distinct cells are in order of first occurrence, except null, so the first refusal is enough.
             if refused and cell is not None:
                 continue
             try:
@@ -166,7 +165,7 @@ class _Builder:
 
 
 def _shown(cell: Cell) -> str:
-    """A cell for a message; empty where it is."""
+    """A cell as text of a message; empty for an empty cell."""
     if cell is None or cell == "":
         return ""
     if isinstance(cell, Instant):
@@ -177,7 +176,7 @@ def _shown(cell: Cell) -> str:
 
 
 def _distinct(file: SourceFile, theirs: str, array: pa.Array) -> tuple[npt.NDArray[np.int64], list[Cell]]:
-    """Index of each row's cell among the distinct ones (nulls are one of them), and those."""
+    """Index of each row's cell among the distinct cells (null is one of them), and the distinct cells."""
     kind = array.type
     if pa.types.is_dictionary(kind):
         array, kind = array.dictionary_decode(), kind.value_type
@@ -212,13 +211,13 @@ def _readable(kind: pa.DataType) -> bool:
 
 
 def _micros(file: SourceFile, theirs: str, array: pa.Array) -> pa.Array:
-    """Timestamps of any unit in microseconds, where none is finer than that."""
+    """Timestamps of any unit in microseconds. Raises TIME_GRID_MISMATCH if one does not fit."""
     try:
         return pc.cast(array, pa.timestamp("us", array.type.tz)).cast(pa.int64())
     except pa.ArrowInvalid as failure:
         raise ArrivalError(
             Code.TIME_GRID_MISMATCH,
-            f"{file.name}: column {theirs!r} has times that microseconds cannot hold",
+            f"{file.name}: column {theirs!r} has times that microseconds cannot represent",
             hint="round the times to the starts of their buckets",
             file=file.name,
             column=theirs,
@@ -230,7 +229,7 @@ def _cells(distinct: pa.Array, kind: pa.DataType) -> Iterator[Cell]:
         if pa.types.is_timestamp(kind):
             yield Instant(value, kind.tz is not None)
         elif isinstance(value, datetime):
-            # date64 counts milliseconds; as a date it has no time of day.
+            # date64 counts milliseconds, but a date has no time of day.
             yield value.date()
         elif isinstance(value, int | float | str | Decimal | date):
             yield value

@@ -1,4 +1,4 @@
-"""What an import is asked to do."""
+"""The request for an import."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from arrival_engine.contracts.options import ZoneSource
 
 @dataclass(frozen=True)
 class ImportRequest:
-    """Where the tables are, how to read them, and what world to make of them.
+    """The tables, how to read them, and the world to make of them.
 
-    Each table is one file or several, CSV or Parquet, or a directory of such files. zones: a physical arrival goes to
-    a site in its count row's zone (`counts`), or in a zone drawn by group weights (`weights`). start, end, bucket: the
-    time grid, as options are typed; what is left open follows from the counts, and buckets last an hour. rename: pairs
-    (theirs, ours) of column names; ignore: columns of theirs to leave out; assume_utc: read times without zone as UTC.
+    Each table is one or more CSV or Parquet files, or a directory of such files. zones: a physical arrival goes to a
+    site in its count row's zone (`counts`), or in a zone drawn by group weights (`weights`). start, end, bucket: the
+    time grid as text of options; the counts decide what is None, except that buckets last an hour. rename: pairs
+    (theirs, ours) of column names; ignore: their columns to leave out; assume_utc: read times without zone as UTC.
     """
 
     run_root: Path

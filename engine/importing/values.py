@@ -1,7 +1,7 @@
-"""What a cell of a user's table may say: one function a kind of column, from the cell to its value.
+"""Values of cells in a user's tables: one conversion function per kind of column.
 
-A cell is what CSV or Parquet holds: text, a number, a date, or an instant. Each function raises `Refused` with what is
-wrong with the cell and what to do about it; whoever called it knows file, line and column.
+A cell holds text, a number, a date or an instant, as CSV or Parquet stores it. Each function raises `Refused` with the
+fault of the cell and a hint; the caller knows file, line and column.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from arrival_engine.engine.tz.pinned import known_tzids, release
 MICROS = 1_000_000
 _U64_MAX = 2**64 - 1
 _ORDER_MAX = 2**31 - 1
-# The instants that every reader of a world can hold and print with four digits of the year.
+# Instants that every reader of a world can represent and print with a four-digit year.
 FIRST_US = 0
 LAST_US = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp()) * MICROS
 
@@ -48,7 +48,7 @@ Cell = str | int | float | Decimal | date | Instant | None
 
 
 class Refused(Exception):  # noqa: N818 - a verdict on a cell, turned into the one error class by the reader
-    """Why a cell is not taken, what to do, and under which code."""
+    """Why a cell is refused, what to do, and the error code."""
 
     def __init__(self, what: str, hint: str, code: Code = Code.SCHEMA_VIOLATION) -> None:
         super().__init__(what)
@@ -58,31 +58,31 @@ class Refused(Exception):  # noqa: N818 - a verdict on a cell, turned into the o
 
 
 def absent(cell: Cell) -> bool:
-    """Whether the cell holds nothing."""
+    """Whether the cell is empty."""
     return cell is None or cell == ""
 
 
 def _whole(cell: Cell) -> int:
-    """A whole number, also where a spreadsheet wrote it as 12.0."""
+    """A whole number, even if a spreadsheet wrote it as 12.0."""
     if absent(cell):
         raise Refused("is empty", "every row needs a value here")
     if isinstance(cell, bool | date | Instant):
-        raise Refused("is no number", "give a whole number")
+        raise Refused("is not a number", "give a whole number")
     if isinstance(cell, str):
         match = _WHOLE.fullmatch(cell) or _WHOLE_WITH_ZEROS.fullmatch(cell)
         if match is None:
-            raise Refused("is no whole number", "give digits alone, such as 12")
+            raise Refused("is not a whole number", "give only digits, such as 12")
         return int(match[match.lastindex or 0])
     if isinstance(cell, float) and not math.isfinite(cell):
-        raise Refused("is no number", "leave out rows that have no value, or write 0")
+        raise Refused("is not a number", "leave out rows without a value, or write 0")
     if cell != int(cell or 0):
-        raise Refused("is no whole number", "arrivals cannot be split: round the number")
+        raise Refused("is not a whole number", "arrivals cannot be split: round the number")
     return int(cell or 0)
 
 
 def merchant_id(cell: Cell) -> int:
     """1 to 2^64 - 1, exactly as written."""
-    hint = "merchants are numbered from 1 to 18446744073709551615: number yours, and keep the list of their names"
+    hint = "merchant ids are from 1 to 18446744073709551615: number your merchants, and keep the list of their names"
     if absent(cell):
         raise Refused("is empty", "every row needs a merchant")
     if isinstance(cell, float | Decimal) or (isinstance(cell, str) and _WHOLE_WITH_ZEROS.fullmatch(cell)):
@@ -91,27 +91,27 @@ def merchant_id(cell: Cell) -> int:
         )
     if isinstance(cell, str):
         if not _WHOLE.fullmatch(cell):
-            raise Refused("is no number", hint)
+            raise Refused("is not a number", hint)
         if cell.startswith("0") and len(cell) > 1:
             raise Refused("starts with a zero", "write ids without leading zeros, the same in every table")
         cell = int(cell)
     if not isinstance(cell, int) or isinstance(cell, bool) or not 1 <= cell <= _U64_MAX:
-        raise Refused("is no merchant id", hint)
+        raise Refused("is not a merchant id", hint)
     return cell
 
 
 def count(cell: Cell) -> int:
-    """Arrivals of a bucket, 0 or more; the upper limit belongs to whole buckets, summed."""
+    """Arrivals of a bucket, 0 or more; the limit applies later, to the sum per bucket."""
     value = _whole(cell)
     if value < 0:
         raise Refused("is negative", "a count of arrivals is 0 or more")
     if value > _ORDER_MAX:
-        raise Refused("is too large", "use shorter buckets, so that fewer arrivals fall into each")
+        raise Refused("is too large", "use shorter buckets, with fewer arrivals each")
     return value
 
 
 def order(cell: Cell) -> int:
-    """A number of a site or an edge within its merchant, from 1."""
+    """The number of a site or an edge within its merchant, from 1."""
     value = _whole(cell)
     if not 1 <= value <= _ORDER_MAX:
         raise Refused(f"is not from 1 to {_ORDER_MAX}", "number from 1, or leave the column out")
@@ -129,14 +129,14 @@ def bucket_index(cell: Cell) -> int:
 def weight(cell: Cell) -> float:
     """A finite weight, 0 or more."""
     if absent(cell):
-        raise Refused("is empty", "give a weight, 0 for what is never to be chosen")
+        raise Refused("is empty", "give a weight; 0 means never chosen")
     if isinstance(cell, bool | date | Instant):
-        raise Refused("is no number", "give a weight such as 1 or 0.25")
+        raise Refused("is not a number", "give a weight such as 1 or 0.25")
     if isinstance(cell, str):
         if _DECIMAL_COMMA.fullmatch(cell):
             raise Refused("has a decimal comma", f"write {cell.replace(',', '.')}")
         if not _NUMBER.fullmatch(cell):
-            raise Refused("is no number", "give a weight such as 1 or 0.25")
+            raise Refused("is not a number", "give a weight such as 1 or 0.25")
     value = float(cell or 0)
     if not math.isfinite(value):
         raise Refused("is not finite", "give a weight such as 1 or 0.25")
@@ -153,12 +153,12 @@ def tzid(cell: Cell) -> str:
     if text not in _known_tzids():
         near = _near_zones(text)
         hint = f"did you mean {' or '.join(near)}?" if near else "give an IANA name such as Europe/Berlin"
-        raise Refused(f"is no time zone of tzdata {release()}", hint, Code.DST_MAPPING_FAILED)
+        raise Refused(f"is not a time zone of tzdata {release()}", hint, Code.DST_MAPPING_FAILED)
     return text
 
 
 def optional_tzid(cell: Cell) -> str | None:
-    """The same, or nothing."""
+    """An IANA time zone, or None for an empty cell."""
     return None if absent(cell) else tzid(cell)
 
 
@@ -168,7 +168,7 @@ def _known_tzids() -> frozenset[str]:
 
 
 def _near_zones(text: str) -> list[str]:
-    """Up to three names that a person may have meant: another case, the city alone, a typing error."""
+    """Up to three similar names: another case, only the city, or a typing error."""
     wanted = text.strip().replace(" ", "_").casefold()
     lowered = {name.casefold(): name for name in known_tzids()}
     if wanted in lowered:
@@ -187,18 +187,18 @@ def country(cell: Cell) -> str:
     hint = "give two capital letters (ISO 3166), such as DE"
     if _COUNTRY.fullmatch(text.strip().upper()):
         hint = f"write {text.strip().upper()}"
-    raise Refused("is empty" if absent(cell) else "is no country code", hint)
+    raise Refused("is empty" if absent(cell) else "is not a country code", hint)
 
 
 def channel(cell: Cell) -> str | None:
-    """Any text without control characters; nothing at all is a channel of its own."""
+    """Any text without control characters, or None for an empty cell."""
     if absent(cell):
         return None
     if not isinstance(cell, str | int):
-        raise Refused("is no text", "store channels as text")
+        raise Refused("is not text", "store channels as text")
     text = str(cell)
     if _CONTROL.search(text):
-        raise Refused("has a control character", "name channels by letters, digits and signs")
+        raise Refused("has a control character", "use letters, digits and signs in channel names")
     return text
 
 
@@ -209,11 +209,11 @@ def mode(cell: Cell) -> str:
         return text
     near = difflib.get_close_matches(text.strip().upper(), MODES, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"write {', '.join(MODES[:-1])} or {MODES[-1]}"
-    raise Refused("is empty" if absent(cell) else "is no mode", hint, Code.ROUTING_POLICY_INVALID)
+    raise Refused("is empty" if absent(cell) else "is not a mode", hint, Code.ROUTING_POLICY_INVALID)
 
 
 def instant(cell: Cell, assume_utc: bool) -> int:
-    """Microseconds since 1970 of a time with its zone; of one without, as UTC, only where that is asked for."""
+    """Microseconds since 1970 of a time with a zone; with `assume_utc`, a time without a zone is UTC."""
     code = Code.TIME_GRID_MISMATCH
     if absent(cell):
         raise Refused("is empty", "give a time such as 2026-03-29T01:00:00Z", code)
@@ -224,11 +224,11 @@ def instant(cell: Cell, assume_utc: bool) -> int:
     elif isinstance(cell, str):
         micros, zoned = _parsed(cell)
     else:
-        raise Refused("is no time", "give a time such as 2026-03-29T01:00:00Z", code)
+        raise Refused("is not a time", "give a time such as 2026-03-29T01:00:00Z", code)
     if not zoned and not assume_utc:
         raise Refused(
-            "does not say which zone its clock shows",
-            "end UTC times with Z, local ones with their offset (+02:00); or read them all as UTC with --assume-utc",
+            "has no zone",
+            "end UTC times with Z and local times with their offset (+02:00), or read all as UTC with --assume-utc",
             code,
         )
     if not FIRST_US <= micros < LAST_US:
@@ -244,8 +244,8 @@ def _parsed(text: str) -> Instant:
     match = _TIME.fullmatch(text)
     if match is None:
         raise Refused(
-            "is no time of the form 2026-03-29T01:00:00Z",
-            "write day and time so, with Z or an offset such as +02:00",
+            "is not a time of the form 2026-03-29T01:00:00Z",
+            "write times in this form, with Z or an offset such as +02:00",
             Code.TIME_GRID_MISMATCH,
         )
     day, clock, zone = match[1], match[2] or "00:00", match[3]
@@ -254,6 +254,6 @@ def _parsed(text: str) -> Instant:
         moment = datetime.fromisoformat(f"{day}T{clock}{offset}")
         seconds = int(moment.replace(microsecond=0).timestamp())
     except (ValueError, OverflowError):
-        what = "names a day, an hour or an offset that does not exist"
+        what = "has a day, an hour or an offset that does not exist"
         raise Refused(what, "check day, hour and offset", Code.TIME_GRID_MISMATCH) from None
     return Instant(seconds * MICROS + moment.microsecond, zone is not None)

@@ -1,4 +1,4 @@
-"""An import from tables to a published world."""
+"""Import tables into a published world."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ from arrival_engine.engine.world_files.shelf import Shelf
 
 @dataclass(frozen=True)
 class ImportResult:
-    """A world made of a user's tables; `reused` where exactly this one was there already.
+    """A world made of a user's tables; `reused` if the directory already held it.
 
-    merchants have counts, hybrid and virtual-only ones among them; sites, edges and tzids are all there are. The grid
-    is told by its start, end, buckets and, where all are equally long, bucket_seconds. input_rows, zero_rows,
-    merged_rows: what became of the count rows as read. arrivals is exact; virtual_share of them is expected, coin
-    included. zones: where a physical arrival's zone comes from.
+    merchants: with counts, of which some are hybrid or virtual-only. sites, edges, tzids: totals. bucket_seconds: None
+    if buckets differ in length. input_rows, zero_rows, merged_rows: count rows read, with zero counts, and merged into
+    a row of the same key. arrivals: exact. virtual_share: expected share of arrivals, coin included. zones: the source
+    of a physical arrival's zone.
     """
 
     run_root: Path
@@ -114,7 +114,7 @@ def make_world(request: ImportRequest, reporter: Reporter | None) -> ImportResul
 
 
 def _naming(request: ImportRequest) -> Naming:
-    """Renames and ignored columns; SCHEMA_VIOLATION for a rename to a column that no table has."""
+    """Renamed and ignored columns. Raises SCHEMA_VIOLATION for a rename to a column that no table has."""
     known = {column.name for layout in layouts(request.assume_utc).values() for column in layout.columns}
     rename: dict[str, tuple[str, ...]] = {}
     for theirs, ours in request.rename:
@@ -122,7 +122,7 @@ def _naming(request: ImportRequest) -> Naming:
             raise ArrivalError(
                 Code.SCHEMA_VIOLATION,
                 f"--rename {theirs}={ours}: no table has a column {ours}",
-                hint=f"write theirs=ours; ours are {', '.join(sorted(known))}",
+                hint=f"write THEIRS=OURS, where OURS is one of {', '.join(sorted(known))}",
             )
         rename[theirs] = (*rename.get(theirs, ()), ours)
     return Naming(rename, frozenset(request.ignore))
@@ -152,7 +152,7 @@ def _read(request: ImportRequest) -> tuple[dict[str, Table], list[Notice]]:
             raise ArrivalError(
                 Code.SCHEMA_VIOLATION,
                 f"{option} {name}: no file has a column of that name",
-                hint=f"columns there are: {', '.join(sorted(headers))}",
+                hint=f"the columns are {', '.join(sorted(headers))}",
             )
     return tables, notices
 
@@ -163,13 +163,13 @@ def _build(request: ImportRequest, tables: Mapping[str, Table], policies: Polici
         raise ArrivalError(
             Code.SCHEMA_VIOLATION,
             f"{counts.files[0].name} has neither bucket_start nor bucket_index; counts need one of them",
-            hint="add it, or name the column that holds it: --rename THEIRS=bucket_start",
+            hint="add one, or rename the column that holds it: --rename THEIRS=bucket_start",
         )
     if counts.has("bucket_start") and counts.has("bucket_index"):
         raise ArrivalError(
             Code.TIME_GRID_MISMATCH,
             f"{counts.files[0].name} has both bucket_start and bucket_index",
-            hint="one of them says it all: --ignore the other",
+            hint="one is enough: leave the other out with --ignore",
         )
     grid_us = _grid(request, counts, tables["grid"], policies)
     return build(tables, grid_us, bucket_of(counts, grid_us), policies.limits, zones)
@@ -186,14 +186,14 @@ def _grid(request: ImportRequest, counts: Table, listed: Table, policies: Polici
     if not span.empty:
         raise ArrivalError(
             Code.TIME_GRID_MISMATCH,
-            "--grid says when the buckets are, and so do --start, --end and --bucket",
-            hint="give one or the other",
+            "--grid cannot be combined with --start, --end and --bucket, because both set the buckets",
+            hint="give either --grid or the others",
         )
     return given_edges(listed, policies.limits)
 
 
 def _statistics(contents: Contents, policies: Policies) -> dict[str, Any]:
-    """What the world's report and the result say; nothing in it depends on how the tables were written."""
+    """Facts for the world's report and the result; none depends on the form of the tables."""
     counts, grid_us = contents.counts, contents.grid_us
     counted = np.isin(contents.merchants.merchant, counts.merchant)
     mode = contents.merchants.mode[counted]

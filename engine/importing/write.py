@@ -1,4 +1,4 @@
-"""Writing an imported world's datasets into a stage."""
+"""Write an imported world's datasets into a staging directory."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write_world(
     statistics: Mapping[str, Any],
     reporter: Reporter,
 ) -> WorldReport:
-    """Every dataset, policy and bundle of the world, and its report."""
+    """Write every dataset, policy and bundle of the world, and its report."""
     with reporter.phase("time zones"):
         edges = [_EPOCH + timedelta(microseconds=at) for at in contents.grid_us.tolist()]
         write_zone_cache(pinned_zones(contents.tzids, max(LAST_YEAR, edges[-1].year)), shelf)
@@ -67,7 +67,7 @@ def write_world(
 
 
 def shares(merchant: npt.NDArray[Any], weight: Floats) -> Floats:
-    """Weights of sorted owners, divided by the plain left-to-right sum of each owner's."""
+    """Weights of sorted owners, divided by each owner's left-to-right sum."""
     first = runs(merchant)
     totals = np.repeat(ordered_sums(first, weight), np.diff(np.append(first, len(merchant))))
     return np.asarray(weight / totals)
@@ -81,7 +81,7 @@ def _write_sites(contents: Contents, policies: Policies, shelf: Shelf) -> None:
 
 
 def _constant_groups(contents: Contents) -> tuple[Ids, Ints, Floats]:
-    """Merchant, zone and share of every group: as given, else the merchant's site weights in each zone."""
+    """Merchant, zone and share of every group: as given, else by the merchant's site weights per zone."""
     sites, given = contents.sites, contents.group_weights
     silent = ~np.isin(sites.merchant, given.merchant)
     order = np.lexsort((sites.zone[silent], sites.merchant[silent]))
@@ -98,11 +98,11 @@ def _constant_groups(contents: Contents) -> tuple[Ids, Ints, Floats]:
 
 
 def _write_group_weights(contents: Contents, shelf: Shelf) -> None:
-    """`s4_group_weights`: the same weights on every UTC day on which a bucket starts."""
+    """Write `s4_group_weights`, with the same weights on every UTC day on which a bucket starts."""
     merchant, zone, share = _constant_groups(contents)
     days = np.unique(contents.grid_us[:-1] // _US_PER_DAY)
     names = [(_EPOCH + timedelta(days=day)).date().isoformat() for day in days.tolist()]
-    # By merchant, then day, then zone: each merchant's groups once a day.
+    # By merchant, day and zone: each merchant's groups once per day.
     first = runs(merchant)
     sizes = np.diff(np.append(first, len(merchant)))
     row = np.concatenate(

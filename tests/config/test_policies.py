@@ -262,7 +262,7 @@ def test_the_reference_versions_of_the_sealed_layer_1_policies_need_only_be_ther
         (b"", "the file is empty"),
         (b"# nothing\n", "the file is empty"),
         (b"- a\n- b\n", "is list, not a mapping"),
-        (b"just words\n", "holds str, not a mapping"),
+        (b"just words\n", "is str, not a mapping"),
         (b"a: [1, 2\n", "line"),
         (b"a: b: c\n", "line 1"),
         (b"a: \xff\n", "byte 3 is not UTF-8"),

@@ -106,7 +106,7 @@ def test_a_choice_outside_the_list() -> None:
     )
     error = refused("virtual_classification_3B", table)
     assert error.code is Code.ROUTING_POLICY_INVALID
-    assert "none of NON_VIRTUAL, HYBRID, VIRTUAL_ONLY" in error.message
+    assert "not one of NON_VIRTUAL, HYBRID, VIRTUAL_ONLY" in error.message
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_a_refusal_names_the_line_and_leaves_nothing(coffee, tmp_path):
     done = arrivals("import", "world", "--counts", "counts.csv", "--sites", "sites.csv", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stdout == ""
-    assert "sites.csv, line 5: tz 'Europe/Lissabon' is no time zone" in done.stderr
+    assert "sites.csv, line 5: tz 'Europe/Lissabon' is not a time zone" in done.stderr
     assert "did you mean Europe/Lisbon" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "world").exists()

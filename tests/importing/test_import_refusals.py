@@ -60,7 +60,11 @@ FILES: dict[str, Any] = {
         SCHEMA_BAD,
         ("counts.csv: line 4 is not UTF-8",),
     ),
-    "Latin-1 header": ({"counts": "Händler,tz\n".encode("latin-1")}, SCHEMA_BAD, ("counts.csv is not UTF-8",)),
+    "Latin-1 header": (
+        {"counts": "Händler,tz\n".encode("latin-1")},
+        SCHEMA_BAD,
+        ("counts.csv has a header that is not UTF-8",),
+    ),
     "an archive": ({"counts": b"PK\x03\x04\x00\x00rest"}, SCHEMA_BAD, ("neither CSV nor Parquet",)),
     "torn Parquet": ({"counts": b"PAR1 and then nothing of it"}, SCHEMA_BAD, ("cannot be read as Parquet",)),
     "blank lines are counted": (
@@ -110,15 +114,17 @@ def test_files_that_are_not_there(tmp_path):
     refused(request, UNREADABLE, "cannot read", "nowhere.csv")
     (tmp_path / "empty").mkdir()
     request = request_of(tmp_path, edited(sites=None), sites=[tmp_path / "empty"])
-    refused(request, UNREADABLE, "holds no CSV or Parquet file for sites")
+    refused(request, UNREADABLE, "contains no CSV or Parquet file for sites")
 
 
 def test_a_file_named_twice_and_a_pipe(tmp_path):
     request = request_of(tmp_path, GOOD)
     twice = ImportRequest(**{**vars(request), "counts": [*request.counts, tmp_path / "." / "counts.csv"]})
-    refused(twice, SCHEMA_BAD, "counts.csv is named twice among the counts")
+    refused(twice, SCHEMA_BAD, "counts.csv is given twice for the counts")
     os.mkfifo(tmp_path / "pipe")
-    refused(request_of(tmp_path, edited(sites=None), sites=[tmp_path / "pipe"]), SCHEMA_BAD, "pipe is no plain file")
+    refused(
+        request_of(tmp_path, edited(sites=None), sites=[tmp_path / "pipe"]), SCHEMA_BAD, "pipe is not a regular file"
+    )
 
 
 def test_all_files_of_a_table_have_the_same_columns(tmp_path):
@@ -135,9 +141,9 @@ def test_all_files_of_a_table_have_the_same_columns(tmp_path):
 OPTIONS: dict[str, Any] = {
     "no such bucket": ({"bucket": "fortnight"}, TIME_BAD, ("--bucket 'fortnight'", "15min")),
     "no time in a bucket": ({"bucket": "0s"}, TIME_BAD, ("--bucket '0s'",)),
-    "half a second": ({"bucket": "0.5"}, TIME_BAD, ("--bucket '0.5'", "whole seconds")),
+    "half a second": ({"bucket": "0.5"}, TIME_BAD, ("--bucket '0.5' is not a duration",)),
     "bucket of two days": ({"bucket": "2d"}, TIME_BAD, ("buckets of 2 d are too long", "--bucket 1 d or less")),
-    "naive start": ({"start": "2026-03-29T00:00"}, TIME_BAD, ("--start '2026-03-29T00:00' does not say",)),
+    "naive start": ({"start": "2026-03-29T00:00"}, TIME_BAD, ("--start '2026-03-29T00:00' has no zone",)),
     "start after the first": (
         {"start": "2026-03-29T01:00Z"},
         TIME_BAD,
@@ -148,7 +154,7 @@ OPTIONS: dict[str, Any] = {
     "buckets that do not fill the time": (
         {"end": "2026-03-29T03:30Z"},
         TIME_BAD,
-        ("3.5 buckets of 1 h, no whole number",),
+        ("3.5 buckets of 1 h, not a whole number",),
     ),
     "too many buckets": ({"bucket": "2s", "end": "2026-03-29T03:00:02Z"}, TIME_BAD, ("5401 buckets", "allow 5000")),
     "rename to nothing": (
@@ -158,7 +164,7 @@ OPTIONS: dict[str, Any] = {
     ),
     "rename of nothing": ({"rename": [("anzahl", "count")]}, SCHEMA_BAD, ("--rename anzahl: no file has a column",)),
     "ignore of nothing": ({"ignore": ["anzahl"]}, SCHEMA_BAD, ("--ignore anzahl: no file has a column",)),
-    "two for one": ({"rename": [("channel", "count")]}, SCHEMA_BAD, ("'channel' and 'count'", "both to be count")),
+    "two for one": ({"rename": [("channel", "count")]}, SCHEMA_BAD, ("'channel' and 'count'", "both stand for count")),
     "seed too large": ({"seed": 2**64}, Code.PARTITION_OR_PK_VIOLATION, ("seed",)),
     "scenario that is a path": ({"scenario_id": "a/b"}, Code.PARTITION_OR_PK_VIOLATION, ("scenario_id='a/b'",)),
 }
@@ -174,16 +180,16 @@ GRID = "bucket_start,bucket_end\n2026-03-29T00:00Z,2026-03-29T02:00Z\n2026-03-29
 GRIDS = {
     "gap": (
         GRID.replace("02:00Z,2026-03-29T03", "02:30Z,2026-03-29T03"),
-        ("grid.csv, line 3", "does not start where the one before it ends"),
+        ("grid.csv, line 3", "does not start at the end of the previous one"),
     ),
     "bucket backwards": (
         GRID.replace("T00:00Z,2026-03-29T02:00Z", "T02:00Z,2026-03-29T00:00Z"),
         ("grid.csv, line 2", "does not end after it starts"),
     ),
-    "long bucket": (GRID.replace("29T03:00Z", "31T03:00Z"), ("grid.csv, line 3", "86400 s long at most")),
+    "long bucket": (GRID.replace("29T03:00Z", "31T03:00Z"), ("grid.csv, line 3", "at most 86400 s long")),
     "numbers": (
         "bucket_index," + GRID.replace("\n2026", "\n5,2026"),
-        ("grid.csv, line 2", "not numbered in the order of time"),
+        ("grid.csv, line 2", "not numbered in time order"),
     ),
     "part of a second": (GRID.replace("03:00Z", "03:00:00.5Z"), ("grid.csv, line 3", "whole seconds")),
     "too short": (
@@ -210,9 +216,7 @@ INDEXED = "merchant_id,tz,bucket_index,count\n1,Europe/Berlin,0,3\n1,Europe/Berl
 
 
 def test_numbered_buckets_need_to_be_told_when_they_are(tmp_path):
-    refused(
-        request_of(tmp_path, edited(counts=INDEXED)), TIME_BAD, "nothing says when they are", "--start and --bucket"
-    )
+    refused(request_of(tmp_path, edited(counts=INDEXED)), TIME_BAD, "their times are not given", "--start and --bucket")
     span = {"start": "2026-03-29T00:00Z", "bucket": "1h", "end": "2026-03-29T03:00Z"}
     request = request_of(tmp_path, edited(counts=INDEXED), **span)
     refused(request, TIME_BAD, "counts.csv, line 3: bucket_index 4 is beyond the grid's last bucket, 2")
@@ -232,7 +236,7 @@ GROUPS = {
     ),
     "stranger": (
         "merchant_id,tz,weight\n3,Europe/Berlin,1\n",
-        ("groups.csv, line 2: merchant 3 has group weights and no site",),
+        ("groups.csv, line 2: merchant 3 has group weights but no site",),
     ),
     "zeros": ("merchant_id,tz,weight\n1,Europe/Berlin,0\n", ("groups.csv, line 2", "group weights are all zero")),
 }
@@ -261,7 +265,7 @@ PARQUET = {
         SCHEMA_BAD,
         ("counts.parquet, row 1: merchant_id 1.0", "lose digits"),
     ),
-    "negative id": ({"merchant_id": pa.array([1, -1])}, SCHEMA_BAD, ("row 2: merchant_id -1 is no merchant id",)),
+    "negative id": ({"merchant_id": pa.array([1, -1])}, SCHEMA_BAD, ("row 2: merchant_id -1 is not a merchant id",)),
     "list": ({"tz": pa.array([["a"], ["b"]])}, SCHEMA_BAD, ("column 'tz' has the type list", "store it as")),
     "null zone": ({"tz": pa.array(["Europe/Berlin", None])}, ZONE_BAD, ("row 2: tz is empty",)),
     "naive clock": (
@@ -274,21 +278,21 @@ PARQUET = {
         TIME_BAD,
         ("row 1: bucket_start 2026-03-29 does not say",),
     ),
-    "a number for a time": ({"bucket_start": pa.array([1, 2])}, TIME_BAD, ("row 1: bucket_start 1 is no time",)),
+    "a number for a time": ({"bucket_start": pa.array([1, 2])}, TIME_BAD, ("row 1: bucket_start 1 is not a time",)),
     "half a microsecond": (
         {"bucket_start": pa.array([1, 2], pa.timestamp("ns", "UTC"))},
         TIME_BAD,
-        ("microseconds cannot hold",),
+        ("microseconds cannot represent",),
     ),
     "negative count": ({"count": pa.array([3, -4])}, SCHEMA_BAD, ("row 2: count -4 is negative",)),
     "count not a number": (
         {"count": pa.array([3.0, np.nan], from_pandas=False)},
         SCHEMA_BAD,
-        ("row 2: count nan is no number",),
+        ("row 2: count nan is not a number",),
     ),
-    "half a count": ({"count": pa.array([3.0, 0.5])}, SCHEMA_BAD, ("row 2: count 0.5 is no whole number",)),
+    "half a count": ({"count": pa.array([3.0, 0.5])}, SCHEMA_BAD, ("row 2: count 0.5 is not a whole number",)),
     "null count": ({"count": pa.array([3, None])}, SCHEMA_BAD, ("row 2: count is empty",)),
-    "number for a channel": ({"channel": pa.array([1.0, 2.0])}, SCHEMA_BAD, ("row 1: channel 1.0 is no text",)),
+    "number for a channel": ({"channel": pa.array([1.0, 2.0])}, SCHEMA_BAD, ("row 1: channel 1.0 is not text",)),
     "true": ({"count": pa.array([True, False])}, SCHEMA_BAD, ("column 'count' has the type bool",)),
 }
 

@@ -77,7 +77,7 @@ EDITS = {
         "\n2,",
         "\nshop-2,",
         SCHEMA_BAD,
-        ("counts.csv, line 4: merchant_id 'shop-2' is no number", "number yours"),
+        ("counts.csv, line 4: merchant_id 'shop-2' is not a number", "number your merchants"),
     ),
     "decimal id": Edit(
         "sites", "\n2,", "\n2.0,", SCHEMA_BAD, ("sites.csv, line 4: merchant_id '2.0'", "with decimals", "lose digits")
@@ -88,14 +88,16 @@ EDITS = {
     "id missing": Edit("counts", "\n2,", "\n,", SCHEMA_BAD, ("line 4: merchant_id is empty",)),
     # Counts
     "negative count": Edit("counts", "Z,4", "Z,-4", SCHEMA_BAD, ("counts.csv, line 3: count '-4' is negative",)),
-    "count that is no number": Edit("counts", "Z,4", "Z,NaN", SCHEMA_BAD, ("line 3: count 'NaN' is no whole number",)),
-    "half a count": Edit("counts", "Z,4", "Z,4.5", SCHEMA_BAD, ("line 3: count '4.5' is no whole number",)),
+    "count that is not a number": Edit(
+        "counts", "Z,4", "Z,NaN", SCHEMA_BAD, ("line 3: count 'NaN' is not a whole number",)
+    ),
+    "half a count": Edit("counts", "Z,4", "Z,4.5", SCHEMA_BAD, ("line 3: count '4.5' is not a whole number",)),
     "no count": Edit("counts", "Z,4", "Z,", SCHEMA_BAD, ("line 3: count is empty",)),
     "count above all limits": Edit(
         "counts", "Z,4", "Z,99999999999", SCHEMA_BAD, ("line 3: count '99999999999' is too large", "shorter buckets")
     ),
     "count of five thousand digits": Edit(
-        "counts", "Z,4", f"Z,{'9' * 5000}", SCHEMA_BAD, ("line 3: count '999", "is no whole number")
+        "counts", "Z,4", f"Z,{'9' * 5000}", SCHEMA_BAD, ("line 3: count '999", "is not a whole number")
     ),
     "count above the policy": Edit(
         "counts",
@@ -131,7 +133,7 @@ EDITS = {
         "Europe/Berlin,card",
         "Mars/Olympus_Mons,card",
         ZONE_BAD,
-        ("'Mars/Olympus_Mons' is no time zone of tzdata",),
+        ("'Mars/Olympus_Mons' is not a time zone of tzdata",),
     ),
     "empty zone": Edit("counts", "Europe/Berlin,card", ",card", ZONE_BAD, ("line 2: tz is empty",)),
     "unknown settlement zone": Edit(
@@ -147,7 +149,7 @@ EDITS = {
         "00:00:00Z,3",
         "00:00:00,3",
         TIME_BAD,
-        ("counts.csv, line 2: bucket_start '2026-03-29T00:00:00' does not say which zone", "--assume-utc"),
+        ("counts.csv, line 2: bucket_start '2026-03-29T00:00:00' has no zone", "--assume-utc"),
     ),
     "time off the grid": Edit(
         "counts",
@@ -161,16 +163,16 @@ EDITS = {
         "counts", "2026-03-29T01:00:00Z,4", "2026-02-30T01:00:00Z,4", TIME_BAD, ("line 3", "does not exist")
     ),
     "nanoseconds": Edit(
-        "counts", "01:00:00Z,4", "01:00:00.000000001Z,4", TIME_BAD, ("line 3", "is no time of the form")
+        "counts", "01:00:00Z,4", "01:00:00.000000001Z,4", TIME_BAD, ("line 3", "is not a time of the form")
     ),
     "American date": Edit(
         "counts",
         "2026-03-29T01:00:00Z,4",
         "03/29/2026 1:00,4",
         TIME_BAD,
-        ("line 3", "is no time of the form 2026-03-29T01:00:00Z"),
+        ("line 3", "is not a time of the form 2026-03-29T01:00:00Z"),
     ),
-    "fraction of a second": Edit("counts", "00:00:00Z,3", "00:00:00.5Z,3", TIME_BAD, ("no whole second",)),
+    "fraction of a second": Edit("counts", "00:00:00Z,3", "00:00:00.5Z,3", TIME_BAD, ("not a whole second",)),
     "a year long ago": Edit("counts", "2026-03-29T00:00:00Z,3", "1969-03-29T00:00:00Z,3", TIME_BAD, ("line 2", "1970")),
     "one time far away": Edit(
         "counts", "2026-03-29T02:00:00Z,6", "2027-03-29T02:00:00Z,6", TIME_BAD, ("8763 buckets", "allow 5000")
@@ -184,19 +186,21 @@ EDITS = {
         "sites", "GB,1,1", "GB,1,0", SITES_BAD, ("sites.csv, line 4: the weights of merchant 2's sites are all zero",)
     ),
     "negative weight": Edit("sites", "DE,2,1", "DE,2,-1", SCHEMA_BAD, ("sites.csv, line 3: weight '-1' is negative",)),
-    "weight that is no number": Edit("sites", "DE,2,1", "DE,2,nan", SCHEMA_BAD, ("line 3: weight 'nan' is no number",)),
+    "weight that is not a number": Edit(
+        "sites", "DE,2,1", "DE,2,nan", SCHEMA_BAD, ("line 3: weight 'nan' is not a number",)
+    ),
     "infinite weight": Edit("sites", "DE,2,1", "DE,2,1e999", SCHEMA_BAD, ("line 3: weight '1e999' is not finite",)),
     "weights without a sum": Edit(
         "sites",
         "DE,1,0.5\n1,Europe/Berlin,DE,2,1\n",
         "DE,1,1e308\n1,Europe/Berlin,DE,2,1e308\n",
         SITES_BAD,
-        ("line 2", "add up to more"),
+        ("line 2", "sum that is too large"),
     ),
     "no weight": Edit("sites", "DE,2,1", "DE,2,", SCHEMA_BAD, ("line 3: weight is empty",)),
     "country in small letters": Edit("sites", "GB,1,1", "gb,1,1", SCHEMA_BAD, ("line 4: country 'gb'", "write GB")),
     "country name": Edit(
-        "sites", "GB,1,1", "Britain,1,1", SCHEMA_BAD, ("'Britain' is no country code", "two capital letters")
+        "sites", "GB,1,1", "Britain,1,1", SCHEMA_BAD, ("'Britain' is not a country code", "two capital letters")
     ),
     "site number zero": Edit("sites", "DE,2,1", "DE,0,1", SCHEMA_BAD, ("line 3: site_order '0'", "number from 1")),
     "counts without sites": Edit(
@@ -204,7 +208,7 @@ EDITS = {
         "\n2,Europe/London,GB,1,1",
         "",
         SITES_BAD,
-        ("counts.csv, line 4: merchant 2 has arrivals and no site", "--sites"),
+        ("counts.csv, line 4: merchant 2 has arrivals but no site", "--sites"),
     ),
     # Virtual merchants and edges
     "unknown mode": Edit(
@@ -215,24 +219,24 @@ EDITS = {
         ("virtual_merchants.csv, line 2: mode 'hybird'", "did you mean HYBRID?"),
     ),
     "merchant twice": Edit(
-        "virtual_merchants", "\n3,", "\n2,", MODE_BAD, ("virtual_merchants.csv, line 3: merchant 2 stands there twice",)
+        "virtual_merchants", "\n3,", "\n2,", MODE_BAD, ("virtual_merchants.csv, line 3: merchant 2 is listed twice",)
     ),
     "virtual without edges": Edit(
         "edges",
         "\n2,Europe/London,GB,1,1",
         "",
         EDGES_BAD,
-        ("virtual_merchants.csv, line 2: merchant 2 is HYBRID and has no edges", "--edges"),
+        ("virtual_merchants.csv, line 2: merchant 2 is HYBRID but has no edges", "--edges"),
     ),
     "edge of a shop": Edit(
         "edges",
         "\n2,",
         "\n1,",
         EDGES_BAD,
-        ("edges.csv, line 2: merchant 1 has edges and is not virtual", "--virtual-merchants"),
+        ("edges.csv, line 2: merchant 1 has edges but is not virtual", "--virtual-merchants"),
     ),
     "edge of a stranger": Edit(
-        "edges", "\n2,", "\n77,", EDGES_BAD, ("edges.csv, line 2: merchant 77 has edges and is not virtual",)
+        "edges", "\n2,", "\n77,", EDGES_BAD, ("edges.csv, line 2: merchant 77 has edges but is not virtual",)
     ),
     "duplicate edge": Edit(
         "edges", "ES,2,1", "ES,1,1", EDGES_BAD, ("edges.csv, line 4: merchant 3 has edge_order 1 twice",)
@@ -249,7 +253,7 @@ EDITS = {
     ),
     # Rows
     "short row": Edit(
-        "counts", "Z,4", "Z", SCHEMA_BAD, ("counts.csv: line 3 has 4 values where the header has 5 columns",)
+        "counts", "Z,4", "Z", SCHEMA_BAD, ("counts.csv: line 3 has 4 values, but the header has 5 columns",)
     ),
     "long row": Edit("counts", "Z,4", "Z,4,,", SCHEMA_BAD, ("line 3 has 7 values",)),
     "decimal comma": Edit(
