@@ -158,6 +158,19 @@ def test_the_architecture_page_shows_the_same_arrows():
     assert {room: tuple(re.findall(r"\w+", text)) for room, text in shown.items()} == ROOMS
 
 
+def test_the_way_of_the_data_names_modules_that_exist_in_at_most_fifteen_hops():
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    hops = re.findall(r"^ +(\d+)  ([a-z_.]+) +(?:or gpu_kernels|([A-Za-z_.]+)) ", page, re.MULTILINE)
+    assert [int(number) for number, _, _ in hops] == list(range(1, len(hops) + 1))
+    assert 10 <= len(hops) <= 15
+    for _, module, name in hops:
+        path = f"{module.replace('.', '/')}.py"
+        source = next(folder / path for folder in (ROOT / "engine", ROOT) if (folder / path).is_file())
+        first, _, last = name.partition(".")
+        defined = {node.name for node in ast.walk(parsed(source)) if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+        assert {first, last} - {""} <= defined, (module, name)
+
+
 @pytest.mark.parametrize(
     ("source", "found"),
     [
