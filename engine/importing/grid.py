@@ -53,7 +53,7 @@ def duration_seconds(text: str) -> int:
         raise ArrivalError(
             _CODE,
             f"--bucket {text!r} is not a duration",
-            hint="give seconds, or a length such as 15min, 1h or 1d",
+            hint="give whole seconds, or units as in 15min, 1h or 1d",
         )
     return int(match[1]) * _UNITS[match[2]]
 

@@ -141,7 +141,7 @@ def test_all_files_of_a_table_have_the_same_columns(tmp_path):
 OPTIONS: dict[str, Any] = {
     "no such bucket": ({"bucket": "fortnight"}, TIME_BAD, ("--bucket 'fortnight'", "15min")),
     "no time in a bucket": ({"bucket": "0s"}, TIME_BAD, ("--bucket '0s'",)),
-    "half a second": ({"bucket": "0.5"}, TIME_BAD, ("--bucket '0.5' is not a duration",)),
+    "half a second": ({"bucket": "0.5"}, TIME_BAD, ("--bucket '0.5' is not a duration", "whole seconds")),
     "bucket of two days": ({"bucket": "2d"}, TIME_BAD, ("buckets of 2 d are too long", "--bucket 1 d or less")),
     "naive start": ({"start": "2026-03-29T00:00"}, TIME_BAD, ("--start '2026-03-29T00:00' has no zone",)),
     "start after the first": (
