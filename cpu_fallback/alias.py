@@ -132,7 +132,7 @@ def build_alias_tables(weights: NDArray[np.float64], starts: NDArray[np.int64]) 
 
 
 def load_kernel() -> None:
-    """Compile the kernel, or load it from the cache, by building no table at all."""
+    """Compile the kernel, or load it from the cache; no table is built."""
     build_alias_tables(np.empty(0, np.float64), np.zeros(1, np.int64))
 
 
@@ -142,9 +142,9 @@ def blob_thresholds(prob_q: NDArray[np.uint32], qbits: int) -> NDArray[np.uint64
 
 
 def pack(threshold: NDArray[np.uint64], alias: NDArray[np.uint32]) -> NDArray[np.uint64]:
-    """One 8-byte word a slot: threshold in the low, alias in the high 32 bits, so a pick costs one load.
+    """One 8-byte word per slot: threshold in the low, alias in the high 32 bits, so a pick costs one load.
 
-    2^32 does not fit, but only a slot that is its own alias has it, and there either outcome is that slot.
+    A threshold of 2^32 does not fit. Only slots that are their own alias have it, so the pick is the same.
     """
     low = np.minimum(threshold, ALWAYS - np.uint64(1))
     packed: NDArray[np.uint64] = low | (alias.astype(np.uint64) << _SHIFT)

@@ -53,7 +53,7 @@ def fold_word(row_hash: np.uint64, word: np.uint64, multiplier: np.uint64) -> np
 
 @njit
 def digest_lanes(row_hash: np.uint64) -> tuple[np.uint64, np.uint64]:
-    """What one row adds to the sums A and B."""
+    """The terms that one row adds to the sums A and B."""
     row_hash = np.uint64(row_hash)
     return mix64(row_hash), mix64(row_hash ^ SECOND_LANE)
 
@@ -74,7 +74,7 @@ class Digest:
 
     @classmethod
     def parse(cls, text: str) -> Digest:
-        """Read the text form back; ValueError when it is not one."""
+        """Read the text form back; ValueError for any other text."""
         rows, _, lanes = text.partition("-")
         if len(lanes) != 32 or not rows.isdecimal():
             raise ValueError(f"not an arrival digest: {text!r}")

@@ -17,9 +17,9 @@ _ONE = np.uint32(1)
 
 
 class Scratch(NamedTuple):
-    """Working space for the largest segment of a batch, n arrivals in m count rows.
+    """Working space for the largest segment of a batch: n arrivals in m count rows.
 
-    A position counts a segment's arrivals in (row, draw) order, an owner its count rows from 0.
+    Positions number a segment's arrivals in (row, draw) order. Owners number its count rows. Both start at 0.
     """
 
     keys: U64  # [n] by position: offset, and below it the position
@@ -34,7 +34,7 @@ class Scratch(NamedTuple):
 
 
 def scratch(arrivals: int, rows: int) -> Scratch:
-    """Uninitialised working space for segments of at most that many arrivals and count rows."""
+    """Uninitialised working space for segments of at most `arrivals` arrivals and `rows` count rows."""
     return Scratch(
         keys=np.empty(arrivals, np.uint64),
         ordered=np.empty(arrivals, np.uint64),
@@ -52,10 +52,9 @@ def scratch(arrivals: int, rows: int) -> Scratch:
 def draw_keys(
     tables: Tables, rows: Rows, segments: Segments, segment: int, shift: np.uint64, space: Scratch
 ) -> np.int64:
-    """Sort keys of a segment by position, and how many fall into each of n bins; gives n.
+    """Write a segment's sort keys by position and the number of keys per bin; return the number of arrivals, n.
 
-    A key is the offset above the position, which has `shift` bits. Bins are equal parts of the time word, monotone in
-    the offset.
+    A key holds the offset above the position, which has `shift` bits. The n bins are equal parts of the time word.
     """
     keys, bins, fill, owner = space.keys, space.bins, space.fill, space.owner
     first_row, last_row = segments.row_start[segment], segments.row_start[segment + 1]
@@ -83,10 +82,10 @@ def draw_keys(
 
 @njit(allocates=False, internal=True)
 def sort_keys(space: Scratch, size: np.int64) -> None:
-    """Ascending keys into `space.ordered`: by bins, then insertion.
+    """Sort the keys into `space.ordered`: by bins, then by insertion.
 
-    Offsets are uniform, so a bin holds about one key and the insertion pass moves almost nothing. It also puts right
-    keys of equal offset that started in neighbouring bins; a bucket lasts a second at least, so those are few.
+    Offsets are uniform, so a bin holds about one key and insertion moves almost nothing. It also orders keys of equal
+    offset from neighbouring bins. A bucket lasts at least one second, so these are few.
     """
     keys, bins, fill, ordered = space.keys, space.bins, space.fill, space.ordered
     before = np.uint32(0)

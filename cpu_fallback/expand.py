@@ -51,10 +51,10 @@ def _store(
 def _expand_mixed(
     work: Work, segment: int, group_table: np.int64, shift: np.uint64, space: Scratch, results: Results
 ) -> bool:
-    """One segment, its keys in order, arrival by arrival to its place in the columns; False at a forbidden fallback."""
+    """Write the arrivals of one segment with sorted keys, one by one; False at a forbidden fallback."""
     tables, rows, segments, switches = work
     first_row = segments.row_start[segment]
-    # Rows and arrivals are counted from the batch's first, which the columns start with.
+    # The columns start with the batch's first row and arrival, so both are counted from there.
     batch_row = results.totals.origin[0]
     out = segments.arrival_start[segment] - results.totals.origin[1]
     bucket = rows.bucket[first_row]
@@ -117,7 +117,7 @@ def _expand(work: Work, span: tuple[int, int], shift: np.uint64, space: Scratch,
         size = draw_keys(tables, rows, segments, segment, shift, space)
         sort_keys(space, size)
         physical = _is_physical(tables.merchants, merchant)
-        # A forbidden fallback is left to the other branch, which reports the first one in output order.
+        # The other branch handles a forbidden fallback: it reports the first one in output order.
         if physical and pick_sites(work, segment, group_table, space, results):
             store_physical(work, segment, shift, space, results)
         elif not _expand_mixed(work, segment, group_table, shift, space, results):
@@ -127,8 +127,8 @@ def _expand(work: Work, span: tuple[int, int], shift: np.uint64, space: Scratch,
 def expand_segments(work: Work, span: tuple[int, int], room: Columns | None = None) -> Results:
     """Expand segments span[0] to span[1] to their arrivals in output order (LAW sections 4, 5, 7).
 
-    room: columns to write to, at least as long as there are arrivals (ValueError); without it they are made. Releases
-    the GIL. When `totals.failure[0]` is not 0, the columns are incomplete.
+    room: columns to write to, with at least one element per arrival (ValueError); new columns by default. Releases the
+    GIL. If `totals.failure[0]` is not 0, the columns are incomplete.
     """
     first, last = span
     segments = work.segments
@@ -146,11 +146,11 @@ def expand_segments(work: Work, span: tuple[int, int], room: Columns | None = No
 
 
 def kernels_are_cached() -> bool:
-    """Whether machine code of the kernel lies ready on disk, so that loading it takes well under a second."""
+    """Whether the kernel's machine code is in the cache on disk, so that it loads in well under a second."""
     return is_cached(_expand)
 
 
 def load_kernel(work: Work) -> None:
-    """Compile the kernel for these argument types, or load it from the cache, by expanding no segment at all."""
+    """Compile the kernel for these argument types, or load it from the cache; no segment is expanded."""
     nothing = Segments(np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(1, np.int64))
     expand_segments(work._replace(segments=nothing), (0, 0))

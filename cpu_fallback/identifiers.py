@@ -1,6 +1,6 @@
 """Identifiers that are hashes of names.
 
-docs/reference/layouts.md, "Site identifiers" and "Edge and settlement identifiers", and LAW section 7 have the laws.
+Defined in docs/reference/layouts.md, "Site identifiers" and "Edge and settlement identifiers", and in LAW section 7.
 """
 
 from __future__ import annotations

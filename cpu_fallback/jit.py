@@ -1,8 +1,8 @@
-"""The one door to numba: compiled functions with an on-disk cache that cannot serve old code.
+"""Compilation by numba, with an on-disk cache that cannot serve old code.
 
-numba keys a cached kernel by its own source file. A law edited in another file would leave the old machine code in
-use (numba issue 1833), and laws apart from kernels is exactly our layout. So the cache lives in a folder named by a
-hash of every law and kernel source, of the compiler versions and of the numba settings that change generated code.
+numba keys a cached kernel by the kernel's own source file alone. After a change to a law in another file, it would
+still use the old machine code (numba issue 1833). So the cache folder is named by a hash of every law and kernel
+source, the compiler versions and the numba settings that change generated code.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def kernel_sources() -> tuple[Path, ...]:
 
 @functools.cache
 def source_fingerprint() -> str:
-    """16 hex digits that change with any law or kernel source, compiler version or code-changing setting."""
+    """16 hex digits that change with any law or kernel source, compiler version or setting that affects code."""
     state = hashlib.sha256()
     versions = (numba.__version__, llvmlite.__version__, np.__version__, platform.python_version())
     settings = tuple(f"{name}={getattr(numba_config, name, None)}" for name in _SETTINGS)
@@ -84,13 +84,13 @@ def _cache_base() -> Path:
 
 
 def cache_directory() -> Path:
-    """The folder that holds compiled kernels of exactly these sources."""
+    """The folder for kernels compiled from exactly these sources."""
     return _cache_base() / source_fingerprint()
 
 
 @functools.cache
 def cache_is_usable() -> bool:
-    """Whether the cache folder can be written; where it cannot, kernels are compiled anew in every process."""
+    """Whether the cache folder is writable; if not, every process compiles the kernels anew."""
     try:
         cache_directory().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=cache_directory()):
@@ -108,13 +108,13 @@ def njit(
 ) -> F | Callable[[F], F]:
     """Compile a function in nopython mode, cached under `cache_directory()`.
 
-    With `nogil` it is an entry point that threads run side by side. Without, it is a part of one and always inlined:
-    a call would copy the table groups that it passes on, some 2 KB of array descriptors an arrival.
-    A function that creates no array says `allocates=False`; then none of its arrays is reference-counted, which made
-    expansion ten times faster: each look-up in a table group had counted every array of the group.
-    An `internal` function is for compiled callers only: it gets no way in from Python (a call would crash), which for
-    table groups takes longer to compile than the function itself.
-    Types stay lazy: numba-cuda refuses a CPU dispatcher that was given a signature.
+    nogil: an entry point that threads run in parallel. Other functions are always inlined, because a call would copy
+    about 2 KB of array descriptors per arrival.
+    allocates: False if the function creates no array. Its arrays are then not reference-counted, which made expansion
+    ten times faster, because each look-up in a table group had counted every array of the group.
+    internal: for compiled callers only. The function gets no wrapper for Python (a call would crash), because for table
+    groups the wrapper takes longer to compile than the function.
+    No signature is given: numba-cuda refuses a CPU dispatcher that has one.
     """
     options = {
         "nogil": nogil,
@@ -129,10 +129,10 @@ def njit(
 
 
 def _compile(function: F, options: Mapping[str, bool]) -> F:
-    # numba reads CACHE_DIR once, while a dispatcher is made. Setting it only here leaves a host program's own
-    # kernels alone; never caching elsewhere keeps numba from falling back to __pycache__, which has no fingerprint.
-    # Two forms of one function share a cache entry. A form without a way in from Python must not get into it; the
-    # entry point that contains it is cached anyway.
+    # numba reads CACHE_DIR once, while it makes a dispatcher. Setting it only here leaves a host program's own kernels
+    # alone. No cache without it: numba would fall back to __pycache__, which has no fingerprint.
+    # Two forms of one function share a cache entry, so a form without a Python wrapper must stay out of it. The entry
+    # point that contains it is cached anyway.
     if options["no_cpython_wrapper"] or not cache_is_usable():
         return numba.njit(**options)(function)  # type: ignore[no-any-return]
     before = numba_config.CACHE_DIR
@@ -148,9 +148,9 @@ def _compile(function: F, options: Mapping[str, bool]) -> F:
 
 
 class _CheckedCacheFile(IndexDataCacheFile):  # type: ignore[misc] # numba has no types
-    """numba's cache files, where one that is cut off or changed counts as missing, and a full disk is no error.
+    """numba's cache files: a truncated or changed one counts as missing, and a full disk is not an error.
 
-    numba renames without fsync, so a power cut can leave empty files, and it runs whatever machine code it reads.
+    numba renames without fsync, so a power cut can leave empty files, and it runs any machine code it reads.
     """
 
     def save(self, key: object, data: object) -> None:
@@ -178,9 +178,9 @@ class _CheckedCacheFile(IndexDataCacheFile):  # type: ignore[misc] # numba has n
 
 
 def is_cached(function: Callable[..., Any]) -> bool:
-    """Whether machine code of an entry point lies on disk for exactly this source file, so that it loads at once.
+    """Whether an entry point's machine code is on disk for exactly this source file, so that it loads at once.
 
-    Another copy of the same sources, or the same file touched, has entries of its own: only numba's index knows.
+    Only numba's index knows: another copy of the sources, or a touched file, has entries of its own.
     """
     cache_file = getattr(getattr(function, "_cache", None), "_cache_file", None)
     return bool(cache_file and cache_file._load_index())  # noqa: SLF001 - numba has no public way to ask

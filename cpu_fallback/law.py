@@ -1,7 +1,7 @@
 """Scalar decisions of the arrival law: offset, alias pick, coin, counter (LAW sections 2 to 4).
 
-Every function takes and returns scalars and casts its arguments first: the CUDA simulator hands plain Python ints to
-the compiled law, and a signed operand would turn the arithmetic into int64 or float64.
+Every function takes and returns scalars. It casts its arguments first, because the CUDA simulator passes plain Python
+ints and a signed operand would turn the arithmetic into int64 or float64.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def alias_slot(x: np.uint64, size: np.uint64) -> np.uint64:
 
 @njit
 def alias_choice(x: np.uint64, size: np.uint64, slot: np.uint64, packed: np.uint64) -> np.uint64:
-    """The index taken: the slot itself, or its alias, by the 32 bits of x below the slot (LAW section 3, pick).
+    """The index taken, the slot or its alias, by the 32 bits of x below the slot (LAW section 3, pick).
 
     `packed` holds the threshold in the low and the alias in the high 32 bits (`cpu_fallback.alias.pack`).
     """
@@ -64,7 +64,7 @@ def alias_choice(x: np.uint64, size: np.uint64, slot: np.uint64, packed: np.uint
 
 
 def coin_threshold(p: Fraction) -> int:
-    """The words below floor(p * 2^64), of a chance p < 1 exactly as the policy writes it, are virtual (LAW 4.2)."""
+    """floor(p * 2^64) for the policy's exact probability p < 1; words below it are virtual (LAW 4.2)."""
     return int(p * (1 << 64))
 
 

@@ -1,9 +1,9 @@
-"""Segments whose arrivals all go to sites: the same law in short loops, at half the cost of one long one.
+"""Segments whose arrivals all go to sites: the same law in short loops, at half the cost of one long loop.
 
-Such are the segments of every merchant that is not virtual, nearly all of a world. Sites are drawn before sorting, row
-by row, so that an entity's keys and tables are fetched once a count row; what is the same for a row or a site goes
-into the digest once. `expand` does the other segments, arrival by arrival, by the routing that both backends share;
-tests hold the two to the same arrivals.
+These are the segments of merchants that are not virtual, nearly all of a world. Sites are drawn before sorting, so
+that an entity's keys and tables are fetched once per count row. Digest terms of a row or a site are computed once.
+`expand` does the other segments, arrival by arrival, by the routing that both backends share. Tests require the same
+arrivals of both.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _local_time = _part(route.local_time)
 def pick_sites(work: Work, segment: int, group_table: np.int64, space: Scratch, results: Results) -> bool:
     """The site of every arrival by position (LAW section 4.4), and the digest terms that a count row's arrivals share.
 
-    False when an arrival falls back in a way that the policy forbids; nothing is reported then.
+    False, without a report, if an arrival needs a fallback that the policy forbids.
     """
     tables, rows, segments, switches = work
     first_row, last_row = segments.row_start[segment], segments.row_start[segment + 1]
@@ -78,7 +78,7 @@ def pick_sites(work: Work, segment: int, group_table: np.int64, space: Scratch, 
 
 @_part
 def store_physical(work: Work, segment: int, shift: np.uint64, space: Scratch, results: Results) -> None:
-    """One segment, its keys in order and its sites picked, to its place in the columns and the sums."""
+    """Write one segment with sorted keys and picked sites to the columns and sums."""
     tables, rows, segments, _ = work
     size = segments.arrival_start[segment + 1] - segments.arrival_start[segment]
     out = segments.arrival_start[segment] - results.totals.origin[1]

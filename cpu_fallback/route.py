@@ -1,8 +1,8 @@
-"""Where one arrival goes and what its clocks show (LAW sections 4.2 to 4.5, 7).
+"""The place of one arrival and its local times (LAW sections 4.2 to 4.5, 7).
 
-These are plain functions that load from tables and leave every decision to the scalar law. Each backend compiles
-them itself: `numba.njit` here, `numba.cuda.jit(device=True)` on the device. None of them calls another, because a
-plain function compiled twice must not hold a reference to only one of its compiled forms.
+These plain functions load from tables and leave every decision to the scalar law. Each backend compiles them itself:
+`numba.njit` here, `numba.cuda.jit(device=True)` on the device. None calls another, because a plain function compiled
+twice must not refer to only one of the compiled forms.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def route_arrival(
 
 
 def forbidden_fallback(switches: Switches, without_group: bool | np.bool_, without_site: bool | np.bool_) -> int:
-    """The failure that an arrival's fallbacks amount to under the policy: 0, FAILED_NO_GROUP or FAILED_NO_SITE."""
+    """The failure of an arrival whose fallbacks the policy forbids: 0, FAILED_NO_GROUP or FAILED_NO_SITE."""
     if without_group and switches.fail_no_group:
         return FAILED_NO_GROUP
     if without_site and switches.fail_no_site:
@@ -138,7 +138,7 @@ def row_digest(
     routed: Routed,
     clocks: Clocks,
 ) -> tuple[np.uint64, np.uint64]:
-    """The two digest lanes of one row: `routed` by `route_arrival`, `clocks` its primary and settlement local time."""
+    """The two digest lanes of one row. routed: from `route_arrival`; clocks: primary and settlement local time."""
     local_us, settlement_local_us = clocks
     is_virtual, place, primary, settlement, _ = routed
     h = np.uint64(fold_word(np.uint64(0), tables.merchants.id[tables.entities.merchant[entity]], K1))

@@ -1,4 +1,4 @@
-"""How many segments are taken together: whole ones, within a number of arrivals and within the width of a sort key."""
+"""Sizes of groups of whole segments, limited by a number of arrivals and by the width of a sort key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KEY_BITS = 64
 
 
 def position_bits(longest_segment: int) -> int:
-    """Bits that hold any position within a segment of that many arrivals."""
+    """Bits that hold any position within a segment of `longest_segment` arrivals."""
     return max(longest_segment - 1, 0).bit_length()
 
 

@@ -1,4 +1,4 @@
-"""Facts of count rows spread over their arrivals, in one pass."""
+"""Copies of the facts of count rows to their arrivals, in one pass."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from arrival_engine.cpu_fallback.tables import I32, I64, U64
 
 
 class RowFacts(NamedTuple):
-    """What arrivals take over from their count row: one value a count row, or one an arrival."""
+    """Facts that arrivals take over from their count row: one value per count row, or one per arrival."""
 
     merchant_id: U64
     zone: I32

@@ -29,7 +29,7 @@ class StreamFamily:
     scenario_id: str
 
     def prefix(self) -> bytes:
-        """Everything that is hashed before the entity's domain."""
+        """The bytes that are hashed before the entity's domain."""
         texts = (DOMAIN_SEPARATOR, self.family, self.manifest_fingerprint, self.parameter_hash)
         head = b"".join(length_prefixed(text) for text in texts)
         return head + self.seed.to_bytes(8, "little") + length_prefixed(self.scenario_id)

@@ -58,7 +58,7 @@ class Merchants(NamedTuple):
 
 
 class Groups(NamedTuple):
-    """Alias tables over a merchant's tz groups, one a merchant and UTC day, days ascending within a merchant."""
+    """Alias tables over tz groups, one per merchant and UTC day, days ascending within a merchant."""
 
     day: I32
     start: I64
@@ -68,7 +68,7 @@ class Groups(NamedTuple):
 
 
 class Sites(NamedTuple):
-    """Alias tables over sites: one a (merchant, zone), and one a merchant over all its sites."""
+    """Alias tables over sites: one per (merchant, zone), and one per merchant over all its sites."""
 
     start: I64
     packed: U64
@@ -77,7 +77,7 @@ class Sites(NamedTuple):
 
 
 class Edges(NamedTuple):
-    """Alias slots over virtual edges, as the 3B blob has them; table bounds are Merchants.edge_start."""
+    """Alias slots over virtual edges, as in the 3B blob; table bounds are Merchants.edge_start."""
 
     packed: U64
     id: U64
@@ -85,7 +85,7 @@ class Edges(NamedTuple):
 
 
 class Zones(NamedTuple):
-    """UTC offsets by zone: pair i holds from instant[i] on; the first pair of a zone holds since -2^63."""
+    """UTC offsets by zone: pair i applies from instant[i] on; the first pair of a zone applies since -2^63."""
 
     start: I32
     instant: I64  # seconds since the epoch
@@ -123,7 +123,7 @@ class Segments(NamedTuple):
 
 
 class Switches(NamedTuple):
-    """What the routing policy decides, as scalars."""
+    """The routing policy's decisions, as scalars."""
 
     coin: np.uint64  # floor(p * 2^64)
     use_group_weights: bool
@@ -146,7 +146,7 @@ class Columns(NamedTuple):
 
 
 class RowTotals(NamedTuple):
-    """What came of each count row, R of each."""
+    """Totals of the R count rows."""
 
     virtual: I32
     without_group: I32  # physical arrivals whose merchant-day has no tz group table, while group weights are in use
@@ -164,7 +164,7 @@ class BatchTotals(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What batches are expanded from."""
+    """The input of an expansion."""
 
     tables: Tables
     rows: Rows
@@ -173,7 +173,7 @@ class Work(NamedTuple):
 
 
 class Results(NamedTuple):
-    """What a batch is expanded to."""
+    """The output of one batch."""
 
     columns: Columns
     row_totals: RowTotals
@@ -214,8 +214,7 @@ def empty_row_totals(rows: int) -> RowTotals:
 def owned(group: Group) -> Group:
     """The same tables with every array contiguous and writable.
 
-    Compiled kernels are typed by layout and by mutability: a stray read-only view (Arrow hands those out) would
-    compile the kernel a second time.
+    Kernels are typed by layout and mutability: a read-only view, as Arrow makes them, would compile a kernel twice.
     """
     return type(group)(
         *(owned(part) if isinstance(part, tuple) else np.require(part, requirements=["C", "W", "O"]) for part in group)

@@ -1,4 +1,4 @@
-"""How many arrivals each count row of a batch has."""
+"""Numbers of arrivals per count row of a batch."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def _tally(row: I32, counts: I64) -> bool:
 
 
 def tally_rows(row: I32, rows: int) -> I64 | None:
-    """Occurrences of 0 to rows - 1 in `row`, int64[rows]; None where it holds anything else. Releases the GIL.
+    """Occurrences of 0 to rows - 1 in `row`, int64[rows]; None if it holds any other value. Releases the GIL.
 
-    `np.bincount` first makes 64-bit integers of all of them, in fresh memory: on threads that is most of its time.
+    `np.bincount` would first copy `row` to 64-bit integers; on threads, that takes most of its time.
     """
     counts = np.zeros(rows, np.int64)
     return counts if _tally(row, counts) else None

@@ -1,4 +1,4 @@
-"""The high word of a 64 x 64 bit product, the one primitive that neither compiler offers by itself."""
+"""The high word of a 64 x 64 bit product, the one primitive that neither compiler offers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""The contract's 21 columns from a batch's arrays, on whatever library holds them: codes, numbers, flags, no texts yet.
+"""The contract's 21 columns from a batch's arrays, by the library that holds them: codes, numbers and flags, no texts.
 
-What `engine.expand.assemble` does on the host for Arrow; here the arrays stay where they are, so that a device can
-write them.
+`engine.expand.assemble` does the same on the host for Arrow. Here the arrays stay on the device, which writes them.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class Lookups:
 
 @dataclass(frozen=True)
 class Kept:
-    """A batch's columns where they were computed, at least `arrivals` long each.
+    """A batch's columns where they were computed, each of at least `arrivals` elements.
 
     library: numpy, or a module that has its functions for these arrays. first_row: the batch's first count row.
     """
@@ -44,11 +43,11 @@ class Kept:
 
 @dataclass(frozen=True)
 class Layout:
-    """What the columns of a run are made of besides its arrays.
+    """What the columns of a run need besides its arrays.
 
-    schema: names, order, types and nullability. constants: text columns of one value. tzids, channels: texts by code,
-    a first channel of "" being null. mirror: physical rows show their one clock in the settlement and operational
-    columns too, instead of nulls.
+    schema: names, order, types and nullability. constants: text columns of one value. tzids, channels: texts by code; a
+    first channel of "" is null. mirror: the settlement and operational columns of physical rows repeat the primary
+    clock instead of being null.
     """
 
     schema: pa.Schema
@@ -60,10 +59,9 @@ class Layout:
 
 
 class DeviceColumn(NamedTuple):
-    """One column: plain values, or int32 codes of `texts`; `valid` is a bool array, None where nothing is null.
+    """One column: plain values, or int32 codes of `texts`; `valid` is a bool array, None if nothing is null.
 
-    The code of a null is len(texts); what plain values are under a null is undefined. Timestamps are int64
-    microseconds.
+    The code of a null is len(texts); a plain value under a null is undefined. Timestamps are int64 microseconds.
     """
 
     name: str
@@ -93,13 +91,13 @@ def arranged(layout: Layout, kept: Kept, first: int, last: int) -> list[DeviceCo
 
 
 def _row_columns(layout: Layout, kept: Kept, columns: Columns) -> dict[str, DeviceColumn]:
-    """What arrivals take over from their count row."""
+    """The columns that arrivals take over from their count row."""
     tables, rows = kept.lookups.tables, kept.lookups.rows
     row = columns.row.astype(np.int64) + kept.first_row
     entity = rows.entity[row]
     channel, channels, valid = tables.entities.channel[entity], layout.channels, None
     if channels[:1] == ("",):
-        # Of at least one text, so that a column of nothing but nulls has something to be gathered from.
+        # At least one text, so that a column of nulls alone has a vocabulary to gather from.
         channel, channels, valid = channel - np.int32(1), channels[1:] or ("",), channel > 0
     found = (
         DeviceColumn("merchant_id", tables.merchants.id[tables.entities.merchant[entity]]),
@@ -138,5 +136,5 @@ def _coded(library: Any, name: str, codes: Any, valid: Any, texts: tuple[str, ..
 def _constant_columns(layout: Layout, library: Any, size: int) -> dict[str, DeviceColumn]:
     zeros = library.zeros(size, np.int32)
     found = {name: DeviceColumn(name, zeros, None, (text,)) for name, text in layout.constants.items()}
-    # As a scalar of the type: not every library takes a plain number beyond int64.
+    # A scalar of the type, because not every library takes a plain number beyond int64.
     return {**found, "seed": DeviceColumn("seed", library.full(size, np.uint64(layout.seed), np.uint64))}

@@ -1,8 +1,8 @@
 """Part files written by cuDF on the device that holds their columns.
 
-Only this module speaks to pylibcudf, the layer of cuDF that lets a caller choose stream, nullability and key-value
-metadata. What is written, and as which types, is `gpu_kernels.columns`'s; what cuDF has no switch for is put right in
-the footer (`gpu_kernels.footer`). Written against pylibcudf 26.10.
+Only this module uses pylibcudf, the layer of cuDF that lets a caller choose stream, nullability and key-value metadata.
+`gpu_kernels.columns` decides values and types. `gpu_kernels.footer` corrects in the footer what cuDF has no switch for.
+Written against pylibcudf 26.10.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from arrival_engine.gpu_kernels.footer import state_instants
 
 __all__ = ["ARROW_SCHEMA_KEY", "DevicePart", "arrow_schema_text", "write_part"]
 
-# Where Arrow's readers find the schema that a file was written from: what makes texts dictionaries again.
+# Arrow's readers take the schema of the writer from this key; it makes texts dictionaries again.
 ARROW_SCHEMA_KEY = "ARROW:schema"
 _DEFAULT_ROW_GROUP_ROWS = 1_000_000
-# What the arrays of a cuDF type are made of.
+# Element types of arrays by cuDF type.
 _DTYPES = {
     "INT32": np.dtype(np.int32),
     "INT64": np.dtype(np.int64),
@@ -33,15 +33,15 @@ _DTYPES = {
     "BOOL8": np.dtype(np.bool_),
     "TIMESTAMP_MICROSECONDS": np.dtype(np.int64),
 }
-# Parquet's LZ4 is the raw format for cuDF as for Arrow.
+# Both cuDF and Arrow write Parquet's raw LZ4.
 _CODECS = {"lz4": "LZ4", "zstd": "ZSTD", "snappy": "SNAPPY", "none": "NONE"}
 
 
 @dataclass(frozen=True)
 class DevicePart:
-    """One part file to be written; `compression` is a name of arrival_output_policy_5B.
+    """One part file to write; `compression` is a name of arrival_output_policy_5B.
 
-    row_groups: the arrivals of each, half-open, counted within the batch; there is at least one.
+    row_groups: half-open ranges of arrivals within the batch, at least one.
     """
 
     path: Path
@@ -53,8 +53,8 @@ class DevicePart:
 def write_part(layout: Layout, kept: Kept, stream: Any, part: DevicePart) -> None:
     """Write a batch's columns as one Parquet file of the layout's schema.
 
-    `stream` is the device's stream that the columns were computed in, and `kept` must stay as it is until this
-    returns. Raises MemoryError where the device has no room, OSError, and whatever pylibcudf finds wrong.
+    `stream` is the device stream that computed the columns. `kept` must not change until this returns. Raises
+    MemoryError if the device has no room, OSError, and the errors of pylibcudf.
     """
     cudf = import_module("pylibcudf")
     order = import_module("rmm.pylibrmm.stream").Stream(stream)
@@ -72,9 +72,9 @@ def write_part(layout: Layout, kept: Kept, stream: Any, part: DevicePart) -> Non
 
 
 def arrow_schema_text(schema: pa.Schema, metadata: Mapping[str, str]) -> str:
-    """The value of ARROW:schema for a file that is to be read with this schema and metadata.
+    """The value of ARROW:schema for a file to be read with this schema and metadata.
 
-    Arrow's readers take the metadata from here, and look at the file's own only where this key is absent.
+    Arrow's readers take the metadata from here; they read the file's own only if this key is absent.
     """
     return base64.b64encode(schema.with_metadata(dict(metadata)).serialize()).decode("ascii")
 
@@ -91,7 +91,7 @@ def _open_writer(cudf: Any, order: Any, layout: Layout, part: DevicePart, table:
     for field, column in zip(layout.schema, metadata.column_metadata, strict=True):
         column.set_name(field.name)
         column.set_nullability(field.nullable)
-    # A table is a row group, as long as it is within this limit.
+    # Each table within this limit becomes one row group.
     most_rows = max(_DEFAULT_ROW_GROUP_ROWS, *(last - first for first, last in part.row_groups))
     options = (
         parquet.ChunkedParquetWriterOptions.builder(cudf.io.SinkInfo([str(part.path)]))
@@ -108,7 +108,7 @@ def _open_writer(cudf: Any, order: Any, layout: Layout, part: DevicePart, table:
 
 
 class _Texts:
-    """Vocabularies as string columns on the device, uploaded once a part."""
+    """Vocabularies as string columns on the device, uploaded once per part."""
 
     def __init__(self, cudf: Any, order: Any) -> None:
         self._cudf, self._order = cudf, order
@@ -132,7 +132,7 @@ def _column(cudf: Any, order: Any, schema: pa.Schema, texts: _Texts, column: Dev
 
 
 def _gathered(cudf: Any, order: Any, vocabulary: Any, column: DeviceColumn) -> Any:
-    """Texts by code; cuDF makes a null of a code past the end (-1 would count from there)."""
+    """Texts by code; cuDF turns a code past the end into a null (-1 would count from the end)."""
     policy = cudf.copying.OutOfBoundsPolicy
     bounds = policy.DONT_CHECK if column.valid is None else policy.NULLIFY
     wanted = _wrapped(cudf, "INT32", column.values)
@@ -141,7 +141,7 @@ def _gathered(cudf: Any, order: Any, vocabulary: Any, column: DeviceColumn) -> A
 
 
 def _wrapped(cudf: Any, type_name: str, array: Any) -> Any:
-    """A column over the array's own memory, which the column keeps alive; nobody else would notice a wrong type."""
+    """A column over the array's own memory, which the column keeps alive; no later check would notice a wrong type."""
     if array.dtype != _DTYPES[type_name]:
         raise TypeError(f"a column of {type_name} is made of {_DTYPES[type_name]}, not of {array.dtype}")
     kind = cudf.DataType(getattr(cudf.TypeId, type_name))

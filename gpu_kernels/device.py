@@ -1,7 +1,7 @@
-"""Whether CUDA devices can be used here, and if not, why; and what they are.
+"""CUDA devices that kernels can use, or the reason why there are none.
 
 Importing this module loads nothing of CUDA. `unusable_reason` asks the driver first and imports numba-cuda and CuPy
-only where it answers.
+only if it answers.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from arrival_engine.gpu_kernels.driver import cuda_state
 __all__ = ["DeviceFacts", "devices", "no_writer_reason", "unusable_reason"]
 
 _EXTRAS = "extras: arrival-engine[cuda13] or [cuda12]"
-# Turing: the oldest that the toolkits of CUDA 12 and 13 both compile for.
+# Turing, the oldest architecture that the toolkits of CUDA 12 and 13 both compile for.
 LEAST_COMPUTE_CAPABILITY = (7, 5)
 # Older ones can return unsorted keys, without an error, when device memory runs out (CuPy issue 9894).
 LEAST_CUPY = (14, 2)
 _CUPY_NAMES = ("cupy-cuda13x", "cupy-cuda12x", "cupy")
-# What `gpu_kernels.cudf_parquet` is written against.
+# The version that `gpu_kernels.cudf_parquet` is written against.
 LEAST_CUDF = (26, 10)
 _CUDF_NAMES = ("pylibcudf-cu13", "pylibcudf-cu12", "pylibcudf")
 _DISABLED = ("0", "", "false", "no", "off")
@@ -40,7 +40,7 @@ class DeviceFacts:
 
     @property
     def label(self) -> str:
-        """What messages call it."""
+        """The device's name in messages."""
         return f"CUDA device {self.ordinal} ({self.name})"
 
 
@@ -48,7 +48,7 @@ def unusable_reason() -> str:
     """Why no CUDA device can be used; empty when one can. Never raises."""
     try:
         return cuda_state().reason or _package_problem() or _device_problem()
-    except Exception as failure:  # noqa: BLE001 - whatever a driver or a broken package throws is the reason
+    except Exception as failure:  # noqa: BLE001 - any exception of a driver or a broken package is the reason
         return f"{type(failure).__name__}: {failure}"
 
 
@@ -58,7 +58,7 @@ def no_writer_reason() -> str:
 
 
 def devices() -> tuple[DeviceFacts, ...]:
-    """Every device that kernels can run on; call it where `unusable_reason` is empty."""
+    """Every device that kernels can run on; call it only if `unusable_reason` is empty."""
     from cupy.cuda import runtime
 
     found = (_facts(ordinal, runtime.getDeviceProperties(ordinal)) for ordinal in range(runtime.getDeviceCount()))
@@ -78,7 +78,7 @@ def _facts(ordinal: int, properties: dict[str, object]) -> DeviceFacts:
 
 def _package_problem() -> str:
     if os.environ.get("NUMBA_ENABLE_CUDASIM", "0").lower() not in _DISABLED:
-        return "NUMBA_ENABLE_CUDASIM is set, which puts a simulator in the place of the device"
+        return "NUMBA_ENABLE_CUDASIM is set, which replaces the device by a simulator"
     for package, name in (("numba_cuda", "numba-cuda"), ("cupy", "CuPy")):
         if find_spec(package) is None:
             return f"{name} is not installed ({_EXTRAS})"
@@ -89,7 +89,7 @@ def _cupy_problem(version: tuple[int, int] | None) -> str:
     if version is None or version >= LEAST_CUPY:
         return ""
     found, least = (".".join(map(str, parts)) for parts in (version, LEAST_CUPY))
-    return f"CuPy {found} is too old, {least} is the least: it may sort wrongly when memory runs out ({_EXTRAS})"
+    return f"CuPy {found} is older than {least}: it may sort wrongly when memory runs out ({_EXTRAS})"
 
 
 def _cudf_problem(version: tuple[int, int] | None, importable: bool) -> str:
@@ -98,11 +98,11 @@ def _cudf_problem(version: tuple[int, int] | None, importable: bool) -> str:
     if version is None or version >= LEAST_CUDF:
         return ""
     found, least = (f"{major}.{minor:02}" for major, minor in (version, LEAST_CUDF))
-    return f"cuDF {found} is too old, {least} is the least that can write parts ({_EXTRAS})"
+    return f"cuDF {found} is older than {least}, the oldest that can write parts ({_EXTRAS})"
 
 
 def _installed_version(names: tuple[str, ...]) -> tuple[int, int] | None:
-    """Major and minor version of what is installed under one of these names; None if it does not tell."""
+    """Major and minor version of the package installed under one of these names; None if unknown."""
     for name in names:
         try:
             match = re.match(r"(\d+)\.(\d+)", metadata.version(name))

@@ -1,4 +1,4 @@
-"""CUDA devices as the driver itself lists them; neither numba-cuda nor CuPy is needed, or loaded, for that."""
+"""CUDA devices as the driver itself lists them, without numba-cuda or CuPy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CudaDevice(NamedTuple):
 
 
 class CudaState(NamedTuple):
-    """The devices the driver shows, and in words why there are none."""
+    """The devices that the driver shows, or in words why there are none."""
 
     devices: tuple[CudaDevice, ...]
     driver_version: str

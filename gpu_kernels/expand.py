@@ -1,4 +1,4 @@
-"""Batches to arrivals on CUDA devices, bit for bit those of `cpu_fallback.expand`."""
+"""Expansion of batches on CUDA devices, bit for bit as by `cpu_fallback.expand`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ OnNotice = Callable[[Notice], None]
 
 
 class _Host(NamedTuple):
-    """Host arrays of one batch, which the device's are copied to."""
+    """Host arrays of one batch, the targets of copies from the device."""
 
     columns: Columns
     row_totals: RowTotals
@@ -57,7 +57,7 @@ class _Host(NamedTuple):
 
 
 class OnDevice(NamedTuple):
-    """A batch's columns on a device, the stream that they were computed in, and what messages call the device."""
+    """A batch's columns on a device, the stream that computed them, and the device's name in messages."""
 
     kept: Kept
     stream: Any
@@ -65,7 +65,7 @@ class OnDevice(NamedTuple):
 
 
 class _Limit:
-    """Most arrivals of a piece: what memory was free for; lowered once if a device runs out all the same."""
+    """Most arrivals per piece, from the free memory; lowered once if a device still runs out."""
 
     def __init__(self, arrivals: int) -> None:
         self.arrivals = arrivals
@@ -73,7 +73,7 @@ class _Limit:
         self._lock = threading.Lock()
 
     def lower(self, tried: int, largest: int) -> bool:
-        """To a quarter of the largest piece under the limit that was tried; False if that limit was a lowered one."""
+        """Lower to a quarter of the largest piece under the limit tried; False if that limit was lowered before."""
         with self._lock:
             if self._lowered:
                 # Another lane may have lowered it while this one was still trying the old limit.
@@ -85,8 +85,8 @@ class _Limit:
 class Expander:
     """Expands spans of segments on devices; safe to call from many threads.
 
-    A call takes a free lane, queues the whole span there and waits for that lane alone: lanes overlap, and several
-    devices share the work. What comes out does not depend on the lane.
+    A call takes a free lane, queues the whole span there and waits for that lane alone. Lanes overlap, and several
+    devices share the work. Results do not depend on the lane.
     """
 
     def __init__(
@@ -97,10 +97,10 @@ class Expander:
         piece_arrivals: int | None = None,
         rows: RowSource = uploaded_rows,
     ) -> None:
-        """Put tables and count rows on every device, the count rows by `rows`.
+        """Put the tables on every device, and the count rows by `rows`.
 
-        Batches are sorted in pieces of at most `piece_arrivals`, by default what the devices have memory for.
-        Raises RESOURCES_INSUFFICIENT where tables and count rows do not fit.
+        Batches are sorted in pieces of at most `piece_arrivals`, by default as many as the devices have memory for.
+        Raises RESOURCES_INSUFFICIENT if tables and count rows do not fit.
         """
         check_key_width(work.tables.grid, work.segments.arrival_start)
         self._segments = work.segments
@@ -124,7 +124,7 @@ class Expander:
             compile_kernels(lane)
 
     def close(self) -> None:
-        """Give the memory of every device back; nothing can be expanded afterwards."""
+        """Free the memory of every device; nothing can be expanded afterwards."""
         memories = [lane.memory for lane in self._lanes]
         self._free = queue.SimpleQueue()
         self._lanes.clear()
@@ -133,19 +133,19 @@ class Expander:
                 memory.release()
 
     def expand(self, span: tuple[int, int]) -> Results:
-        """Segments span[0] to span[1] to their arrivals in output order.
+        """Expand segments span[0] to span[1] to their arrivals in output order.
 
-        When `totals.failure[0]` is not 0, the row totals do not count. A device without room makes the pieces
-        smaller once, with a notice; after that raises RESOURCES_INSUFFICIENT.
+        If `totals.failure[0]` is not 0, the row totals are not valid. If a device runs out of memory, pieces become
+        smaller once, with a notice; the next time raises RESOURCES_INSUFFICIENT.
         """
         with self._lane() as lane:
             return self._expand_on(lane, span, keep=False)
 
     @contextmanager
     def keeping(self, span: tuple[int, int]) -> Iterator[tuple[Results, OnDevice]]:
-        """As `expand`; while the block runs, the columns also stand on the device that they were computed on.
+        """As `expand`; within the block, the columns also stay on the device that computed them.
 
-        The block must be entered and left by the same thread, which has that device and its stream for its own.
+        One thread must enter and leave the block. It alone uses that device's stream meanwhile.
         """
         with self._lane() as lane:
             results = self._expand_on(lane, span, keep=True)
@@ -181,7 +181,7 @@ class Expander:
                 lane.memory.wait()
                 return _results(segments, span, host)
             except MemoryError as error:
-                # Without its traceback, whose frames hold device arrays.
+                # The frames of the traceback hold device arrays.
                 failure = error.with_traceback(None)
             self._make_room(lane, limit, _largest(pieces), failure)
 
@@ -212,9 +212,9 @@ def _largest(pieces: tuple[Piece, ...]) -> int:
 
 
 def _queue_pieces(lane: Lane, pieces: tuple[Piece, ...], host: _Host, *, keep: bool) -> None:
-    """Everything from keys to copies, queued on the lane's stream without waiting for any of it.
+    """Queue all work from keys to copies on the lane's stream, without waiting.
 
-    Pieces use the same device columns one after the other, or with `keep` each its own part of them.
+    Pieces use the same device columns in turn; with `keep`, each piece uses its own part of them.
     """
     memory, space, largest = lane.memory, lane.workspace, _largest(pieces)
     sums = space.block("sums", SUMS, np.uint64)
@@ -265,8 +265,8 @@ def open_devices(
 ) -> Iterator[Expander]:
     """An expander over the given devices; `shape` replaces each device's own, `piece_arrivals` is as for Expander.
 
-    With `files`, each device reads the count rows itself. Device memory is given back at the end. Raises ArrivalError
-    where tables and count rows do not fit.
+    With `files`, each device reads the count rows itself. Device memory is freed at the end. Raises
+    RESOURCES_INSUFFICIENT if tables and count rows do not fit.
     """
     lanes = []
     for device in devices:

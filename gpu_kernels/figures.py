@@ -1,4 +1,4 @@
-"""What the driver says of the compiled kernels."""
+"""Facts about the compiled kernels, from the driver."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from arrival_engine.gpu_kernels.shape import MAX_THREADS
 
 __all__ = ["Figures", "kernel_figures"]
 
-# Bytes a thread of the shared memory that each kernel is launched with.
+# Bytes of shared memory per thread that each kernel is launched with.
 _KERNELS = {
     "prepare_segments": 0,
     "draw_keys": kernels.SHARED_BYTES_PER_THREAD,
@@ -20,7 +20,7 @@ _KERNELS = {
 
 
 class Figures(NamedTuple):
-    """Registers and local memory of a thread; share of a multiprocessor's threads that full blocks fill, in percent."""
+    """Registers and local memory per thread; percentage of a multiprocessor's threads that full blocks fill."""
 
     name: str
     registers: int
@@ -29,13 +29,13 @@ class Figures(NamedTuple):
 
 
 def kernel_figures() -> tuple[Figures, ...]:
-    """Of each kernel on the calling thread's device; raises what numba-cuda raises where they were not compiled."""
+    """Figures of each kernel on the calling thread's device; raises numba-cuda's error if it is not compiled."""
     return tuple(_figures(name, shared * MAX_THREADS) for name, shared in _KERNELS.items())
 
 
 def _figures(name: str, shared_bytes: int) -> Figures:
     device = cuda.get_current_device()
-    # Several forms where it was compiled for several devices or types: the largest counts.
+    # A kernel compiled for several devices or types has several forms: the largest counts.
     forms = getattr(kernels, name).overloads.values()
     form = max(forms, key=lambda form: form.regs_per_thread)
     blocks = form.max_cooperative_grid_blocks(MAX_THREADS, shared_bytes) // device.MULTIPROCESSOR_COUNT

@@ -1,8 +1,8 @@
-"""Which timestamp columns of a Parquet file are instants in UTC, corrected in its footer without moving a byte.
+"""The UTC flags of a Parquet file's timestamp columns, corrected in its footer without moving a byte.
 
-cuDF has one switch for all timestamps of a file; the contract has instants (`ts_utc`) beside wall clocks. In the
-footer, Thrift's compact protocol, that flag is the low half of one byte a column: 1 for true, 2 for false. Everything
-else of the footer is stepped over. Field numbers: parquet-format, `parquet.thrift`.
+cuDF has one switch for all timestamps of a file, but the contract has both instants (`ts_utc`) and wall clocks. In the
+footer, which is in Thrift's compact protocol, the flag is the low half of one byte per column: 1 for true, 2 for false.
+The rest of the footer is skipped. Field numbers: parquet-format, `parquet.thrift`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SCHEMA, _NAME, _LOGICAL_TYPE, _TIMESTAMP, _ADJUSTED_TO_UTC = 2, 4, 10, 8, 1
 
 
 def state_instants(path: Path, instants: Mapping[str, bool]) -> None:
-    """Make each named column say whether its timestamps are instants in UTC (true) or wall clocks (false).
+    """Set for each named column whether its timestamps are instants in UTC (true) or wall clocks (false).
 
     Raises OSError, and ValueError for a file without a readable footer or without such a timestamp column.
     """
@@ -46,7 +46,7 @@ def state_instants(path: Path, instants: Mapping[str, bool]) -> None:
 
 
 def _flags(footer: bytes) -> dict[str, tuple[int, int]]:
-    """Place and value of the header byte of isAdjustedToUTC by column name."""
+    """Position and value of the header byte of isAdjustedToUTC by column name."""
     thrift = _Thrift(footer)
     found = {}
     try:
@@ -72,7 +72,7 @@ class _Thrift:
         self._at = 0
 
     def fields(self) -> Iterator[tuple[int, int]]:
-        """Field number and type of each field of a struct; whoever takes one moves past its value."""
+        """Field number and type of each field of a struct; the caller moves past each value."""
         number = 0
         while header := self._byte():
             delta, kind = header >> 4, header & 0x0F
@@ -86,7 +86,7 @@ class _Thrift:
         return (self._varint() if count == 15 else count), header & 0x0F
 
     def schema_element(self) -> tuple[str, int | None]:
-        """Column name, and where its isAdjustedToUTC stands if it is a timestamp."""
+        """Column name, and the position of its isAdjustedToUTC if it is a timestamp."""
         name, flag = "", None
         for field, kind in self.fields():
             if field == _NAME and kind == _BINARY:
@@ -141,7 +141,7 @@ class _Thrift:
                 self._skip_element(kinds & 0x0F)
 
     def _skip_element(self, kind: int) -> None:
-        # A boolean in a list is a byte; as a field it stands in the header.
+        # A boolean is a byte in a list, but part of the header as a field.
         self.skip(_BYTE if kind in (_TRUE, _FALSE) else kind)
 
     def _byte(self) -> int:

@@ -1,7 +1,7 @@
-"""How kernels and device functions are compiled, for a device and for numba's simulator.
+"""Compilation of kernels and device functions, for a device and for numba's simulator.
 
-Nothing is cached on disk: numba keys a cached kernel by its own file and would go on using an old law. Compiling all
-kernels takes about two seconds a process.
+Nothing is cached on disk: numba keys a cached kernel by its own file and would keep using an old law. Compiling all
+kernels takes about two seconds per process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def device(function: F) -> F:
-    """A function that kernels call: inlined on a device, so that groups of arrays never pass through memory."""
+    """A function that kernels call, inlined on a device so that groups of arrays never pass through memory."""
     options = {} if SIMULATED else {"forceinline": True}
     return cuda.jit(device=True, **options)(function)  # type: ignore[no-any-return]
 

@@ -1,12 +1,12 @@
-"""The CUDA kernels: who owns which array element, and nothing else. The law is `cpu_fallback`'s, by name.
+"""The CUDA kernels, which decide which thread owns which array element. The law itself is in `cpu_fallback`.
 
-`prepare_segments` runs once a run; `draw_keys` and `settle` once a piece, with a radix sort of the keys in between.
-Results depend neither on the number of blocks nor on the number of threads.
+`prepare_segments` runs once per run. `draw_keys` and `settle` run once per piece, with a radix sort of the keys in
+between. Results depend neither on the number of blocks nor on the number of threads.
 
-A key orders a whole piece by (segment, offset, position), position being the arrival's place in (row, draw) order
+A key orders a whole piece by (segment, offset, position). The position is the arrival's place in (row, draw) order
 within its segment. The keys of a segment of n arrivals begin at (2 * arrivals of the piece before it) << offset_bits
 and number less than 2n << offset_bits, because a position takes b bits with 2^b < 2n. So keys are unique: any sort,
-stable or not, yields the one order that the law knows (LAW section 5), and nothing needs to travel with them.
+stable or not, yields the order of LAW section 5, and no values need to be sorted with them.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from arrival_engine.gpu_kernels.layout import (
 Flag = bool | np.bool_
 
 _ONE = np.uint64(1)
-# Element type of the shared memory that launches give: two words a thread (`SHARED_BYTES_PER_THREAD`). It is sized at
-# launch because the simulator hands threads that declare an array at the same time different arrays.
+# Element type of the shared memory: two words per thread (`SHARED_BYTES_PER_THREAD`). It is sized at launch because
+# the simulator gives threads that declare an array at the same time different arrays.
 _WORD = types.uint64
 SHARED_BYTES_PER_THREAD = 2 * 8
 
@@ -63,7 +63,7 @@ def last_at_most(starts: I64, value: np.int64, low: np.int64, high: np.int64) ->
 
 @device
 def _narrow(spans: Spans, piece: Piece, first: np.int64, shared: U64) -> None:
-    """The segments that a block's tile of arrivals spans, from shared[0] to shared[1]; one thread searches for all."""
+    """Store the segments that a block's tile of arrivals spans in shared[0] and shared[1]; one thread searches."""
     if cuda.threadIdx.x == 0:
         last = min(first + cuda.blockDim.x, piece.arrivals) - 1
         low = last_at_most(spans.arrival_start, piece.first_arrival + first, piece.first_segment, piece.last_segment)
@@ -86,7 +86,7 @@ def _first_key(spans: Spans, piece: Piece, segment: np.int64) -> np.uint64:
 
 @kernel
 def prepare_segments(resident: Resident) -> None:
-    """Fill `spans.shift` and `spans.group_table`, one thread a segment."""
+    """Fill `spans.shift` and `spans.group_table`, one thread per segment."""
     tables, rows, spans, switches = resident
     segment = np.int64(cuda.grid(1))
     while segment < spans.arrivals_before.size:
@@ -106,7 +106,7 @@ def prepare_segments(resident: Resident) -> None:
 
 @kernel
 def draw_keys(resident: Resident, piece: Piece, keys: U64) -> None:
-    """Sort keys of a piece in generation order, one thread an arrival (LAW 4.1)."""
+    """Write the sort keys of a piece in generation order, one thread per arrival (LAW 4.1)."""
     tables, rows, spans, _ = resident
     shared = cuda.shared.array(0, _WORD)
     first = np.int64(cuda.blockIdx.x) * cuda.blockDim.x
@@ -126,14 +126,14 @@ def draw_keys(resident: Resident, piece: Piece, keys: U64) -> None:
             position = np.uint64(arrival - spans.arrival_start[segment])
             within = (offset << np.uint64(spans.shift[segment])) | position
             keys[at] = _first_key(spans, piece, segment) + within
-        # The next tile overwrites the bounds; nobody may still need them.
+        # The next tile overwrites the bounds, so all threads must be done with them.
         cuda.syncthreads()
         first += np.int64(cuda.gridDim.x) * cuda.blockDim.x
 
 
 @kernel
 def settle(resident: Resident, piece: Piece, keys: U64, output: Output) -> None:
-    """Sorted keys to arrivals in output order, one thread an arrival (LAW 4.2 to 4.5, 5, 7)."""
+    """Turn sorted keys into arrivals in output order, one thread per arrival (LAW 4.2 to 4.5, 5, 7)."""
     shared = cuda.shared.array(0, _WORD)
     sum_a = np.uint64(0)
     sum_b = np.uint64(0)
@@ -145,7 +145,7 @@ def settle(resident: Resident, piece: Piece, keys: U64, output: Output) -> None:
             a, b = _settle_one(resident, piece, keys[at], output, at, shared)
             sum_a += np.uint64(a)
             sum_b += np.uint64(b)
-        # The next tile overwrites the bounds; nobody may still need them.
+        # The next tile overwrites the bounds, so all threads must be done with them.
         cuda.syncthreads()
         first += np.int64(cuda.gridDim.x) * cuda.blockDim.x
     _add_block_sums(output.sums, sum_a, sum_b, shared)
@@ -155,7 +155,7 @@ def settle(resident: Resident, piece: Piece, keys: U64, output: Output) -> None:
 def _settle_one(
     resident: Resident, piece: Piece, key: np.uint64, output: Output, at: np.int64, shared: U64
 ) -> tuple[np.uint64, np.uint64]:
-    """Everything about the arrival at output position `at` of the piece; returns its digest lanes."""
+    """Write the arrival at output position `at` of the piece; return its digest lanes."""
     tables, rows, spans, switches = resident
     segment = _segment_of(spans, piece.first_arrival + at, shared)
     before = spans.arrival_start[segment]
@@ -219,7 +219,7 @@ def _store(
 
 @device
 def _add_block_sums(sums: U64, sum_a: np.uint64, sum_b: np.uint64, shared: U64) -> None:
-    """Add up the threads' lanes: a tree over the block, then one atomic a lane. Sums mod 2^64 know no order."""
+    """Add up the threads' lanes in a tree over the block, then one atomic per lane; sums mod 2^64 have no order."""
     thread = cuda.threadIdx.x
     lane_b = cuda.blockDim.x
     shared[thread] = sum_a

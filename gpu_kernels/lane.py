@@ -21,7 +21,7 @@ __all__ = ["STREAMS", "DeviceLanes", "Lane", "Workspace", "compile_kernels", "op
 
 # Two: one copies its columns out while the other's kernels run.
 STREAMS = 2
-# Of the free memory, what batches plan with; the rest covers rounding, growth and the sort's counters.
+# The share of free memory that batches plan with; the rest covers rounding, growth and the sort's counters.
 USABLE_SHARE = 0.85
 
 
@@ -44,7 +44,7 @@ class Workspace:
     def block(self, name: str, size: int, dtype: DTypeLike) -> Block:
         """The named array, of at least `size` elements; its content is lost when it grows."""
         if name not in self._blocks or self._blocks[name].storage.size < size:
-            # The old array goes first: both together may not fit.
+            # Free the old array first: both together may not fit.
             self._blocks.pop(name, None)
             self._blocks[name] = self._memory.empty(size + size // 16 + 1, dtype)
         return self._blocks[name]
@@ -71,7 +71,7 @@ class Lane:
 
 
 def open_lanes(device: DeviceLanes, work: Work, rows: RowSource = uploaded_rows) -> tuple[list[Lane], int]:
-    """The device's lanes, tables and count rows put there once, and the most arrivals that a piece should have."""
+    """Put tables and count rows on the device; return its lanes and the most arrivals that a piece should have."""
     memory = device.memories[0]
     try:
         with memory.entered():
@@ -104,7 +104,7 @@ def _resident(memory: DeviceMemory, work: Work, source: RowSource) -> tuple[Resi
 
 
 def output_of(columns: list[Block], row_totals: list[Block], sums: Block) -> Output:
-    """What `settle` writes to, from a workspace's arrays."""
+    """The output arrays of `settle`, from a workspace."""
     return Output(
         Columns(*(block.view for block in columns)), RowTotals(*(block.view for block in row_totals)), sums.view
     )
@@ -124,9 +124,9 @@ def compile_kernels(lane: Lane) -> None:
 
 
 def out_of_memory(what: str) -> ArrivalError:
-    """The error for a device without room, with what to do about it."""
+    """The error for a device without room."""
     return ArrivalError(
         Code.RESOURCES_INSUFFICIENT,
         what,
-        hint="lower --batch-arrivals, end other programs that use the device, or use --backend cpu",
+        hint="lower --batch-arrivals, stop other programs that use the device, or use --backend cpu",
     )

@@ -1,4 +1,4 @@
-"""Launching the kernels on a memory's stream, and in which order."""
+"""Launches of the kernels on a memory's stream, in order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from arrival_engine.gpu_kernels.shape import LaunchShape
 
 
 def prepare(shape: LaunchShape, memory: DeviceMemory, resident: Resident) -> None:
-    """Fill what the resident spans derive from the tables."""
+    """Fill the arrays of the resident spans that are derived from the tables."""
     kernels.prepare_segments[shape.blocks, shape.threads, memory.stream](resident)
 
 
@@ -19,21 +19,21 @@ def _shared_bytes(shape: LaunchShape) -> int:
 
 
 def draw(shape: LaunchShape, memory: DeviceMemory, resident: Resident, piece: Piece, keys: U64) -> None:
-    """Sort keys of a piece, in generation order."""
+    """Write the sort keys of a piece, in generation order."""
     kernels.draw_keys[shape.blocks, shape.threads, memory.stream, _shared_bytes(shape)](resident, piece, keys)
 
 
 def settle(
     shape: LaunchShape, memory: DeviceMemory, resident: Resident, piece: Piece, keys: U64, output: Output
 ) -> None:
-    """Arrivals of a piece from its sorted keys."""
+    """Write the arrivals of a piece from its sorted keys."""
     kernels.settle[shape.blocks, shape.threads, memory.stream, _shared_bytes(shape)](resident, piece, keys, output)
 
 
 def run_piece(
     shape: LaunchShape, memory: DeviceMemory, resident: Resident, piece: Piece, keys: Block, output: Output
 ) -> None:
-    """Keys, sort, arrivals: queued on the memory's stream, nothing waited for."""
+    """Queue keys, sort and arrivals on the memory's stream, without waiting."""
     draw(shape, memory, resident, piece, keys.view)
     memory.sort(keys, int(piece.arrivals))
     settle(shape, memory, resident, piece, keys.view, output)

@@ -1,4 +1,4 @@
-"""What lies on the device: the groups of arrays that kernels take, and the words they leave for the host."""
+"""The groups of device arrays that kernels take, and the words that they leave for the host."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from arrival_engine.cpu_fallback.tables import I32, I64, U64, Columns, Rows, Row
 SUM_A, SUM_B, AT_START, AT_END, FAILURE = range(5)
 SUMS = 5
 
-# A failure is kept as LATEST - (position * FAILURE_CODES + code): cleared memory then means "none", and the greatest
-# word is the earliest position.
+# A failure is kept as LATEST - (position * FAILURE_CODES + code). Cleared memory then means "none", and the greatest
+# word has the earliest position.
 LATEST = np.uint64(0xFFFFFFFFFFFFFFFF)
 FAILURE_CODES = np.uint64(4)
 
 
 class Spans(NamedTuple):
-    """Where the S segments lie among the R count rows and the scenario's arrivals."""
+    """Positions of the S segments among the R count rows and the scenario's arrivals."""
 
     row_start: I64  # [S + 1]
     arrivals_before: I64  # [S] arrivals of the same merchant in earlier buckets
@@ -31,7 +31,7 @@ class Spans(NamedTuple):
 
 
 class Resident(NamedTuple):
-    """What stays on the device for a whole run."""
+    """Arrays that stay on the device for a whole run."""
 
     tables: Tables
     rows: Rows
@@ -40,7 +40,7 @@ class Resident(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A run of whole segments sorted in one go; `batch_...` say where it lies in the batch that it belongs to."""
+    """Consecutive whole segments that are sorted together; `batch_...` give the piece's position in its batch."""
 
     first_segment: np.int64
     last_segment: np.int64  # exclusive

@@ -1,9 +1,9 @@
-"""How a run's count rows get onto a device: uploaded from the host, or read there by cuDF.
+"""Loading of a run's count rows onto a device: uploaded from the host, or read there by cuDF.
 
-The host has read, checked and planned with the rows before any device is opened; they are the authority. Where cuDF
-is installed, it decodes the same files on the device, joins them to entity indices, sums repeated keys and orders them,
-and only sums are compared with the host's. What cuDF cannot do, or does differently, is uploaded, with a notice. The
-same code runs on pandas, whose interface cuDF has.
+The host reads, checks and plans with the rows before it opens a device; its rows are the authority. If cuDF is
+installed, it decodes the same files on the device, joins them to entity indices, sums repeated keys and orders them.
+Only sums are compared with the host's. If cuDF fails or differs, the host's rows are uploaded, with a notice. The same
+code runs on pandas, which has cuDF's interface.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from arrival_engine.gpu_kernels.memory import DeviceMemory, uploaded
 
 __all__ = ["CountFiles", "EntityNames", "RowSource", "device_rows", "read_rows", "reader", "uploaded_rows"]
 
-# A run's checked count rows to the same rows as Rows of blocks of a memory, which is entered.
+# Turns a run's checked count rows into Rows of blocks of a memory, which must be entered.
 RowSource = Callable[[DeviceMemory, Rows], Any]
 
 _KEY = ["merchant_id", "zone_representation", "channel_group"]
 
 
 class EntityNames(NamedTuple):
-    """What the E entities are called in the files; the null channel is ""."""
+    """Names of the E entities in the files; the null channel is ""."""
 
     merchant_id: U64
     zone: Sequence[str]
@@ -41,7 +41,7 @@ class EntityNames(NamedTuple):
 
 @dataclass(frozen=True)
 class CountFiles:
-    """Where count rows stand as Parquet; `library` names the data frame library that reads them."""
+    """Parquet files of count rows; `library` names the data frame library that reads them."""
 
     paths: tuple[Path, ...]
     entities: EntityNames
@@ -49,19 +49,19 @@ class CountFiles:
 
 
 def reader() -> tuple[str, str]:
-    """Who reads count rows for a device, `cuDF` or `pyarrow`, and why."""
+    """The library that reads count rows for a device, `cuDF` or `pyarrow`, and why."""
     if find_spec("cudf") is None:
         return "pyarrow", "cuDF is not installed, so a device gets the rows that the host has read"
     return "cuDF", "it is installed, so a device decodes the files, joins and orders the rows itself"
 
 
 def uploaded_rows(memory: DeviceMemory, rows: Rows) -> Any:
-    """The host's rows, copied: twelve bytes a row."""
+    """A copy of the host's rows, twelve bytes per row."""
     return uploaded(memory, rows)
 
 
 def device_rows(files: CountFiles, on_notice: Callable[[Notice], None]) -> RowSource:
-    """A source that reads on the device, and where that fails uploads with the notice COUNT_READER."""
+    """A source that reads on the device, or, if that fails, uploads with the notice COUNT_READER."""
 
     def rows_of(memory: DeviceMemory, rows: Rows) -> Any:
         if rows.entity.size == 0:
@@ -96,14 +96,14 @@ def _compare(rows: Rows, found: Rows) -> None:
 
 
 def read_rows(files: CountFiles) -> Rows:
-    """Count rows of entities in law order: N > 0, repeated keys summed, (merchant, bucket, zone, channel).
+    """Count rows with N > 0 and repeated keys summed, by (merchant, bucket, zone, channel).
 
-    The columns are arrays of the library, CuPy's for cuDF. Rows of other entities are left out. The files are taken
-    to have passed the host's checks.
+    The columns are arrays of the library, CuPy's for cuDF. Rows of other entities are left out. The files must have
+    passed the host's checks.
     """
     frames = import_module(files.library)
     columns = [*_KEY, "bucket_index", "count_N"]
-    # As bytes: from a path both libraries would add columns for its key=value folders.
+    # Bytes, because from a path both libraries would add columns for its key=value folders.
     tables = [frames.read_parquet(io.BytesIO(path.read_bytes()), columns=columns) for path in files.paths]
     table = frames.concat(tables, ignore_index=True)
     table = table[table["count_N"] > 0].copy()

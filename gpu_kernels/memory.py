@@ -1,8 +1,7 @@
 """Memory that kernels work on, behind one small interface: a device's through CuPy, the simulator's through numpy.
 
-Whatever an interface method starts on a device is ordered by the memory's own stream and finished only by `wait`.
-A device without room raises MemoryError from `empty`, `upload`, `running_total` or `sort`; `release` gives back what
-nobody holds any more.
+Methods start work on the memory's own stream; only `wait` waits for its end. A device without room raises MemoryError
+from `empty`, `upload`, `running_total` or `sort`. `release` frees memory that is no longer referenced.
 """
 
 from __future__ import annotations
@@ -20,27 +19,27 @@ from arrival_engine.contracts import ArrivalError, Code
 
 Group = TypeVar("Group", bound=tuple[Any, ...])
 
-# Unused memory that RMM's pool may hold: plenty for the sort's buffers. By default it holds all, so what cuDF needed to
-# read count rows would be missing from the free memory that batches are sized by.
+# Unused memory that RMM's pool may hold, plenty for the sort's buffers. By default it holds all, so memory that cuDF
+# used to read count rows would be missing from the free memory that batches are sized by.
 _RMM_KEEPS_BYTES = 1 << 30
 
 
 class Block(NamedTuple):
-    """One array in device memory: as the memory's library holds it, and as kernels take it."""
+    """One array in device memory, as the memory's library holds it and as kernels take it."""
 
     storage: Any
     view: Any
 
 
 class DeviceMemory(Protocol):
-    """One stream of one device, and the memory that is used in its order."""
+    """One stream of one device, and the memory used in its order."""
 
-    name: str  # whose allocator it is
+    name: str  # of the allocator
     library: Any  # numpy, or a module that has its functions for these arrays
-    stream: Any  # what a kernel launch takes
+    stream: Any  # for kernel launches
 
     def entered(self) -> AbstractContextManager[None]:
-        """Make device, allocator and stream the calling thread's; every other call belongs inside."""
+        """Make device, allocator and stream the calling thread's; make all other calls inside."""
 
     def free_bytes(self) -> int:
         """Bytes that can still be allocated."""
@@ -52,7 +51,7 @@ class DeviceMemory(Protocol):
         """A copy of an array that another library made in `on_default_stream`."""
 
     def on_default_stream(self) -> AbstractContextManager[None]:
-        """For libraries that work in the device's default stream; what they did is finished when it is left."""
+        """For libraries that work in the device's default stream; leaving waits for their work."""
 
     def empty(self, size: int, dtype: DTypeLike) -> Block:
         """An uninitialised array."""
@@ -76,16 +75,16 @@ class DeviceMemory(Protocol):
         """Block the calling thread until everything started here is done."""
 
     def release(self) -> None:
-        """Give memory that nobody holds back to the device, and pinned memory to the host."""
+        """Return unreferenced memory to the device, and pinned memory to the host."""
 
 
 def uploaded(memory: DeviceMemory, group: Group) -> Group:
-    """A group of host arrays as the same group of blocks."""
+    """A group of host arrays as a group of blocks."""
     return _mapped(group, np.ndarray, memory.upload)
 
 
 def views(group: Group) -> Group:
-    """A group of blocks as what kernels take."""
+    """A group of blocks as kernels take them."""
     return _mapped(group, Block, lambda block: block.view)
 
 
@@ -95,7 +94,7 @@ def storages(group: Group) -> Group:
 
 
 def _mapped(group: Group, kind: type, function: Callable[[Any], Any]) -> Group:
-    """The nested group with every element of a kind replaced by what the function makes of it."""
+    """The nested group with the function applied to every element of a kind."""
 
     def convert(part: Any) -> Any:
         return function(part) if isinstance(part, kind) else _mapped(part, kind, function)
@@ -104,7 +103,7 @@ def _mapped(group: Group, kind: type, function: Callable[[Any], Any]) -> Group:
 
 
 class HostMemory:
-    """The simulator's: numpy arrays, and a capacity that allocations are held to as a device would."""
+    """The simulator's memory: numpy arrays, and a capacity that limits allocations as on a device."""
 
     name = "numpy"
     library: Any = np
@@ -120,7 +119,7 @@ class HostMemory:
         yield
 
     def free_bytes(self) -> int:
-        """Capacity less what live arrays hold."""
+        """Capacity minus the bytes of live arrays."""
         return self._capacity - self._used
 
     def upload(self, host: NDArray[Any]) -> Block:
@@ -135,11 +134,11 @@ class HostMemory:
 
     @contextmanager
     def on_default_stream(self) -> Iterator[None]:
-        """There is but one order here."""
+        """Nothing to switch: the host has one order."""
         yield
 
     def empty(self, size: int, dtype: DTypeLike) -> Block:
-        """An array of poisoned bytes, so that a kernel that leaves one unwritten shows."""
+        """An array of poisoned bytes, so that an element that a kernel leaves unwritten shows."""
         array = np.empty(size, dtype)
         self._take(array.nbytes)
         array.view(np.uint8).fill(0xA5)
@@ -158,7 +157,7 @@ class HostMemory:
         return total
 
     def sort(self, keys: Block, size: int) -> None:
-        """Sort in place; takes a second buffer for the time, as a radix sort does."""
+        """Sort in place, with a second buffer meanwhile, as a radix sort needs."""
         nbytes = size * keys.storage.itemsize
         self._take(nbytes)
         keys.storage[:size].sort()
@@ -173,14 +172,14 @@ class HostMemory:
         host[...] = block.storage[: host.size]
 
     def wait(self) -> None:
-        """Nothing is ever under way."""
+        """Nothing to wait for."""
 
     def release(self) -> None:
-        """Arrays that nobody holds are gone already."""
+        """Nothing to do: unreferenced arrays are already freed."""
 
     def _take(self, nbytes: int) -> None:
         if self._used + nbytes > self._capacity:
-            raise MemoryError(f"{nbytes} bytes asked for, {self._capacity - self._used} of {self._capacity} free")
+            raise MemoryError(f"{nbytes} bytes requested, {self._capacity - self._used} of {self._capacity} free")
         self._used += nbytes
 
     def _give(self, nbytes: int) -> None:
@@ -197,7 +196,7 @@ class Pool(NamedTuple):
 
 
 def device_pool(ordinal: int) -> Pool:
-    """The allocator for one device: RMM's where rmm is installed, so that cuDF shares it, else a CuPy pool."""
+    """The allocator for one device: RMM's if rmm is installed, so that cuDF shares it, else a CuPy pool."""
     if find_spec("rmm") is None:
         import cupy
 
@@ -207,8 +206,8 @@ def device_pool(ordinal: int) -> Pool:
     import rmm
     from rmm.allocators.cupy import rmm_cupy_allocator
 
-    # RMM starts out with plain cudaMalloc, which would synchronise the device; a pool chosen by others stays. A new
-    # pool takes its memory from whichever device is current while it is made.
+    # RMM starts with plain cudaMalloc, which would synchronise the device; a pool that others chose stays. A new pool
+    # takes its memory from the device that is current while it is made.
     if isinstance(rmm.mr.get_per_device_resource(ordinal), rmm.mr.CudaMemoryResource):
         with cupy.cuda.Device(ordinal):
             resource = rmm.mr.CudaAsyncMemoryResource(release_threshold=_RMM_KEEPS_BYTES)
@@ -217,10 +216,10 @@ def device_pool(ordinal: int) -> Pool:
 
 
 class CupyMemory:
-    """A device's: CuPy allocates, copies and sorts; numba's kernels see the same arrays.
+    """A device's memory: CuPy allocates, copies and sorts; numba's kernels see the same arrays.
 
-    CuPy 14.2 sorts 64-bit keys with CUB's radix sort and does not wait for it; older ones could return unsorted keys
-    when memory ran out (CuPy issue 9894).
+    CuPy 14.2 sorts 64-bit keys with CUB's radix sort and does not wait for it. Older versions could return unsorted
+    keys when memory ran out (CuPy issue 9894).
     """
 
     def __init__(self, ordinal: int, pool: Pool) -> None:
@@ -238,7 +237,7 @@ class CupyMemory:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Make this device current for CuPy and numba, and this stream and pool CuPy's."""
+        """Make this device current for CuPy and numba, and this stream and pool current for CuPy."""
         cuda = self._cupy.cuda
         with (
             cuda.Device(self._ordinal),
@@ -249,7 +248,7 @@ class CupyMemory:
             yield
 
     def free_bytes(self) -> int:
-        """Free device memory, and what the pool holds unused."""
+        """Free device memory and unused memory of the pool."""
         free, _ = self._cupy.cuda.Device(self._ordinal).mem_info
         return int(free) + self._pool.spare()
 
@@ -292,7 +291,7 @@ class CupyMemory:
         keys.storage[:size].sort()
 
     def host_empty(self, size: int, dtype: DTypeLike) -> NDArray[Any]:
-        """Pinned memory of CuPy's pool; it goes back there when the array is collected."""
+        """Pinned memory of CuPy's pool, returned there when the array is collected."""
         nbytes = size * np.dtype(dtype).itemsize
         if nbytes == 0:
             return np.empty(0, dtype)
@@ -301,25 +300,25 @@ class CupyMemory:
         except (MemoryError, self._cupy.cuda.runtime.CUDARuntimeError) as failure:
             raise ArrivalError(
                 Code.RESOURCES_INSUFFICIENT,
-                f"the host has no {nbytes} bytes of pinned memory left: {failure}",
+                f"the host cannot provide {nbytes} bytes of pinned memory: {failure}",
                 hint="lower --threads or --batch-arrivals, or raise the limit on locked memory (ulimit -l)",
             ) from failure
 
     def copy_out(self, block: Block, host: NDArray[Any]) -> None:
-        """Start the copy; `host` must be of `host_empty`, or a part of it."""
+        """Start the copy; `host` must be an array of `host_empty` or a part of one."""
         if host.size:
             block.storage[: host.size].get(out=host, blocking=False)
 
     def wait(self) -> None:
-        """Sleep until the stream has come this far."""
+        """Sleep until the stream has done its work up to here."""
         self._done.record(self._cupy_stream)
         self._done.synchronize()
 
     def release(self) -> None:
-        """Empty the pools of what nobody holds."""
+        """Free the unreferenced memory of the pools."""
         self._pool.release()
         self._cupy.get_default_pinned_memory_pool().free_all_blocks()
 
     def _block(self, array: Any) -> Block:
-        # The conversion is paid once an array, not once a launch; waiting for CuPy's stream would stop the host.
+        # Converting once per array is cheaper than once per launch; waiting for CuPy's stream would stop the host.
         return Block(array, self._cuda.as_cuda_array(array, sync=False))

@@ -1,4 +1,4 @@
-"""How many threads kernels are launched with."""
+"""Numbers of threads and blocks of kernel launches."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 __all__ = ["MAX_THREADS", "LaunchShape"]
 
-# Threads of the largest block: what the kernels' shared arrays and register budget are sized for.
+# Threads of the largest block, which the kernels' shared arrays and register budget are sized for.
 MAX_THREADS = 256
-# numba warns of an idle device below that many blocks.
+# numba warns of an idle device below this number of blocks.
 _LEAST_DEVICE_BLOCKS = 128
 
 
 @dataclass(frozen=True)
 class LaunchShape:
-    """Threads a block and blocks a grid; results do not depend on it. Raises ValueError for a shape no kernel takes."""
+    """Threads per block and blocks per grid, without effect on results. Raises ValueError for an invalid shape."""
 
     threads: int
     blocks: int

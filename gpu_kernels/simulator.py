@@ -1,8 +1,8 @@
-"""The CUDA kernels in numba's simulator, for parity where no device is.
+"""The CUDA kernels in numba's simulator, for parity on machines without a device.
 
 numba decides on import whether `numba.cuda` is the simulator, so it runs in a process of its own
-(`gpu_kernels.simulator_worker`), driven from here. It is slow, some thousand arrivals a second, and takes one batch at
-a time; what it computes is what the kernels say.
+(`gpu_kernels.simulator_worker`), driven from here. It is slow, about a thousand arrivals per second, and takes one
+batch at a time.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from arrival_engine.gpu_kernels.shape import LaunchShape
 
 __all__ = ["Simulator", "SimulatorOptions", "unusable_reason"]
 
-# What holds `arrival_engine`; not resolved, since a checkout has links in between.
+# The folder that holds `arrival_engine`; not resolved, because a checkout has links in between.
 _ROOT = Path(__file__).absolute().parents[2]
 
 
 @dataclass(frozen=True)
 class SimulatorOptions:
-    """What the pretended device is like; arrivals depend on none of it.
+    """The simulated devices; the options have no effect on arrivals.
 
-    devices: how many there are, each with two streams. capacity_bytes: memory of each stream. piece_arrivals: as for
+    devices: their number; each has two streams. capacity_bytes: memory of each stream. piece_arrivals: as for
     `gpu_kernels.expand.Expander`.
     """
 
@@ -44,16 +44,16 @@ class SimulatorOptions:
 
 
 def unusable_reason() -> str:
-    """Why kernels cannot be simulated here; empty when they can."""
+    """Why kernels cannot be simulated here; empty if they can."""
     from importlib.util import find_spec
 
     return "" if find_spec("numba_cuda") else "numba-cuda, which has the simulator, is not installed"
 
 
 class Simulator:
-    """A process that simulates kernels; `source_root` is where it takes the packages from, by default from here.
+    """A process that simulates kernels, with the packages of `source_root` (by default this one's).
 
-    Raises BACKEND_UNAVAILABLE when the process dies. Use it as a context manager.
+    Raises BACKEND_UNAVAILABLE if the process dies. Use it as a context manager.
     """
 
     def __init__(self, source_root: Path = _ROOT) -> None:
@@ -75,20 +75,20 @@ class Simulator:
     def open(
         self, work: Work, options: SimulatorOptions | None = None, files: CountFiles | None = None
     ) -> tuple[Notice, ...]:
-        """Take up `work` and say what came up; what was opened before is let go.
+        """Open `work` in place of earlier work; return the notices.
 
-        With `files`, the pretended devices read the count rows themselves.
+        With `files`, the simulated devices read the count rows themselves.
         """
         notices: tuple[Notice, ...] = self._ask("open", work, options or SimulatorOptions(), files)
         return notices
 
     def expand(self, span: tuple[int, int]) -> tuple[Results, tuple[Notice, ...]]:
-        """Segments span[0] to span[1] of the opened work, and what the expander had to say; thread-safe."""
+        """Expand segments span[0] to span[1] of the open work; return results and notices. Thread-safe."""
         results, notices = self._ask("expand", span)
         return results, notices
 
     def arranged(self, span: tuple[int, int], layout: Layout) -> list[DeviceColumn]:
-        """The columns of segments span[0] to span[1] as they stand on the pretended device, ready to be written."""
+        """The columns of segments span[0] to span[1] as they are on the simulated device, ready to be written."""
         columns: list[DeviceColumn] = self._ask("arranged", span, layout)
         return columns
 
@@ -115,7 +115,7 @@ class Simulator:
     def _ask(self, *request: object) -> Any:
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
-            raise ValueError("the simulator's pipes are gone")
+            raise ValueError("the simulator's pipes are closed")
         with self._lock:
             try:
                 pickle.dump(request, stdin, pickle.HIGHEST_PROTOCOL)
@@ -125,7 +125,7 @@ class Simulator:
                 raise ArrivalError(
                     Code.BACKEND_UNAVAILABLE,
                     f"the simulator's process ended with status {self._process.poll()}",
-                    hint="its own message stands above; numba-cuda may not fit this numba",
+                    hint="its own message is above; numba-cuda may not fit this numba",
                 ) from failure
         if outcome == "error":
             raise value

@@ -1,9 +1,8 @@
-"""The simulator's own process: takes work and spans from standard input, gives arrivals to standard output.
+"""The simulator's own process: reads work and spans from standard input, writes arrivals to standard output.
 
     python -P -m gpu_kernels.simulator_worker        with NUMBA_ENABLE_CUDASIM=1; see gpu_kernels.simulator
 
-Both ways carry pickles: the name of a method of `_Session` and its arguments in; ("ok", value) or ("error", exception)
-out.
+Input: pickles of the name of a method of `_Session` and its arguments. Output: ("ok", value) or ("error", exception).
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class _Session:
         self._expander: Expander | None = None
 
     def open(self, work: Work, options: SimulatorOptions, files: CountFiles | None) -> tuple[Notice, ...]:
-        """Make an expander over pretended devices; the notices that came up."""
+        """Make an expander over simulated devices; return the notices."""
         devices = [
             DeviceLanes(
                 f"simulated device {ordinal}",
@@ -49,11 +48,11 @@ class _Session:
         return self._news()
 
     def expand(self, span: tuple[int, int]) -> tuple[Results, tuple[Notice, ...]]:
-        """Results of a span, with the notices that came up."""
+        """Results of a span, with the notices."""
         return self._opened().expand(span), self._news()
 
     def arranged(self, span: tuple[int, int], layout: Layout) -> list[DeviceColumn]:
-        """Columns of a span while they stand on the device."""
+        """Columns of a span while they are on the device."""
         with self._opened().keeping(span) as (_, on_device):
             return arranged(layout, on_device.kept, 0, on_device.kept.arrivals)
 
@@ -98,11 +97,11 @@ def main() -> None:
     """Serve until standard input ends."""
     if not SIMULATED:
         sys.exit("NUMBA_ENABLE_CUDASIM=1 must be set before this process starts")
-    # In the simulator law code outside compiled functions is numpy scalars, whose products wrap with a warning each.
+    # In the simulator, the law computes with numpy scalars, which warn whenever a product wraps.
     warnings.filterwarnings("ignore", "overflow encountered in scalar", RuntimeWarning)
     # The simulator's main thread polls the others; at the default 5 ms each barrier would cost that much.
     sys.setswitchinterval(1e-5)
-    # Whatever prints must not get between the answers.
+    # Printed text must not get between the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     _serve(sys.stdin.buffer, answers)

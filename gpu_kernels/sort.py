@@ -1,7 +1,6 @@
-"""Which segments are sorted together: pieces of a batch whose keys fit 64 bits and whose arrays fit the device.
+"""Pieces of a batch that are sorted together: their keys fit 64 bits and their arrays fit the device.
 
-The key itself is described and built in `gpu_kernels.kernels`, the radix sort is the device memory's
-(`gpu_kernels.memory`).
+`gpu_kernels.kernels` describes and builds the key. `gpu_kernels.memory` has the radix sort.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ def _element_bytes(group: Columns | RowTotals) -> int:
     return sum(array.itemsize for array in group)
 
 
-# Device bytes an arrival needs: its key twice, the radix sort having two buffers, its columns, and, since a count row
-# has at least one arrival, at most one element of each row total.
+# Device bytes per arrival: its key twice, because the radix sort has two buffers, its columns, and at most one element
+# of each row total, because a count row has at least one arrival.
 ARRIVAL_BYTES = 2 * 8 + _element_bytes(empty_columns(0)) + _element_bytes(empty_row_totals(0))
 
 
 def cut(segments: Segments, span: tuple[int, int], bits: int, most_arrivals: int) -> Iterator[Piece]:
     """Cut segments span[0] to span[1] into pieces of at most `most_arrivals` arrivals, in order.
 
-    `bits` is `offset_bits` of the grid. Fewer arrivals make a piece where keys would not fit otherwise: the first key
-    after n arrivals is 2n << bits. A segment larger than that has a piece of its own.
+    `bits` is `offset_bits` of the grid. A piece has fewer arrivals if keys would not fit otherwise: the first key after
+    n arrivals is 2n << bits. A larger segment is a piece of its own.
     """
     starts = segments.arrival_start
     limit = max(min(most_arrivals, 1 << (KEY_BITS - 1 - bits)), 1)

@@ -357,7 +357,7 @@ def test_times_as_texts_are_refused(tmp_path):
     ("version", "importable", "reason"),
     [
         (None, False, "is not installed"),
-        ((25, 8), True, "cuDF 25.08 is too old, 26.10 is the least"),
+        ((25, 8), True, "cuDF 25.08 is older than 26.10, the oldest"),
         (device.LEAST_CUDF, True, ""),
         ((27, 2), True, ""),
         (None, True, ""),
