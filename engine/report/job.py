@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # Pixels that a title above the axes takes.
 _TITLE = 24
 
-# Of a file's width and height: left, bottom, width, height of what is drawn.
+# Left, bottom, width and height of the drawing, as fractions of a file's width and height.
 _MARGINS = (0.012, 0.02, 0.976, 0.96)
 
 PAGE = Path("reports", "overview", "arrivals_report.html")

@@ -23,9 +23,9 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _US_PER_DAY = 86_400_000_000
 _CHANGES_MARKED, _SHARE_MARKED = 6, 0.01
 _SMOOTH_FROM_DAYS = 10
-# What constrained layout makes of the width of axes, which it sets after they are drawn on.
+# Factor by which constrained layout widens axes, after they are drawn on.
 _AXES_SHARE = 1.2
-# Of a letter of a mark, on average, and between two rows of marks, in points.
+# In points: the average width of a letter of a mark, and the distance between two rows of marks.
 _LETTER, _ROW = 5.9, 14.0
 _TWO_LINES = ("-", (0, (5, 2)))
 

@@ -25,9 +25,9 @@ from arrival_engine.engine.validation.verify import FAIL, PASS, verify_bundle
 
 Publication = Literal["published", "identical", "replaced"]
 
-# What a copied record says of when, where or by which build it was written; the bundle vouches for data alone.
+# Fields that say when, where or by which build a record was written; the bundle vouches for data alone.
 _VOLATILE = frozenset({"created_utc", "ts_utc", "hostname", "platform", "build_commit", "code_digest", "notes"})
-# Of a run-report line, what the scenario itself decides.
+# Fields of a run-report line that depend on the scenario alone.
 _LASTING = (
     "layer",
     "segment",
@@ -86,9 +86,9 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Published:
-    """Where a bundle went, its digest, and whether it was there before."""
+    """The place of a bundle, its digest, and whether it existed before."""
 
-    folder: Path | str  # a URL where the run directory is in an object store
+    folder: Path | str  # a URL if the run directory is in an object store
     digest: str
     publication: Publication
 

@@ -179,7 +179,7 @@ class TestPublished:
 
     def test_a_lost_part_is_noticed_and_replaced(self, published, local):
         open_store(published).delete(f"{HERE}/part-000001.parquet")
-        with pytest.raises(ArrivalError, match=r"lists part-000001\.parquet, which is not there") as caught:
+        with pytest.raises(ArrivalError, match=r"lists part-000001\.parquet, which is missing") as caught:
             run_in_store(published)
         assert caught.value.code is Code.IO_WRITE_CONFLICT
         assert run_in_store(published, replace(OPTIONS, replace=True)).published == "replaced"
