@@ -1,8 +1,8 @@
 """The alias blobs of 2B (sites) and 3B (virtual edges), read and verified: one binary form, two indexes.
 
-A blob is a run of slices from byte 0, merchants ascending, each at a multiple of the alignment: four u32
-words (entries n, prob_qbits, 0, 0), then n pairs of u32 (prob_q, alias). Entry i belongs to the merchant's
-i-th site by (country, order), or i-th edge by edge_id. Checksums cover a slice's header and entries.
+A blob is a sequence of slices from byte 0, merchants ascending, each at a multiple of the alignment. A slice is four
+u32 words (entries n, prob_qbits, 0, 0), then n pairs of u32 (prob_q, alias). Entry i belongs to the merchant's i-th
+site by (country, order), or i-th edge by edge_id. Checksums cover a slice's header and entries.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WORD_ORDER = {"little": "<", "big": ">"}
 
 @dataclass(frozen=True)
 class AliasLayout:
-    """What alias_layout_policy_v1 fixes: byte order, alignment, mass grid 2^-quantised_bits, prob_qbits."""
+    """The values of alias_layout_policy_v1: byte order, alignment, mass grid 2^-quantised_bits, prob_qbits."""
 
     layout_version: str = "2B.alias.blob.v1"
     policy_id: str = "alias_layout_policy_v1"
@@ -69,7 +69,7 @@ class IndexRow(NamedTuple):
 
 
 class _Reader(NamedTuple):
-    """A blob under inspection: where it came from and how its faults are named."""
+    """A blob under inspection, its name in messages, and the code of its faults."""
 
     data: memoryview
     order: str
@@ -220,7 +220,7 @@ def _aligned(offset: int, alignment: int) -> int:
 
 
 def _check_slice(reader: _Reader, row: IndexRow, before: IndexRow | None, header: struct.Struct) -> int:
-    """Verify an index row against the bytes it points to, never reading outside them; gives prob_qbits."""
+    """Verify an index row against the bytes it points to, without reading outside them; return prob_qbits."""
 
     def fail(what: str, byte: int = row.offset) -> NoReturn:
         reader.fail(what, byte, row.merchant_id)

@@ -1,6 +1,6 @@
-"""Writing alias blobs: Walker and Vose's tables on a 2^-24 mass grid, as 2B.S2 and 3B.S3 make them.
+"""Writing of alias blobs: Walker and Vose's tables on a 2^-24 mass grid, as in 2B.S2 and 3B.S3.
 
-Everything after the rounding of a weight to its integer mass is exact integer arithmetic.
+After a weight is rounded to its integer mass, all arithmetic is exact.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _slice(weight: npt.NDArray[np.float64], merchant_id: int, layout: AliasLayou
 
 
 def _masses(p: npt.NDArray[np.float64], grid: int) -> npt.NDArray[np.int64]:
-    """Integer masses that sum to `grid`: round half to even, then ones over the largest errors."""
+    """Integer masses that sum to `grid`: rounded half to even, then corrected by 1 where errors are largest."""
     certain = np.flatnonzero(p >= _CERTAIN)
     if len(certain):
         mass = np.zeros(len(p), np.int64)
@@ -107,7 +107,7 @@ def _masses(p: npt.NDArray[np.float64], grid: int) -> npt.NDArray[np.int64]:
     mass = np.rint(exact).astype(np.int64)
     missing = grid - int(mass.sum())
     error = exact - mass
-    # Stable sorts leave ties to the lower index.
+    # A stable sort prefers the lower index in a tie.
     worst = np.argsort(-error if missing > 0 else error, kind="stable")[: abs(missing)]
     mass[worst] += 1 if missing > 0 else -1
     return mass

@@ -1,1 +1,1 @@
-"""Run directories: receipt, settings, and how files are read, staged and hashed."""
+"""Run directories: receipt, settings, and the reading, staging and hashing of files."""

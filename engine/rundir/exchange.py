@@ -1,4 +1,4 @@
-"""Exchange of two paths in one step, so that readers find the old content or the new."""
+"""Exchange of two paths in one step, so that readers find either the old or the new content."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 
 
 def exchange(first: Path, second: Path) -> None:
-    """Swap two files or directories of one file system, atomically where the system can.
+    """Swap two files or directories of one file system, atomically if the system supports it.
 
-    Elsewhere `second` is away for the moment between two renames, and comes back if the other rename fails.
-    Raises OSError, both paths then as they were.
+    If not, `second` is missing between two renames, and is restored if the other rename fails. Raises OSError; both
+    paths are then unchanged.
     """
     renameat2 = _renameat2()
     if renameat2 is not None:
@@ -35,7 +35,7 @@ def exchange(first: Path, second: Path) -> None:
 
 @cache
 def _renameat2() -> Any:
-    """The C library's function; None where it has none."""
+    """The C library's function, or None."""
     return getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
 
 

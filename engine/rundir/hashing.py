@@ -19,9 +19,9 @@ from arrival_engine.engine.process.progress import Reporter
 
 Row = Mapping[str, Any]
 
-# Large files hash no faster by larger pieces, and every artefact, however small, has its buffer filled with zeros.
+# Larger pieces do not hash faster, and each artefact, however small, needs a zeroed buffer of this size.
 _READ_BYTES = 2**20
-# Hashing is bound by memory and disk; beyond a few threads only buffers grow.
+# Hashing is bound by memory and disk; more threads would only need more buffers.
 _THREADS_MAX = 8
 _KEYS = (
     "manifest_fingerprint",
@@ -50,7 +50,7 @@ def row_order(row: Row) -> tuple[str, str, str]:
 
 
 def inventory_digest(rows: Iterable[Row]) -> str:
-    """SHA-256 over the rows' compact JSON: sixteen keys in fixed order, absent ones null, rows in order."""
+    """SHA-256 over the rows' compact JSON: sixteen keys in fixed order, null if absent, rows in order."""
     digest = hashlib.sha256()
     for row in sorted(rows, key=row_order):
         fixed = {key: row.get(key) for key in _KEYS}
@@ -59,16 +59,16 @@ def inventory_digest(rows: Iterable[Row]) -> str:
 
 
 def structural_digest(row: Row) -> str:
-    """What the reference implementation seals in place of most contents: a hash of the row's description."""
+    """The hash of the row's description, which the reference implementation seals in place of most contents."""
     described = {key: row[key] for key in _STRUCTURE}
     text = json.dumps(described, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def content_sha256(files: Sequence[Path], reporter: Reporter | None = None, stop: Event | None = None) -> str:
-    """SHA-256 over the files' bytes, one file after the other.
+    """SHA-256 over the files' concatenated bytes.
 
-    Reads 1 MiB at a time, advances `reporter` by bytes, gives up when `stop` is set. Raises IO_READ_FAILED.
+    Reads 1 MiB at a time, advances `reporter` by bytes, stops when `stop` is set. Raises IO_READ_FAILED.
     """
     reporter = reporter if reporter is not None else Reporter()
     digest = hashlib.sha256()
@@ -84,16 +84,16 @@ def content_sha256(files: Sequence[Path], reporter: Reporter | None = None, stop
 
 
 def _opened(path: Path) -> FileIO:
-    # Opening a pipe waits for its writer, and a device need not end.
+    # Opening a pipe waits for its writer, and a device may never end.
     if not S_ISREG(path.stat().st_mode):
         raise OSError(EINVAL, "not a regular file")
     return path.open("rb", buffering=0)
 
 
 def content_hashes(artefacts: Mapping[str, Sequence[Path]], reporter: Reporter) -> dict[str, str]:
-    """The content hash of each named list of files; several are read at once, the largest first.
+    """The content hash of each named list of files, several at a time, the largest first.
 
-    The first failure, an interruption included, ends all of it within one read. Raises IO_READ_FAILED.
+    The first failure or interruption stops all reading within one piece. Raises IO_READ_FAILED.
     """
     sizes: dict[str, int] = {}
     for name, files in artefacts.items():

@@ -1,4 +1,4 @@
-"""The inputs of a run as tables and documents, checked against their schemas and against the run's identity."""
+"""The inputs of a run as tables and documents, checked against their schemas and the run's identity."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from arrival_engine.engine.rundir.strict_json import read_json
 
 
 def locate_files(receipt: Receipt, dataset_id: str, **tokens: str) -> tuple[Path, ...]:
-    """The files of a dataset at the receipt's identity; an error that names the expected path if there is none."""
+    """The files of a dataset at the receipt's identity; an error with the expected path if there are none."""
     entry = dataset(dataset_id)
     files = tuple(receipt.files(dataset_id, **tokens))
     if not files:
@@ -41,7 +41,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_document(receipt: Receipt, dataset_id: str) -> dict[str, Any]:
-    """A JSON document of the run, checked against its schema and against the run's identity."""
+    """A JSON document of the run, checked against its schema and the run's identity."""
     entry = dataset(dataset_id)
     (path,) = locate_files(receipt, dataset_id)
     document = read_json(path, what=dataset_id, code=entry.on_invalid, hint="restore the file and seal again")
@@ -52,9 +52,9 @@ def read_document(receipt: Receipt, dataset_id: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TablePiece:
-    """One row group of a file of a dataset, to be read by whoever has time; an empty file is one piece too.
+    """One row group of a file of a dataset, to be read on any thread; an empty file is also one piece.
 
-    first_row: how many rows of the file lie before it.
+    first_row: number of rows of the file before it.
     """
 
     receipt: Receipt
@@ -72,13 +72,13 @@ class TablePiece:
             schema = pq.read_schema(self.path)
             identity = [name for name in (*self.receipt.identity.columns(), *self.tokens) if name in schema.names]
             wanted = [*self.columns, *(name for name in identity if name not in self.columns)]
-            # A column that the schema lets a file leave out comes back all null.
+            # A column that the schema allows a file to omit is all null.
             present = [name for name in wanted if name in schema.names]
             texts = [name for name in present if _is_text(schema.field(name).type)]
             with pq.ParquetFile(self.path, read_dictionary=texts) as file:
                 groups = [self.row_group] if file.num_row_groups else []
                 table = file.read_row_groups(groups, columns=present, use_threads=False)
-            # Damaged pages may decode to texts that are no text; Parquet itself does not look.
+            # Damaged pages may decode to invalid UTF-8, which Parquet itself does not check.
             validate_fully(table)
         where = f"{self.path} from row {self.first_row}" if self.first_row else str(self.path)
         table = conform(entry.id, table, where=where, columns=wanted)
@@ -86,7 +86,7 @@ class TablePiece:
         return table.select(list(self.columns))
 
     def may_hold(self, column: str, values: Collection[int]) -> bool:
-        """Whether the row group's statistics leave room for any of the values; true where it has none."""
+        """Whether the row group's statistics allow any of the values; true if it has no statistics."""
         with _readable(self.path):
             metadata = pq.read_metadata(self.path)
         if not metadata.num_row_groups:
@@ -100,7 +100,7 @@ class TablePiece:
 
 
 def table_pieces(receipt: Receipt, dataset_id: str, columns: Sequence[str], **tokens: str) -> list[TablePiece]:
-    """The pieces of a dataset in file and row order; every file's schema as a whole is judged here, once."""
+    """The pieces of a dataset in file and row order; checks every file's schema once."""
     pieces = []
     for path in locate_files(receipt, dataset_id, **tokens):
         with _readable(path):
@@ -130,7 +130,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def validate_fully(table: pa.Table) -> None:
-    """Raise pa.ArrowInvalid for what `table.validate(full=True)` refuses, at a third of its cost for sound codes."""
+    """Raise pa.ArrowInvalid for what `table.validate(full=True)` refuses, at a third of the cost for valid codes."""
     try:
         table.validate()
         sound = all(_is_sound(chunk) for column in table.columns for chunk in column.chunks)
@@ -146,7 +146,7 @@ def _is_sound(array: pa.Array) -> bool:
         return True
     array.dictionary.validate(full=True)
     array.indices.validate(full=True)
-    # There are no extremes where every code is null.
+    # If every code is null, there are no extremes.
     least, most = (extreme.as_py() for extreme in pc.min_max(array.indices).values())
     return least is None or bool(0 <= least <= most < len(array.dictionary))
 
@@ -161,7 +161,7 @@ def _check_identity(receipt: Receipt, entry: Dataset, table: pa.Table, path: Pat
 
 
 def _is_constant(column: pa.ChunkedArray, value: object) -> bool:
-    """Whether every row surely holds `value`; false where that takes a look at every text of a row."""
+    """Whether every row is certain to hold `value`; false if only the text of each row could tell."""
     if column.null_count:
         return False
     if pa.types.is_dictionary(column.type):

@@ -22,9 +22,9 @@ _CLEARED = "cleared"
 
 @contextmanager
 def run_lock(run_root: Path) -> Iterator[None]:
-    """Hold the run directory for arrivals; refuse at once, naming the holder, if another process has it.
+    """Hold the run directory for arrivals; if another process has it, refuse at once and name the holder.
 
-    The kernel drops the lock when its holder ends for any reason, so a lock file left behind blocks no other run.
+    The kernel releases the lock when its holder ends for any reason, so a leftover lock file blocks no other run.
     Raises IO_WRITE_CONFLICT.
     """
     path = run_root / FOLDER / "arrivals.lock"
@@ -50,14 +50,14 @@ def run_lock(run_root: Path) -> Iterator[None]:
 
 
 def clear_leftovers(run_root: Path) -> list[str]:
-    """Remove the staging directories of runs that were killed; their names.
+    """Remove the staging directories of killed runs; return their names.
 
-    For the holder of the lock: no other run is under way, so all that is staged has been abandoned.
+    The caller must hold the lock: no other run is in progress, so everything staged is abandoned.
     """
     folder = run_root / FOLDER
     leftovers = [path for path in folder.glob(f"{STAGING}-*") if path.is_dir()]
     for path in leftovers:
-        # A worker of a killed client may still be writing: by another name it finds no place to write to.
+        # A worker of a killed client may still be writing; after a rename, it cannot find the directory.
         with suppress(OSError):
             path.rename(path.with_name(f"{_CLEARED}-{path.name}"))
     for path in folder.glob(f"{_CLEARED}-*"):
@@ -75,4 +75,4 @@ def _holder(text: str) -> str:
         facts = json.loads(text)
         return f"process {facts['pid']} on {facts['host']}, since {facts['since']}"
     except (ValueError, KeyError, TypeError):
-        return "its process has not said who it is yet"
+        return "its process has not yet written who it is"

@@ -1,4 +1,4 @@
-"""The run receipt: a run's identity, the places of its datasets, and where else its policies may lie."""
+"""The run receipt: a run's identity, the places of its datasets, and further folders for its policies."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Receipt:
     document: Mapping[str, Any]
 
     def path(self, dataset_id: str, **tokens: str) -> Path:
-        """A dataset's file or directory in this run; `tokens` are those that the identity does not have."""
+        """A dataset's file or directory in this run; `tokens` are those that the identity lacks."""
         return dataset(dataset_id).locate(self.run_root, self.identity.tokens(**tokens))
 
     def part(self, dataset_id: str, index: int, **tokens: str) -> Path:
-        """Part file `index` (from 0) of a directory dataset that has numbered parts."""
+        """Part file `index` (from 0) of a directory dataset with numbered parts."""
         return dataset(dataset_id).part(self.run_root, self.identity.tokens(**tokens), index)
 
     def files(self, dataset_id: str, **tokens: str) -> list[Path]:
@@ -45,7 +45,7 @@ class Receipt:
     def partitions(self, dataset_id: str, by: Literal["scenario_id", "utc_day"] = "scenario_id") -> dict[str, Path]:
         """The dataset's existing directories `<by>=<value>` by value, ascending.
 
-        Raises IO_READ_FAILED where they cannot be listed.
+        Raises IO_READ_FAILED if they cannot be listed.
         """
         partition = self.path(dataset_id, **{by: _ANY[by]})
         # The template may put further levels below the partition's.
@@ -59,7 +59,7 @@ class Receipt:
 
 
 def _neighbours(run_root: Path) -> list[Path]:
-    """Child directories that do hold a receipt."""
+    """Child directories that have a receipt."""
     name = dataset("run_receipt").path
     return sorted(child for child in run_root.iterdir() if (child / name).is_file())
 
@@ -96,23 +96,22 @@ def _identity(document: Mapping[str, Any], path: Path) -> Identity:
 
 
 def _refuse_nameless(run_root: Path) -> None:
-    # Arrow and DuckDB take paths as UTF-8 only, and would say so in the middle of a run, each in its own way.
+    # Arrow and DuckDB accept only UTF-8 paths, and would fail in the middle of a run, each in its own way.
     try:
         os.fspath(run_root.absolute()).encode()
     except UnicodeEncodeError as error:
         raise ArrivalError(
             Code.IO_READ_FAILED,
-            f"{os.fsencode(run_root)!r} is not UTF-8, and a path of a run directory has to be",
-            hint="rename the directory that has other bytes in its name",
+            f"the path of the run directory is not UTF-8: {os.fsencode(run_root)!r}",
+            hint="rename the directory whose name has other bytes",
         ) from error
 
 
 def read_receipt(run_root: Path) -> Receipt:
     """Read RUN_ROOT/run_receipt.json, check it against its schema, and take the run's identity from it.
 
-    Raises S0_GATE_MISSING_OR_INVALID where it is missing or breaks its schema, PARTITION_OR_PK_VIOLATION
-    where a value cannot stand in a path or the run id is not the one the directory is named by,
-    IO_READ_FAILED where it is unreadable.
+    Raises S0_GATE_MISSING_OR_INVALID if it is missing or breaks its schema, PARTITION_OR_PK_VIOLATION if a value cannot
+    be part of a path or the run id is not that of the directory's name, IO_READ_FAILED if it is unreadable.
     """
     run_root = Path(run_root)
     _refuse_nameless(run_root)
@@ -130,7 +129,7 @@ def read_receipt(run_root: Path) -> Receipt:
     if _RUN_ID.fullmatch(folder) and folder != identity.run_id:
         raise ArrivalError(
             Code.PARTITION_OR_PK_VIOLATION,
-            f"{path} is of run {identity.run_id}, but its directory is named {folder}",
+            f"{path} belongs to run {identity.run_id}, but its directory is named {folder}",
             hint="put the receipt back into the directory of its run, or rename the directory",
             path=path,
             run_id=identity.run_id,

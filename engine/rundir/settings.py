@@ -1,4 +1,4 @@
-"""The settings that the policies of a run decide, with the policies' digests."""
+"""The settings that a run takes from its policies, with the policies' digests."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ POLICY_IDS = (
 
 @dataclass(frozen=True)
 class Fallbacks:
-    """Which missing piece stops the run (True) instead of being worked around (LAW section 4).
+    """Per missing input, whether it stops the run (True) or a fallback applies (LAW section 4).
 
-    The fields are the routing policy's switches; run reports count under the same names.
+    The fields are the routing policy's switches; run reports use the same names.
     """
 
     missing_group_table: bool
@@ -44,7 +44,7 @@ FALLBACK_MEANINGS = {
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """How arrivals are written; `row_group_rows` counts rows."""
+    """The form of arrivals on disk; `row_group_rows` counts rows."""
 
     timestamp_encoding: str
     mirror_dual_clock: bool
@@ -54,7 +54,7 @@ class OutputOptions:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything a run takes from its policies.
+    """All values that a run takes from its policies.
 
     coin: floor(p * 2^64), below 2^64. policy_digests: SHA-256 by policy id.
     """
@@ -73,7 +73,7 @@ class Settings:
 
 
 def load_settings(receipt: Receipt) -> Settings:
-    """Resolve, check and read the policies of a run. Raises the code of the policy that is wrong."""
+    """Resolve, check and read the policies of a run. Raises the code of the invalid policy."""
     from arrival_engine.config.policies import resolve_policy
 
     policies = {
@@ -105,7 +105,7 @@ def settings_from(policies: Mapping[str, Policy]) -> Settings:
 
 
 def _hybrid_probability(routing: Mapping[str, object]) -> Fraction:
-    """Chance that an arrival of a HYBRID merchant is virtual, exactly as written, within the policy's own bounds."""
+    """Probability that an arrival of a HYBRID merchant is virtual: exactly as written, within the policy's bounds."""
     p = Fraction(routing["hybrid_policy"]["p_virtual_hybrid"])  # type: ignore[index]
     low, high = (Fraction(bound) for bound in routing["realism_floors"]["hybrid_p_virtual_bounds"])  # type: ignore[index]
     if not low <= p <= high:

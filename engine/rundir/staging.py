@@ -25,7 +25,7 @@ def sync(path: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a directory and those above it, and see the entry of each new one to the disk; one that exists is fine."""
+    """Make a directory and its parents, and flush the entry of each new one to the disk; it may exist already."""
     if folder.is_dir():
         return
     if folder.parent != folder:
@@ -36,7 +36,7 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def staging(run_root: Path, name: str) -> Iterator[Path]:
-    """A fresh directory below RUN_ROOT/tmp, removed at the end with all that was not published from it."""
+    """A new directory below RUN_ROOT/tmp, removed at the end with everything not published from it."""
     parent = run_root / FOLDER
     with writing("staging directory", parent):
         parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def staging(run_root: Path, name: str) -> Iterator[Path]:
 
 @contextmanager
 def exclusive(run_root: Path, name: str) -> Iterator[None]:
-    """Hold the run directory's lock `name`: of several processes or threads, one at a time gets past here."""
+    """Hold the run directory's lock `name`, so that one process or thread at a time runs the block."""
     path = run_root / FOLDER / f"{name}.lock"
     with ExitStack() as stack:
         with writing("lock file", path):
@@ -69,9 +69,9 @@ def write_file(path: Path, data: bytes) -> Path:
 
 
 def replace_file(what: str, path: Path, data: bytes) -> None:
-    """Put `data` at `path` by rename, over an earlier file; readers see the old bytes or the new ones.
+    """Put `data` at `path` by rename, over an earlier file; readers see either the old or the new bytes.
 
-    For pages beside the datasets, which have no staging directory of their own. Raises IO_WRITE_FAILED naming `what`.
+    For pages beside the datasets, which have no staging directory. Raises IO_WRITE_FAILED naming `what`.
     """
     with writing(what, path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,9 +85,9 @@ def replace_file(what: str, path: Path, data: bytes) -> None:
 
 
 def publish_files(moves: Sequence[tuple[Path, Path]]) -> None:
-    """Rename each (staged, final) pair into place, in order; on failure remove those already in place.
+    """Rename each (staged, final) pair into place, in order; on failure, remove those already in place.
 
-    For final paths that are free, or hold leftovers that may go. Raises IO_WRITE_FAILED.
+    Final paths must be free or hold leftovers that may be removed. Raises IO_WRITE_FAILED.
     """
     with ExitStack() as undo:
         for staged, final in moves:
@@ -100,13 +100,13 @@ def publish_files(moves: Sequence[tuple[Path, Path]]) -> None:
 
 
 def _remove(path: Path) -> None:
-    # Reported is the failure that made this necessary.
+    # The caller reports the failure that made this necessary.
     with suppress(OSError):
         path.unlink()
 
 
 def publish_folder(staged: Path, final: Path, retired: Path) -> None:
-    """Rename a staged directory into place; one there already goes to `retired`, and comes back on failure.
+    """Rename a staged directory into place; an existing one moves to `retired`, and back on failure.
 
     Raises IO_WRITE_FAILED.
     """

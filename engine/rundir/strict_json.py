@@ -9,7 +9,7 @@ from typing import Any
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.oserrors import reading
 
-# The largest document read here, an inventory of a few dozen rows, takes some 40 KB.
+# The largest document read here, an inventory of a few dozen rows, takes about 40 KB.
 SIZE_LIMIT = 16 * 2**20
 
 

@@ -1,4 +1,4 @@
-"""The seal: what the inputs of a run were when it was sealed, and whether they still are."""
+"""The seal: hashes of a run's inputs, written once and verified before use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The S0 gate: hashes every input of a run and writes the inventory and the gate receipt, once."""
+"""The S0 gate: hashes every input of a run, then writes the inventory and the gate receipt once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPEC_VERSION = "1.0.0"
 
 @dataclass(frozen=True)
 class SealResult:
-    """What `seal` did; `changed` is False where the same seal was there already, and no file was touched."""
+    """The result of `seal`; `changed` is False if the same seal existed, and no file was touched."""
 
     changed: bool
     digest: str
@@ -31,14 +31,14 @@ class SealResult:
     scenario_set: tuple[str, ...]
     upstream: Mapping[str, str]
     created_utc: str
-    gate_path: Path | str  # URLs where the run directory is in an object store
+    gate_path: Path | str  # URLs if the run directory is in an object store
     inventory_path: Path | str
     notices: tuple[Notice, ...]
 
 
 @dataclass(frozen=True)
 class _Findings:
-    """Everything that a seal states, but when it was made."""
+    """The contents of a seal, except its time."""
 
     rows: tuple[Row, ...]
     scenarios: tuple[str, ...]
@@ -87,16 +87,16 @@ def _find(receipt: Receipt, reporter: Reporter) -> _Findings:
 
 
 def _blob_hashes(receipt: Receipt) -> dict[str, str]:
-    """The content hashes of the alias blobs; to have decoded them spares the first run a damaged one.
+    """The content hashes of the alias blobs, which are decoded so that damage is found before the first run.
 
-    Where a seal exists, a blob that has changed since is a change like any other, damaged or not.
+    Against an existing seal, a changed blob is reported as changed, damaged or not.
     """
     return {"s2_alias_blob": site_slices(receipt).sha256, "edge_alias_blob_3B": edge_slices(receipt).sha256}
 
 
 def _changes(stored: Stored, found: _Findings) -> list[str]:
-    """What differs between an existing seal and the inputs now, a line each."""
-    # Where a policy was found is remarked upon in `notes`, and no change as long as its bytes are the same.
+    """Differences between an existing seal and the inputs now, one line each."""
+    # `notes` says where a policy was found. A new place is not a change as long as the bytes are the same.
     before = {row["artifact_id"]: {**row, "notes": ""} for row in stored.rows}
     now = {row["artifact_id"]: {**row, "notes": ""} for row in found.rows}
     lines: list[str] = []
@@ -125,7 +125,7 @@ def _hint(stored: Stored) -> str:
         return "this world was sealed by another producer: run it as it is, `arrivals run` verifies that seal"
     if any(status != PASS for status in stored.statuses.values()):
         return (
-            "no run can have used this seal, for not every upstream segment had passed: "
+            "no run can have used this seal, because not every upstream segment had passed: "
             f"remove {stored.places.gate} and {stored.places.inventory}, then seal again"
         )
     return (
@@ -154,7 +154,7 @@ def _write(receipt: Receipt, where: Places, found: _Findings) -> dict[str, Any]:
     with staging(receipt.run_root, "seal") as folder:
         inventory_file = write_file(folder / where.inventory.name, compact_json(list(found.rows)))
         gate_file = write_file(folder / where.gate.name, compact_json(gate))
-        # The gate receipt goes last: without it, an inventory is no seal.
+        # The gate receipt goes last: without it, an inventory is not a seal.
         publish_files([(inventory_file, where.inventory), (gate_file, where.gate)])
     return gate
 
@@ -162,12 +162,11 @@ def _write(receipt: Receipt, where: Places, found: _Findings) -> dict[str, Any]:
 def seal(run_root: Path, reporter: Reporter | None = None) -> SealResult:
     """Verify and hash every input of the run at `run_root`, then write its inventory and gate receipt.
 
-    Repeated with nothing changed it leaves the files as they are. Upstream segments that did not pass are
-    recorded and noticed; `verify_seal` refuses them. Raises S1_OR_S3_OUTPUT_MISSING or
-    S0_GATE_MISSING_OR_INVALID for missing inputs (all at once) and for an existing seal that is damaged,
-    SITE_RESOLUTION_FAILED or EDGE_RESOLUTION_FAILED for a damaged alias blob in a run without a seal,
-    IO_WRITE_CONFLICT where an existing seal says otherwise, IO_READ_FAILED, IO_WRITE_FAILED, and what
-    reading the receipt and the policies raises.
+    If nothing has changed since an earlier seal, its files stay. Upstream segments that did not pass are recorded, with
+    a notice; `verify_seal` refuses them. Raises S1_OR_S3_OUTPUT_MISSING or S0_GATE_MISSING_OR_INVALID for missing
+    inputs (all at once) and for a damaged seal, SITE_RESOLUTION_FAILED or EDGE_RESOLUTION_FAILED for a damaged alias
+    blob in a run without a seal, IO_WRITE_CONFLICT if an existing seal differs, IO_READ_FAILED, IO_WRITE_FAILED, and
+    the errors of reading the receipt and the policies.
     """
     reporter = reporter if reporter is not None else Reporter()
     receipt = read_receipt(Path(run_root))

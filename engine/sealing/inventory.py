@@ -1,4 +1,4 @@
-"""Finds what there is to seal: the scenarios of a run, the files of each artefact, the policies in force."""
+"""The inputs to seal: the scenarios of a run, the files of each artefact, the policies in force."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ class Artefact:
 
 @dataclass(frozen=True)
 class Inventory:
-    """The artefacts found, by id, and for each absent REQUIRED one a line that says where it was sought."""
+    """The artefacts found, by id, and for each absent REQUIRED one a line with the paths searched."""
 
     artefacts: Mapping[str, Artefact]
     missing: Mapping[str, str]
 
     def files(self) -> dict[str, tuple[Path, ...]]:
-        """The files of each artefact that is hashed here; policies were hashed when they were resolved."""
+        """The files of each artefact to hash; policies are hashed when they are resolved."""
         return {name: found.files for name, found in self.artefacts.items() if not found.sha256}
 
 
@@ -70,13 +70,12 @@ def sealed_datasets() -> tuple[Dataset, ...]:
 def scenario_set(receipt: Receipt) -> tuple[str, ...]:
     """The scenarios of the run, ascending: those with bucket counts, which must be those with a time grid.
 
-    Those of the other where one has none, empty where neither has any. Raises S1_OR_S3_OUTPUT_MISSING where
-    the two differ.
+    If one of the two datasets has no scenarios, those of the other. Raises S1_OR_S3_OUTPUT_MISSING if the two differ.
     """
     counts, grid = (
         [check_token(SCENARIO, scenario) for scenario in receipt.partitions(name)] for name in (_COUNTS, _GRID)
     )
-    # Where one has none at all it is a missing input, to be named with the others.
+    # A dataset without scenarios is a missing input, reported with the others.
     if counts and grid and counts != grid:
         only_counts, only_grid = sorted(set(counts) - set(grid)), sorted(set(grid) - set(counts))
         faults = [f"scenario {name!r} has bucket counts and no time grid" for name in only_counts]
@@ -84,7 +83,7 @@ def scenario_set(receipt: Receipt) -> tuple[str, ...]:
         raise ArrivalError(
             Code.S1_OR_S3_OUTPUT_MISSING,
             f"{receipt.run_root}: {'; '.join(faults)}",
-            hint=f"complete {_GRID} and {_COUNTS} for every scenario, or remove the one that is not wanted",
+            hint=f"complete {_GRID} and {_COUNTS} for every scenario, or remove the scenario from both",
             counts=counts,
             grid=grid,
         )
@@ -100,7 +99,7 @@ def _partitions(entry: Dataset, scenarios: tuple[str, ...]) -> Iterator[dict[str
 
 
 def _where(entry: Dataset, receipt: Receipt, extra: Mapping[str, str]) -> str:
-    """Where an absent dataset was sought, and which other partitions of it are there instead."""
+    """The path at which an absent dataset was expected, and the other partitions that exist there."""
     tokens = {SCENARIO: "*", **receipt.identity.tokens(), **extra}
     folder = receipt.run_root
     parts: list[str] = []
@@ -117,7 +116,7 @@ def _where(entry: Dataset, receipt: Receipt, extra: Mapping[str, str]) -> str:
 
 
 def _find(entry: Dataset, receipt: Receipt, scenarios: tuple[str, ...]) -> tuple[list[Path], list[str]]:
-    """The artefact's files by path below the run root, and a line for each partition that is absent."""
+    """The artefact's files by path below the run root, and a line for each absent partition."""
     files: list[Path] = []
     absent: list[str] = []
     for extra in _partitions(entry, scenarios):
@@ -137,7 +136,7 @@ def _policy(entry: Dataset, receipt: Receipt) -> Artefact:
 
 
 def take_inventory(receipt: Receipt, scenarios: tuple[str, ...]) -> Inventory:
-    """Look for every sealed entry of the dictionary; unreadable directories and invalid policies raise."""
+    """Find every sealed entry of the dictionary; unreadable directories and invalid policies raise."""
     artefacts: dict[str, Artefact] = {}
     missing: dict[str, str] = {}
     for entry in sealed_datasets():
@@ -154,9 +153,9 @@ def take_inventory(receipt: Receipt, scenarios: tuple[str, ...]) -> Inventory:
 
 
 def require_all(inventory: Inventory, receipt: Receipt) -> None:
-    """Raise, naming them all, where REQUIRED inputs are missing.
+    """Raise if REQUIRED inputs are missing, naming all of them.
 
-    S1_OR_S3_OUTPUT_MISSING if only 5B's own model tables are, else S0_GATE_MISSING_OR_INVALID.
+    S1_OR_S3_OUTPUT_MISSING if only 5B's own model tables are missing, else S0_GATE_MISSING_OR_INVALID.
     """
     if not inventory.missing:
         return

@@ -19,7 +19,7 @@ AGAIN = "restore both files of the seal, or remove both directories and run `arr
 
 @dataclass(frozen=True)
 class Places:
-    """Where a run's seal lies."""
+    """The paths of a run's seal."""
 
     gate: Path
     inventory: Path
@@ -27,7 +27,7 @@ class Places:
 
 @dataclass(frozen=True)
 class Stored:
-    """A seal as it was written; its digest and identity hold, its artefacts have not been looked at."""
+    """A stored seal whose digest and identity are checked; its artefacts are not."""
 
     places: Places
     gate: Mapping[str, Any]
@@ -35,7 +35,7 @@ class Stored:
 
     @property
     def structural(self) -> bool:
-        """Whether the reference implementation made it: most hashes then describe paths, not contents."""
+        """Whether the reference implementation made it; most hashes then cover paths, not contents."""
         return any(is_structural(row) for row in self.rows)
 
     @property
@@ -45,12 +45,12 @@ class Stored:
 
 
 def is_structural(row: Row) -> bool:
-    """Whether the row's hash is of its own description instead of the content."""
+    """Whether the row's hash covers the row's own description instead of the content."""
     return str(row.get("notes", "")).startswith(_STRUCTURAL)
 
 
 def places(receipt: Receipt) -> Places:
-    """Where this run's gate receipt and inventory belong."""
+    """The paths of this run's gate receipt and inventory."""
     return Places(receipt.path("s0_gate_receipt_5B"), receipt.path("sealed_inputs_5B"))
 
 
@@ -102,10 +102,10 @@ def _check_rows(rows: list[Row], gate: Mapping[str, Any], path: Path) -> None:
 
 
 def read_stored(receipt: Receipt) -> Stored | None:
-    """Read this run's seal; None where there is no gate receipt, which is published last.
+    """Read this run's seal; None if there is no gate receipt, which is published last.
 
-    Raises S0_GATE_MISSING_OR_INVALID for a seal that lacks its inventory, breaks a schema, is of another
-    run, or whose rows are not those that were sealed.
+    Raises S0_GATE_MISSING_OR_INVALID for a seal that lacks its inventory, breaks a schema, belongs to another run, or
+    whose rows differ from those sealed.
     """
     where = places(receipt)
     if not where.gate.exists():

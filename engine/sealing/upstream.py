@@ -54,7 +54,7 @@ SEGMENTS = tuple(_LAWS)
 
 @dataclass(frozen=True)
 class Upstream:
-    """How one segment's gate stands; paths are relative to the run root, `reason` says why it is not PASS."""
+    """The state of one segment's gate; paths are relative to the run root, `reason` says why it is not PASS."""
 
     segment: str
     status: str
@@ -76,7 +76,7 @@ class _BundleError(Exception):
 
 
 def _member(base: Path, relative: str) -> Path:
-    """The file that an index names, which must lie below `base` both as written and with links resolved."""
+    """The file that an index names; it must be below `base`, both as written and with links resolved."""
     parts = relative.split("/")
     if "\\" in relative or "\0" in relative or any(part in ("", ".", "..") for part in parts):
         raise _BundleError(f"the index names {relative!r}, which is no plain relative path")
@@ -107,8 +107,7 @@ def _hash_text(entries: list[dict[str, Any]], bases: tuple[Path, ...]) -> str:
     digest = hashlib.sha256()
     for entry in entries:
         digest.update(entry["sha256_hex"].encode("ascii"))
-        # Members may be whole datasets that live elsewhere; those that are files here must be what the
-        # index says.
+        # A member may be a dataset in another place; one that is a file here must have the hash of the index.
         for path in (_member(base, entry["path"]) for base in bases):
             if path.is_file() and content_sha256([path]) != entry["sha256_hex"]:
                 raise _BundleError(f"{entry['path']} does not have the hash that the index gives")
@@ -197,7 +196,7 @@ def _judge(segment: str, places: _Places, receipt: Receipt) -> tuple[str, str, s
     except _BundleError as fault:
         return FAIL, digest, str(fault)
     except ArrivalError as error:
-        # An unreadable disk says nothing about the segment.
+        # A read error says nothing about the segment.
         if error.code is not _CODE:
             raise
         return FAIL, digest, error.message
@@ -207,9 +206,9 @@ def _judge(segment: str, places: _Places, receipt: Receipt) -> tuple[str, str, s
 
 
 def members_by_run_root(receipt: Receipt) -> Iterator[str]:
-    """The paths below the run root that bundle indexes name, as they are written; none of an index that is broken.
+    """The paths below the run root that bundle indexes name, as written; a broken index gives none.
 
-    For whoever has to fetch them before the bundles are checked.
+    For callers that fetch the files before the bundles are checked.
     """
     for segment, law in _LAWS.items():
         places = _places(segment, receipt)
@@ -224,9 +223,9 @@ def members_by_run_root(receipt: Receipt) -> Iterator[str]:
 
 
 def check_upstream(receipt: Receipt) -> Iterator[Upstream]:
-    """How each segment stands for this run's manifest_fingerprint, in the order of `SEGMENTS`.
+    """The state of each segment for this run's manifest_fingerprint, in the order of `SEGMENTS`.
 
-    A bad bundle is a status, not an error; raises IO_READ_FAILED where a file cannot be read.
+    A bad bundle is a status, not an error. Raises IO_READ_FAILED if a file cannot be read.
     """
     for segment in SEGMENTS:
         places = _places(segment, receipt)

@@ -48,7 +48,7 @@ class Seal:
 
 
 class Difference(NamedTuple):
-    """One artefact whose sealed hash is not the one found."""
+    """One artefact whose hash differs from the sealed one."""
 
     artefact: str
     sealed: str
@@ -60,7 +60,7 @@ class Difference(NamedTuple):
 
 @dataclass
 class _Review:
-    """What comparing a seal with the disk brought to light."""
+    """The results of comparing a seal with the disk."""
 
     differences: list[Difference] = field(default_factory=list)
     unsealed: list[str] = field(default_factory=list)
@@ -70,7 +70,7 @@ class _Review:
 
 
 class _Look(NamedTuple):
-    """The disk as it is now: artefacts, their content hashes, the ids that a seal may list."""
+    """The current state of the disk: artefacts, their content hashes, the ids that a seal may list."""
 
     receipt: Receipt
     inventory: Inventory
@@ -104,7 +104,7 @@ def _require(receipt: Receipt) -> Stored:
 
 
 def _check_scenarios(stored: Stored, receipt: Receipt) -> tuple[str, ...]:
-    """The scenarios on disk, which are those sealed (for the reference's seals: some of those)."""
+    """The scenarios on disk, checked against those sealed (the reference's seals may list more)."""
     sealed, found = set(stored.gate["scenario_set"]), scenario_set(receipt)
     extra = sorted(set(found) - sealed)
     gone = [] if stored.structural else sorted(sealed - set(found))
@@ -120,7 +120,7 @@ def _check_scenarios(stored: Stored, receipt: Receipt) -> tuple[str, ...]:
 
 
 def _find_now(row: Row, look: _Look) -> str:
-    """What the row's hash would be if the artefact were sealed now."""
+    """The hash that the row would have if the artefact were sealed now."""
     name = row["artifact_id"]
     if is_structural(row):
         return structural_digest(row)
@@ -219,13 +219,12 @@ def _structural_notice(review: _Review) -> Notice:
 
 
 def verify_seal(receipt: Receipt, reporter: Reporter | None = None) -> Seal:
-    """Read the run's seal, hash everything it lists again, and return it if all agrees.
+    """Read the run's seal, hash everything it lists again, and return it if all hashes agree.
 
-    A seal made by the reference implementation is accepted with one notice of what it leaves open. Raises
-    S0_GATE_MISSING_OR_INVALID for a missing, damaged or foreign seal, for inputs that differ from it (all
-    of them, with both hashes) and for inputs without a row; UPSTREAM_HASHGATE_NOT_PASSED unless every
-    upstream segment is PASS; S1_OR_S3_OUTPUT_MISSING, IO_READ_FAILED, and what resolving the policies
-    raises.
+    A seal made by the reference implementation is accepted, with one notice of what it does not cover. Raises
+    S0_GATE_MISSING_OR_INVALID for a missing, damaged or foreign seal, for inputs that differ from it (all of them, with
+    both hashes) and for inputs without a row; UPSTREAM_HASHGATE_NOT_PASSED unless every upstream segment is PASS;
+    S1_OR_S3_OUTPUT_MISSING, IO_READ_FAILED, and the errors of resolving the policies.
     """
     reporter = reporter if reporter is not None else Reporter()
     with reporter.phase("verify seal"):
@@ -242,7 +241,7 @@ def verify_seal(receipt: Receipt, reporter: Reporter | None = None) -> Seal:
 
 
 def read_seal(receipt: Receipt) -> Seal:
-    """The run's seal as it was written, for readers who look at single arrivals; no input is hashed.
+    """The run's seal as stored, for readers of single arrivals; no input is hashed.
 
     Raises S0_GATE_MISSING_OR_INVALID for a missing, damaged or foreign seal, UPSTREAM_HASHGATE_NOT_PASSED.
     """

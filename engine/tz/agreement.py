@@ -1,4 +1,4 @@
-"""Does a time zone cache say what the pinned tzdata package says?"""
+"""The comparison of a time zone cache with the pinned tzdata package."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def _at(steps: tuple[Instants, Minutes], instants: Instants) -> Minutes:
 def _compare(
     tzid: str, cached: tuple[Instants, Minutes], exact: tuple[Instants, Minutes], bounds: tuple[int, int]
 ) -> list[Disagreement]:
-    # Two step functions agree on an interval if they agree at its start and wherever either of them steps.
+    # Two step functions agree on an interval if they agree at its start and at every step of either.
     points = np.concatenate([np.array([bounds[0]], np.int64), cached[0], exact[0]])
     points = np.unique(points[(points >= bounds[0]) & (points <= bounds[1])])
     ours, theirs = _at(cached, points), _at(exact, points)
-    # One entry where a stretch of disagreement begins or changes, not one per step inside it.
+    # One entry per start or change of a stretch of disagreement, not one per step inside it.
     news = ours != theirs
     news[1:] &= (ours[1:] != ours[:-1]) | (theirs[1:] != theirs[:-1])
     return [Disagreement(tzid, int(points[at]), int(ours[at]), int(theirs[at])) for at in np.flatnonzero(news)]
 
 
 def _year(end_s: int) -> int:
-    """The UTC year of a Unix second, at least 1970: as far as exact steps are needed."""
+    """The UTC year of a Unix second, at least 1970: the last year that needs exact steps."""
     try:
         return max(1970, datetime.fromtimestamp(end_s, UTC).year)
     except (ValueError, OverflowError, OSError):
@@ -60,11 +60,10 @@ def _year(end_s: int) -> int:
 
 
 def disagreements(cache: ZoneTable, tzids: Iterable[str], start_s: int, end_s: int) -> list[Disagreement]:
-    """Where the cache and the pinned tzdata differ on [start_s, end_s] (Unix seconds, both included).
+    """Differences of the cache from the pinned tzdata on [start_s, end_s] (Unix seconds, both included).
 
-    Ordered by zone, then instant; each entry starts a stretch of constant disagreement. Raises
-    DST_MAPPING_FAILED, all names at once, for zones that the cache or the package does not know, and for an
-    interval that ends before it starts.
+    Ordered by zone, then instant; each entry starts a stretch of constant disagreement. Raises DST_MAPPING_FAILED for
+    zones that the cache or the package lacks (all at once), and for an interval that ends before it starts.
     """
     if end_s < start_s:
         raise ArrivalError(

@@ -1,4 +1,4 @@
-"""Writes a run's time zone cache from the tzdata package."""
+"""Building of a run's time zone cache from the tzdata package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from arrival_engine.engine.tz.tzc1 import encode
 
 @dataclass(frozen=True)
 class TzCacheResult:
-    """The cache of a run; `changed` is False where the same one was there, and no file was touched."""
+    """The cache of a run; `changed` is False if the same cache existed, and no file was touched."""
 
     changed: bool
     folder: Path
@@ -42,14 +42,14 @@ def _manifest(receipt: Receipt, data: bytes) -> bytes:
             "tzdb_archive_sha256": archive_sha256(),
             "tz_index_digest": sha256(data).hexdigest(),
             "rle_cache_bytes": len(data),
-            # The run's own time, so that the same run gives the same bytes whenever it is built.
+            # The run's own time, so that every build for a run gives the same bytes.
             "created_utc": _utc_micros(receipt.created_utc),
         }
     )
 
 
 def _existing(folder: Path) -> dict[str, bytes] | None:
-    """The files in the cache's folder, None where there is no folder."""
+    """The files in the cache's folder, None if it does not exist."""
     with reading("directory", folder):
         if not folder.exists():
             return None
@@ -59,8 +59,8 @@ def _existing(folder: Path) -> dict[str, bytes] | None:
 def _conflict(folder: Path, present: dict[str, bytes], wanted: dict[str, bytes]) -> ArrivalError:
     return ArrivalError(
         Code.IO_WRITE_CONFLICT,
-        f"{folder} holds another time zone cache than the one built from tzdata {release()}",
-        hint="keep it, or give --replace; a run that was sealed with it must then be sealed anew",
+        f"{folder} holds a time zone cache that differs from the one built from tzdata {release()}",
+        hint="keep it, or pass --replace and seal again if the run was sealed with it",
         path=folder,
         found={name: sha256(content).hexdigest() for name, content in sorted(present.items())},
         built={name: sha256(content).hexdigest() for name, content in sorted(wanted.items())},
@@ -87,10 +87,9 @@ def build_tz(
 ) -> TzCacheResult:
     """Write `tz_cache_v1.bin` and `tz_timetable_cache.json` for the run's manifest_fingerprint, or neither.
 
-    All zones of the package by default, exact through the end of `until_year`. `tzdb_archive_sha256` in the
-    manifest is `archive_sha256()`: the package's TZif files, bytes one after the other, by ascending name.
-    Raises IO_WRITE_CONFLICT where another cache is there and `replace` is False, DST_MAPPING_FAILED for
-    unknown zones and for another tzdata release than the engine's, IO_WRITE_FAILED.
+    All zones of the package by default, exact through the end of `until_year`. `tzdb_archive_sha256` in the manifest is
+    `archive_sha256()`. Raises IO_WRITE_CONFLICT if another cache exists and `replace` is False, DST_MAPPING_FAILED for
+    unknown zones and for a tzdata release that is not the engine's, IO_WRITE_FAILED.
     """
     reporter = reporter if reporter is not None else Reporter()
     check_release()

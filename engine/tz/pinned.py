@@ -1,8 +1,8 @@
 """Exact zone tables from the installed `tzdata` package, never from the host's own time zone files.
 
-The package ships TZif files in slim form (RFC 9636): explicit transitions as far as the zone's history is
-irregular, then a POSIX TZ rule for the years after. The explicit part is parsed; the rule is left to
-`zoneinfo`, which reads the same file, and its transitions are found by stepping through the years.
+The package ships TZif files in slim form (RFC 9636): explicit transitions for the irregular part of a zone's history,
+then a POSIX TZ rule for later years. This module parses the explicit part. `zoneinfo` reads the same file and applies
+the rule, whose transitions are found by stepping through the years.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def release() -> str:
 
 
 def check_release() -> None:
-    """Raise DST_MAPPING_FAILED where another release is installed than the one that civil times are checked against.
+    """Raise DST_MAPPING_FAILED unless the release that civil times are checked against is installed.
 
-    What a world or a cache is made from has to be that release; runs only read what was made.
+    Worlds and caches must be made from that release. Runs only read them.
     """
     if release() != TZDATA_RELEASE:
         raise ArrivalError(
@@ -86,7 +86,7 @@ def unknown_tzids(tzids: Iterable[str]) -> list[str]:
 
 
 def archive_sha256() -> str:
-    """SHA-256 over the bytes of the package's TZif files, one after the other, by ascending name."""
+    """SHA-256 over the concatenated bytes of the package's TZif files, by ascending name."""
     digest = sha256()
     for tzid in known_tzids():
         digest.update(_tzif(tzid))
@@ -134,14 +134,14 @@ def _explicit(tzid: str, data: bytes) -> _Explicit:
 
 
 def _offset(zone: ZoneInfo, instant_s: int) -> int:
-    """Seconds east of UTC in force at a Unix second."""
+    """Seconds east of UTC at a Unix second."""
     local = zone.fromutc((_EPOCH + timedelta(seconds=instant_s)).replace(tzinfo=zone))
     offset = local.utcoffset()
     return 0 if offset is None else round(offset.total_seconds())
 
 
 def _change(zone: ZoneInfo, low: int, high: int) -> int:
-    """The first second after `low`, up to `high`, whose offset is no longer that of `low`."""
+    """The first second after `low`, up to `high`, whose offset differs from that of `low`."""
     before = _offset(zone, low)
     while high - low > 1:
         middle = (low + high) // 2
@@ -184,7 +184,7 @@ def _zone(tzid: str, until_year: int, from_year: int) -> tuple[Instants, Minutes
         last = instants[-1] if len(instants) > 1 else _seconds_of_year(FIRST_YEAR)
         start = max(last, _seconds_of_year(from_year))
         if start > last:
-            # Stands in for the changes that were skipped.
+            # Replaces the changes that were skipped.
             instants.append(start)
             offsets.append(_offset(zone, start))
         for instant, offset in _ruled(zone, start, end):
@@ -201,11 +201,9 @@ def pinned_zones(
 ) -> ZoneTable:
     """The steps of the named zones (all of them by default), complete through the end of `until_year`.
 
-    Offsets are exact from the start of `from_year` on; a late one spares the search for changes before it.
-
-    The sentinel carries the zone's first offset, normally local mean time. Offsets that are no whole minute
-    go to the nearest one, ties to even; neighbours that then agree are merged. Raises DST_MAPPING_FAILED
-    for unknown names.
+    Offsets are exact from the start of `from_year` on; a later year means a shorter search. The sentinel carries the
+    zone's first offset, normally local mean time. Offsets are rounded to whole minutes, ties to even, and steps without
+    a change are merged. Raises DST_MAPPING_FAILED for unknown names.
     """
     if until_year not in _YEARS:
         raise ArrivalError(
@@ -219,7 +217,7 @@ def pinned_zones(
     if unknown:
         raise ArrivalError(
             Code.DST_MAPPING_FAILED,
-            f"tzdata {release()} knows no time zone named {', '.join(map(repr, unknown))}",
+            f"tzdata {release()} has no time zone named {', '.join(map(repr, unknown))}",
             hint="correct the names, or upgrade the engine and its tzdata if they are newer than it",
             tzids=unknown,
             release=release(),

@@ -1,8 +1,8 @@
 """The TZC1 binary form of a zone table (`tz_cache_v1.bin`).
 
-Little-endian, packed: `TZC1`, u16 version 1, u32 zone count; then per zone, names ascending, u16 name length,
-ASCII name, u32 step count, steps of (i64 Unix second, i32 minutes east of UTC). The first step of a zone is
-the sentinel at -2^63, which may carry local mean time; later offsets stay within 900 minutes.
+Little-endian, packed: `TZC1`, u16 version 1, u32 zone count; then per zone, names ascending, u16 name length, ASCII
+name, u32 step count, steps of (i64 Unix second, i32 minutes east of UTC). The first step of a zone is the sentinel at
+-2^63, which may carry local mean time. Later offsets stay within 900 minutes.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _LENGTH = struct.Struct("<H")
 _COUNT = struct.Struct("<I")
 _STEP = np.dtype([("instant", "<i8"), ("offset", "<i4")])
 _NAME_MAX = 2**16 - 1
-# The least a zone can take: length, one letter, count, one step.
+# The smallest zone: length, one letter, count, one step.
 _RECORD_MIN = _LENGTH.size + 1 + _COUNT.size + _STEP.itemsize
 
 
 class _Reader:
-    """Walks the bytes and knows, for the error message, where it is and in which zone."""
+    """A position in the bytes, with the current zone for error messages."""
 
     def __init__(self, data: bytes, where: str) -> None:
         self.data = data
@@ -50,7 +50,7 @@ class _Reader:
         raise ArrivalError(
             Code.DST_MAPPING_FAILED,
             f"{self.where}: byte {at}{zone}: {what}",
-            hint="the file is no valid TZC1 cache; write a new one with `arrivals tz build RUN_ROOT`",
+            hint="the file is not a valid TZC1 cache; write a new one with `arrivals tz build RUN_ROOT`",
             file=self.where,
             byte=at,
             tzid=self.tzid,
@@ -90,7 +90,7 @@ def _fault(instants: Instants, offsets: Minutes) -> tuple[int, str] | None:
     if instants[0] != SENTINEL:
         return 0, f"the first instant is {instants[0]}, not the sentinel -2^63"
     if not SENTINEL_LOW < offsets[0] < SENTINEL_HIGH:
-        return 0, f"the first offset, {offsets[0]} minutes, is none that a clock can have"
+        return 0, f"the first offset, {offsets[0]} minutes, is not possible for a clock"
     step = _first(instants[1:] <= instants[:-1])
     if step is not None:
         return step + 1, f"instant {instants[step + 1]} does not follow {instants[step]}"
@@ -104,7 +104,7 @@ def _steps(reader: _Reader) -> tuple[Instants, Minutes]:
     at = reader.take(_COUNT.size, "step count")
     (count,) = _COUNT.unpack_from(reader.data, at)
     if count == 0:
-        reader.fail("the zone has no step at all, not even the sentinel", at)
+        reader.fail("the zone has no steps, not even the sentinel", at)
     at = reader.take(count * _STEP.itemsize, f"{count} steps")
     steps = np.frombuffer(reader.data, _STEP, count, at)
     instants, offsets = steps["instant"].astype(np.int64), steps["offset"].astype(np.int32)
@@ -117,9 +117,8 @@ def _steps(reader: _Reader) -> tuple[Instants, Minutes]:
 def decode(data: bytes, where: str) -> ZoneTable:
     """Read a TZC1 cache; `where` names the file in messages.
 
-    Raises DST_MAPPING_FAILED with the byte offset and the zone for anything that is not exactly this module's
-    form: wrong magic or version, early end, trailing bytes, names or instants out of order, offsets out of
-    range.
+    Raises DST_MAPPING_FAILED with the byte offset and the zone for any deviation from this module's form: wrong magic
+    or version, early end, trailing bytes, names or instants out of order, offsets out of range.
     """
     reader = _Reader(data, where)
     magic, version, zones = _HEADER.unpack_from(data, reader.take(_HEADER.size, "header"))
@@ -142,7 +141,7 @@ def decode(data: bytes, where: str) -> ZoneTable:
 
 
 def encode(table: ZoneTable) -> bytes:
-    """The TZC1 bytes of a table; raises DST_MAPPING_FAILED where the table breaks the form."""
+    """The TZC1 bytes of a table; raises DST_MAPPING_FAILED if the table breaks the form."""
     parts = [_HEADER.pack(MAGIC, VERSION, len(table.tzids))]
     for tzid in table.tzids:
         instants, offsets = table.steps(tzid)
@@ -158,6 +157,6 @@ def encode(table: ZoneTable) -> bytes:
         steps["instant"], steps["offset"] = instants, offsets
         parts += (_LENGTH.pack(len(name)), name, _COUNT.pack(len(steps)), steps.tobytes())
     data = b"".join(parts)
-    # Reading it back states the rules once.
+    # Reading the bytes back checks the table by the rules of `decode`.
     decode(data, "zone table to be written")
     return data

@@ -27,9 +27,8 @@ Minutes = npt.NDArray[np.int32]
 class ZoneTable:
     """Zones in byte order of their names, each a list of (instant, offset) steps.
 
-    `start` int64[Z+1]: zone z owns steps start[z] to start[z+1]; `instant` int64[T]: Unix seconds, strictly
-    ascending within a zone, the first of each zone -2^63; `offset_minutes` int32[T]: minutes east of UTC
-    from then on.
+    start: int64[Z+1]; zone z owns steps start[z] to start[z+1]. instant: int64[T], Unix seconds, strictly ascending
+    within a zone, the first of each zone -2^63. offset_minutes: int32[T], minutes east of UTC from then on.
     """
 
     tzids: tuple[str, ...]
@@ -43,7 +42,7 @@ class ZoneTable:
         return {tzid: position for position, tzid in enumerate(self.tzids)}
 
     def steps(self, tzid: str) -> tuple[Instants, Minutes]:
-        """Instants and offsets of one zone (views); DST_MAPPING_FAILED where the table lacks it."""
+        """Instants and offsets of one zone (views); DST_MAPPING_FAILED if the table lacks it."""
         position = self.index.get(tzid)
         if position is None:
             raise ArrivalError(
@@ -56,7 +55,7 @@ class ZoneTable:
         return self.instant[piece], self.offset_minutes[piece]
 
     def offset_at(self, tzid: str, instant_s: int) -> int:
-        """Minutes east of UTC in force at one Unix second."""
+        """Minutes east of UTC at one Unix second."""
         instants, offsets = self.steps(tzid)
         return int(offsets[int(np.searchsorted(instants, instant_s, side="right")) - 1])
 

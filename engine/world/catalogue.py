@@ -1,4 +1,4 @@
-"""The entities of count rows, (merchant, zone, channel), as codes; each distinct text is compared once."""
+"""The entities of count rows, (merchant, zone, channel), as codes. Each distinct text is compared once."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Uncoded(NamedTuple):
 
 
 def catalogued(entities: Uncoded) -> tuple[Catalogue, I32]:
-    """The distinct ones, and the index of each of the K among them."""
+    """The distinct entities, and the index of each of the K among them."""
     merchant_ids, merchant = np.unique(entities.merchant, return_inverse=True)
     zones, zone = _used(entities.zone, entities.zones)
     channels, channel = _used(entities.channel, entities.channels)
@@ -59,7 +59,7 @@ def catalogued(entities: Uncoded) -> tuple[Catalogue, I32]:
 
 
 def _used(codes: NDArray[np.integer], texts: Sequence[str | None]) -> tuple[tuple[str, ...], I64]:
-    """The distinct texts that have a code, in byte order, and the index among them of each code."""
+    """The distinct texts that have a code, in byte order, and each code's index among them."""
     used = np.unique(codes).tolist()
     vocabulary = tuple(sorted({texts[code] or "" for code in used}, key=str.encode))
     index = {text: at for at, text in enumerate(vocabulary)}
@@ -69,7 +69,7 @@ def _used(codes: NDArray[np.integer], texts: Sequence[str | None]) -> tuple[tupl
 
 
 def united(parts: Sequence[Catalogue]) -> tuple[Catalogue, list[I32]]:
-    """The entities of all catalogues, and for each of these the index of its entities among them."""
+    """The entities of all catalogues, and per catalogue the indices of its entities among them."""
     sizes = [part.merchant.size for part in parts]
     whole, index = catalogued(
         Uncoded(

@@ -24,7 +24,7 @@ def only_merchants(table: pa.Table, merchant_ids: NDArray[np.uint64]) -> tuple[p
 
 
 def encoded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[Any]]:
-    """Index of each value among the distinct ones and, behind them, None, which stands for null; and all these."""
+    """Index of each value in a list of the distinct values, followed by None for null; and that list."""
     coded = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     array = coded.combine_chunks()
     values = [*array.dictionary.to_pylist(), None]
@@ -49,7 +49,7 @@ def starts_of(owner: NDArray[np.int64], owners: int) -> NDArray[np.int64]:
 
 
 def alias_tables(weights: NDArray[np.float64], starts: NDArray[np.int64], code: Code, what: Any) -> AliasTables:
-    """Alias tables of compressed-row weights; `what(table)` names a table whose weights are bad."""
+    """Alias tables of compressed-row weights; `what(table)` names a table with invalid weights."""
     try:
         return build_alias_tables(np.ascontiguousarray(weights), starts)
     except BadWeightsError as bad:

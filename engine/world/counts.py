@@ -38,7 +38,7 @@ class CountRows:
 
 
 class DrawnRows(NamedTuple):
-    """The rows with N > 0 of one piece; `entity` counts into the piece's own catalogue."""
+    """The rows with N > 0 of one piece; `entity` is an index into the piece's own catalogue."""
 
     catalogue: Catalogue
     entity: I32
@@ -86,7 +86,7 @@ def read_drawn(
 
 
 def _drawn_rows(table: pa.Table, merchant_ids: Collection[int] | None) -> DrawnRows:
-    """Rows with N > 0, their three entity columns folded into one index: entities are catalogued once each."""
+    """Rows with N > 0, their three entity columns replaced by one index into a catalogue."""
     wanted = pc.greater(table["count_N"], 0)
     if merchant_ids is not None:
         wanted = pc.and_(wanted, pc.is_in(table["merchant_id"], pa.array(merchant_ids, pa.uint64())))
@@ -136,14 +136,14 @@ def _check_rows(table: pa.Table, scenario_id: str, buckets: int, max_count: int)
 
 
 def merge_drawn(pieces: Sequence[DrawnRows], buckets: int, max_count: int) -> CountRows:
-    """Pieces as one, rows of one key added up. Raises S1_OR_S3_OUTPUT_MISSING for a sum above `max_count`."""
+    """Merge pieces and add up rows of one key. Raises S1_OR_S3_OUTPUT_MISSING for a sum above `max_count`."""
     return merge_rows(united([piece.catalogue for piece in pieces]), pieces, buckets, max_count)
 
 
 def merge_rows(
     united_catalogues: tuple[Catalogue, Sequence[I32]], pieces: Sequence[DrawnRows], buckets: int, max_count: int
 ) -> CountRows:
-    """The same of pieces whose catalogues are united already."""
+    """The same for pieces whose catalogues are already united."""
     catalogue, codes = united_catalogues
     parts = [
         CodedRows(code, piece.entity, piece.bucket, piece.arrivals) for code, piece in zip(codes, pieces, strict=True)
@@ -163,7 +163,7 @@ def merge_rows(
 
 
 def _merged(rows: Rows) -> tuple[Rows, NDArray[Any]]:
-    """The first of the adjacent rows of every key, and the arrivals of them all: exact, whatever they add up to."""
+    """The first of the adjacent rows of every key, and the sum of their arrivals, exact even above int32."""
     repeated = 1 + np.flatnonzero((rows.entity[1:] == rows.entity[:-1]) & (rows.bucket[1:] == rows.bucket[:-1]))
     if repeated.size == 0:
         return rows, rows.arrivals
@@ -171,7 +171,7 @@ def _merged(rows: Rows) -> tuple[Rows, NDArray[Any]]:
     first[repeated] = False
     merged = Rows(*(column[first] for column in rows))
     counts = merged.arrivals.astype(np.int64)
-    # The repetitions up to and with a row are so many places by which its key's first row has moved up.
+    # The first row of a key has moved up by one place per repetition up to and including this row.
     np.add.at(counts, repeated - np.arange(1, repeated.size + 1), rows.arrivals[repeated])
     return merged, counts
 

@@ -50,9 +50,9 @@ def _microseconds(scenario_id: str, table: pa.Table, name: str) -> NDArray[np.in
     try:
         instants = pc.cast(texts, pa.timestamp("us", "UTC"))
     except pa.ArrowInvalid:
-        # The schema fixes the form; that there is such a day and such an hour shows only here.
+        # The schema checks the form only, not whether the day and the hour exist.
         bucket, text = next((at, text) for at, text in enumerate(texts.to_pylist()) if not _is_instant(text))
-        raise _mismatch(scenario_id, bucket, f"{name} {text} is no instant") from None
+        raise _mismatch(scenario_id, bucket, f"{name} {text} is not a valid time") from None
     micros: NDArray[np.int64] = instants.combine_chunks().cast(pa.int64()).to_numpy(zero_copy_only=False)
     return micros
 

@@ -1,4 +1,4 @@
-"""Tz group weights of 2B: one alias table a merchant and UTC day."""
+"""Tz group weights of 2B: one alias table per merchant and UTC day."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def build_group_tables(
 
 
 def _days(column: pa.ChunkedArray, merchant_of_row: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Days since 1970; the few distinct texts are read once each."""
+    """Days since 1970; each distinct text is parsed once."""
     code, texts = encoded(column)
     used = set(np.unique(code).tolist())
     days = np.empty(len(texts), np.int64)
@@ -90,7 +90,7 @@ def _days(column: pa.ChunkedArray, merchant_of_row: NDArray[np.uint64]) -> NDArr
             merchant = merchant_of_row[np.argmax(code == at)]
             raise ArrivalError(
                 Code.SITE_RESOLUTION_FAILED,
-                f"s4_group_weights: utc_day {text} of merchant {merchant} is no calendar day",
+                f"s4_group_weights: utc_day {text} of merchant {merchant} is not a calendar day",
                 hint="correct the day and seal again",
                 dataset="s4_group_weights",
                 utc_day=text,

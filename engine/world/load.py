@@ -1,4 +1,4 @@
-"""A scenario of a run directory, read and checked, as the tables that both backends expand from."""
+"""A scenario of a run directory, read and checked, as the tables that both backends expand."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ from arrival_engine.engine.world.zones import (
 class World:
     """One scenario, ready to plan: count rows in law order, lookup tables, and the texts behind their codes.
 
-    rows: count rows with N > 0 (R of them); tzids, channels: texts of zone and channel codes, in byte order, the
-    null channel being ""; universe_hash: 3B's, verified; input_rows, zero_rows, merged_rows: what became of the
-    count rows as read.
+    rows: count rows with N > 0 (R of them). tzids, channels: texts of zone and channel codes, in byte order; the null
+    channel is "". universe_hash: 3B's, verified. input_rows, zero_rows, merged_rows: numbers of count rows read,
+    dropped and merged.
     """
 
     receipt: Receipt
@@ -89,24 +89,22 @@ def load_world(
     threads: int | None = None,
     merchant_ids: Collection[int] | None = None,
 ) -> World:
-    """Read one scenario of a run directory, or the part of it that belongs to the given merchants.
+    """Read one scenario of a run directory, or only the given merchants; their arrivals are the same either way.
 
-    The part has the arrivals that the whole has for them, since no merchant's depend on another's.
-
-    `scenario_id` may be left out where the run has only one. `strict` makes every fallback an error;
+    `scenario_id` may be omitted if the run has one scenario. `strict` makes every fallback an error;
     `accept_tz_cache` turns a disagreement of the tz cache with tzdata into a notice. Every sealed input is hashed and
-    compared first, unless `seal` says that it has just been done. Raises ArrivalError with the code of what is
-    missing or wrong.
+    compared first, unless the caller passes the verified `seal`. Raises ArrivalError with the code of the missing or
+    invalid input.
     """
     receipt = read_receipt(Path(run_root))
     with ThreadPoolExecutor(2, thread_name_prefix="aside") as aside:
-        # The first kernel of a process takes numba a third of a second to load: meanwhile, others read.
+        # numba takes a third of a second to load the first kernel of a process; other threads read meanwhile.
         loading = aside.submit(alias.load_kernel)
         source = read_source(receipt, scenario_id, seal=seal or verify_seal(receipt), strict=strict)
         grid = source.grid()
         buckets, max_count = grid.start_us.size, source.settings.max_count
         drawn = read_counts(receipt, source.scenario_id, buckets, max_count, threads or available_cores(), merchant_ids)
-        # What else is known of the merchants is read while their rows are put in order.
+        # The other facts about merchants are read while the rows are sorted.
         whole = united([piece.catalogue for piece in drawn])
         facts = aside.submit(read_merchant_facts, source, grid, whole[0].merchant_ids)
         counts = merge_rows(whole, drawn, buckets, max_count)
@@ -115,12 +113,12 @@ def load_world(
 
 
 def read_source(receipt: Receipt, scenario_id: str | None, *, seal: Seal, strict: bool) -> Source:
-    """What a world is of, with its verified routing universe; options and errors as in `load_world`."""
+    """The source of a world, with its routing universe verified; options and errors as in `load_world`."""
     scenario = _chosen_scenario(receipt, scenario_id)
     settings = load_settings(receipt)
     settings = settings.strict() if strict else settings
     universe_hash = verified_universe_hash(receipt)
-    # The law draws sites from weights; a blob that contradicts its index still says that 2B is damaged.
+    # The law draws sites from weights, not from the blob, but a blob that contradicts its index means damage to 2B.
     site_slices(receipt)
     return Source(receipt, seal, scenario, settings, universe_hash)
 
@@ -143,7 +141,7 @@ def _chosen_scenario(receipt: Receipt, scenario_id: str | None) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a world comes from, and what its policies say."""
+    """The run and scenario of a world, and its settings."""
 
     receipt: Receipt
     seal: Seal
@@ -157,7 +155,7 @@ class Source:
 
 
 class MerchantFacts(NamedTuple):
-    """What the inputs other than the counts say of the merchants that have arrivals, and the tz cache."""
+    """Facts about merchants with arrivals from all inputs but the counts, and the tz cache."""
 
     sites: SiteList
     weights: GroupWeights
@@ -245,7 +243,7 @@ def _zone_uses(
 
 
 def _check_merchants(merchants: Merchants, virtual: VirtualMerchants, edges: EdgeList, settings: Settings) -> None:
-    """Facts that would fail some arrival for certain, said before the first one is drawn."""
+    """Refuse merchants whose arrivals are certain to fail, before the first arrival is drawn."""
     without_edges = np.diff(edges.start) == 0
     if settings.fallbacks.missing_edge_table:
         _refuse(
@@ -293,7 +291,7 @@ def _entities(
 
 
 def _streams(receipt: Receipt, scenario_id: str, catalogue: Catalogue) -> list[NDArray[np.uint64]]:
-    """Key and hi0 of every entity, for the time, site and edge family in turn: six uint64[E]."""
+    """Key and hi0 of every entity for the time, site and edge families, in this order: six uint64[E]."""
     identity = receipt.identity
     merchant = catalogue.merchant_ids[catalogue.merchant].tolist()
     domains = [

@@ -1,4 +1,4 @@
-"""Count rows put in law order by sorting one integer a row, from which its columns are then read back."""
+"""Count rows in law order: sorts one integer per row, then reads the columns back from it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 
 from arrival_engine.cpu_fallback.tables import I32, I64, Rows
 
-# Keys are unpacked so many at a time, which keeps what is between them and the columns within a cache.
+# Keys unpacked at a time; the intermediate arrays then stay in a cache.
 _UNPACKED_ROWS = 1 << 16
 
 
 class CodedRows(NamedTuple):
-    """Count rows, r of them, of entities that are coded twice: row i is of entity codes[entity[i]]."""
+    """Count rows, r of them, with entities coded twice: row i belongs to entity codes[entity[i]]."""
 
     codes: I32
     entity: I32
@@ -26,7 +26,7 @@ class CodedRows(NamedTuple):
 class _Bits(NamedTuple):
     """Widths of the fields of a key, from the highest down.
 
-    leader: first entity of the row's merchant; member: by how much the row's entity is behind it.
+    leader: first entity of the row's merchant; member: distance of the row's entity from it.
     """
 
     leader: int
@@ -36,7 +36,7 @@ class _Bits(NamedTuple):
 
 
 def law_ordered(parts: Sequence[CodedRows], entity_merchant: I32, buckets: int) -> Rows:
-    """All rows, ordered by (merchant, bucket, entity); rows of one key are side by side, in any order.
+    """All rows, ordered by (merchant, bucket, entity); rows of one key are adjacent, in any order.
 
     entity_merchant: merchant of each entity, ascending; every bucket is below `buckets`.
     """

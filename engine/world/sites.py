@@ -36,7 +36,7 @@ class SiteList:
 
 @dataclass(frozen=True)
 class SiteTables:
-    """Alias tables over sites, and where to find the one of a merchant or of a (merchant, zone)."""
+    """Alias tables over sites, with the index of each merchant's and each (merchant, zone)'s table."""
 
     tables: Sites
     of_merchant: NDArray[np.int32]  # [M]
@@ -45,7 +45,7 @@ class SiteTables:
     _zones: int
 
     def of_pair(self, merchant: NDArray[np.int64], zone: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Table of the merchant's sites in a zone, NO_TABLE where it has none (or only weightless ones)."""
+        """Table of the merchant's sites in a zone, NO_TABLE if it has none there with a weight."""
         if self._pair_keys.size == 0:
             return np.full(merchant.size, NO_TABLE, np.int32)
         key = merchant * self._zones + zone
@@ -81,7 +81,7 @@ def load_sites(receipt: Receipt, merchant_ids: NDArray[np.uint64]) -> SiteList:
 
 
 def _keyed(receipt: Receipt, dataset_id: str, value: str) -> pa.Table:
-    """A site table with plain strings, its key proved unique."""
+    """A site table with plain strings and a unique key."""
     table = read_table(receipt, dataset_id, (*_KEY, value))
     texts = {name: pa.array(texts_of(table[name]), pa.string()) for name in table.column_names if _is_text(table, name)}
     for name, values in texts.items():
@@ -107,7 +107,7 @@ def _is_text(table: pa.Table, name: str) -> bool:
 
 
 def build_site_tables(sites: SiteList, tzids: Sequence[str], merchant_ids: NDArray[np.uint64]) -> SiteTables:
-    """One alias table a (merchant, zone) and one a merchant, slots by (legal_country_iso, site_order): LAW 3."""
+    """One alias table per (merchant, zone) and one per merchant, slots by (legal_country_iso, site_order): LAW 3."""
     zone = codes_in(sites.tzids, tzids)
     merchants = merchant_ids.size
     pair = sites.merchant * len(tzids) + zone

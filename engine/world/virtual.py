@@ -95,7 +95,7 @@ def _refuse_repeats(dataset_id: str, merchant: NDArray[np.int64], merchant_ids: 
 def load_edges(receipt: Receipt, merchant_ids: NDArray[np.uint64], mode: NDArray[np.int8]) -> EdgeList:
     """Edges and their alias slots, blob and index verified first. Raises EDGE_RESOLUTION_FAILED."""
     slices = edge_slices(receipt)
-    # The weights have become the blob's slots; they are read so that an impossible one is not passed over.
+    # The blob's slots replace the weights; the weights are read only so that an invalid one is refused.
     table = read_table(receipt, "edge_catalogue_3B", ("merchant_id", "edge_id", "tzid_operational", "edge_weight"))
     table, merchant = only_merchants(table, merchant_ids)
     virtual = mode[merchant] != NON_VIRTUAL
@@ -106,11 +106,11 @@ def load_edges(receipt: Receipt, merchant_ids: NDArray[np.uint64], mode: NDArray
     same = (merchant[1:] == merchant[:-1]) & (names[1:] == names[:-1])
     if same.any():
         row = int(np.argmax(same))
-        raise _edge_error(merchant_ids[merchant[row]], f"edge {names[row].decode()} stands there twice")
+        raise _edge_error(merchant_ids[merchant[row]], f"edge {names[row].decode()} is listed twice")
     start = starts_of(merchant, merchant_ids.size)
     ids = np.frombuffer(bytes.fromhex(b"".join(names.tolist()).decode()), ">u8").astype(np.uint64)
     if not ids.all():
-        raise _edge_error(merchant_ids[merchant[np.argmin(ids)]], "edge 0000000000000000: zero is no id")
+        raise _edge_error(merchant_ids[merchant[np.argmin(ids)]], "edge 0000000000000000: zero is not a valid id")
     return EdgeList(
         start=start,
         packed=_alias_slots(slices, merchant_ids, mode, start),
@@ -122,7 +122,7 @@ def load_edges(receipt: Receipt, merchant_ids: NDArray[np.uint64], mode: NDArray
 def _alias_slots(
     slices: AliasSlices, merchant_ids: NDArray[np.uint64], mode: NDArray[np.int8], start: NDArray[np.int64]
 ) -> NDArray[np.uint64]:
-    """The packed slots of the virtual merchants, in merchant order; as many as each has edges, which may be none."""
+    """The packed slots of the virtual merchants, in merchant order: one per edge, possibly none."""
     parts = [np.empty(0, np.uint64)]
     position = {int(merchant): at for at, merchant in enumerate(slices.merchant.tolist())}
     for index in np.flatnonzero(mode != NON_VIRTUAL):
@@ -155,9 +155,8 @@ def build_edges(edges: EdgeList, tzids: Sequence[str]) -> Edges:
 def verified_universe_hash(receipt: Receipt) -> str:
     """3B's universe hash, recomputed from its components and compared with the routing policy's.
 
-    docs/reference/layouts.md, "Universe hash", has the law.
-
-    Raises ROUTING_UNIVERSE_HASH_MISMATCH, ROUTING_POLICY_INVALID where that policy asks for what the law does not do.
+    Defined in docs/reference/layouts.md, "Universe hash". Raises ROUTING_UNIVERSE_HASH_MISMATCH, and
+    ROUTING_POLICY_INVALID for a policy that demands what the law does not do.
     """
     stated = read_document(receipt, "edge_universe_hash_3B")
     for component, dataset_id in (

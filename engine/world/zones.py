@@ -41,7 +41,7 @@ def load_zone_table(receipt: Receipt) -> ZoneTable:
 
 
 class ZoneUse(NamedTuple):
-    """Where tzids come from: merchant int64[K] index, tzids object[K], None where there is none."""
+    """The origin of tzids: merchant int64[K] index; tzids object[K], None for none."""
 
     dataset_id: str
     merchant: NDArray[np.int64]
@@ -56,7 +56,7 @@ def refuse_unknown_zones(cache: ZoneTable, uses: Iterable[ZoneUse], merchant_ids
             continue
         row = next(at for at, tzid in enumerate(use.tzids.tolist()) if tzid in unknown)
         tzid, merchant = use.tzids[row], int(merchant_ids[use.merchant[row]])
-        others = f", nor are {len(unknown) - 1} others there" if len(unknown) > 1 else ""
+        others = f" ({len(unknown) - 1} more are missing)" if len(unknown) > 1 else ""
         raise ArrivalError(
             Code.DST_MAPPING_FAILED,
             f"{use.dataset_id}: time zone {tzid!r} of merchant {merchant} is not in the tz cache{others}",
@@ -70,7 +70,7 @@ def refuse_unknown_zones(cache: ZoneTable, uses: Iterable[ZoneUse], merchant_ids
 
 
 def cut_zones(cache: ZoneTable, tzids: Sequence[str], grid: Grid) -> Zones:
-    """The pairs of the given zones, all in the cache, that can hold within the grid; a zone's first is at -2^63."""
+    """The pairs of the given zones, all in the cache, that can apply within the grid; a zone's first is at -2^63."""
     first_second = int(grid.start_us[0]) // 1_000_000
     last_second = (int(grid.start_us[-1]) + int(grid.duration_us[-1]) - 1) // 1_000_000
     starts, instants, offsets = [0], [], []
@@ -94,7 +94,7 @@ def cut_zones(cache: ZoneTable, tzids: Sequence[str], grid: Grid) -> Zones:
 def check_against_tzdata(cache: ZoneTable, tzids: Sequence[str], grid: Grid, accept: bool) -> tuple[Notice, ...]:
     """Compare the cache with tzdata over the horizon; notices instead of an error if accepted.
 
-    A tzdata release older than the engine's confirms no cache. A newer one is compared as it is.
+    A tzdata release older than the engine's cannot confirm a cache. A newer one is compared as it is.
     """
     notices = (*_too_old(), *_disagreement(cache, tzids, grid))
     for notice in notices[: 0 if accept else 1]:

@@ -1,1 +1,1 @@
-"""Writing a world in the contract layout, whoever made its contents: the parts that `synth` and `import` share."""
+"""Writing of a world in the contract layout, shared by `synth` and `import`."""

@@ -1,7 +1,4 @@
-"""Validation bundles and passed flags of the segments upstream, each by its own law.
-
-docs/reference/layouts.md, "Upstream bundles", has the laws.
-"""
+"""Validation bundles and passed flags of the segments upstream (docs/reference/layouts.md, "Upstream bundles")."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from arrival_engine.engine.rundir.hashing import content_sha256
 from arrival_engine.engine.world_files.shelf import Shelf
 
 _CHECKS = "checks.json"
-# What each bundle vouches for; the datasets of a segment that a world does not hold are left out.
+# The datasets that each bundle covers; those that a world does not have are left out.
 _SUBJECTS: dict[str, tuple[str, ...]] = {
     "1A": (),
     "1B": ("site_locations",),
@@ -36,7 +33,7 @@ _SUBJECTS: dict[str, tuple[str, ...]] = {
 
 
 def write_bundles(shelf: Shelf) -> None:
-    """A bundle with index and flag for every segment upstream, after all their datasets are there."""
+    """Write a bundle with index and flag for every segment upstream; all their datasets must exist."""
     for segment, subjects in _SUBJECTS.items():
         held = [subject for subject in subjects if shelf.holds(subject)]
         digests = {subject: content_sha256([shelf.path(subject)]) for subject in held}

@@ -15,7 +15,7 @@ Band = Literal["baseline", "stress"]
 
 
 def write_time_grid(edges: Sequence[datetime], shelf: Shelf, weekend_days: Sequence[int], band: Band) -> None:
-    """`s1_time_grid_5B`: bucket b lies between edges b and b + 1, UTC and whole seconds; annotated in UTC.
+    """Write `s1_time_grid_5B`: bucket b lies between edges b and b + 1, in UTC and whole seconds; annotated in UTC.
 
     weekend_days: ISO weekdays, from 1.
     """

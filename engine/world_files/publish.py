@@ -1,4 +1,4 @@
-"""Where a world goes: an empty run directory, by rename, the receipt last; or nowhere, when it is there already."""
+"""Publication of a world into an empty run directory by rename, the receipt last. An identical world is left alone."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from arrival_engine.engine.world_files.shelf import CREATED_UTC
 
 @dataclass(frozen=True)
 class Target:
-    """Which world is to be where: its maker (`synth`, `import`), what to call it, its identity and its policies.
+    """A world and its place.
 
-    policies: bytes by policy id; an identity need not name them, so a world made by others is told by their files.
+    maker: `synth` or `import`; what: the world's name in messages; policies: bytes by policy id, compared as files,
+    because an identity need not cover them.
     """
 
     run_root: Path
@@ -39,7 +40,7 @@ class Target:
 
 @dataclass(frozen=True)
 class WorldReport:
-    """What a world's report says: its statistics and features, and the SHA-256 of every file by path."""
+    """The contents of a world's report; files: SHA-256 of every file by path."""
 
     statistics: Mapping[str, Any]
     features: Mapping[str, Any]
@@ -73,7 +74,7 @@ def write_report(
     statistics: Mapping[str, Any],
     features: Mapping[str, Any],
 ) -> WorldReport:
-    """Write the world's report, `made_by` among it, over all the files that are in the stage so far."""
+    """Write the world's report, including `made_by`, about all files in the stage."""
     size = sum(path.stat().st_size for path in stage.rglob("*") if path.is_file())
     report = WorldReport(statistics, features, file_digests(stage), size)
     path = stage / target.report
@@ -93,7 +94,7 @@ def write_report(
 
 
 def place_world(target: Target, write: Callable[[Path], WorldReport], reporter: Reporter) -> tuple[WorldReport, bool]:
-    """The report of the target's world and whether it was there already; `write` fills a stage where it was not.
+    """The report of the target's world and whether it existed already; if not, `write` fills a stage with it.
 
     Raises IO_WRITE_CONFLICT for a directory that holds anything else, IO_READ_FAILED, IO_WRITE_FAILED.
     """
@@ -102,7 +103,7 @@ def place_world(target: Target, write: Callable[[Path], WorldReport], reporter: 
         return report, True
     with exclusive(target.run_root, target.maker):
         _clear_leftovers(target)
-        # Somebody else may have come first while this call waited.
+        # Another process may have made the world while this call waited.
         report = _look(target, reporter)
         if report is not None:
             return report, True
@@ -114,16 +115,16 @@ def place_world(target: Target, write: Callable[[Path], WorldReport], reporter: 
 
 
 def _look(target: Target, reporter: Reporter) -> WorldReport | None:
-    hint = "give a directory that may be read and written"
+    hint = "give a directory that you may read and write"
     with reading("directory", target.run_root, hint=hint), reporter.phase("look for an existing world"):
         return _existing_world(target)
 
 
 def _existing_world(target: Target) -> WorldReport | None:
-    """The report of exactly this world in the run directory; None where the directory is free for it.
+    """The report of exactly this world in the run directory; None if the directory is free for it.
 
-    Files of later stages may lie beside a world. Raises IO_WRITE_CONFLICT for a directory that holds anything
-    else: another world, files of unknown origin, or this world with a file changed or gone.
+    Files of later stages may lie beside a world. Raises IO_WRITE_CONFLICT for anything else: another world, files of
+    unknown origin, or this world with a file changed or missing.
     """
     run_root = target.run_root
     if run_root.exists() and not run_root.is_dir():
@@ -170,16 +171,13 @@ def _read_report(target: Target) -> WorldReport:
 
 
 def _clear_leftovers(target: Target) -> None:
-    """Remove the stages of earlier attempts that were killed; call with the run directory's lock held."""
+    """Remove the stages of killed attempts; the caller must hold the run directory's lock."""
     for path in (target.run_root / FOLDER).glob(f"{target.maker}-*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def _publish(stage: Path, target: Target) -> None:
-    """Move what is in the stage into the run directory, and write the receipt when all is in place.
-
-    What was moved is removed again when anything fails.
-    """
+    """Move the stage's contents into the run directory, then write the receipt; undo the moves on a failure."""
     run_root = target.run_root
     moved: list[Path] = []
     try:

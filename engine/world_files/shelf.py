@@ -43,7 +43,7 @@ class Shelf:
         self.tokens = identity.tokens(scenario_id=scenario_id)
 
     def path(self, dataset_id: str) -> Path:
-        """Where the dataset's file, or first part, is to be; its directory is made."""
+        """Path of the dataset's file, or first part; makes its directory."""
         path = self._place(dataset_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path

@@ -45,7 +45,7 @@ class SiteColumns:
 
 
 def write_site_timezones(sites: SiteColumns, shelf: Shelf, source: Literal["polygon", "override"]) -> None:
-    """`site_timezones` (2A); an override is one of the site itself."""
+    """Write `site_timezones` (2A); an override is one of the site itself."""
     rows = len(sites.merchant)
     shelf.table(
         "site_timezones",
@@ -65,7 +65,7 @@ def write_site_timezones(sites: SiteColumns, shelf: Shelf, source: Literal["poly
 
 @dataclass(frozen=True)
 class WeightLabels:
-    """What `s1_site_weights` says of its making: where weights come from, and the alias layout policy's facts."""
+    """Provenance in `s1_site_weights`: the source of weights, and the alias layout policy's facts."""
 
     source: str
     quantised_bits: int
@@ -73,7 +73,7 @@ class WeightLabels:
 
 
 def write_site_weights(sites: SiteColumns, weight: npt.NDArray[np.float64], shelf: Shelf, labels: WeightLabels) -> None:
-    """`s1_site_weights`, the alias blob and its index (2B); `weight` float64[S] sums to 1 over each merchant's sites.
+    """Write `s1_site_weights`, the alias blob and its index (2B); `weight` float64[S] sums to 1 per merchant.
 
     Raises SITE_RESOLUTION_FAILED for weights that `encode_2b` refuses.
     """
@@ -102,7 +102,7 @@ def write_site_weights(sites: SiteColumns, weight: npt.NDArray[np.float64], shel
 
 
 def write_zone_cache(zones: ZoneTable, shelf: Shelf) -> None:
-    """`tz_cache_v1.bin` and its manifest (2A)."""
+    """Write `tz_cache_v1.bin` and its manifest (2A)."""
     data = encode(zones)
     document = {
         "manifest_fingerprint": shelf.identity.manifest_fingerprint,

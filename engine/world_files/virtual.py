@@ -22,13 +22,13 @@ Ids = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
 
 _STREAM = "3B.edge_catalogue"
-# The reference deployment's value: the digest of its CDN key, which no state of this engine uses.
+# The reference deployment's value: the digest of its CDN key, which this engine does not use.
 _CDN_KEY_DIGEST = "369b4c1ef0faa83810814d3053f269766bf0af5c56dbd81c27408ec2f62f0114"
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What 3B's tables say of their making: (id, version) of rules, coordinates and edge weights.
+    """Provenance in 3B's tables: (id, version) of rules, coordinates and edge weights.
 
     `generator` enters the digests that stand in for files of these names.
     """
@@ -40,7 +40,7 @@ class Labels:
     edge_weights: tuple[str, str]
 
     def stand_in(self, policy: tuple[str, str]) -> str:
-        """The digest of an upstream policy that no reader of this world opens."""
+        """A digest in place of an upstream policy that no reader of this world opens."""
         return _sha256(f"{self.generator}|{'|'.join(policy)}")
 
 
@@ -75,7 +75,7 @@ def _sha256(text: str) -> str:
 
 
 def write_classification(merchant: Ids, mode: Ints, shelf: Shelf, labels: Labels) -> None:
-    """`virtual_classification_3B`: `merchant` uint64[M] ascending, `mode` int64[M] index into `MODES`."""
+    """Write `virtual_classification_3B`: `merchant` uint64[M] ascending, `mode` int64[M] index into `MODES`."""
     rows = len(merchant)
     virtual = mode != NON_VIRTUAL
     shelf.table(
@@ -99,7 +99,7 @@ def write_classification(merchant: Ids, mode: Ints, shelf: Shelf, labels: Labels
 
 
 def write_settlement(merchant: Ids, zone: Ints, places: Places, shelf: Shelf, labels: Labels) -> None:
-    """`virtual_settlement_3B`: `merchant` uint64[K] ascending settles in `zone` int64[K], an index into `places`."""
+    """Write `virtual_settlement_3B`: `merchant` uint64[K] ascending; `zone` int64[K] index into `places`."""
     rows = len(merchant)
     ids: list[str] = []
     coordinates: list[str] = []
@@ -127,7 +127,7 @@ def write_settlement(merchant: Ids, zone: Ints, places: Places, shelf: Shelf, la
 
 
 def write_edges(merchants: Sequence[MerchantEdges], shelf: Shelf, labels: Labels) -> None:
-    """Edge catalogue, alias blob and both indexes, universe hash, routing policy; merchants ascending by id.
+    """Write edge catalogue, alias blob, both indexes, universe hash and routing policy; merchants ascending by id.
 
     Raises EDGE_RESOLUTION_FAILED for weights that `encode_3b` refuses.
     """
