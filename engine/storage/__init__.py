@@ -1,7 +1,7 @@
 """Run directories in object stores: s3://, gs://, and file:// or plain paths as their local twin.
 
 open_store(url)            a Store: list, read, upload, copy, delete below one place; picklable
-published_parts(place, s)  what readers of the arrivals of a scenario are to read
+published_parts(place, s)  the parts of a scenario's arrivals, for readers
 run_directory(place, r)    a run directory to work on, local or in a store
 """
 
@@ -30,7 +30,7 @@ __all__ = [
     "run_directory",
 ]
 
-# They load what a run is made of, which the command line's parsing of a URL must not.
+# Loaded on demand: parsing a URL on the command line must not load the modules of a run.
 _LATE = frozenset({"RunDirectory", "Shipping", "published_parts", "run_directory"})
 
 

@@ -17,13 +17,13 @@ from arrival_engine.engine.storage.store import Check, Object, Store, Transfer
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Requests wait for the network far more than for a core.
+# Requests wait for the network far more than for a CPU core.
 _AT_ONCE = 8
 
 
 @dataclass(frozen=True)
 class Carrier:
-    """Moves files of one store, several at once; the first failure ends all."""
+    """Moves files of one store, several at once; the first failure stops all transfers."""
 
     store: Store
     reporter: Reporter
@@ -33,11 +33,11 @@ class Carrier:
         return [item for found in self._each(lambda folder, _: self.store.list(folder), folders) for item in found]
 
     def find_all(self, paths: Iterable[str]) -> list[Object]:
-        """Those of the files that are there."""
+        """The files that exist."""
         return [item for item in self._each(lambda path, _: self.store.stat(path), paths) if item is not None]
 
     def download_all(self, files: Sequence[Object], root: Path) -> list[Transfer]:
-        """Copy files to the same paths below `root`. Raises IO_READ_FAILED for one that comes short."""
+        """Copy files to the same paths below `root`. Raises IO_READ_FAILED for one that is cut short."""
 
         def fetch(item: Object, check: Check) -> Transfer:
             # Two objects may have names that cannot both be files: `a` and `a/b`.
@@ -46,8 +46,8 @@ class Carrier:
             if found.bytes != item.bytes:
                 raise ArrivalError(
                     Code.IO_READ_FAILED,
-                    f"{self.store.url(item.path)} had {item.bytes} bytes when it was listed, {found.bytes} came",
-                    hint="something changes it; run again when it has settled",
+                    f"{self.store.url(item.path)} had {item.bytes} bytes when listed, but {found.bytes} were read",
+                    hint="another program is changing it; run again when that has ended",
                 )
             return found
 

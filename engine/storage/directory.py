@@ -1,4 +1,4 @@
-"""A command's run directory: a path is worked on in place, a URL by a working copy."""
+"""A command's run directory: a path is used in place, a URL through a working copy."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class Shipping:
-    """What a run does besides, where its run directory lies in a store: publishes there, scenario by scenario."""
+    """Publication in a store, scenario by scenario, for a run whose run directory is there."""
 
     def __init__(self, copy: WorkingCopy) -> None:
         self.copy = copy
         self._consignment: Consignment | None = None
 
     def prepare(self, world: World, file_format: str, arrivals: int, *, replace: bool) -> None:
-        """Clear what killed runs left; raise IO_WRITE_CONFLICT for what this run could only be refused for."""
+        """Remove leftovers of killed runs; raise IO_WRITE_CONFLICT if this run is certain to be refused."""
         target, reporter = self._target(world.scenario_id), self.copy.carrier.reporter
         for folder in clear_staging(self.copy.store):
             reporter.message(f"removed {folder}, which a killed run had left behind")
@@ -40,9 +40,9 @@ class Shipping:
         self._consignment = None if published else Consignment(target)
 
     def take(self, path: Path) -> None:
-        """Upload a part that is finished and read back, and remove it here, for the room it takes.
+        """Upload a finished, verified part, and remove the local file to save space.
 
-        Where arrivals are published already, it is removed only: they are the same, or refused. For one thread.
+        If arrivals are published already, only remove it: they are the same, or refused. For one thread.
         """
         if self._consignment:
             self._consignment.send(path)
@@ -79,24 +79,24 @@ class Shipping:
         return "replaced" if replaced else "published"
 
     def clear(self) -> None:
-        """Remove what was uploaded and is not published, as far as the store still answers."""
+        """Remove uploads that are not published, as far as the store still answers."""
         if self._consignment:
             with suppress(ArrivalError):
                 self.copy.store.delete_folder(self._consignment.folder)
 
     def url_of(self, path: Path) -> str:
-        """What a file of the copy is called in the store."""
+        """The URL in the store of a file of the copy."""
         return self.copy.url_of(path)
 
     def outward(self, error: ArrivalError) -> ArrivalError:
-        """A failure as the run report is to tell it, which others read elsewhere."""
+        """A failure for the run report, with URLs in place of local paths."""
         return self.copy.outward(error)
 
     def _target(self, scenario_id: str) -> StorePublication:
         return StorePublication(self.copy.carrier, self.copy.receipt.identity, scenario_id)
 
     def _withdraw_rng_events(self, world: World, others_stand_for_nothing: bool) -> None:
-        """Delete the scenario's earlier events that this run has not written again; they were never fetched."""
+        """Delete the scenario's earlier events that this run has not rewritten; they were never fetched."""
         if not others_stand_for_nothing:
             return
         index = world.seal.scenario_set.index(world.scenario_id)
@@ -109,20 +109,20 @@ class Shipping:
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """A run directory on this machine: the one that was named, or a working copy of it; `shipping` is for a run."""
+    """A local run directory: the one named, or a working copy of it; `shipping` is for a run."""
 
     root: Path
     copy: WorkingCopy | None = None
     shipping: Shipping | None = None
 
     def shown(self, path: Path) -> Path | str:
-        """What to call a file below `root` when speaking to people: its path, or its URL."""
+        """The name of a file below `root` in messages: its path or its URL."""
         return self.copy.url_of(path) if self.copy else path
 
     def fetch_arrivals(self) -> None:
-        """Download arrivals and random-number events, for commands that read what is published.
+        """Download arrivals and random-number events, for commands that read them.
 
-        Raises IO_READ_FAILED for a part that is not what its manifest says, IO_WRITE_CONFLICT for a damaged manifest.
+        Raises IO_READ_FAILED for a part that differs from its manifest, IO_WRITE_CONFLICT for a damaged manifest.
         """
         if self.copy is None:
             return
@@ -144,7 +144,7 @@ def _fetch_parts(copy: WorkingCopy, manifest: Manifest) -> None:
             raise ArrivalError(
                 Code.IO_READ_FAILED,
                 f"{copy.store.url(item.path)} has SHA-256 {transfer.sha256}, its manifest says {part.sha256}",
-                hint="something has changed it; publish again with `arrivals run URL --replace`",
+                hint="another program has changed it; publish again with `arrivals run URL --replace`",
             )
 
 
@@ -152,9 +152,9 @@ def _fetch_parts(copy: WorkingCopy, manifest: Manifest) -> None:
 def run_directory(
     place: str | Place, reporter: Reporter, *, scratch: Path | None = None, writes: bool = True
 ) -> Iterator[RunDirectory]:
-    """Open a run directory for one command: a path is taken as it is, of a URL a working copy is made and brought back.
+    """Open a run directory for one command: a path is used as it is; a URL is copied, and results are brought back.
 
-    scratch: where the copy lies, by default below the directory for temporary files. Raises what `working_copy` does.
+    scratch: folder for the copy, by default below the directory for temporary files. Raises as `working_copy`.
     """
     place = parse_place(place)
     if isinstance(place, Path):
@@ -170,10 +170,10 @@ def run_directory(
 
 
 def published_parts(place: str | Place, scenario_id: str) -> list[str]:
-    """What to read of a scenario's arrivals, in arrival order: URLs without options, or paths for a local directory.
+    """The parts of a scenario's arrivals, in arrival order: URLs without options, or paths for a local directory.
 
-    In a store these are the parts that the manifest lists, and no other files. Raises IO_READ_FAILED where
-    nothing is published, IO_WRITE_CONFLICT for a damaged manifest, and what reading the run receipt raises.
+    In a store these are exactly the parts that the manifest lists. Raises IO_READ_FAILED if nothing is published,
+    IO_WRITE_CONFLICT for a damaged manifest, and the errors of reading the run receipt.
     """
     from arrival_engine.engine.arrivals.reading import part_files
     from arrival_engine.engine.rundir.receipt import read_receipt

@@ -1,8 +1,8 @@
 """One writer at a time on a run directory in a store, which has no locks.
 
-Every writer puts an object of its own into the lock's folder and only then looks who else has one there. Of two that
-come together each sees the other, so that never both go on; both may be refused. What a killed writer left behind is
-known by its process, as long as the next one starts on the same machine.
+Every writer puts its own object into the lock's folder and only then looks for others. Two writers that start together
+see each other, so at least one is refused, perhaps both. The object of a killed writer is recognised by its process,
+if the next writer starts on the same machine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PROC = Path("/proc")
 
 @contextmanager
 def store_lock(store: Store) -> Iterator[None]:
-    """Hold the run directory in `store`. Raises IO_WRITE_CONFLICT, naming the holder, where another process does."""
+    """Hold the run directory in `store`. Raises IO_WRITE_CONFLICT, naming the holder, if another process holds it."""
     ours = f"{LOCK_FOLDER}/{secrets.token_hex(8)}.json"
     store.write_bytes(ours, compact_json(_ourselves()))
     try:
@@ -37,7 +37,7 @@ def store_lock(store: Store) -> Iterator[None]:
                 _pass(store, other.path)
         yield
     finally:
-        # Reported is the failure that ended the work; a lock that stays is told apart by its process.
+        # The failure that ended the work is reported; a lock that stays is recognised by its process.
         with suppress(ArrivalError):
             store.delete(ours)
 
@@ -78,7 +78,7 @@ def _ourselves() -> dict[str, object]:
 
 
 def _is_gone(holder: Mapping[str, object]) -> bool:
-    """Whether the holder ran here and has ended; False where that is unknown."""
+    """Whether the holder ran here and has ended; False if unknown."""
     machine, pid = _machine(), holder.get("pid")
     if not machine or holder.get("machine") != machine or not isinstance(pid, int):
         return False
@@ -86,7 +86,7 @@ def _is_gone(holder: Mapping[str, object]) -> bool:
 
 
 def _machine() -> str:
-    """What process numbers are unique in: this boot of this machine, and the container; empty where unknown."""
+    """The scope in which process numbers are unique: this boot of this machine and container; empty if unknown."""
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         space = (_PROC / "self/ns/pid").stat().st_ino
@@ -96,9 +96,9 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> int | None:
-    """When a process started, in clock ticks since the machine did; None where there is none or it is unknown.
+    """Start of a process in clock ticks since boot; None if there is no such process or it is unknown.
 
-    Process numbers are used again; together with the start they name one process.
+    Process numbers are reused; together with the start they identify one process.
     """
     try:
         # The second field, the command's name, may hold anything; the state and the start come 1st and 20th after it.

@@ -12,7 +12,7 @@ from arrival_engine.engine.rundir.strict_json import parse_json
 from arrival_engine.engine.storage.store import Store
 
 MANIFEST = dataset("arrival_manifest_5B").path.rpartition("/")[2]
-# Some 250 bytes per part; far beyond the number of parts that any reader copes with.
+# About 250 bytes per part; enough for far more parts than any reader can handle.
 _BYTES_MAX = 256 * 2**20
 _SCHEMA = "arrival_manifest_5B"
 
@@ -30,7 +30,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Source:
-    """What the arrivals were made from, and by which law and engine."""
+    """The inputs, law and engine of the arrivals."""
 
     law_version: int
     engine_version: str
@@ -39,7 +39,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is published of one scenario; nothing in it differs between two runs that make the same parts."""
+    """The published arrivals of one scenario; equal for any two runs that make the same parts."""
 
     identity: Identity
     scenario_id: str
@@ -55,13 +55,13 @@ class Manifest:
     @property
     def digest(self) -> str:
         """The digest of all arrivals; those of disjoint sets add up (LAW section 7)."""
-        # Not by cpu_fallback's own type, which brings the compiler with it: readers need none.
+        # cpu_fallback's own type would load the compiler, which readers do not need.
         lanes = [part.arrival_digest.rpartition("-")[2] for part in self.parts]
         first, second = (sum(int(lane[at : at + 16], 16) for lane in lanes) % 2**64 for at in (0, 16))
         return f"{self.arrivals}-{first:016x}{second:016x}"
 
     def to_bytes(self) -> bytes:
-        """The document, as it is stored."""
+        """The document as stored."""
         return compact_json(
             {
                 "manifest_version": 1,
@@ -78,14 +78,14 @@ class Manifest:
 
 
 def partition(identity: Identity, scenario_id: str) -> str:
-    """Where a scenario's arrivals belong, below the run directory."""
+    """The folder of a scenario's arrivals, below the run directory."""
     return dataset("arrival_events_5B").relative(identity.tokens(scenario_id=scenario_id)).rstrip("/")
 
 
 def read_manifest(store: Store, identity: Identity, scenario_id: str) -> Manifest | None:
-    """The manifest of a scenario; None where nothing is published.
+    """The manifest of a scenario; None if nothing is published.
 
-    Raises IO_READ_FAILED, IO_WRITE_CONFLICT for a manifest that is damaged or of something else.
+    Raises IO_READ_FAILED, and IO_WRITE_CONFLICT for a manifest that is damaged or belongs elsewhere.
     """
     path = f"{partition(identity, scenario_id)}/{MANIFEST}"
     if store.stat(path) is None:
@@ -98,7 +98,7 @@ def read_manifest(store: Store, identity: Identity, scenario_id: str) -> Manifes
         raise _damaged(where, f"is not valid JSON: {failure}") from failure
     check_document(_SCHEMA, document, code=Code.IO_WRITE_CONFLICT, where=where)
     manifest = _manifest(document, identity)
-    # A manifest that differs when it is written again was not written by a run for this place.
+    # A manifest that changes when it is written again was not written by a run for this place.
     if manifest.to_bytes() != compact_json(document) or manifest.scenario_id != scenario_id:
         raise _damaged(where, "is of another run or scenario, or does not add up")
     _check_names(manifest.parts, manifest.format, where)

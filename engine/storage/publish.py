@@ -1,9 +1,9 @@
 """Publication in a store that cannot rename: upload, copy into place, read back, then write the manifest.
 
 tmp/arrivals-<scenario>-<token>/     finished parts, while they are uploaded
-.../scenario_id=.../_incomplete      there while parts are put in place: without a manifest, they may be cleared away
+.../scenario_id=.../_incomplete      exists while parts are put in place: without a manifest, they may be removed
 .../scenario_id=.../part-*           the parts
-.../scenario_id=.../_manifest.json   what is published
+.../scenario_id=.../_manifest.json   the list of published parts
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Staged(NamedTuple):
 
 @dataclass(frozen=True)
 class StorePublication:
-    """Publishes one scenario's arrivals. For the holder of the store's lock."""
+    """Publishes one scenario's arrivals. The caller must hold the store's lock."""
 
     carrier: Carrier
     identity: Identity
@@ -47,7 +47,7 @@ class StorePublication:
 
     @property
     def partition(self) -> str:
-        """Where the arrivals belong."""
+        """The folder of the arrivals."""
         return partition(self.identity, self.scenario_id)
 
     @property
@@ -55,21 +55,21 @@ class StorePublication:
         return self.carrier.store
 
     def clear_leftover(self) -> bool:
-        """Remove what a killed run had put in place without publishing it; whether there was anything."""
+        """Remove parts that a killed run put in place without publishing them; whether there were any."""
         store, here = self._store, self.partition
         if store.stat(f"{here}/{MARKER}") is None:
             return False
         if store.stat(f"{here}/{MANIFEST}") is not None:
-            # Killed after the publication: this is all that is left to do.
+            # The run was killed after the publication: only this remains to be done.
             store.delete(f"{here}/{MARKER}")
             return False
         _clear(self.carrier, here)
         return True
 
     def refuse_certain_conflict(self, file_format: str, arrivals: int) -> bool:
-        """Raise IO_WRITE_CONFLICT, before any work, for what no run of that format and size could leave as it is.
+        """Raise IO_WRITE_CONFLICT, before any work, if published arrivals differ in format or number.
 
-        True where arrivals are published already, so that this run has none to add.
+        True if arrivals are published already, so that this run has none to add.
         """
         standing = self._standing()
         if standing is not None and (standing.format, standing.arrivals) != (file_format, arrivals):
@@ -78,7 +78,7 @@ class StorePublication:
         return standing is not None
 
     def is_standing(self, expected: Published, *, replace: bool) -> bool:
-        """Whether these very arrivals are published; IO_WRITE_CONFLICT where others are and may not be replaced."""
+        """Whether exactly these arrivals are published; IO_WRITE_CONFLICT if others are and may not be replaced."""
         try:
             standing = self._standing()
         except ArrivalError as error:
@@ -94,9 +94,9 @@ class StorePublication:
         return same
 
     def place(self, staged: Staged) -> bool:
-        """Copy staged parts into place and read them back; an earlier manifest is withdrawn. True if there was one.
+        """Copy staged parts into place and read them back; remove an earlier manifest. True if there was one.
 
-        Raises IO_WRITE_FAILED where a part is not what was uploaded; nothing is published then.
+        Raises IO_WRITE_FAILED for a part that differs from the upload; nothing is published then.
         """
         store, here = self._store, self.partition
         before = {item.path.removeprefix(f"{here}/") for item in store.list(here)}
@@ -109,7 +109,7 @@ class StorePublication:
         return bool(before - {MARKER})
 
     def verify(self, manifest: Manifest) -> None:
-        """Read every part in its place; raises IO_WRITE_FAILED for one that is not what the manifest says."""
+        """Read every part in its place; raises IO_WRITE_FAILED for one that differs from the manifest."""
         here = self.partition
         files = [Object(f"{here}/{part.name}", part.bytes) for part in manifest.parts]
         for part, found in zip(manifest.parts, self.carrier.hash_all(files), strict=True):
@@ -118,7 +118,7 @@ class StorePublication:
                     Code.IO_WRITE_FAILED,
                     f"{self._store.url(f'{here}/{part.name}')} has {found.bytes} bytes with SHA-256 {found.sha256}; "
                     f"{part.bytes} with {part.sha256} were written",
-                    hint="something else writes there, or the store loses data; nothing was published, run again",
+                    hint="another program writes there, or the store loses data; nothing was published, run again",
                 )
 
     def commit(self, staged: Staged) -> None:
@@ -127,26 +127,23 @@ class StorePublication:
         self.tidy(staged)
 
     def tidy(self, staged: Staged) -> None:
-        """Take away what is not published, as far as the store still answers; the next run sees to the rest."""
+        """Remove unpublished files as far as the store still answers; the next run removes the rest."""
         with suppress(ArrivalError):
             self.clear_leftover()
             self._store.delete_folder(staged.folder)
 
     def _standing(self) -> Manifest | None:
-        """The manifest, its parts all there; None where there is nothing.
-
-        Raises IO_WRITE_CONFLICT for anything else.
-        """
+        """The manifest, if all its parts exist; None if nothing is there. Raises IO_WRITE_CONFLICT otherwise."""
         manifest = read_manifest(self._store, self.identity, self.scenario_id)
         here = f"{self.partition}/"
         sizes = {item.path.removeprefix(here): item.bytes for item in self._store.list(self.partition)}
         if manifest is None:
             if sizes:
-                raise self._conflict("it holds files and no manifest, so that no run of this engine put them there")
+                raise self._conflict("it holds files without a manifest, so no run of this engine put them there")
             return None
         lost = [part.name for part in manifest.parts if sizes.get(part.name) != part.bytes]
         if lost:
-            raise self._conflict(f"its manifest lists {lost[0]}, which is not there or has another size")
+            raise self._conflict(f"its manifest lists {lost[0]}, which is missing or has another size")
         return manifest
 
     def _conflict(self, problem: str) -> ArrivalError:
@@ -159,7 +156,7 @@ class StorePublication:
 
 
 class Consignment:
-    """The parts of one scenario on their way to tmp/ of the store, each as soon as it is finished."""
+    """Uploads of one scenario's parts to tmp/ of the store, each as soon as it is finished."""
 
     def __init__(self, target: StorePublication) -> None:
         self._target = target
@@ -181,7 +178,7 @@ class Consignment:
             self._enter(path, transfer)
 
     def staged(self) -> Staged:
-        """Everything that was sent."""
+        """All uploaded parts."""
         parts = tuple(sorted(self._parts, key=lambda part: part.name))
         if self._source is None:
             raise ArrivalError(
@@ -201,7 +198,7 @@ class Consignment:
 
 
 def clear_staging(store: Store) -> list[str]:
-    """Remove the parts that killed runs had uploaded; their folders. For the holder of the store's lock."""
+    """Remove parts uploaded by killed runs; return their folders. The caller must hold the store's lock."""
     folders = {"/".join(item.path.split("/")[:2]) for item in store.list(FOLDER)}
     staged = sorted(name for name in folders if name.startswith(f"{FOLDER}/{STAGING}-") and name != LOCK_FOLDER)
     for folder in staged:

@@ -17,11 +17,11 @@ from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.storage.url import Place, StoreUrl, parse_place, path_fault
 
-# One request each: large enough that latency does not count, small enough that an interrupted transfer ends soon.
+# The size of one request: large enough that latency does not matter, small enough to end soon after an interruption.
 _BLOCK = 8 * 2**20
-# The most that the S3 protocol copies from object to object in one request.
+# The S3 protocol copies at most this size from object to object in one request.
 COPY_LIMIT = 5 * 2**30
-# So long a Google client goes on trying by itself; its default is a quarter of an hour of silence.
+# How long a Google client retries by itself; by default, it is silent for a quarter of an hour.
 _GCS_RETRY_S = 60.0
 _SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
@@ -38,7 +38,7 @@ class Object:
 
 @dataclass(frozen=True)
 class Transfer:
-    """What went over: bytes, and their SHA-256 in hexadecimal."""
+    """The bytes transferred, and their SHA-256 in hexadecimal."""
 
     bytes: int
     sha256: str
@@ -46,10 +46,10 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Store:
-    """Files below one place. Hashable and picklable: a connection is opened by the process that needs one.
+    """Files below one place. Hashable and picklable: the process that needs a connection opens it.
 
     Paths are relative, with `/`. Every failure is an ArrivalError, IO_READ_FAILED or IO_WRITE_FAILED. A file appears
-    whole, by one rename or by the end of its upload, except that an upload broken off may leave a shorter object.
+    whole, by a rename or at the end of its upload, but an interrupted upload may leave a shorter object.
     """
 
     place: Place
@@ -58,7 +58,7 @@ class Store:
         return str(self.place)
 
     def url(self, path: str = "") -> str:
-        """The whole name of a path, as messages and readers want it."""
+        """The full URL of a path, for messages and readers."""
         return f"{self.place}/{path}".rstrip("/")
 
     @property
@@ -68,7 +68,7 @@ class Store:
             return _filesystem(self.place)
 
     def key(self, path: str = "") -> str:
-        """A path as `filesystem` wants it."""
+        """A path in the form that `filesystem` expects."""
         if path:
             fault = path_fault(path)
             if fault:
@@ -82,9 +82,9 @@ class Store:
         return "/".join(part for part in (self.place.bucket, self.place.prefix, path) if part)
 
     def list(self, folder: str = "") -> list[Object]:
-        """Every file below `folder`, by path; none where there is no such folder.
+        """Every file below `folder`, by path; none if the folder does not exist.
 
-        Raises IO_READ_FAILED for an object whose name would lead out of a directory, too.
+        Raises IO_READ_FAILED, also for an object whose name would lead out of a directory.
         """
         from pyarrow.fs import FileSelector, FileType
 
@@ -92,14 +92,14 @@ class Store:
         with _named(Code.IO_READ_FAILED, "list", self, folder):
             infos = filesystem.get_file_info(FileSelector(self.key(folder), recursive=True, allow_not_found=True))
         files = [info for info in infos if info.type == FileType.File]
-        # Keys that end in a slash stand for directories in consoles of object stores.
+        # Consoles of object stores represent directories by keys that end in a slash.
         found = [Object(info.path[len(base) + 1 :], info.size) for info in files if not info.path.endswith("/")]
         for item in found:
             self.key(item.path)
         return sorted(found, key=lambda item: item.path)
 
     def stat(self, path: str) -> Object | None:
-        """The file at `path`, None where there is none."""
+        """The file at `path`, or None."""
         from pyarrow.fs import FileType
 
         filesystem = self.filesystem
@@ -108,7 +108,7 @@ class Store:
         return Object(path, info.size) if info.type == FileType.File else None
 
     def require(self) -> None:
-        """Raise IO_READ_FAILED unless the bucket, or the directory, is there and may be looked into."""
+        """Raise IO_READ_FAILED unless the bucket or the directory exists and can be listed."""
         from pyarrow.fs import FileType
 
         filesystem = self.filesystem
@@ -128,14 +128,14 @@ class Store:
             return filesystem.open_input_file(self.key(path))
 
     def read_bytes(self, path: str, limit: int) -> bytes:
-        """The whole file; IO_READ_FAILED where it is larger than `limit` bytes."""
+        """The whole file; IO_READ_FAILED if it is larger than `limit` bytes."""
         with self.open_input_file(path) as file, _named(Code.IO_READ_FAILED, "read", self, path):
             data: bytes = file.read(limit + 1)
         if len(data) > limit:
             raise ArrivalError(
                 Code.IO_READ_FAILED,
                 f"{self.url(path)} is larger than {limit} bytes",
-                hint="that is not a file of a run",
+                hint="it is not a file of a run",
             )
         return data
 
@@ -167,7 +167,7 @@ class Store:
                     check(len(block))
 
     def upload(self, source: Path, path: str, check: Check | None = None) -> Transfer:
-        """Write a local file to the store, in several pieces where it is large, and look whether all of it is there.
+        """Write a local file to the store, a large one in several pieces, and check that it is complete there.
 
         Raises IO_WRITE_FAILED, IO_READ_FAILED for the local file.
         """
@@ -192,7 +192,7 @@ class Store:
     def _output(self, path: str) -> Iterator[Any]:
         filesystem, final = self.filesystem, self.key(path)
         local = isinstance(self.place, Path)
-        # A local file has to be complete before it has its name; an object is not there before its upload ends.
+        # A local file must be complete before it gets its name; an object does not exist before its upload ends.
         key = f"{final}.{secrets.token_hex(4)}.part" if local else final
         with _named(Code.IO_WRITE_FAILED, "write", self, path):
             if local:
@@ -214,8 +214,8 @@ class Store:
             there = "nothing" if found is None else f"{found.bytes} bytes"
             raise ArrivalError(
                 Code.IO_WRITE_FAILED,
-                f"{size} bytes were written to {self.url(path)}, and {there} are there",
-                hint="something else writes there, or the store loses data; run again",
+                f"{size} bytes were written to {self.url(path)}, but {there} are there",
+                hint="another program writes there, or the store loses data; run again",
             )
 
     def copy(self, source: str, target: str) -> None:
@@ -227,7 +227,7 @@ class Store:
             filesystem.copy_file(self.key(source), self.key(target))
 
     def delete(self, path: str) -> None:
-        """Delete a file, if it is there."""
+        """Delete a file if it exists."""
         filesystem = self.filesystem
         with _named(Code.IO_WRITE_FAILED, "delete", self, path), suppress(FileNotFoundError):
             filesystem.delete_file(self.key(path))
@@ -244,7 +244,7 @@ class Store:
 def open_store(place: str | Path | StoreUrl) -> Store:
     """The store at a URL (s3://BUCKET/PREFIX?OPTIONS, gs://..., file:///...) or a path; nothing is contacted yet.
 
-    Raises IO_READ_FAILED for a URL that is not understood.
+    Raises IO_READ_FAILED for a URL that is not valid.
     """
     return Store(parse_place(place))
 
@@ -264,7 +264,7 @@ def _filesystem(place: Place) -> Any:
     if place.scheme == "s3":
         given = {**_endpoint(), **given}
         attempts = int(given.pop("max_attempts", 3))
-        # Small files are then one request that either happens or does not, and opening costs none.
+        # A small file is then a single request, which succeeds or fails as a whole, and opening needs no request.
         return fs.S3FileSystem(
             retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=attempts), allow_delayed_open=True, **given
         )
@@ -275,7 +275,7 @@ def _filesystem(place: Place) -> Any:
 
 
 def _endpoint() -> dict[str, str]:
-    """What the environment says of the endpoint, in the variables that every AWS client but pyarrow's looks at."""
+    """The endpoint from the environment variables that every AWS client but pyarrow's reads."""
     url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if not url:
         return {}
@@ -283,8 +283,8 @@ def _endpoint() -> dict[str, str]:
     if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc or parts.path.strip("/"):
         raise ArrivalError(
             Code.IO_READ_FAILED,
-            "AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL of the environment is not an endpoint",
-            hint="write http://HOST:PORT or https://HOST:PORT, without credentials and path, or unset it",
+            "the environment variable AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL is not an endpoint",
+            hint="set it to http://HOST:PORT or https://HOST:PORT, without credentials and path, or unset it",
         )
     return {"scheme": parts.scheme, "endpoint_override": parts.netloc}
 
@@ -299,7 +299,7 @@ def _opened(source: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _named(code: Code, verb: str, store: Store, path: str = "") -> Iterator[None]:
-    """Give what pyarrow raises a code, the URL and an advice."""
+    """Give exceptions of pyarrow a code, the URL and a hint."""
     import pyarrow as pa
 
     try:
@@ -311,7 +311,7 @@ def _named(code: Code, verb: str, store: Store, path: str = "") -> Iterator[None
         ) from failure
 
 
-# What the messages of the AWS and Google clients have in common, and what to do about it.
+# Common parts of messages of the AWS and Google clients, and hints for them.
 _DENIED = (
     *("ACCESS_DENIED", "INVALID_ACCESS_KEY", "SIGNATURE_DOES_NOT_MATCH", "HTTP response code: 403", "UNAUTHENTICATED"),
     *("PERMISSION_DENIED", "credentials", "EXPIRED_TOKEN", "INVALID_CLIENT_TOKEN"),
@@ -319,7 +319,7 @@ _DENIED = (
 _SILENT = ("NETWORK_CONNECTION", "curlCode", "REQUEST_TIMEOUT", "Could not connect", "timed out", "UNAVAILABLE")
 _CAUSES = (
     (("NO_SUCH_BUCKET", "bucket does not exist"), "check the bucket's name and region"),
-    (_DENIED, "check the credentials and what they may do: list, read, write and delete below that place"),
+    (_DENIED, "check the credentials; they must allow list, read, write and delete below that place"),
     (_SILENT, "check the endpoint, the scheme and the network; the store did not answer"),
 )
 
@@ -328,8 +328,8 @@ def _explained(failure: Exception, store: Store) -> tuple[str, str]:
     if isinstance(failure, FileNotFoundError):
         return "it is not there", "check the name"
     if isinstance(failure, ImportError):
-        # Distributions build pyarrow as they like.
-        return str(failure), "install pyarrow from PyPI, which comes with every store"
+        # Some distributions build pyarrow without every store.
+        return str(failure), "install pyarrow from PyPI, which supports every store"
     text = next((line for line in str(failure).splitlines() if line), type(failure).__name__)
     for name in _SECRETS:
         secret = os.environ.get(name)
@@ -339,4 +339,4 @@ def _explained(failure: Exception, store: Store) -> tuple[str, str]:
         if any(sign.lower() in text.lower() for sign in signs):
             return text, hint
     local = isinstance(store.place, Path)
-    return text, "check that the disk has room and may be written" if local else "try again; see what the store says"
+    return text, "check that the disk has room and is writable" if local else "see the store's message, and try again"

@@ -13,7 +13,7 @@ from arrival_engine.contracts import ArrivalError, Code
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-# pyarrow.fs's names, so that its documentation explains them; times in seconds.
+# The names are pyarrow.fs's, so that its documentation explains them; times are in seconds.
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _COUNT = re.compile(r"[1-9][0-9]*")
 _TEXT = re.compile(r"[A-Za-z0-9._:\[\]/-]+")
@@ -40,7 +40,7 @@ OPTIONS: Mapping[str, Mapping[str, re.Pattern[str]]] = {
 
 @dataclass(frozen=True)
 class StoreUrl:
-    """A place in an object store; `prefix` has no slash at either end, `options` are those of the query, in order."""
+    """A place in an object store; `prefix` has no slash at either end, `options` are the query's, in order."""
 
     scheme: str
     bucket: str
@@ -48,17 +48,17 @@ class StoreUrl:
     options: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        """The URL without its options, as messages show it."""
+        """The URL without its options, for messages."""
         return f"{self.scheme}://{self.bucket}/{self.prefix}".rstrip("/")
 
     @property
     def text(self) -> str:
-        """The URL with its options, to be given to a command."""
+        """The URL with its options, for commands."""
         return f"{self}?{urlencode(self.options, safe=':/[]')}" if self.options else str(self)
 
     @property
     def name(self) -> str:
-        """The last part: what the run directory is called."""
+        """The last part, the run directory's name."""
         return self.prefix.rpartition("/")[2] or self.bucket
 
 
@@ -73,7 +73,7 @@ def is_url(text: str) -> bool:
 def parse_place(place: str | Path | StoreUrl) -> Place:
     """A path, or the place that a URL names; `file:///path` is the path.
 
-    Raises IO_READ_FAILED for a scheme that is not known, and for a URL that is malformed or holds credentials.
+    Raises IO_READ_FAILED for an unknown scheme, and for a URL that is malformed or holds credentials.
     """
     if not isinstance(place, str):
         return place
@@ -84,15 +84,15 @@ def parse_place(place: str | Path | StoreUrl) -> Place:
         return _local(place)
     if scheme not in OPTIONS:
         known = ", ".join(f"{name}://" for name in (*OPTIONS, "file"))
-        _refuse(f"{scheme}:// names no storage that is known here", f"known are {known} and plain paths")
-    # A key may hold characters that a URL would have to quote, and object stores take names as they are: only the query
-    # is split off.
+        _refuse(f"{scheme}:// is not a known kind of storage", f"known are {known} and plain paths")
+    # A key may hold characters that a URL would quote, and object stores do not unquote names. So only the query is
+    # split off.
     head, _, query = place.partition("://")[2].partition("?")
     bucket, _, prefix = head.partition("/")
     if "@" in bucket:
         _refuse(
             f"a {scheme}:// URL with credentials in it",
-            "leave them out: they are taken from the environment or from the store's own configuration files",
+            "leave them out: they come from the environment or the store's own configuration files",
         )
     prefix = prefix.strip("/")
     shown = f"{scheme}://{head}"
@@ -106,7 +106,7 @@ def parse_place(place: str | Path | StoreUrl) -> Place:
 
 
 def path_fault(path: str) -> str:
-    """Why a store's path cannot be a path below a directory of this machine; empty where it can."""
+    """Why a store's path cannot be a path below a local directory; empty if it can."""
     if any(part in ("", ".", "..") for part in path.split("/")):
         return "has an empty part, a `.` or a `..` in its path"
     if "\\" in path or _CONTROL.search(path):
@@ -129,11 +129,11 @@ def _options(scheme: str, shown: str, query: str) -> tuple[tuple[str, str], ...]
         _refuse(f"{shown}: what follows the ? is not NAME=VALUE&NAME=VALUE", f"known are {', '.join(known)}")
     names = [name for name, _ in pairs]
     for name, value in pairs:
-        # Neither is repeated: people put keys there.
+        # The message repeats neither, because people put keys there.
         if name not in known:
             _refuse(f"{shown} has an option that is not known", f"known are {', '.join(known)}")
         if not known[name].fullmatch(value) or names.count(name) > 1:
-            _refuse(f"{shown} has a value of {name} that makes no sense, or two", "see docs/how-to/object-stores.md")
+            _refuse(f"{shown} has an invalid value of {name}, or two values", "see docs/how-to/object-stores.md")
     return tuple(pairs)
 
 

@@ -1,6 +1,6 @@
 """A local working copy of a run directory in a store: inputs are fetched, results are brought back.
 
-The command itself works on files, as always; the seal check therefore hashes the very bytes that are read afterwards.
+The command itself works on files, so the seal check hashes exactly the bytes that are read afterwards.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from arrival_engine.engine.storage.url import path_fault
 EVENTS = "arrival_events_5B"
 RNG_EVENTS = tuple(f"rng_event_{label}" for label in ("arrival_time_jitter", "arrival_site_pick", "arrival_edge_pick"))
 _RECEIPT_BYTES_MAX = 16 * 2**20
-# Each vouches for what lies beside it or was written before it: last in, first out.
+# Each vouches for files beside it or written before it, so it is uploaded last and deleted first.
 _VOUCHERS = frozenset({"_passed.flag", "s0_gate_receipt_5B.json"})
 _REPORT = "segment_state_runs"
 
@@ -38,7 +38,7 @@ _Stamp = tuple[int, int, int]
 
 @dataclass
 class WorkingCopy:
-    """The files of `store` below `root`, as far as they were fetched; `receipt` is the copy's."""
+    """The fetched files of `store` below `root`; `receipt` is the copy's."""
 
     carrier: Carrier
     root: Path
@@ -47,7 +47,7 @@ class WorkingCopy:
 
     @property
     def store(self) -> Store:
-        """Where the run directory lies."""
+        """The store of the run directory."""
         return self.carrier.store
 
     def path_of(self, path: Path) -> str:
@@ -55,7 +55,7 @@ class WorkingCopy:
         return path.relative_to(self.root).as_posix()
 
     def url_of(self, path: Path) -> str:
-        """What a file of the copy is called in the store."""
+        """The URL in the store of a file of the copy."""
         return self.store.url(self.path_of(path))
 
     def outward(self, error: ArrivalError) -> ArrivalError:
@@ -63,11 +63,11 @@ class WorkingCopy:
         return _outward(error, self.store, self.root)
 
     def folder(self, dataset_id: str) -> str:
-        """Where a dataset's files lie, below the run directory."""
+        """The folder of a dataset's files, below the run directory."""
         return _folder(dataset(dataset_id).path, self.receipt.identity)
 
     def fetch(self, folders: Iterable[str], paths: Iterable[str] = ()) -> None:
-        """Download everything below the folders, and those of the single files that are there."""
+        """Download everything below the folders, and those single files that exist."""
         found = {item.path: item for item in self.carrier.list_all(folders)}
         found.update((item.path, item) for item in self.carrier.find_all(paths))
         missing = [item for item in found.values() if not (self.root / item.path).exists()]
@@ -75,7 +75,7 @@ class WorkingCopy:
         self._seen = self._stamps()
 
     def bring_back(self, wanted: Callable[[str], bool] = lambda _: True) -> None:
-        """Upload what is new or changed, delete what is gone; arrivals, which have their own way, are left alone."""
+        """Upload new and changed files, delete removed ones; arrivals are published separately."""
         now, vouchers = self._stamps(), {}
         changed = sorted(path for path, stamp in now.items() if wanted(path) and self._seen.get(path) != stamp)
         gone = sorted(path for path in self._seen if wanted(path) and path not in now)
@@ -83,7 +83,7 @@ class WorkingCopy:
             folder, _, name = path.rpartition("/")
             if name in _VOUCHERS:
                 vouchers[folder] = path
-        # A flag must not stand beside members that it was not written for.
+        # A flag must not lie beside members that it was not written for.
         withdrawn = {vouchers[folder] for folder in (path.rpartition("/")[0] for path in changed) if folder in vouchers}
         self.carrier.delete_all(sorted(withdrawn | set(gone)))
         members = [path for path in changed if path.rpartition("/")[2] not in _VOUCHERS]
@@ -119,25 +119,24 @@ def working_copy(
 ) -> Iterator[WorkingCopy]:
     """A copy of the control plane and the inputs of a run directory, in a private directory that is removed at the end.
 
-    Where the block reaches its end, everything that it made but arrivals is brought back; where it fails, the run
-    report is. `writes` False leaves the store alone. Errors that leave speak of the store's URLs. Raises
-    S0_GATE_MISSING_OR_INVALID where there is no run receipt, IO_READ_FAILED, IO_WRITE_FAILED, and IO_WRITE_CONFLICT
-    while another run holds the store.
+    If the block succeeds, everything that it made is brought back, except arrivals; if it fails, only the run report.
+    `writes` False leaves the store unchanged. Errors name the store's URLs. Raises S0_GATE_MISSING_OR_INVALID without a
+    run receipt, IO_READ_FAILED, IO_WRITE_FAILED, and IO_WRITE_CONFLICT while another run holds the store.
     """
     with _scratch(scratch) as folder:
-        # read_receipt compares the directory's name with the run id, where it looks like one.
+        # read_receipt compares the directory's name with the run id if it looks like one.
         root = folder / _name(store)
         root.mkdir()
         with _speaking_of(store, root):
             copy = WorkingCopy(Carrier(store, reporter), root, _fetch_receipt(store, root))
-            # Only now: a mistyped URL must not get a lock object.
+            # Not earlier: a mistyped URL must not get a lock object.
             with store_lock(store) if writes else nullcontext():
                 with reporter.phase("download"):
                     _fetch_world(copy)
                 try:
                     yield copy
                 except Exception:
-                    # The first failure is the one to report, even where the report cannot be written either.
+                    # Report the first failure, even if the report cannot be written either.
                     with suppress(ArrivalError):
                         if writes:
                             copy.bring_back_report()
@@ -148,7 +147,7 @@ def working_copy(
 
 
 def fetch_receipt(store: Store) -> Receipt:
-    """The run receipt alone; its `run_root` is gone. Raises as `working_copy` does."""
+    """The run receipt alone; its `run_root` no longer exists. Raises as `working_copy`."""
     with tempfile.TemporaryDirectory(prefix="arrivals-") as folder:
         root = Path(folder) / _name(store)
         root.mkdir()
@@ -179,7 +178,7 @@ def _fetch_receipt(store: Store, root: Path) -> Receipt:
         raise ArrivalError(
             Code.S0_GATE_MISSING_OR_INVALID,
             f"{store} has no run receipt {name}",
-            hint="give the run directory itself; a world made here gets there by any program that copies directories",
+            hint="give the run directory itself; to put a local world there, use any program that copies directories",
             path=store.url(name),
         )
     (root / name).write_bytes(store.read_bytes(name, _RECEIPT_BYTES_MAX))
@@ -204,14 +203,14 @@ def _fetch_world(copy: WorkingCopy) -> None:
 
 
 def _control_folders(identity: Identity) -> list[str]:
-    """The folders of every dataset but those that a run makes in bulk, none inside another."""
+    """The folders of every dataset except those that a run makes in bulk; none is inside another."""
     bulk = {EVENTS, "arrival_manifest_5B", *RNG_EVENTS, "run_receipt"}
     folders = {_folder(entry.path, identity) for entry in datasets() if entry.id not in bulk}
     return sorted(path for path in folders if not any(path.startswith(f"{other}/") for other in folders))
 
 
 def _folder(template: str, identity: Identity) -> str:
-    """The folder of a dataset's files, up to the first token that the identity does not decide."""
+    """The folder of a dataset's files, up to the first token that the identity lacks."""
     tokens, parts = identity.tokens(), []
     for part in template.split("/")[:-1]:
         with suppress(KeyError):
@@ -230,7 +229,7 @@ def _speaking_of(store: Store, root: Path) -> Iterator[None]:
 
 
 def _outward(error: ArrivalError, store: Store, root: Path) -> ArrivalError:
-    """The error with the store's files named instead of their copies, which are gone when the error is read."""
+    """The error with URLs of the store in place of the copy's paths, which no longer exist when it is read."""
     local, there = str(root), str(store)
     context = _replaced(json_safe(error.context), local, there)
     message, hint = (text.replace(local, there) for text in (error.message, error.hint))

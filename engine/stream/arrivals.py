@@ -23,7 +23,7 @@ from arrival_engine.engine.stream.order import by_bucket, time_order
 from arrival_engine.engine.stream.window import Moment, Window, window
 from arrival_engine.engine.world.load import World
 
-# Some megabytes of text: enough to hide the cost of a call, small enough to stay in a core's cache.
+# A few megabytes of text: enough to hide the cost of a call, small enough to stay in a core's cache.
 SLICE_ROWS = 16_384
 
 
@@ -36,14 +36,14 @@ class Slice(NamedTuple):
 
 @dataclass(frozen=True)
 class TimeOrdered:
-    """An expanded batch and its arrivals in time order: those at `order`, positions in the batch."""
+    """An expanded batch; `order` has the positions of its arrivals in time order."""
 
     result: BatchResult
     order: NDArray[np.int64]
 
     @property
     def digest(self) -> Digest | None:
-        """Digest of the arrivals; None where the window leaves some of the batch out."""
+        """Digest of the arrivals; None if the window leaves out some of the batch."""
         return self.result.digest if self.order.size == self.result.batch.arrivals else None
 
     def slices(self, assembler: Assembler) -> Iterator[Slice]:
@@ -63,11 +63,11 @@ def stream_arrivals(
 ) -> Iterator[pa.RecordBatch]:
     """Yield the arrivals of all merchants in time order, with the contract's 21 columns.
 
-    The order is total: (ts_utc, merchant_id, arrival_seq). Rows are those of the stored dataset, arrival_seq
-    included, from `start` up to, not including, `end` (RFC 3339 text or aware datetimes), of `merchants` (default:
-    all). Only buckets that the window touches are expanded, one batch of them ahead of what is being read, so memory
-    is bounded by the two largest. Closing the iterator stops it. Raises ValueError for a bad moment, ArrivalError
-    for a merchant without arrivals or a fallback that the policy forbids.
+    The order is total: (ts_utc, merchant_id, arrival_seq). Rows equal those of the stored dataset, including
+    arrival_seq, from `start` up to but not including `end` (RFC 3339 text or aware datetimes), of `merchants` (default:
+    all). Only buckets that the window touches are expanded, one batch ahead of the reader, so the two largest batches
+    bound memory. Closing the iterator stops it. Raises ValueError for an invalid moment, ArrivalError for a merchant
+    without arrivals or a fallback that the policy forbids.
     """
     part = window(start, end)
     batches = by_bucket(source if isinstance(source, Plan) else plan(source), part, merchants)
@@ -82,7 +82,7 @@ def _record_batches(batches: Plan, part: Window) -> Iterator[pa.RecordBatch]:
 
 
 def time_ordered(batches: Plan, part: Window, reporter: Reporter) -> Iterator[TimeOrdered]:
-    """Expand a plan that `by_bucket` made; one batch is computed on a thread while another is read."""
+    """Expand a plan of `by_bucket`; a thread computes one batch while another is read."""
     with choose_backend("cpu").open(batches, reporter) as expander:
         compute = partial(_expand, batches, expander, part)
         yield from ordered(compute, batches.batches, 1, Cancellation(), ahead=1)
@@ -92,8 +92,8 @@ def _expand(batches: Plan, expander: Expander, part: Window, batch: Batch) -> Ti
     result = expander(batch)
     check_batch(batches, result)
     ts_us = result.columns.ts_us
-    # Buckets do not overlap and a batch has each of them merchant by merchant in order of arrival_seq, so equal
-    # instants already stand in order.
+    # Buckets do not overlap, and a batch has each bucket's arrivals by merchant and arrival_seq, so equal instants are
+    # already in order.
     order = time_order(ts_us)
     if part.is_whole:
         return TimeOrdered(result, order)

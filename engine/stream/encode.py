@@ -17,12 +17,12 @@ from arrival_engine.contracts.options import IdForm, StreamFormat
 __all__ = ["ID_COLUMNS", "ArrowEncoder", "Encoded", "Encoder", "TextEncoder", "encoder"]
 
 
-# 64-bit words that mean nothing as numbers: what a reader of JSON with 53-bit numbers would spoil.
+# 64-bit ids, which a JSON reader with 53-bit numbers would corrupt.
 ID_COLUMNS = ("seed", "merchant_id", "site_id", "edge_id")
 
 
 class Encoded(NamedTuple):
-    """Bytes that belong together; `ends` int64[rows]: where each row's end, or None where they cannot be parted."""
+    """A chunk of bytes; `ends` int64[rows]: the end of each row, or None if the chunk cannot be divided."""
 
     data: memoryview
     rows: int
@@ -33,17 +33,17 @@ class Encoder(Protocol):
     """One format: `head`, any number of `rows`, `tail`."""
 
     def head(self) -> Encoded:
-        """What stands before the first row."""
+        """The bytes before the first row."""
 
     def rows(self, batch: pa.RecordBatch) -> Encoded:
         """The rows of a batch."""
 
     def tail(self) -> Encoded:
-        """What stands after the last row."""
+        """The bytes after the last row."""
 
 
 def encoder(file_format: StreamFormat, schema: pa.Schema, ids: IdForm = "number") -> Encoder:
-    """The encoder of a format for rows of this schema; `ids` matters to JSON Lines alone."""
+    """The encoder of a format for rows of this schema; `ids` applies to JSON Lines alone."""
     if file_format == "arrow":
         return ArrowEncoder(schema)
     return TextEncoder(_json(schema.names, ids) if file_format == "jsonl" else _csv(schema.names))
@@ -52,7 +52,7 @@ def encoder(file_format: StreamFormat, schema: pa.Schema, ids: IdForm = "number"
 class Dialect(NamedTuple):
     """A text format, C columns: row = before[0] cell before[1] cell ... cell before[C].
 
-    quoted: a text as a cell. mark: what surrounds a time. id_mark: what surrounds an id. null: a cell without value.
+    quoted: makes a text a cell. mark, id_mark: written before and after a time, an id. null: a cell without value.
     """
 
     head: str
@@ -83,7 +83,7 @@ Piece: TypeAlias = str | pa.Array
 
 
 class TextEncoder:
-    """Rows as lines of text, by Arrow's string kernels: a slice costs the same few calls for one row or thousands."""
+    """Rows as lines of text, by Arrow's string kernels: a slice of any size costs the same few calls."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
@@ -98,21 +98,21 @@ class TextEncoder:
         return _whole(b"")
 
     def rows(self, batch: pa.RecordBatch) -> Encoded:
-        """One line a row."""
+        """One line per row."""
         if batch.num_rows == 0:
             return _whole(b"")
         pieces: list[Piece] = []
         for before, name, column in zip(self._dialect.before[:-1], batch.schema.names, batch.columns, strict=True):
             pieces += [before, *self._cell(name, column)]
         end = self._dialect.before[-1]
-        # Its last piece is an array even where every column has one value only, or there would be one line.
+        # The last piece is an array even if every column has a single value, or there would be only one line.
         lines = _joined([*pieces, pa.repeat(pa.scalar(end), batch.num_rows)], self._dialect.null)
         _, offsets, data = lines.buffers()
         ends = np.frombuffer(offsets, np.int32)[1 : batch.num_rows + 1].astype(np.int64)
         return Encoded(memoryview(data)[: ends[-1]], batch.num_rows, ends)
 
     def _cell(self, name: str, column: pa.Array) -> list[Piece]:
-        """A column as what has to be joined for it; nulls stay nulls."""
+        """The pieces to join for a column; nulls stay nulls."""
         kind = column.type
         if column.null_count == len(column):
             return [self._dialect.null]
@@ -124,13 +124,13 @@ class TextEncoder:
         if pa.types.is_timestamp(kind):
             return _marked(_rfc3339(column), self._dialect.mark, "Z" if kind.tz else "")
         if pa.types.is_string(kind):
-            # A time that the output policy wants as text has its last form already.
+            # A time that the output policy stores as text has its final form already.
             return _marked(column, self._dialect.mark)
         text = column.cast(pa.string())
         return _marked(text, self._dialect.id_mark) if name in ID_COLUMNS else [text]
 
     def _quoted(self, name: str, dictionary: pa.Array) -> pa.Array:
-        """The dictionary's texts as cells; it hardly ever changes from batch to batch."""
+        """The dictionary's texts as cells, cached because it rarely changes between batches."""
         known = self._texts.get(name)
         if known is None or not known[0].equals(dictionary):
             cells = [self._dialect.quoted(text) for text in dictionary.to_pylist()]
@@ -145,14 +145,14 @@ def _marked(text: pa.Array, mark: str, suffix: str = "") -> list[Piece]:
 
 
 def _rfc3339(times: pa.Array) -> pa.Array:
-    # A cast writes a blank where RFC 3339 has a T; strftime writes it right, twelve times slower. With its zone the
-    # column would be converted to local time first.
+    # A cast writes a blank where RFC 3339 has a T; strftime is correct, but twelve times slower. A column with a zone
+    # would be converted to local time first.
     text = times.view(pa.timestamp("us")).cast(pa.string())
     return pc.binary_replace_slice(text, 10, 11, "T")
 
 
 def _joined(pieces: Sequence[Piece], null: str) -> pa.Array:
-    """All pieces of each row in one text; neighbouring constants are joined once."""
+    """The pieces of each row joined to one text; adjacent constants are joined once."""
     arguments: list[Piece] = []
     for piece in pieces:
         if isinstance(piece, str) and arguments and isinstance(arguments[-1], str):
@@ -163,7 +163,7 @@ def _joined(pieces: Sequence[Piece], null: str) -> pa.Array:
 
 
 class ArrowEncoder:
-    """An Arrow IPC stream; a batch is a message, which is whole or worthless."""
+    """An Arrow IPC stream; each batch is a message, which is useless unless complete."""
 
     def __init__(self, schema: pa.Schema) -> None:
         self._pending = _Pending()
@@ -174,18 +174,18 @@ class ArrowEncoder:
         return _whole(self._pending.taken())
 
     def rows(self, batch: pa.RecordBatch) -> Encoded:
-        """One message, before the first one its dictionaries."""
+        """One message; the dictionaries come before the first."""
         self._writer.write_batch(batch)
         return _whole(self._pending.taken(), batch.num_rows)
 
     def tail(self) -> Encoded:
-        """The mark by which a reader tells a complete stream."""
+        """The mark of a complete stream."""
         self._writer.close()
         return _whole(self._pending.taken())
 
 
 class _Pending:
-    """A file that remembers what is written until it is asked for it."""
+    """A file that keeps written bytes until `taken` returns them."""
 
     closed = False
 
@@ -197,7 +197,7 @@ class _Pending:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing to do: `taken` gives everything."""
+        """Nothing to do: `taken` returns everything."""
 
     def close(self) -> None:
         self.closed = True

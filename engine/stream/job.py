@@ -38,10 +38,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """What to stream and how; none of these changes an arrival.
+    """What to stream and how; no option changes an arrival.
 
-    start, end: the window, the end not included. merchants: () for all. speed: seconds of arrivals per second, None
-    for as fast as they are taken. columns: () for all 21. limit: the most arrivals.
+    start, end: the window, without its end. merchants: () for all. speed: seconds of arrivals per second, None for as
+    fast as the sink reads. columns: () for all 21. limit: the most arrivals.
     """
 
     start: Moment = None
@@ -81,15 +81,15 @@ class StreamOptions:
 
     @property
     def is_filtered(self) -> bool:
-        """Whether arrivals may be left out."""
+        """Whether some arrivals may be left out."""
         return bool(self.merchants) or self.limit is not None or not self.window.is_whole
 
 
 @dataclass(frozen=True)
 class StreamResult:
-    """What was streamed: rows that were taken, seconds, and the digest, None where arrivals were left out.
+    """The rows that the sink took, seconds, and the digest, None if arrivals were left out.
 
-    latest_seconds: how far behind its moment the latest arrival left; 0 without a speed.
+    latest_seconds: the largest delay of an arrival after its moment; 0 without a speed.
     """
 
     rows: int
@@ -114,9 +114,8 @@ def stream_to(
 ) -> StreamResult:
     """Stream a world's arrivals in time order to a sink, waiting while it takes none.
 
-    Raises BrokenPipeError where the reader of a pipe went away, ArrivalError with IO_WRITE_FAILED for any other
-    failure of the sink. An interruption leaves the output at the end of a row, unless its reader takes nothing for
-    two seconds.
+    Raises BrokenPipeError if the reader of a pipe has closed it, IO_WRITE_FAILED for any other failure of the sink. An
+    interruption leaves the output at the end of a row, unless its reader takes nothing for two seconds.
     """
     stream = _Stream(world, options or StreamOptions(), reporter or Reporter(), clock or MonotonicClock())
     with heard_interrupts():
@@ -196,11 +195,11 @@ class _Stream:
         return Window(int(grid.start_us[0]), int(grid.start_us[-1]) + int(grid.duration_us[-1]))
 
     def _origin_us(self) -> int | None:
-        """What the replay begins with: the start asked for, within the horizon, or else the first arrival."""
+        """The start of the replay: the requested start, within the horizon, or None for the first arrival."""
         return max(self._window.start_us, self._horizon().start_us) if self._window.has_start else None
 
     def _total(self) -> int | None:
-        """Arrivals to come, where that is known: a bucket cut by the window has an unknown part of its own."""
+        """The total of arrivals, if known: the part of a bucket that the window cuts is unknown."""
         grid = self._plan.world.tables.grid
         first, last = buckets_in(self._plan.world, self._window)
         if first < last:

@@ -15,16 +15,16 @@ from arrival_engine.engine.expand.planning import Batch, Plan
 from arrival_engine.engine.stream.window import Window
 from arrival_engine.engine.world.load import World
 
-# Small buckets are expanded several at a time: a call costs as much as some thousand arrivals.
+# Small buckets are expanded together, because a call costs as much as about a thousand arrivals.
 BATCH_ARRIVALS = 131_072
 
 
 def by_bucket(plan: Plan, window: Window, merchants: Collection[int] | None = None) -> Plan:
-    """The same segments in (bucket, merchant) order, a batch being whole consecutive buckets.
+    """The same segments in (bucket, merchant) order, in batches of whole consecutive buckets.
 
     Only buckets that the window touches, and only the given merchants (default: all). A bucket of more than
     `BATCH_ARRIVALS` arrivals is a batch of its own. Segments keep their first arrival_seq, so nothing before the
-    window need be expanded. Raises S1_OR_S3_OUTPUT_MISSING for a merchant without arrivals.
+    window is expanded. Raises S1_OR_S3_OUTPUT_MISSING for a merchant without arrivals.
     """
     world, segments = plan.world, plan.segments
     first_row = segments.row_start[:-1]
@@ -43,7 +43,7 @@ def by_bucket(plan: Plan, window: Window, merchants: Collection[int] | None = No
 
 
 def buckets_in(world: World, window: Window) -> tuple[int, int]:
-    """First and last + 1 of the buckets that a window touches; the last may be the smaller one of an empty window."""
+    """First and last + 1 of the buckets that a window touches; for an empty window, the second may be smaller."""
     grid = world.tables.grid
     ends = grid.start_us + grid.duration_us.astype(np.int64)
     return (
@@ -53,7 +53,7 @@ def buckets_in(world: World, window: Window) -> tuple[int, int]:
 
 
 def _refuse_merchants_without_arrivals(world: World, merchants: Collection[int]) -> None:
-    """Raise S1_OR_S3_OUTPUT_MISSING, naming the first of these that the world's counts do not have."""
+    """Raise S1_OR_S3_OUTPUT_MISSING, naming the first merchant that the world's counts lack."""
     known = set(world.tables.merchants.id.tolist())
     unknown = [merchant for merchant in merchants if merchant not in known]
     if unknown:
@@ -79,10 +79,10 @@ def _of_merchants(world: World, first_row: I64, merchants: Collection[int]) -> N
 
 
 def _reordered(rows: Rows, segments: Segments, order: NDArray[np.int64]) -> tuple[Rows, Segments]:
-    """The segments `order` names, in that order, and their rows."""
+    """The segments of `order`, in that order, and their rows."""
     row_counts = np.diff(segments.row_start)[order]
     row_start = _starts(row_counts)
-    # Row i of the result stands as far from its segment's first row as it does among the old rows.
+    # Row i of the result is as far from its segment's first row as among the old rows.
     source = np.arange(row_start[-1]) + np.repeat(segments.row_start[:-1][order] - row_start[:-1], row_counts)
     arrivals = np.diff(segments.arrival_start)[order]
     return (
@@ -96,8 +96,8 @@ def _starts(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _batches(segments: Segments, bucket: NDArray[np.int32]) -> tuple[Batch, ...]:
-    """Whole buckets, as many as stay within `BATCH_ARRIVALS`, and at least one."""
-    # Where each bucket's segments begin, and the end of the last one's.
+    """Batches of whole buckets, at least one each, within `BATCH_ARRIVALS`."""
+    # The first segment of each bucket, and the end of the last bucket's.
     bounds = np.append(np.flatnonzero(np.diff(bucket, prepend=-1)), bucket.size)
     before = segments.arrival_start[bounds]
     batches: list[Batch] = []
@@ -118,7 +118,7 @@ def _batches(segments: Segments, bucket: NDArray[np.int32]) -> tuple[Batch, ...]
 
 
 def time_order(ts_us: I64) -> NDArray[np.int64]:
-    """Positions in ascending order of instant, equal ones as they stand; `ts_us` int64[n] microseconds."""
+    """Positions in ascending order of instant, stable; `ts_us` int64[n] microseconds."""
     if ts_us.size == 0:
         return np.empty(0, np.int64)
     low = ts_us.min()

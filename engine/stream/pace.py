@@ -14,7 +14,7 @@ from arrival_engine.engine.stream.arrivals import Slice
 
 __all__ = ["TICK_NS", "Clock", "MonotonicClock", "Pacer", "parse_speed"]
 
-# Arrivals due within it leave together: a write for each would cost more than the arrivals do.
+# Arrivals due within one tick leave together: a write for each would cost more than the arrivals.
 TICK_NS = 10_000_000
 _SPEED = re.compile(r"(\d+(?:\.\d+)?|\.\d+)x?", re.ASCII)
 
@@ -30,10 +30,10 @@ class Clock(Protocol):
 
 
 class MonotonicClock:
-    """The machine's own."""
+    """The machine's own clock."""
 
     def now_ns(self) -> int:
-        """Nanoseconds since the machine started, or thereabouts."""
+        """Nanoseconds since about the start of the machine."""
         return time.monotonic_ns()
 
     def sleep(self, nanoseconds: int) -> None:
@@ -42,7 +42,7 @@ class MonotonicClock:
 
 
 def parse_speed(text: str) -> Fraction | None:
-    """Seconds of arrivals that a second takes: "60x", "0.5x", or "max" for None. Raises ValueError."""
+    """Seconds of arrivals per second: "60x", "0.5x", or "max" for None. Raises ValueError."""
     if text == "max":
         return None
     number = _SPEED.fullmatch(text)
@@ -53,7 +53,7 @@ def parse_speed(text: str) -> Fraction | None:
 
 
 class _Replay(NamedTuple):
-    """A replay under way: `origin_us` of the arrivals' time was `begin_ns` of the clock's."""
+    """A replay in progress: `origin_us` in the arrivals' time was `begin_ns` on the clock."""
 
     speed: Fraction
     origin_us: int
@@ -64,25 +64,25 @@ class _Replay(NamedTuple):
         return self.origin_us + int((now_ns - self.begin_ns) * self.speed) // 1000
 
     def due_ns(self, ts_us: int) -> int:
-        """When an instant is due, rounded up."""
+        """The clock's time at which an instant is due, rounded up."""
         return self.begin_ns + -int((self.origin_us - ts_us) * 1000 // self.speed)
 
 
 class Pacer:
-    """Lets arrivals through when they are due: (t - origin) / speed after the first was asked for.
+    """Releases arrivals when they are due: (t - origin) / speed after the first request.
 
-    Arrivals that fell due while the reader waited leave as soon as it reads, and no others.
+    Arrivals that fell due between two reads leave at the next read, and no others.
     """
 
     def __init__(self, speed: Fraction, origin_us: int | None, clock: Clock) -> None:
-        """`origin_us`: the instant that the replay begins with; None for that of the first arrival."""
+        """origin_us: the instant at which the replay begins; None for that of the first arrival."""
         self._speed = speed
         self._origin_us = origin_us
         self._clock = clock
         self.latest_ns = 0
 
     def paced(self, slices: Iterable[Slice]) -> Iterator[Slice]:
-        """The same arrivals, in pieces that are due when they are yielded."""
+        """The same arrivals, in pieces that are yielded when due."""
         replay: _Replay | None = None
         for rows, ts_us in slices:
             if replay is None:
@@ -96,7 +96,7 @@ class Pacer:
                 position = due
 
     def _wait(self, due_ns: int) -> None:
-        """Until that moment, for at least a tick; what leaves within a tick of its moment is on time."""
+        """Wait until that moment, for at least a tick; an arrival within a tick of its moment is on time."""
         now_ns = self._clock.now_ns()
         self.latest_ns = max(self.latest_ns, now_ns - due_ns - TICK_NS)
         while now_ns < due_ns:

@@ -26,13 +26,13 @@ class Sink(Protocol):
     """Takes bytes, as slowly as its reader does."""
 
     def write(self, data: memoryview) -> int:
-        """Write some of the bytes, waiting until there is room; gives how many."""
+        """Write some of the bytes, waiting until there is room; return their number."""
 
     def finish(self) -> None:
         """Wait until everything is handed over."""
 
     def failure(self, error: OSError) -> Exception:
-        """What an error of the other two means here."""
+        """The exception to raise for an error of `write` or `finish`."""
 
 
 class Address(NamedTuple):
@@ -48,8 +48,8 @@ class Address(NamedTuple):
 def parse_output(text: str) -> Address | None:
     """A listener's address, or None for "-", standard output. Raises ValueError.
 
-    Only a loopback address will do: this is a generator, not a network client, and has neither encryption nor
-    passwords. What is to go further goes through a program that has.
+    Only loopback addresses are allowed: this is a generator, not a network client, and has neither encryption nor
+    passwords. To send arrivals further, use a program that has them.
     """
     if text == "-":
         return None
@@ -82,7 +82,7 @@ class DescriptorSink:
     descriptor: int
 
     def write(self, data: memoryview) -> int:
-        """Write some of the bytes; gives how many."""
+        """Write some of the bytes; return their number."""
         while True:
             try:
                 return os.write(self.descriptor, data)
@@ -94,25 +94,25 @@ class DescriptorSink:
         """Nothing to wait for."""
 
     def failure(self, error: OSError) -> Exception:
-        """A reader that went away is one that has had enough; anything else is a failure."""
+        """BrokenPipeError for a reader that closed the pipe; anything else is a failure."""
         if isinstance(error, BrokenPipeError):
             return error
         return ArrivalError(
             Code.IO_WRITE_FAILED,
             f"standard output cannot be written: {error.strerror}",
-            hint="see what standard output is connected to: a full disk, a closed terminal",
+            hint="check what standard output is connected to: a full disk, a closed terminal",
         )
 
 
 @dataclass(frozen=True)
 class SocketSink:
-    """A connection that was made once: a second one would not know which rows the first had delivered."""
+    """One connection, never reopened: a second would not know which rows the first delivered."""
 
     connection: socket.socket
     address: Address
 
     def write(self, data: memoryview) -> int:
-        """Send some of the bytes; gives how many."""
+        """Send some of the bytes; return their number."""
         return self.connection.send(data)
 
     def finish(self) -> None:
@@ -129,17 +129,17 @@ class SocketSink:
         return int(struct.unpack("i", answer)[0])
 
     def failure(self, error: OSError) -> Exception:
-        """A listener that goes away may have missed rows: that is never a success."""
+        """Always a failure: a listener that closes the connection may have missed rows."""
         return ArrivalError(
             Code.IO_WRITE_FAILED,
             f"{self.address} stopped taking arrivals: {error.strerror}",
-            hint="see why the listener closed the connection, and stream again from where it stopped, with --from",
+            hint="check why the listener closed the connection, then stream again with --from from where it stopped",
             address=str(self.address),
         )
 
 
 def connect(address: Address) -> SocketSink:
-    """Connect to a listener. Raises IO_WRITE_FAILED where there is none."""
+    """Connect to a listener. Raises IO_WRITE_FAILED if there is none."""
     try:
         connection = socket.create_connection(address, timeout=_CONNECT_SECONDS)
     except OSError as error:

@@ -11,12 +11,12 @@ __all__ = ["Moment", "Window", "window"]
 
 Moment = str | datetime | None
 
-# Before and after every horizon that 64-bit microseconds can hold.
+# Before and after every horizon that fits 64-bit microseconds.
 _BEFORE_ALL, _AFTER_ALL = -(1 << 62), 1 << 62
 
 
 class Window(NamedTuple):
-    """Instants from `start_us` up to, not including, `end_us`: microseconds since 1970."""
+    """Instants from `start_us` up to but not including `end_us`, in microseconds since 1970."""
 
     start_us: int = _BEFORE_ALL
     end_us: int = _AFTER_ALL
@@ -28,12 +28,12 @@ class Window(NamedTuple):
 
     @property
     def has_start(self) -> bool:
-        """Whether a start was asked for."""
+        """Whether the window has a start."""
         return self.start_us != _BEFORE_ALL
 
 
 def window(start: Moment, end: Moment) -> Window:
-    """The window between two moments, None being open. Raises ValueError for a start after the end."""
+    """The window between two moments; None leaves a side open. Raises ValueError for a start after the end."""
     start_us = _BEFORE_ALL if start is None else microseconds(start)
     end_us = _AFTER_ALL if end is None else microseconds(end)
     if start_us > end_us:

@@ -1,4 +1,4 @@
-"""A writer on its own thread, so that no signal cuts a row in two."""
+"""A writer on its own thread, so that no signal splits a row."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from arrival_engine.engine.stream.sink import Sink
 
 __all__ = ["Writer"]
 
-# What a pipe holds; between two such pieces the thread looks whether it is to stop.
+# The capacity of a pipe; between two such pieces, the thread checks whether it must stop.
 _PIECE_BYTES = 65_536
 
 
 class Writer:
-    """Hands chunks to a sink, one after the other.
+    """Writes chunks to a sink, one after the other.
 
-    Signals reach Python's main thread alone: an interruption there leaves this thread's writes whole and their number
-    of bytes known. At most one chunk waits while another is written, so a slow reader slows `put` down.
+    Signals reach only Python's main thread, so they do not interrupt this thread's writes, and the number of bytes
+    written is always known. At most one chunk waits while another is written, so a slow reader slows down `put`.
     """
 
     def __init__(self, sink: Sink) -> None:
@@ -32,17 +32,17 @@ class Writer:
         self._ended = False
         self._error: Exception | None = None
         self._rows = 0
-        # A daemon: when the reader takes nothing any more, the process must be able to end without it.
+        # A daemon, so that the process can end even if the reader takes nothing more.
         self._thread = threading.Thread(target=self._run, name="arrivals-writer", daemon=True)
         self._thread.start()
 
     @property
     def rows(self) -> int:
-        """Rows that the sink has taken whole."""
+        """Rows that the sink has taken completely."""
         return self._rows
 
     def put(self, chunk: Encoded) -> None:
-        """Queue a chunk, waiting while another is queued. Raises what the sink makes of its error."""
+        """Queue a chunk, waiting while another is queued. Raises the sink's failure."""
         with self._changed:
             self._changed.wait_for(lambda: self._next is None or self._ended)
             self._raise_error()
@@ -50,7 +50,7 @@ class Writer:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Wait until everything is handed over. Raises what the sink makes of its error."""
+        """Wait until everything is handed over. Raises the sink's failure."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -58,7 +58,7 @@ class Writer:
             self._raise_error()
 
     def stop(self, seconds: float) -> bool:
-        """Finish the row that is being written and no more; False where the reader takes nothing for so long."""
+        """Finish only the row being written; False if the reader takes nothing for `seconds`."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -84,7 +84,7 @@ class Writer:
                 self._changed.notify_all()
 
     def _taken(self) -> Encoded | None:
-        """The next chunk; None when there is to be none."""
+        """The next chunk; None after the last."""
         with self._changed:
             self._changed.wait_for(lambda: self._next is not None or self._closing or self._stopping)
             chunk, self._next = self._next, None
@@ -92,7 +92,7 @@ class Writer:
             return None if self._stopping else chunk
 
     def _write(self, chunk: Encoded) -> None:
-        """Write a chunk; when stopped, as far as the row that has been begun, or all of it if it has no rows apart."""
+        """Write a chunk; when stopped, only to the end of the current row, or all of it if it cannot be divided."""
         position, before = 0, self._rows
         while position < len(chunk.data):
             last = min(position + _PIECE_BYTES, len(chunk.data))
@@ -107,5 +107,5 @@ class Writer:
 
 
 def _end_of_row(ends: NDArray[np.int64], position: int) -> int:
-    """Where the row that `position` is inside of ends; `position` itself between two rows."""
+    """The end of the row that contains `position`; `position` itself between two rows."""
     return int(ends[np.searchsorted(ends, position)]) if position else 0
