@@ -1,4 +1,4 @@
-"""The report of a run: one self-contained page with its records, its plots and what they should look like."""
+"""The report of a run: one self-contained page with its records, its plots and the expected look of each."""
 
 from arrival_engine.engine.report.job import ReportOptions, ReportResult, ScenarioOverview, report
 

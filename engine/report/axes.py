@@ -1,4 +1,4 @@
-"""The axes of all plots: few lines, few ticks, numbers in words."""
+"""The axes of all plots: few lines, few ticks, readable numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DASHES = (0, (4, 3))
 
 
 def count_axis(axis: Axis, most: int = 5, *, whole: bool = False) -> None:
-    """At most so many ticks, 1500 as '1.5 k'."""
+    """At most `most` ticks, with 1500 as '1.5 k'."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(most, integer=whole))
@@ -26,7 +26,7 @@ def count_axis(axis: Axis, most: int = 5, *, whole: bool = False) -> None:
 
 
 def log_axis(axis: Axis) -> None:
-    """Powers of ten, without the powers' notation; for an axis that is logarithmic already."""
+    """Powers of ten as plain numbers; for an axis that is already logarithmic."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     locator: Locator = LogLocator(numticks=7)
@@ -54,6 +54,6 @@ def hour_axis(axes: Axes, label: str) -> None:
 
 
 def horizontal_lines(axes: Axes) -> None:
-    """A grid to read heights by, instead of the line at the left."""
+    """Horizontal grid lines in place of the line at the left."""
     axes.grid(axis="y")
     axes.spines["left"].set_visible(False)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Two-sided 99% of a normal distribution.
 _BAND = 2.5758293035489004
-# Below so many arrivals a bar, chi-square says nothing.
+# With fewer arrivals per bar, chi-square says nothing.
 _MEAN_MIN = 5.0
 _BAR, _BESIDE_BARS = 24, 40
 

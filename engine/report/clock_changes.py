@@ -24,7 +24,7 @@ class ZoneArrivals(NamedTuple):
 
 
 class ClockChange(NamedTuple):
-    """Zones that move their clocks by as many minutes on one UTC day; `lead` has the most arrivals of them.
+    """Zones that move their clocks by the same minutes on one UTC day; `lead` has the most arrivals of them.
 
     instant_us: when the leading zone changes, µs since 1970.
     """
@@ -37,14 +37,14 @@ class ClockChange(NamedTuple):
 
 
 class Window(NamedTuple):
-    """One zone's change, and as many days to look at on either side of it, without another change."""
+    """One zone's change, and the number of days to show on either side, without another change."""
 
     change: ClockChange
     days: int
 
 
 def clock_changes(zones: Iterable[ZoneArrivals], start_us: int, end_us: int) -> tuple[ClockChange, ...]:
-    """Every change in [start_us, end_us), those of one day and direction together, in order of time.
+    """Every change in [start_us, end_us), grouped by day and direction, in order of time.
 
     Zones that tzdata does not know are left out: their changes are unknown.
     """
@@ -71,7 +71,7 @@ def changes_of(tzid: str, start_us: int, end_us: int) -> list[tuple[int, int]]:
 
 
 def spotlight(zones: Iterable[ZoneArrivals], start_us: int, end_us: int) -> Window | None:
-    """The change of the zone with the most arrivals that has days enough on either side; None where none has."""
+    """The change with enough days on either side in the zone with the most arrivals; None if there is none."""
     for zone in sorted(zones, key=lambda zone: (-zone.arrivals, zone.tzid)):
         changes = changes_of(zone.tzid, start_us, end_us)
         edges = [start_us, *(at * _MICROS for at, _ in changes), end_us]

@@ -39,10 +39,10 @@ PAGE = Path("reports", "overview", "arrivals_report.html")
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What to report on and where to.
+    """The scope and outputs of a report.
 
-    scenarios: none for all that are published. out: None for RUN_ROOT/reports/overview/arrivals_report.html. figures:
-    a folder for the figures as files, one folder per scenario in it; None for none.
+    scenarios: empty for all published ones. out: None for RUN_ROOT/reports/overview/arrivals_report.html. figures: a
+    folder for the figures as files, with one folder per scenario; None for no files.
     """
 
     scenarios: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ class ReportOptions:
 
 @dataclass(frozen=True)
 class ScenarioOverview:
-    """The figures of a scenario in short; gini coefficients over all sites and edges that exist."""
+    """Key figures of a scenario; Gini coefficients over all existing sites and edges."""
 
     scenario_id: str
     arrivals: int
@@ -74,7 +74,7 @@ class ScenarioOverview:
 
 @dataclass(frozen=True)
 class ReportResult:
-    """The places of page and figures, the counts, and the verdict of validation (None where there is none yet)."""
+    """The places of page and figures, the counts, and the verdict of validation (None before validation)."""
 
     page: Path
     figures: tuple[Path, ...]
@@ -85,10 +85,10 @@ class ReportResult:
 def report(
     run_root: Path | str, options: ReportOptions | None = None, reporter: Reporter | None = None
 ) -> ReportResult:
-    """Write the report of a run's published arrivals: one page, and figures on request, each replaced in one piece.
+    """Write the report of a run's published arrivals: one page, and figures on request, each replaced atomically.
 
-    The same run gives the same bytes. Raises DEPENDENCY_MISSING without the extra `report`, IO_READ_FAILED where
-    nothing is published or a file cannot be read, S1_OR_S3_OUTPUT_MISSING for a scenario that is not published,
+    The same run gives the same bytes. Raises DEPENDENCY_MISSING without the extra `report`, IO_READ_FAILED if nothing
+    is published or a file cannot be read, S1_OR_S3_OUTPUT_MISSING for a scenario that is not published,
     IO_WRITE_FAILED.
     """
     require("report", "`arrivals report`")
@@ -116,7 +116,7 @@ def report(
 
 
 def _unpublished(records: Records, published: Sequence[Published], options: ReportOptions) -> list[str]:
-    """Sealed scenarios that a report on all of them has to leave out."""
+    """Sealed scenarios that a report on all scenarios lacks, because they are not published."""
     if options.scenarios or records.seal is None:
         return []
     there = {scenario.scenario_id for scenario in published}
@@ -161,7 +161,7 @@ def _drawn(plot: Plot, prefix: str) -> DrawnPlot:
 
     def svg(panel: Panel, size: tuple[int, int], name: str) -> Markup:
         with drawing(ROLES):
-            # Safe as markup: matplotlib escapes the texts that it is given, ElementTree the title and description.
+            # Safe as markup: matplotlib escapes its texts, and ElementTree the title and description.
             return Markup(inline_svg(_figure([panel], size, ROLES), name, panel.title, panel.shows))  # noqa: S704
 
     panels = []
@@ -175,7 +175,7 @@ def _drawn(plot: Plot, prefix: str) -> DrawnPlot:
 def _figure(panels: Sequence[Panel], size: tuple[int, int], palette: Palette) -> Figure:
     from matplotlib.figure import Figure
 
-    # 72 dots an inch, the resolution of SVG output: a unit of the drawing is a CSS pixel.
+    # 72 dots per inch, the resolution of SVG output: a unit of the drawing is a CSS pixel.
     figure = Figure(figsize=(size[0] / 72, size[1] / 72), dpi=72)
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         panel.draw(axes, palette)

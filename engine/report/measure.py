@@ -42,12 +42,12 @@ class Horizon(NamedTuple):
 
     @property
     def first_hour(self) -> int:
-        """The hour since 1970 in which it begins."""
+        """The hour since 1970 in which the horizon begins."""
         return self.start_us // HOUR_US
 
     @property
     def hours(self) -> int:
-        """UTC hours that it touches."""
+        """The number of UTC hours that the horizon touches."""
         return -(-self.end_us // HOUR_US) - self.first_hour
 
 
@@ -75,7 +75,7 @@ class Merchants:
 
 @dataclass(frozen=True, eq=False)
 class Measures:
-    """Everything that the report shows of one scenario's arrivals.
+    """All measures of one scenario's arrivals that the report shows.
 
     per_hour: int64[2, hours of the horizon], physical and virtual by UTC hour. profile: int64[2, 2, 24], physical and
     virtual, weekdays and weekends, by hour of the stored local clock. sites, edges: arrivals of each that exists,
@@ -245,7 +245,7 @@ class _Survey:
         return Merchants(**{column: found[column].to_numpy() for column in found.column_names}), by
 
     def _expected(self) -> tuple[str, str]:
-        """Which column states what was to be expected, and SQL for its sum by merchant."""
+        """The column with expected arrivals, and SQL for its sum by merchant."""
         scenario_id = self.published.scenario_id
         counts = locate_files(self.receipt, "s3_bucket_counts_5B", scenario_id=scenario_id)
         candidates = [("s3_bucket_counts_5B", counts, column) for column in ("mu", "lambda_realised")]
@@ -254,7 +254,7 @@ class _Survey:
         candidates.append(("s3_bucket_counts_5B", counts, "count_N"))
         for dataset_id, files, column in candidates:
             if files and self._states(parquet(files), column):
-                # Decimal sums do not depend on the order in which threads add up.
+                # Decimal sums do not depend on the order in which threads add.
                 value = f"sum(TRY_CAST({column} AS DECIMAL(38, 9))) AS expected"
                 sql = f"SELECT merchant_id::UBIGINT AS merchant_id, {value} FROM {parquet(files)} GROUP BY 1"
                 return f"{column} of {dataset_id}", sql
@@ -277,7 +277,7 @@ class _Survey:
                 Code.IO_READ_FAILED,
                 f"the arrivals of {self.published.scenario_id} changed while they were read: "
                 f"{arrivals} rows at first, then {found}",
-                hint="wait for the run that writes them, then report again",
+                hint="wait for the run that writes them, then make the report again",
             )
 
 

@@ -51,7 +51,7 @@ class DrawnPlot(NamedTuple):
 
 @dataclass(frozen=True)
 class Section:
-    """All that the page says of one scenario."""
+    """The contents of the page for one scenario."""
 
     published: Published
     measures: Measures
@@ -120,7 +120,7 @@ def _run_facts(records: Records, sections: Sequence[Section]) -> Iterable[Fact]:
 
 
 def _stated(sections: Sequence[Section], key: str) -> str:
-    """What the run-report lines say under a key; of several scenarios, each value once."""
+    """The values of a key in the run-report lines; each distinct value once."""
     values = [str(section.line[key]) for section in sections if section.line and key in section.line]
     return ", ".join(dict.fromkeys(values))
 
@@ -219,7 +219,7 @@ def _section(number: int, section: Section, records: Records) -> dict[str, Any]:
 
 
 def _tiles(section: Section) -> Iterable[tuple[str, str, str]]:
-    """Name, figure, what it is part of."""
+    """Name, figure, and context of each tile."""
     measures = section.measures
     whole = max(measures.arrivals, 1)
     active = int((measures.merchants.arrivals > 0).sum())
@@ -263,7 +263,7 @@ def _speed_facts(line: Mapping[str, Any]) -> Iterable[Fact]:
 
 
 def _fallbacks(section: Section) -> Iterable[dict[str, Any]]:
-    """One row per kind: the count of the run report, and the list of the anomalies dataset."""
+    """One row per kind: the run report's count, and the entries of the anomalies dataset."""
     stated = {name.upper(): int(count) for name, count in ((section.line or {}).get("fallbacks") or {}).items()}
     listed = {anomaly.code: anomaly for anomaly in section.anomalies or ()}
     for code in dict.fromkeys([*MEANINGS, *stated, *listed]):

@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
     from arrival_engine.engine.report.style import Palette
 
-# CSS pixels: a panel that stands alone, one of two in a row, and the first of these on a narrow screen.
+# CSS pixels: a single panel, one of two in a row, and the first of these on a narrow screen.
 WIDE, HALF, NARROW = (900, 280), (430, 310), (400, 280)
 
 
 class Panel(NamedTuple):
-    """One drawing. shows: what it shows of this run, for those who cannot see it; narrow: a second size, or None."""
+    """One drawing. shows: what it shows of this run, for readers who cannot see it; narrow: a second size, or None."""
 
     name: str
     title: str
@@ -26,7 +26,7 @@ class Panel(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """Panels under one heading. healthy: one sentence; note: what else a reader must know."""
+    """Panels under one heading. healthy: one sentence; note: what else a reader needs to know."""
 
     name: str
     title: str

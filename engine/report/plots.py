@@ -6,7 +6,7 @@ from arrival_engine.engine.report import check_plots, share_plots, time_plots
 from arrival_engine.engine.report.measure import Measures
 from arrival_engine.engine.report.plot import Plot
 
-# Arrivals on either side of a clock change, below which their hours say nothing.
+# With fewer arrivals on either side of a clock change, their hours say nothing.
 _COMPARABLE = 240
 
 

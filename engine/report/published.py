@@ -34,7 +34,7 @@ class Published:
 
     @contextmanager
     def relation(self, cursor: Cursor) -> Iterator[str]:
-        """FROM item over all parts: their columns, and besides `ts_us` and `local_us`, in µs."""
+        """FROM item over all parts: their columns, with `ts_us` and `local_us` in µs."""
         times = ", ".join(
             f"{self._microseconds(column)} AS {alias}"
             for column, alias in (("ts_utc", "ts_us"), ("ts_local_primary", "local_us"))

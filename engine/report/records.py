@@ -40,7 +40,7 @@ class Check(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What the latest validation bundle says; checks by scenario, "" for those of the run as a whole."""
+    """The verdicts of the latest validation bundle; checks by scenario, "" for those of the run as a whole."""
 
     passed: bool
     folder: Path
@@ -51,7 +51,7 @@ class Verdicts:
 
 
 class Anomaly(NamedTuple):
-    """One kind of anomaly: count-row keys that met it, and their arrivals, as the anomalies dataset lists them."""
+    """One kind of anomaly: the affected count-row keys and their arrivals, from the anomalies dataset."""
 
     code: str
     severity: str
@@ -61,10 +61,9 @@ class Anomaly(NamedTuple):
 
 @dataclass(frozen=True)
 class Records:
-    """The run as a whole. seal: None for a run that has none; environment: from the audit log, maybe empty.
+    """The records of a run. seal: None if it has none; environment: from the audit log, possibly empty.
 
-    lines: the last PASS line of each scenario; failures: the last FAIL line of the run and of
-    each scenario, where it is later than that.
+    lines: the last PASS line of each scenario; failures: the last FAIL line of the run and of each scenario, if later.
     """
 
     receipt: Receipt
@@ -92,7 +91,7 @@ def read_run(receipt: Receipt) -> Records:
 
 
 def read_anomalies(receipt: Receipt, scenario_id: str) -> tuple[Anomaly, ...] | None:
-    """The kinds of anomalies of a scenario, by code; None where the dataset is missing."""
+    """The kinds of anomalies of a scenario, by code; None if the dataset is missing."""
     path = receipt.path("s4_arrival_anomalies_5B", scenario_id=scenario_id)
     if not path.is_file():
         return None
@@ -121,7 +120,7 @@ def _later_failures(lines: Sequence[Record]) -> tuple[Record, ...]:
     for line in lines:
         scenario = line.get("scenario_id")
         if line["status"] == "PASS":
-            # A failure before any scenario began is over once one has succeeded.
+            # A failure before any scenario began no longer counts once a scenario has succeeded.
             found.pop(scenario, None)
             found.pop(None, None)
         else:
@@ -159,7 +158,7 @@ def _verdicts(receipt: Receipt, lines: Sequence[Record]) -> Verdicts | None:
 
 
 def _latest_bundle(receipt: Receipt, lines: Sequence[Record]) -> Path | None:
-    """The bundle of the last validation that the run report tells of, else the one that is there."""
+    """The bundle of the last validation in the run report, or else the existing one."""
     places = [receipt.path("validation_bundle_5B"), receipt.path("validation_failed_bundle_5B")]
     stated = [receipt.run_root / line["bundle_path"] for line in lines if line.get("bundle_path")]
     # Only the two known places: a line of the report must not lead anywhere else.
@@ -193,7 +192,7 @@ def _message(record: Mapping[str, Any]) -> str:
 
 @contextmanager
 def own_codes() -> Iterator[None]:
-    """Give failures of validation's readers the codes that they have for a report."""
+    """Translate failures of validation's readers to a report's codes."""
     try:
         yield
     except ArrivalError as error:

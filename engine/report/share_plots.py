@@ -27,7 +27,7 @@ _SQUARE = (430, 370)
 
 
 def zones(measures: Measures) -> Plot:
-    """The zones with the most arrivals, and how few zones hold how much."""
+    """The zones with the most arrivals, and the concentration of arrivals in few zones."""
     number, first = len(measures.zones), measures.zones[0]
     half = _zones_of_half(measures)
     title = f"The largest of {counted(number, 'zone')}" if number > _ZONES_SHOWN else counted(number, "zone")
@@ -57,7 +57,7 @@ def zones(measures: Measures) -> Plot:
 
 
 def _zone_shares(measures: Measures) -> NDArray[np.float64]:
-    """Cumulated shares, largest zones first."""
+    """Cumulative shares, largest zones first."""
     counts = np.array([zone.arrivals for zone in measures.zones], np.int64)
     shares: NDArray[np.float64] = np.cumsum(counts) / measures.arrivals
     return shares
@@ -110,7 +110,7 @@ def _concentration(axes: Axes, palette: Palette, measures: Measures) -> None:
 
 
 def lorenz(measures: Measures) -> Plot:
-    """How unevenly arrivals fall on the sites, and on the edges, that exist."""
+    """The inequality of arrivals among the existing sites and edges."""
     curves = [_lorenz(measures.sites, "site", "physical")] if measures.sites.any() else []
     curves += [_lorenz(measures.edges, "edge", "virtual")] if measures.edges.any() else []
     without = "" if measures.edges.any() else " No edge has arrivals."
@@ -162,7 +162,7 @@ def _lorenz(counts: NDArray[np.int64], place: str, kind: str) -> Panel:
 
 
 def merchants(measures: Measures) -> Plot:
-    """Merchants by rank against what was expected of them, on logarithmic axes, and the ratio of the two."""
+    """Arrivals of merchants by rank against the expected numbers, on logarithmic axes, and their ratio."""
     table = measures.merchants
     silent = int(np.count_nonzero(table.arrivals == 0))
     largest = percent(int(table.arrivals[0]) / measures.arrivals)
@@ -188,7 +188,7 @@ def merchants(measures: Measures) -> Plot:
 
 
 def _by_expected(measures: Measures) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Rank, arrivals and expectation of merchants with both, by falling expectation; of many, a logarithmic choice."""
+    """Rank, arrivals and expectation of merchants with both, by falling expectation; many are sampled by log rank."""
     table = measures.merchants
     order = np.argsort(-table.expected, kind="stable")
     if order.size > _TAIL_POINTS:

@@ -1,8 +1,8 @@
 """The style of figures: colours by role, matplotlib's settings, and numbers as axes and captions show them.
 
-Figures are drawn with a palette. `ROLES` gives every role a colour of its own that no palette has, so that an
-SVG can be told afterwards to take each role's colour from the page. The hues are Okabe and Ito's, which people with any
-form of colour blindness tell apart; no statement rests on hue alone.
+`ROLES` gives every role a placeholder colour that no palette has, so that an SVG can take each role's colour from the
+page. The hues are Okabe and Ito's, which people with any form of colour blindness can tell apart. No statement depends
+on hue alone.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ROLES = Palette(*(f"#0{index}0{index}fe" for index in range(1, 9)))
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "arrivals",
-    # Texts of the data may hold a $, which would begin a formula.
+    # Texts of the data may contain a $, which would begin a formula.
     "text.parse_math": False,
     "font.size": 12.0,
     "axes.titlesize": 12.0,
@@ -94,7 +94,7 @@ def percent(value: float, _position: float = 0) -> str:
 
 
 def share(value: float) -> str:
-    """A share in a column of a table: always two decimals, but never zero for what is not."""
+    """A share in a column of a table: always two decimals, but never 0.00% for a positive share."""
     return "<0.01%" if 0 < value < 0.00005 else f"{value * 100:.2f}%"
 
 

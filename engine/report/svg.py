@@ -22,12 +22,12 @@ _COLOUR = re.compile("|".join(_ROLE_OF))
 _PAINT = re.compile(f"(fill|stroke): ?({_COLOUR.pattern})")
 # The page has its own.
 _FONT = re.compile(r"font-family:[^;]*;? ?")
-# A hundredth of a pixel is fine enough, and half the bytes.
+# A hundredth of a pixel is precise enough, and halves the bytes.
 _FRACTION = re.compile(r"(\.\d\d)\d+")
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
 _FILE_FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _ROUNDING = "stroke-linejoin:round;stroke-linecap:butt"
-# Everything else in matplotlib's output repeats what is said here, or describes the file itself.
+# The rest of matplotlib's output repeats these or describes the file itself.
 _METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
@@ -45,7 +45,7 @@ def inline_svg(figure: Figure, name: str, title: str, description: str) -> str:
 
 
 def svg_file(figure: Figure, name: str, title: str) -> bytes:
-    """An SVG document on a ground of its own, light or dark as its viewer prefers."""
+    """An SVG document with its own background, light or dark as the viewer prefers."""
     root = _parsed(figure, name)
     size = {side: root.attrib[side].removesuffix("pt") for side in ("width", "height")}
     root.attrib |= {"xmlns": _NAMESPACE, "font-family": _FILE_FONT, **size}
@@ -60,7 +60,7 @@ def svg_file(figure: Figure, name: str, title: str) -> bytes:
 
 
 def _painted(match: re.Match[str]) -> str:
-    # Viewers that know no variables pass over the second declaration.
+    # Viewers without variables ignore the second declaration.
     paint, role = match[1], _ROLE_OF[match[2]]
     return f"{paint}:{getattr(LIGHT, role)};{paint}:var(--{role})"
 
@@ -93,7 +93,7 @@ def _parsed(figure: Figure, name: str) -> ET.Element:
     for parent in list(root.iter()):
         for child in [child for child in parent if _is_superfluous(child)]:
             parent.remove(child)
-    # The first shape is the figure's ground; the page has its own.
+    # The first shape is the figure's background; the page has its own.
     (whole,) = [child for child in root if child.get("id") == "figure_1"]
     whole.remove(whole[0])
     for element in root.iter():
@@ -107,7 +107,7 @@ def _is_superfluous(element: ET.Element) -> bool:
 
 
 def _tidy(element: ET.Element, name: str) -> None:
-    """Plain names instead of namespaces, ids that are unique on the page, nothing that needs no saying."""
+    """Plain names instead of namespaces, ids that are unique on the page, and no superfluous attributes."""
     element.tag = element.tag.rpartition("}")[2]
     element.tail = None
     if element.tag not in ("text", "tspan"):
@@ -135,6 +135,6 @@ def _tidied(attribute: str, value: str, name: str) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
-        # Letters that the layout's font lacks are drawn by the reader's.
+        # The reader's font draws letters that the layout's font lacks.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         yield

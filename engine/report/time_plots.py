@@ -64,7 +64,7 @@ def over_time(measures: Measures) -> Plot:
 
 
 def _marked(measures: Measures) -> list[ClockChange]:
-    """The changes that touch a share of the arrivals worth a line, or the largest one, in order of time."""
+    """The changes that affect enough arrivals for a line, or the largest one, in order of time."""
     largest = sorted(measures.changes, key=lambda change: (-change.arrivals, change.instant_us))[:_CHANGES_MARKED]
     worth = [change for change in largest if change.arrivals >= _SHARE_MARKED * measures.arrivals]
     return sorted(worth or largest[:1])
@@ -79,7 +79,7 @@ def _about_marks(changes: int, marked: int) -> str:
 
 
 def _series(axes: Axes, palette: Palette, per_hour: NDArray[np.int64], times: NDArray[np.float64]) -> None:
-    """The hours, and over them, where there are days enough, the centred mean of 24."""
+    """The hours and, given enough days, their centred mean over 24 hours."""
     if per_hour.size < _SMOOTH_FROM_DAYS * HOURS_PER_DAY:
         axes.stairs(per_hour, times, color=palette.physical, linewidth=1.4, baseline=None)
         return
@@ -91,7 +91,7 @@ def _series(axes: Axes, palette: Palette, per_hour: NDArray[np.int64], times: ND
 
 
 def _mark_changes(axes: Axes, palette: Palette, changes: Sequence[ClockChange]) -> None:
-    """A line a change and its name above, on the lowest row where it hides no other."""
+    """A line per change with its name above, on the lowest row where it hides no other."""
     left, right = axes.get_xlim()
     width = axes.bbox.width * _AXES_SHARE
     taken: list[float] = []
@@ -206,7 +206,7 @@ def _share_axis(axes: Axes, top: float) -> None:
 
 
 def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Counts of 24 hours as shares of their sum; zeros of none."""
+    """Counts of 24 hours as shares of their sum; zeros if the sum is 0."""
     shares: NDArray[np.float64] = counts / np.maximum(counts.sum(axis=-1, keepdims=True), 1)
     return shares
 

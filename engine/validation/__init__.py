@@ -1,1 +1,1 @@
-"""Validation, state S5: every published arrival judged again, by code that shares nothing with the expansion."""
+"""Validation, state S5: checks of every published arrival, by code that shares nothing with the expansion."""

@@ -75,7 +75,7 @@ _LASTING = (
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a bundle holds besides report and issues: the seal's two documents, logs, and run-report lines."""
+    """The other contents of a bundle besides report and issues: the seal's two documents, logs and run-report lines."""
 
     gate: Mapping[str, Any]
     inventory: Sequence[Mapping[str, Any]]
@@ -94,7 +94,7 @@ class Published:
 
 
 def members(receipt: Receipt, report: Mapping[str, Any], outcome: Outcome, evidence: Evidence) -> dict[str, bytes]:
-    """The members by path, as the layout policy lists them; optional ones only where there is something to hold."""
+    """The members by path, as the layout policy lists them; optional ones only if they have content."""
     available: dict[str, bytes | None] = {
         "validation_issue_table_5B.parquet": _issue_table(receipt, outcome),
         "validation_report_5B.json": compact_json(report),
@@ -132,7 +132,7 @@ def _lines(records: Sequence[Mapping[str, Any]]) -> bytes | None:
 
 
 def _issue_table(receipt: Receipt, outcome: Outcome) -> bytes:
-    """One row a finding that is a failure, a warning, a note or could not be made; the schema also without any."""
+    """One row per finding that is a failure, a warning, a note or could not be made; the schema even without rows."""
     told = (Verdict.FAIL, Verdict.WARN, Verdict.NOTE, Verdict.NOT_RUN)
     schema = arrow_schema("validation_issue_table_5B")
     rows = [_issue(receipt, finding) for finding in outcome.findings if finding.verdict in told]
@@ -155,9 +155,9 @@ def _issue(receipt: Receipt, finding: Finding) -> dict[str, Any]:
 
 
 def publish(receipt: Receipt, content: Mapping[str, bytes], spec_version: str, *, passed: bool) -> Published:
-    """Write a bundle to its place, by whether it has passed, and verify it there.
+    """Write a bundle to its place, which depends on `passed`, and verify it there.
 
-    A passed bundle that is there already must be the same: S5.IO_WRITE_CONFLICT. A failed one is replaced.
+    Raises S5.IO_WRITE_CONFLICT if another passed bundle exists. A failed one is replaced.
     """
     status = PASS if passed else FAIL
     final = receipt.path("validation_bundle_5B" if passed else "validation_failed_bundle_5B")
@@ -208,7 +208,7 @@ def _ordered(content: Mapping[str, bytes]) -> list[str]:
 
 
 def _standing(final: Path, receipt: Receipt) -> str | None:
-    """The digest of the bundle that stands there; empty for one that is broken, None for none."""
+    """The digest of the existing bundle; empty if it is broken, None if there is none."""
     if not final.exists():
         return None
     try:

@@ -16,7 +16,7 @@ from arrival_engine.engine.validation.policy import Rules
 
 @dataclass(frozen=True)
 class Case:
-    """One scenario under judgement; `line` is the run report's last PASS line of it, if there is one.
+    """One scenario under validation; `line` is its last PASS line in the run report, if there is one.
 
     routing: the routing policy in force; spec_version: the seal's.
     """

@@ -23,7 +23,7 @@ class Check(NamedTuple):
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Rows read, their digest recomputed from the stored values, and what was checked, area by area."""
+    """Rows read, their digest recomputed from the stored values, and the checks, area by area."""
 
     rows: int
     digest: str
@@ -31,9 +31,9 @@ class CheckResult:
 
 
 def check_published(run_root: Path | str, scenario_id: str) -> CheckResult:
-    """Judge a scenario's published arrivals, every row, as `arrivals validate` does.
+    """Check every row of a scenario's published arrivals, as `arrivals validate` does.
 
-    Raises S5.DOMAIN_DISCOVERY_FAILED where there is nothing to read, and what `judge_run` raises.
+    Raises S5.DOMAIN_DISCOVERY_FAILED if there is nothing to read, and the errors of `judge_run`.
     """
     judged = judge_run(read_receipt(Path(run_root)), ValidateOptions(), Reporter(), only=(scenario_id,))
     (facts,) = (facts for facts in judged.scenarios if facts.scenario_id == scenario_id)

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
-# Well below the shortest time between two changes of a zone in the database, which is just under a week.
+# Well below the shortest interval between two changes of a zone in the database, which is just under a week.
 _STRIDE_S = 86400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROS = 1_000_000
@@ -18,7 +18,7 @@ _NEVER = 2**63 - 1
 
 
 class Change(NamedTuple):
-    """From `instant_us` (µs since 1970) on, the zone is `offset_us` east of UTC; the first one has no beginning."""
+    """From `instant_us` (µs since 1970) on, the zone is `offset_us` east of UTC; the first change has no beginning."""
 
     instant_us: int
     offset_us: int
@@ -53,7 +53,7 @@ def _changes(zone: ZoneInfo, instants: list[int], moments: list[datetime]) -> tu
 
 
 def _first(zone: ZoneInfo, low: int, high: int) -> int:
-    """The first second after `low` whose offset is no longer that of `low`, when that of `high` is not."""
+    """The first second after `low` with another offset; the offset of `high` must differ."""
     before = _offset(zone, low)
     while high - low > 1:
         middle = (low + high) // 2
@@ -66,18 +66,18 @@ def _offset(zone: ZoneInfo, at_s: int) -> timedelta:
 
 
 def _offset_us(zone: ZoneInfo, at_s: int) -> int:
-    # The contract knows whole minutes only: the nearest one, ties to even.
+    # The contract has whole minutes only: the nearest one, ties to even.
     return round(_offset(zone, at_s) / timedelta(minutes=1)) * 60 * _MICROS
 
 
 class ClockTable(NamedTuple):
-    """One row a zone: `tzid`, offset `o0`, then `t1`, `o1`, `t2`, `o2`, ...; `t` is never reached where unused."""
+    """One row per zone: `tzid`, offset `o0`, then `t1`, `o1`, `t2`, `o2`, ...; an unused `t` is never reached."""
 
     content: pa.Table
     changes_max: int
 
     def local(self, alias: str, instant: str) -> str:
-        """SQL for the wall clock, in µs, at an SQL instant by the row `alias`; null where there is no row."""
+        """SQL for the wall clock, in µs, at an SQL instant by the row `alias`; null if there is no row."""
         steps = "".join(f" WHEN {instant} < {alias}.t{k} THEN {alias}.o{k - 1}" for k in range(1, self.changes_max + 1))
         offset = f"CASE{steps} ELSE {alias}.o{self.changes_max} END" if steps else f"{alias}.o0"
         return f"({instant} + {offset})"

@@ -13,7 +13,7 @@ import pyarrow as pa
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.oserrors import reason
 
-# The process holds less than 1 GiB besides: interpreter, Arrow buffers of the parts being read.
+# The rest of the process takes less than 1 GiB: the interpreter, and Arrow buffers of the parts being read.
 MEMORY_BYTES = 2_560 * 2**20
 
 
@@ -34,7 +34,7 @@ def parquet(paths: Sequence[Path]) -> str:
 
 
 def json_lines(paths: Sequence[Path], columns: str) -> str:
-    """FROM item over JSON Lines files, with the columns (`name: 'TYPE', ...`) that are to be read."""
+    """FROM item over JSON Lines files, with the columns (`name: 'TYPE', ...`) to read."""
     listed = ", ".join(text(_literal(path)) for path in paths)
     return (
         f"(SELECT * FROM read_json([{listed}], format = 'newline_delimited', columns = {{{columns}}}, "
@@ -43,12 +43,12 @@ def json_lines(paths: Sequence[Path], columns: str) -> str:
 
 
 def _literal(path: Path) -> str:
-    # DuckDB takes *, ? and [ in a path for a pattern.
+    # DuckDB reads *, ? and [ in a path as a pattern.
     return "".join(f"[{mark}]" if mark in "*?[" else mark for mark in str(path))
 
 
 class Database:
-    """Runs SQL for several threads, each on a cursor of its own; what DuckDB says against it becomes ArrivalError."""
+    """Runs SQL for several threads, each on a cursor of its own; errors of DuckDB become ArrivalError."""
 
     def __init__(self, spill: Path, threads: int, memory_bytes: int = MEMORY_BYTES) -> None:
         self._threads = threads
@@ -60,7 +60,7 @@ class Database:
                 "temp_directory": str(spill),
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
-                # Row-group statistics are what a file says of itself; rows are judged by their values.
+                # Row-group statistics are the file's own claims; rows are checked by their values.
                 "disabled_optimizers": "statistics_propagation",
                 "preserve_insertion_order": False,
             },
@@ -74,7 +74,7 @@ class Database:
 
     @contextmanager
     def one_thread_a_query(self) -> Iterator[None]:
-        """Run each query on its caller's thread alone, for callers that are as many as there are cores."""
+        """Run each query on its caller's thread alone, for one caller per core."""
         self._connection.execute("SET threads = 1")
         try:
             yield
@@ -82,11 +82,11 @@ class Database:
             self._connection.execute(f"SET threads = {self._threads}")
 
     def interrupt(self) -> None:
-        """Stop the statements that run."""
+        """Stop the running statements."""
         self._connection.interrupt()
 
     def close(self) -> None:
-        """Give back memory and spill files."""
+        """Free memory and spill files."""
         self._connection.close()
 
 
@@ -124,7 +124,7 @@ class Cursor:
             return self._connection.sql(sql).to_arrow_table()
 
     def store(self, table: str, content: pa.Table) -> None:
-        """Make a table of an Arrow table."""
+        """Store an Arrow table as a table of the database."""
         with _speaking():
             self._connection.register("incoming", content)
             self._connection.execute(f"CREATE OR REPLACE TABLE {name(table)} AS SELECT * FROM incoming")
@@ -149,7 +149,7 @@ def _speaking() -> Iterator[None]:
         raise ArrivalError(
             Code.RESOURCES_INSUFFICIENT,
             f"validation ran out of memory: {reason(failure)}",
-            hint="use fewer threads, and see that the disk of the run directory has room",
+            hint="use fewer threads, and check that the disk of the run directory has room",
         ) from failure
     except (duckdb.IOException, duckdb.InvalidInputException) as failure:
         raise _unreadable(failure) from failure

@@ -57,7 +57,7 @@ class Events:
         return sum(part.rows for part in self.parts)
 
     def numbering_fault(self) -> str:
-        """What is wrong with the parts' names; empty when they count 0, 1, 2, ... in one format."""
+        """The fault of the parts' names; empty if they are numbered 0, 1, 2, ... in one format."""
         found = [part.path.name for part in self.parts]
         suffixes = sorted({part.path.suffix for part in self.parts})
         if len(suffixes) > 1:
@@ -70,7 +70,7 @@ class Events:
         return "" if found else "there is no part"
 
     def schema_faults(self) -> list[dict[str, str]]:
-        """Each part's first column that is not the contract's, with what was found and expected."""
+        """Each part's first column that differs from the contract, with the found and the expected type."""
         return [fault for part in self.parts if (fault := self._schema_fault(part))]
 
     def _schema_fault(self, part: Part) -> dict[str, str] | None:
@@ -90,7 +90,7 @@ class Events:
 
     @contextmanager
     def relation(self, cursor: Cursor, part: Part) -> Iterator[str]:
-        """FROM item over one part: its columns, and every time besides as µs (`ts_us`, `local_us`, ...)."""
+        """FROM item over one part: its columns, and every time also in µs (`ts_us`, `local_us`, ...)."""
         extra = ", ".join(f"{self._microseconds(column)} AS {alias}" for alias, column in _INSTANTS.items())
         if part.path.suffix == ".parquet":
             yield f"(SELECT *, {extra} FROM {parquet([part.path])})"
@@ -107,7 +107,7 @@ class Events:
     def _microseconds(self, column: str) -> str:
         if self.encoding == "timestamp":
             return f"epoch_us({name(column)})"
-        # The form is checked apart; what does not parse is null, and so breaks every check that needs it.
+        # The form is checked separately; a text that does not parse is null, and so fails every check that needs it.
         return f"epoch_us(TRY_CAST(rtrim({name(column)}, 'Z') AS TIMESTAMP))"
 
     def malformed(self) -> str:

@@ -18,7 +18,7 @@ from arrival_engine.engine.validation.findings import EXAMPLES_MAX
 from arrival_engine.engine.validation.kernels import StoredRows, Terms, Words, digest_rows, factors, irregular_rows
 
 _MASK = (1 << 64) - 1
-# Small enough for the intermediate arrays to stay in the cache of a core.
+# Small enough for the intermediate arrays to stay in a core's cache.
 _BATCH_ROWS = 1 << 16
 _TEXTS = ("zone_representation", "channel_group", "tzid_primary", "tzid_settlement")
 _COLUMNS = (
@@ -36,7 +36,7 @@ _COLUMNS = (
 
 
 class Place(NamedTuple):
-    """A row as its neighbours see it."""
+    """The values of a row that decide order between neighbours."""
 
     merchant_id: int
     ts_us: int
@@ -47,10 +47,10 @@ class Place(NamedTuple):
 
 @dataclass
 class Stream:
-    """What one part holds, in its order; digests and counts of several parts add up.
+    """Facts about one part in its order; digests and counts of several parts add up.
 
-    runs: (merchant_id, first arrival_seq, length) of stretches in which the sequence goes up by one; distinct:
-    rows whose instant differs from that of the row before, or whose merchant does.
+    runs: (merchant_id, first arrival_seq, length) of stretches in which the sequence rises by one. distinct: rows whose
+    instant or merchant differs from the row before.
     """
 
     rows: int = 0
@@ -74,7 +74,7 @@ RUN = np.dtype([("merchant_id", "u8"), ("first", "i8"), ("length", "i8")])
 
 @dataclass(frozen=True)
 class _Batch:
-    """One batch: its rows, and the texts behind the codes of two columns; nulls are what other checks find."""
+    """One batch: its rows, and the texts behind the codes of two columns; other checks find nulls."""
 
     rows: StoredRows
     zones: list[str]
@@ -101,7 +101,7 @@ def stream_part(path: Path) -> Stream:
 
 
 def table_digest(table: pa.Table) -> str:
-    """The digest of arrivals in memory, in any order; of their columns only those that it takes in are needed."""
+    """The digest of arrivals in memory, in any order; only the columns that enter the digest are needed."""
     result = Stream()
     digester = _Digester()
     for batch in table.combine_chunks().to_batches(max_chunksize=_BATCH_ROWS):
@@ -143,7 +143,7 @@ def _coded(column: pa.Array) -> pa.DictionaryArray:
 
 
 def _frozen(rows: StoredRows) -> StoredRows:
-    """The same arrays, all read-only as Arrow's are: compiled code is typed by that, and a copy would cost as much."""
+    """The same arrays, all read-only like Arrow's: compiled code is typed by mutability."""
     views = [np.ascontiguousarray(array).view() for array in rows]
     for view in views:
         view.flags.writeable = False
@@ -158,7 +158,7 @@ class _Digester:
         self._factors = factors()
 
     def add(self, result: Stream, batch: pa.RecordBatch) -> _Batch:
-        """Take in one batch; gives its columns as arrays."""
+        """Add one batch; return its columns as arrays."""
         columns = {column: batch.column(column) for column in _COLUMNS}
         zones, zone_terms, zone = self._text(columns["zone_representation"], 1)
         channels, channel_terms, channel = self._text(columns["channel_group"], 2)
@@ -190,7 +190,7 @@ class _Digester:
         return _Batch(rows, zones, channels)
 
     def _settlement(self, columns: dict[str, pa.Array], rows: NDArray[np.int64]) -> Words:
-        """The last two terms of virtual rows, which are the few."""
+        """The last two terms of virtual rows, which are few."""
         chosen = pa.array(rows)
         _, terms, codes = self._text(columns["tzid_settlement"].take(chosen), 10)
         instants = _instants(columns["ts_local_settlement"].take(chosen)).view(np.uint64)
@@ -216,7 +216,7 @@ class _Digester:
 def _add_order(result: Stream, batch: _Batch) -> None:
     merchant, seq, ts_us = batch.rows.merchant, batch.rows.seq, batch.rows.ts_us
     found = np.empty(merchant.size, np.int64)
-    # Where nothing is wrong these are the first rows of merchants, and the rare equal times.
+    # In a valid part, these are the first rows of merchants, and the rare equal times.
     at = found[: irregular_rows(batch.rows, found)]
     same = merchant[at + 1] == merchant[at]
     ties = same & (ts_us[at + 1] == ts_us[at])
@@ -249,7 +249,7 @@ def _runs(merchant: Words, seq: NDArray[np.int64], breaks: NDArray[np.int64]) ->
 
 
 def _follows(before: Place, after: Place) -> bool:
-    """LAW section 5, as far as rows show it: the draw index, which comes last, is not among their columns."""
+    """Whether two rows are in the order of LAW section 5, except for the draw index, which is not a column."""
     if before.merchant_id != after.merchant_id:
         return before.merchant_id < after.merchant_id
 
@@ -260,7 +260,7 @@ def _follows(before: Place, after: Place) -> bool:
 
 
 def add_seam(result: Stream, before: Place, after: Place) -> None:
-    """Judge two rows that follow each other across batches or parts."""
+    """Check two rows that follow each other across batches or parts."""
     if not _follows(before, after):
         result.disorder += 1
         result.misplaced.append(after)

@@ -16,7 +16,7 @@ Facts = Mapping[str, Any]
 
 
 class Severity(StrEnum):
-    """What a breach does: fail the run, count as a warning, or merely be told."""
+    """The effect of a breach: fail the run, count as a warning, or only be reported."""
 
     ERROR = "ERROR"
     WARN = "WARN"
@@ -24,7 +24,7 @@ class Severity(StrEnum):
 
 
 class Verdict(Labelled):
-    """How a check ended; NO_DATA is too little to judge by, NOT_RUN a check that something else prevented."""
+    """The result of a check; NO_DATA: too little data to judge; NOT_RUN: something else prevented the check."""
 
     PASS = "PASS", "passed"
     FAIL = "FAIL", "failed"
@@ -58,11 +58,11 @@ class Finding:
 
     @property
     def rule(self) -> Rule:
-        """What the check demands."""
+        """The rule of the check."""
         return RULES[self.check]
 
     def record(self) -> dict[str, Any]:
-        """The finding as it stands in the report."""
+        """The finding in the form of the report."""
         return {
             "check": self.check,
             "scenario_id": self.scenario_id,
@@ -111,7 +111,7 @@ class Book:
         message: str = "",
         facts: Facts | None = None,
     ) -> None:
-        """Enter a check of a statistic; `holds` None means that there is too little to judge by."""
+        """Enter a check of a statistic; `holds` None means too little data to judge."""
         verdict = Verdict.NO_DATA if holds is None else Verdict.PASS if holds else _BREACH[severity]
         broken = int(holds is False)
         note = message or ("not enough data" if holds is None else "")
@@ -134,7 +134,7 @@ class Book:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The verdict over all findings, of the run first, then scenario by scenario."""
+    """The verdict over all findings: those of the run first, then scenario by scenario."""
 
     findings: tuple[Finding, ...]
     max_warnings: int
@@ -182,7 +182,7 @@ class Outcome:
 
 
 def outcome(books: Sequence[Book], max_warnings: int, *, fail_closed: bool = True) -> Outcome:
-    """The findings of all books in the order of `RULES`, the run's own before those of its scenarios."""
+    """The findings of all books in the order of `RULES`, the run's before its scenarios'."""
     order = {check: place for place, check in enumerate(RULES)}
     found = [finding for book in books for finding in book.findings]
     found.sort(key=lambda finding: (finding.scenario_id or "", order[finding.check]))

@@ -1,8 +1,8 @@
-"""Inputs as lookup tables of the validation database, read and keyed by means of their own.
+"""Inputs as lookup tables of the validation database, read and keyed independently of the expansion.
 
-Of the run: `site`, `edge`, `merchant`, `group_weight`, `zone_alloc`, `alias_2b`, `alias_3b`. Of one scenario, made anew
-for each: `grid`, `expected` (count rows with arrivals, repeated keys summed), `clock`, `change`, and the types `zone_t`
-and `channel_t` of its texts.
+Tables of the run: `site`, `edge`, `merchant`, `group_weight`, `zone_alloc`, `alias_2b`, `alias_3b`. Tables remade for
+each scenario: `grid`, `expected` (count rows with arrivals, repeated keys summed), `clock`, `change`, with the types
+`zone_t` and `channel_t` of its texts.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def document_of(receipt: Receipt, dataset_id: str) -> dict[str, Any]:
 
 
 def source(receipt: Receipt, dataset_id: str, **tokens: str) -> str:
-    """FROM item over an input table; empty where an optional one is absent."""
+    """FROM item over an input table; empty if an optional one is absent."""
     files = files_of(receipt, dataset_id, **tokens)
     return parquet(files) if files else ""
 
@@ -134,7 +134,7 @@ def _merchants(cursor: Cursor, receipt: Receipt) -> None:
 
 
 def universe_hash(receipt: Receipt) -> str:
-    """3B's universe hash, recomputed from the index files and the stated digests; empty where these disagree."""
+    """3B's universe hash, recomputed from the index files and the stated digests; empty if these disagree."""
     stated = document_of(receipt, "edge_universe_hash_3B")
     for part, dataset_id in (
         ("edge_alias_index_digest", "edge_alias_index_3B"),

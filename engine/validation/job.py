@@ -32,14 +32,14 @@ from arrival_engine.engine.validation.scenario import ScenarioFacts, Stage, judg
 
 @dataclass(frozen=True)
 class ValidateOptions:
-    """How to validate; none of it changes a verdict. `threads` None means every core this process may use."""
+    """How to validate; no option changes a verdict. `threads` None means every core that this process may use."""
 
     threads: int | None = None
 
 
 @dataclass(frozen=True)
 class ValidateResult:
-    """The verdict, what each check found, and where the bundle is; seconds and phases are wall time."""
+    """The verdict, each check's findings, and the place of the bundle; seconds and phases are wall time."""
 
     passed: bool
     error_code: str | None
@@ -56,7 +56,7 @@ class ValidateResult:
 
 @dataclass(frozen=True)
 class Judgement:
-    """All findings on a run, and what the bundle is made of."""
+    """All findings on a run, and the contents of the bundle."""
 
     outcome: Outcome
     scenarios: tuple[ScenarioFacts, ...]
@@ -70,8 +70,8 @@ def validate(
 ) -> ValidateResult:
     """Check every published arrival of a run, write the bundle, report.
 
-    A run that does not pass gives a result with `passed` False, its bundle kept apart. What cannot be judged at all
-    raises ArrivalError with a code of S5, after a FAIL line of the run report.
+    A run that does not pass gives a result with `passed` False, and its bundle is kept apart. A run that cannot be
+    checked raises ArrivalError with a code of S5, after a FAIL line in the run report.
     """
     options, reporter = options or ValidateOptions(), reporter or Reporter()
     started, begin, before = utc_now(), reporter.elapsed_s, dict(reporter.phases)
@@ -84,7 +84,7 @@ def validate(
             with reporter.phase("bundle"):
                 bundle = _publish(receipt, judged, report)
     except ArrivalError as error:
-        # The first failure is the one to report, even where the report cannot be written either.
+        # Report the first failure, even if the report cannot be written either.
         with suppress(ArrivalError):
             append_line(receipt, {**_head(receipt, started), **_failed(error)})
         raise
@@ -108,7 +108,7 @@ def validate(
 
 @contextmanager
 def own_codes() -> Iterator[None]:
-    """Give failures of shared readers the code that state S5 has for them."""
+    """Translate failures of shared readers to S5's codes."""
     try:
         yield
     except ArrivalError as error:
@@ -123,7 +123,7 @@ def own_codes() -> Iterator[None]:
 
 
 def _s5_codes() -> dict[Code, Code]:
-    # A reader's objection that S5 has no code for is an input that is not what was sealed.
+    # A reader's failure without a code of S5 means that an input differs from what was sealed.
     return {
         code: Code.__members__.get(f"S5_{code.name}", Code.S5_S0_SEALED_INPUTS_INCONSISTENT)
         for code in Code
@@ -135,7 +135,7 @@ _S5 = _s5_codes()
 
 
 def judge_run(receipt: Receipt, options: ValidateOptions, reporter: Reporter, only: Sequence[str] = ()) -> Judgement:
-    """Every check of a run (or of `only` some scenarios), without writing anything but spill files."""
+    """Make every check of a run (or of the scenarios in `only`), writing nothing but spill files."""
     policy = validation_policy(receipt)
     book = Book()
     sealed = upstream.read_seal(receipt)
@@ -230,7 +230,7 @@ def _publish(receipt: Receipt, judged: Judgement, report: Mapping[str, Any]) -> 
 
 
 def _log(receipt: Receipt, dataset_id: str) -> list[Record]:
-    """A log's records; none where it cannot be read, which the checks have said already."""
+    """A log's records; none if it cannot be read, which the checks have already reported."""
     try:
         return log_records(receipt, dataset_id)
     except ArrivalError as error:
@@ -263,7 +263,7 @@ def _failed(error: ArrivalError) -> dict[str, Any]:
 
 
 def _line(receipt: Receipt, judged: Judgement, report: Mapping[str, Any], result: ValidateResult) -> dict[str, Any]:
-    """The S5 metrics (docs/reference/layouts.md, "Run report"), and how long it took."""
+    """The S5 metrics (docs/reference/layouts.md, "Run report") and the duration."""
     folder = Path(result.bundle.folder).relative_to(receipt.run_root).as_posix()
     rng_ok = judged.outcome.holds(Area.RNG)
     return {

@@ -17,7 +17,7 @@ from arrival_engine.engine.validation.statistics import (
     uniform_distance,
 )
 
-# Each query lists `grp` (a table's number, larger tables first), `n` (draws met) and `weight`, one row a member.
+# Each query lists `grp` (a table's number, larger tables first), `n` (draws found) and `weight`, one row per member.
 _SITES = """
     SELECT dense_rank() OVER (ORDER BY total DESC, merchant_id, tzid) AS grp, n, weight, total
     FROM (SELECT site.merchant_id, site.tzid, site.site_id, coalesce(n, 0) AS n, weight,
@@ -30,7 +30,7 @@ _EDGES = """
                  sum(coalesce(n, 0)) OVER (PARTITION BY edge.merchant_id) AS total
           FROM edge LEFT JOIN (SELECT merchant_id, edge_id, sum(n)::BIGINT AS n FROM found_place
                                WHERE edge_id IS NOT NULL GROUP BY 1, 2) USING (merchant_id, edge_id))"""
-# Days on which every group has a site: elsewhere arrivals of one group are met in the zones of others.
+# Only days on which every group has a site: otherwise, arrivals of one group are found in the zones of others.
 _GROUPS = """
     SELECT dense_rank() OVER (ORDER BY total DESC, merchant_id, day) AS grp, n, weight, total
     FROM (SELECT given.merchant_id, given.day, given.tzid, coalesce(n, 0) AS n, weight,
@@ -57,7 +57,7 @@ def judge_choices(case: Case) -> None:
 
 
 def _weights(case: Case, check: str, members: str) -> None:
-    """G-tests of the tables with most draws, their sum, and the distribution of their p-values."""
+    """G-tests of the tables with the most draws, their sum, and the distribution of their p-values."""
     rules = case.policy.block("statistical_checks")
     limits = rules.block("weighted_choice")
     found = case.cursor.arrow(
@@ -83,7 +83,7 @@ def _weights(case: Case, check: str, members: str) -> None:
     p_values = [chi_square_tail(g, freedom) for g, freedom in tests]
     total_g, total_freedom = math.fsum(g for g, _ in tests), sum(freedom for _, freedom in tests)
     pooled = chi_square_tail(total_g, total_freedom)
-    # The least of so many p-values is judged by the chance of one so small among them.
+    # The least p-value is judged by the probability of one that small among all of them.
     least = min(p_values)
     of_least = -math.expm1(len(p_values) * math.log1p(-least)) if least < 1.0 else 1.0
     verdicts = [pooled, of_least]

@@ -1,4 +1,4 @@
-"""Checks of the arrivals: files, values, order, keys, counts, clocks, and what the run report states."""
+"""Checks of the arrivals: files, values, order, keys, counts, clocks, and the statements of the run report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from arrival_engine.engine.validation.findings import EXAMPLES_MAX, Example, Sev
 from arrival_engine.engine.validation.inputs import KEY, source
 from arrival_engine.engine.validation.scan import AT_END, AT_START, HOUR_US, Scan
 
-# What an example of a broken row check shows beside the key.
+# The columns that an example of a failed row check shows beside the key.
 _SHOWN: dict[str, Sequence[str]] = {
     "values": ("bucket_index", "ts_utc", "tzid_primary"),
     "identity": ("manifest_fingerprint", "parameter_hash", "seed", "scenario_id", "s4_spec_version"),
@@ -32,7 +32,7 @@ _CLOCKS = {
     "civil_settlement": ("settled_us", "clock_settlement"),
     "civil_operational": ("operated_us", "clock_operational"),
 }
-# Enough to name every break; beyond it a dataset is beyond enumeration, and the count a lower bound.
+# Enough to name every break of a usable dataset; beyond this limit, the count is a lower bound.
 _RUNS_MAX = 4_000_000
 
 
@@ -50,7 +50,7 @@ def judge_files(case: Case, sealed_inputs_digest: str) -> bool:
     for part in events.parts:
         wrong = {key: part.metadata[key] for key, value in stated.items() if part.metadata.get(key, value) != value}
         faults += [{"file": part.path.name, "fault": f"states {key} {value}"} for key, value in wrong.items()]
-    # Rows, not parts: the cut into files is not a property of the scenario.
+    # Rows, not parts: the division into files is not a property of the scenario.
     case.book.judge("files", events.rows, len(faults), examples=faults)
     shapes = events.schema_faults()
     case.book.judge("schema", events.rows, len(shapes), examples=shapes)
@@ -58,7 +58,7 @@ def judge_files(case: Case, sealed_inputs_digest: str) -> bool:
 
 
 def judge_rows(case: Case, scan: Scan) -> None:
-    """Enter every check of single rows, the civil ones by the rates that the policy tolerates."""
+    """Enter every check of single rows; civil times are judged by the rates that the policy tolerates."""
     gates = case.policy.block("civil_time_gates")
     structure = case.policy.block("structural_checks").block("s4_arrival_events")
     rows = case.events.rows
@@ -79,7 +79,7 @@ def judge_rows(case: Case, scan: Scan) -> None:
 
 
 def _one_hour_shifts(case: Case, scan: Scan, checks: Sequence[str]) -> int:
-    """Arrivals of which some clock is off by one hour, either way."""
+    """Arrivals with a clock that is off by one hour in either direction."""
     clock: ClockTable = case.horizon.clock
     off = " OR ".join(
         f"abs({local} - {clock.local(alias, 'ts_us')}) = {HOUR_US}" for local, alias in (_CLOCKS[c] for c in checks)
@@ -91,7 +91,7 @@ def _one_hour_shifts(case: Case, scan: Scan, checks: Sequence[str]) -> int:
 
 
 def judge_stream(case: Case, stream: Stream) -> None:
-    """Enter order and primary_key from what the pass in file order has found."""
+    """Enter order and primary_key from the results of the pass in file order."""
     misplaced = [place._asdict() for place in stream.misplaced]
     case.book.judge("order", stream.rows, stream.disorder, examples=misplaced)
     runs = np.concatenate([np.empty(0, RUN), *stream.runs])
@@ -109,7 +109,7 @@ def sequence_faults(runs: NDArray[Any]) -> tuple[int, int, list[dict[str, Any]]]
     missing = repeated = 0
     examples: list[dict[str, Any]] = []
     merchant, reached = None, 0
-    # One run a merchant and part when all is well; each break adds one.
+    # A valid dataset has one run per merchant and part; each break adds one.
     for owner, first, length in np.sort(runs, order=("merchant_id", "first", "length")).tolist():
         if owner != merchant:
             merchant, reached = owner, 0
@@ -125,7 +125,7 @@ def sequence_faults(runs: NDArray[Any]) -> tuple[int, int, list[dict[str, Any]]]
 
 
 def judge_counts(case: Case) -> None:
-    """Enter counts, and summary where that dataset is there."""
+    """Enter counts, and summary if that dataset exists."""
     different = f"""
         FROM found FULL JOIN expected USING ({KEY}) WHERE found.n IS DISTINCT FROM expected.n"""
     (rows,) = case.cursor.row("SELECT count(*) FROM expected")
@@ -168,7 +168,7 @@ def _summary(case: Case) -> None:
 
 
 def judge_report(case: Case, stream: Stream, totals: Mapping[str, Any]) -> None:
-    """Enter arrival_digest and run_report: what the run stated against what was found."""
+    """Enter arrival_digest and run_report: the run's statements against the data."""
     if case.line is None:
         reason = "the run report has no line of a successful run of this scenario"
         case.book.judge("arrival_digest", 0, 1, message=reason, facts={"found": stream.digest})
@@ -186,7 +186,7 @@ def judge_report(case: Case, stream: Stream, totals: Mapping[str, Any]) -> None:
 
 
 def report_totals(case: Case) -> dict[str, Any]:
-    """The run report's metrics that arrivals and inputs decide, found anew."""
+    """The run report's metrics that follow from arrivals and inputs, computed again."""
     cursor = case.cursor
     total, at_start, at_end = cursor.row(
         f"SELECT coalesce(sum(n), 0)::BIGINT, coalesce(sum(n) FILTER (bin = {AT_START}), 0)::BIGINT, "

@@ -8,7 +8,7 @@ from arrival_engine.engine.validation.inputs import columns_of, source
 from arrival_engine.engine.validation.statistics import rounded
 
 _MICROS = 1_000_000
-# Stored intensities are rounded, so a factor at its bound may come out this much beyond it.
+# Stored intensities are rounded, so a factor at its bound may exceed it by this much.
 _BOUND_SLACK = 1e-6
 
 
@@ -22,7 +22,7 @@ def judge_inputs(case: Case) -> None:
 
 
 def _tally(conditions: dict[str, str]) -> str:
-    """SQL columns that count each condition, nulls as breaches, and the rows with any of them."""
+    """SQL columns that count each condition, with nulls as breaches, and the rows with any of them."""
     each = [f"count(*) FILTER (coalesce({bad}, true)) AS {key}" for key, bad in conditions.items()]
     every = " OR ".join(f"coalesce({bad}, true)" for bad in conditions.values()) or "false"
     return ", ".join([*each, f"count(*) FILTER ({every}) AS bad", "count(*) AS rows"])
@@ -127,7 +127,7 @@ def _grouping(case: Case) -> None:
 
 
 def _intensity(case: Case) -> None:
-    """The intensity table, where there is one, and the latent factor in it."""
+    """Check the intensity table, if there is one, and its latent factor."""
     rules = case.policy.block("structural_checks").block("s2_realised_intensity")
     latent = case.policy.block("realism_checks").block("lgcp_realism")
     table = source(case.receipt, "s2_realised_intensity_5B", scenario_id=case.scenario_id)
@@ -149,7 +149,7 @@ def _intensity(case: Case) -> None:
     bad, rows = found.pop("bad"), found.pop("rows")
     channel = "coalesce(channel_group, '')" if "channel_group" in names else "''"
     zero = rules.demanded({"require_lambda_zero_implies_count_zero": "lambda_realised > 0"})
-    # A count row of which no intensity row is positive: that covers absence and zero alike.
+    # A count row without a positive intensity row: absent and zero intensities alike.
     unfounded = f"""FROM expected ANTI JOIN (
         SELECT merchant_id::UBIGINT AS merchant_id, TRY_CAST(zone_representation::VARCHAR AS zone_t) AS zone,
                TRY_CAST({channel}::VARCHAR AS channel_t) AS channel, bucket_index::INTEGER AS bucket_index

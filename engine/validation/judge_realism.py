@@ -49,7 +49,7 @@ def _offsets(case: Case) -> None:
 
 
 def _offsets_largest(case: Case) -> None:
-    """The same within each of the largest count rows, with bins as coarse as their size demands."""
+    """The same within each of the largest count rows, with bins as coarse as their size requires."""
     rules = case.policy.block("statistical_checks")
     limits = rules.block("uniform_offsets")
     bins, least = limits.count("bins"), limits.count("min_expected_per_bin")
@@ -133,7 +133,7 @@ def _dst_hours(case: Case) -> None:
 
 
 def _coverage(case: Case) -> None:
-    """Where merchants must be virtual (or physical), such arrivals occur; and hybrid ones show both kinds."""
+    """Merchants that must be virtual (or physical) have such arrivals, and hybrid ones have both kinds."""
     rules = case.policy.block("realism_checks").block("routing_realism")
     least = case.policy.block("statistical_checks").block("hybrid_share").count("min_draws")
     lacking = rules.demanded(
@@ -204,7 +204,7 @@ def _sentinels(case: Case, scan: Scan) -> None:
 
 
 def _weekend(case: Case, scan: Scan, most: float) -> tuple[bool, Mapping[str, Any]]:
-    """By how many percentage points the weekend's share by the stored primary clock differs from that by tzdata."""
+    """Difference in percentage points of the weekend's share by the stored primary clock from that by tzdata."""
     (rows,) = case.cursor.row("SELECT sum(n)::BIGINT FROM found_row")
     delta = 100.0 * abs(scan.weekend_excess(case.cursor)) / rows
     return delta <= most, {"delta_pp": rounded(delta)}

@@ -61,7 +61,7 @@ def predicted(case: Case) -> dict[str, Account]:
     words = {
         "arrival_time_jitter": f"{time} * n",
         "arrival_site_pick": f"{site} * (n - v)",
-        # A hybrid merchant tosses a coin for every arrival; of a virtual one there is nothing to toss for.
+        # A hybrid merchant tosses a coin for every arrival; a virtual one tosses none.
         "arrival_edge_pick": f"{edge} * v + CASE WHEN mode = 'HYBRID' THEN {coin} * n ELSE 0 END",
     }
     totals = """
@@ -147,7 +147,7 @@ def judge_draws(case: Case, accounts: Mapping[str, Account], trace: Mapping[tupl
 
 
 def trace_steps(records: Sequence[Record]) -> dict[tuple[str, str], Record]:
-    """What each (label, scenario) added to the cumulative totals of the trace."""
+    """The increments of each (label, scenario) in the cumulative totals of the trace."""
     steps: dict[tuple[str, str], Record] = {}
     reached: dict[str, dict[str, int]] = {}
     for record in records:
@@ -170,7 +170,7 @@ def _scenario(record: Record) -> str:
 
 
 def judge_logs(receipt: Receipt, rules: Rules, scenarios: Sequence[str], book: Book) -> dict[tuple[str, str], Record]:
-    """Enter rng_logs: records that must be there, and are of this run. Returns the trace's steps."""
+    """Enter rng_logs: required records exist and belong to this run. Return the trace's steps."""
     faults: list[dict[str, Any]] = []
     try:
         audit, trace = log_records(receipt, "rng_audit_log"), log_records(receipt, "rng_trace_log")
@@ -208,7 +208,7 @@ def judge_overlap(found: Sequence[Claim], rules: Rules, book: Book) -> None:
 
 
 def judge_events(case: Case, trace: Mapping[tuple[str, str], Record]) -> None:
-    """Enter rng_events: where event records are kept, one a count row and family, with its counters and its blocks.
+    """Enter rng_events: if event records are kept, one per count row and family, with its counters and blocks.
 
     Needs the table `stream` of `claims`.
     """
@@ -238,7 +238,7 @@ _TOTALS = "SELECT count(*), coalesce(sum(draws), 0)::BIGINT, coalesce(sum(blocks
 
 
 def _wrong_events(case: Case, label: str, touched: str, table: str) -> tuple[int, list[dict[str, Any]]]:
-    """Records without their count row, count rows without a record, records with other counters; the first of them."""
+    """Number of records without a count row, count rows without a record and wrong counters; the first of them."""
     streams = case.policy.block("rng_accounting_checks").block("streams")
     conditions = {
         "record": "blocks IS DISTINCT FROM n OR before_lo <> 0 "

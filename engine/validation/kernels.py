@@ -36,7 +36,7 @@ class StoredRows(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """Digest terms that are looked up: words by code, times their factor; both settlement terms by virtual row."""
+    """Digest terms to look up: words by code, times their factor; both settlement terms by virtual row."""
 
     zone: Words
     channel: Words
@@ -76,7 +76,7 @@ def digest_rows(rows: StoredRows, terms: Terms, k: Words, sums: Words) -> None:
 
 @njit(nogil=True, allocates=False)
 def irregular_rows(rows: StoredRows, found: NDArray[np.int64]) -> int:
-    """Rows whose successor is not the same merchant's next arrival at a later time, into `found`; how many."""
+    """Write to `found` the rows whose successor is not the same merchant's next arrival at a later time; count them."""
     count = 0
     for i in range(rows.merchant.size - 1):
         regular = (

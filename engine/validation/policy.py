@@ -19,11 +19,11 @@ class Rules:
 
     @property
     def severity(self) -> Severity:
-        """What a breach of this block does."""
+        """The effect of a breach of this block."""
         return Severity(self.content["severity"].upper())
 
     def block(self, name: str) -> Rules:
-        """A block within."""
+        """An inner block."""
         return Rules(self.content[name])
 
     def number(self, name: str) -> float:
@@ -48,7 +48,7 @@ class Rules:
         return float(low), float(high)
 
     def demanded(self, conditions: Mapping[str, str]) -> dict[str, str]:
-        """Of conditions by the key that demands them, those whose key is true."""
+        """The conditions whose key in the policy is true; `conditions` maps keys to conditions."""
         return {key: condition for key, condition in conditions.items() if self.content[key]}
 
 
@@ -64,7 +64,7 @@ def document(receipt: Receipt, policy_id: str) -> Mapping[str, Any]:
 
 
 def digests(receipt: Receipt, policy_ids: Mapping[str, str]) -> dict[str, str]:
-    """SHA-256 of the policies in force, of those ids that a run has stated."""
+    """SHA-256 of the policies in force, for the ids that a run has stated."""
     return {
         policy_id: resolve_policy(policy_id, run_root=receipt.run_root, external_roots=receipt.external_roots).sha256
         for policy_id in policy_ids

@@ -1,4 +1,4 @@
-"""Run-report lines and random-number logs, as the run wrote them."""
+"""Run-report lines and random-number logs of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Record = dict[str, Any]
 
 
 def read_records(path: Path, dataset_id: str) -> list[Record]:
-    """The records of a JSON Lines file, schema-checked; none where there is no file.
+    """The records of a JSON Lines file, schema-checked; none if there is no file.
 
     Raises S5.RNG_ACCOUNTING_INCOMPLETE for a log and S5.IO_READ_FAILED for a run report that cannot be parsed.
     """

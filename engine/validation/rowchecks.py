@@ -1,7 +1,7 @@
 """Checks of single rows as SQL conditions.
 
-Nearly all rows are physical and right, so they get one condition that says just that; only where it does not hold of
-every row, and for the other rows, does each check get its own.
+Nearly all rows are physical and valid, so one condition covers them. Each check has its own condition for the other
+rows, and for parts in which that one does not hold for every physical row.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from arrival_engine.engine.validation.civil import ClockTable
 from arrival_engine.engine.validation.database import text
 from arrival_engine.engine.validation.events import Events
 
-# Columns that may not be null, beyond those that a comparison already finds so.
+# Columns that may not be null, beyond those whose comparison already fails for a null.
 _NOT_NULL = ("ts_utc", "tzid_primary", "ts_local_primary", "is_virtual")
 _POSITIVE = ("merchant_id > 0", "bucket_index >= 0", "arrival_seq > 0", "zone_representation <> ''")
 
 
 @dataclass(frozen=True)
 class Expectations:
-    """What columns must hold that are the same in every row."""
+    """The values of columns that are the same in every row."""
 
     identity: Identity
     scenario_id: str
@@ -33,8 +33,8 @@ class Expectations:
 class RowChecks:
     """SQL conditions.
 
-    conditions: by check, true of a bad row, over the rows of `joined`. sound: true of physical rows alone, and only of
-    those that none of the conditions holds of, over the rows of `beside`.
+    conditions: by check, true for a bad row, over the rows of `joined`. sound: true only for physical rows for which no
+    condition is true, over the rows of `beside`.
     """
 
     conditions: Mapping[str, str]
@@ -47,7 +47,7 @@ class RowChecks:
 
     @property
     def mask(self) -> str:
-        """SQL integer whose bit k is set where the k-th check is broken."""
+        """SQL integer whose bit k is set if the k-th check fails."""
         bits = [f"CASE WHEN {bad} THEN {1 << bit} ELSE 0 END" for bit, bad in enumerate(self.conditions.values())]
         return f"({' + '.join(bits)})"
 
@@ -96,7 +96,7 @@ def beside(relation: str) -> str:
 
 
 def joined(relation: str) -> str:
-    """The same beside the merchant and the other two clocks as well."""
+    """The same, also joined to the merchant and the other two clocks."""
     return f"""{beside(relation)}
         LEFT JOIN merchant USING (merchant_id)
         LEFT JOIN clock AS clock_settlement ON clock_settlement.tzid = tzid_settlement
@@ -119,7 +119,7 @@ def _mirrored() -> str:
 
 
 def _zones(*, mirrored: bool) -> str:
-    """Settlement and operational zones: the merchant's and the edge's; of physical rows the primary or none."""
+    """Settlement and operational zones: the merchant's and the edge's; for physical rows, the primary or none."""
     physical = "tzid_primary" if mirrored else "NULL"
     return (
         f"tzid_operational IS DISTINCT FROM CASE WHEN is_virtual THEN tzid_primary ELSE {physical} END OR "

@@ -1,9 +1,9 @@
 """The scan of a scenario's arrivals: every part once or twice, each on a thread, into small tables of totals.
 
-`found_row`: rows by part, by what is wrong with them and by where in the bucket they fall. `found`: by count row.
-`found_place`: by site or edge. `found_day`: by UTC day and zone. `found_zone`: physical ones of days without group
-weights, by the count row's zone besides. `found_largest`: those of the largest count rows by place in the bucket.
-`found_hour`: those near a clock change whose primary clock is wrong, by hour.
+`found_row`: rows by part, by faults and by place in the bucket. `found`: by count row. `found_place`: by site or edge.
+`found_day`: by UTC day and zone. `found_zone`: physical arrivals on days without group weights, also by the count row's
+zone. `found_largest`: arrivals of the largest count rows by place in the bucket. `found_hour`: arrivals near a clock
+change with a wrong primary clock, by hour.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _TABLES = {
 
 @dataclass(frozen=True)
 class _Probes:
-    """SQL conditions that narrow a part down to what two of the questions are about."""
+    """SQL conditions that select the rows of a part for two of the tables."""
 
     largest: str
     ungrouped: str
@@ -51,7 +51,7 @@ class _Probes:
 
 @dataclass(frozen=True)
 class Scan:
-    """What the scan needs to know: the database, the parts, the row checks, and how to bin offsets."""
+    """The scan's inputs: the database, the parts, the row checks, and the binning of offsets."""
 
     database: Database
     events: Events
@@ -67,7 +67,7 @@ class Scan:
         with self.database.cursor() as cursor:
             for table, columns in _TABLES.items():
                 cursor.run(f"CREATE OR REPLACE TABLE {table} ({columns})")
-            # Ties by the key, so that the choice never depends on the order of anything.
+            # Ties are broken by the key, so that the choice depends on no order.
             cursor.run(f"""
                 CREATE OR REPLACE TABLE largest AS
                 SELECT row_number() OVER ()::INTEGER AS id, *
@@ -78,7 +78,7 @@ class Scan:
         with self.database.one_thread_a_query():
             streams = self._all_parts(probes)
         with self.database.cursor() as cursor:
-            # A count row can lie in two parts only where these were not cut by whole buckets.
+            # A count row can lie in two parts if these were not cut at whole buckets.
             cursor.run("""
                 CREATE OR REPLACE TABLE found AS
                 SELECT merchant_id, zone, channel, bucket_index, sum(n)::BIGINT AS n, sum(v)::BIGINT AS v
@@ -106,7 +106,7 @@ class Scan:
         return stream
 
     def _judge(self, cursor: Cursor, index: int, rows: str) -> None:
-        """Fill `found_row`: physical rows at a glance if they are all right, one check at a time if not."""
+        """Fill `found_row`: physical rows by one condition if all are valid, else by every check."""
         bins = f"(ts_us - start_us) * {self.bins} // (end_us - start_us)"
         place = f"CASE WHEN ts_us = start_us THEN {AT_START} WHEN ts_us = end_us - 1 THEN {AT_END} ELSE {bins} END"
 
@@ -165,7 +165,7 @@ class Scan:
             GROUP BY 1, 2"""
 
     def _hours(self, rows: str) -> str:
-        """Of arrivals with a wrong primary clock, those near a clock change, by hour as stored and by tzdata."""
+        """Arrivals near a clock change with a wrong primary clock, by hour as stored and by tzdata."""
         wrong = self.checks.conditions["civil_primary"]
         return f"""
             INSERT INTO found_hour
@@ -192,7 +192,7 @@ class Scan:
         return self.first_rows(cursor, [self.events.parts[part] for (part,) in bad], condition, columns)
 
     def count_rows(self, cursor: Cursor, part: Part, condition: str) -> int:
-        """Rows of a part of which a condition over `joined` rows holds."""
+        """Number of rows of a part for which a condition over `joined` rows holds."""
         with self.events.relation(cursor, part) as rows:
             (found,) = cursor.row(f"SELECT count(*) FROM {joined(rows)} WHERE {condition}")
         return int(found)
@@ -214,7 +214,7 @@ class Scan:
     def first_rows(
         self, cursor: Cursor, parts: Sequence[Part], condition: str, columns: Sequence[str]
     ) -> list[Example]:
-        """The first rows, by (merchant_id, arrival_seq), of which a condition over `joined` rows holds."""
+        """The first rows, by (merchant_id, arrival_seq), for which a condition over `joined` rows holds."""
         shown = ", ".join(f"{column}::VARCHAR AS {column}" for column in columns)
         found: list[Example] = []
         for part in parts:
@@ -222,14 +222,14 @@ class Scan:
                 found += cursor.records(f"""
                     SELECT merchant_id, arrival_seq, {shown} FROM {joined(rows)} WHERE {condition}
                     ORDER BY merchant_id, arrival_seq LIMIT {EXAMPLES_MAX}""")
-            # Parts ascend by merchant and sequence, so later ones have nothing smaller unless order is broken.
+            # Parts ascend by merchant and sequence, so later ones hold no smaller keys unless the order is broken.
             if len(found) >= EXAMPLES_MAX:
                 break
         return found[:EXAMPLES_MAX]
 
 
 def _weekend(local: str) -> str:
-    # A Thursday began the epoch: three days after a Monday.
+    # The epoch began on a Thursday, three days after a Monday.
     return f"(({local} + {_SHIFT_US}) // {DAY_US} + 3) % 7 >= 5"
 
 
@@ -243,7 +243,7 @@ def day_of(instant: str) -> str:
 
 
 def _owners(cursor: Cursor, table: str) -> str:
-    """SQL condition: the merchant is one of a table's, where these are few enough to be named."""
+    """SQL condition: the merchant is one of a table's; true if these are too many to list."""
     listed = [str(merchant) for (merchant,) in cursor.rows(f"SELECT DISTINCT merchant_id FROM {table} ORDER BY 1")]
     if len(listed) > _NAMED_MAX:
         return "true"

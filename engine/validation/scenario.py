@@ -34,13 +34,13 @@ from arrival_engine.engine.validation.scan import Scan
 from arrival_engine.engine.validation.streams import Claim
 from arrival_engine.engine.validation.upstream import Sealed
 
-# Checks of the run as a whole, which no scenario makes.
+# Checks of the run as a whole.
 _OF_THE_RUN = frozenset({"upstream", "sealed_inputs", "domain", "rng_logs", "rng_overlap"})
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What all scenarios of one validation share."""
+    """The state that all scenarios of one validation share."""
 
     receipt: Receipt
     sealed: Sealed
@@ -52,7 +52,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class ScenarioFacts:
-    """What was found of a scenario: sizes and the digest recomputed from its files (empty if they are unreadable)."""
+    """Sizes of a scenario, and the digest recomputed from its files (empty if they are unreadable)."""
 
     scenario_id: str
     arrivals: int
@@ -71,7 +71,7 @@ def judge_scenario(
     cursor: Cursor,
     book: Book,
 ) -> tuple[ScenarioFacts, list[Claim]]:
-    """Enter every check of a scenario; its facts, and the random-number counters that it claims."""
+    """Enter every check of a scenario; return its facts and the random-number counters that it claims."""
     receipt, reporter = stage.receipt, stage.reporter
     with reporter.phase("read inputs"):
         horizon = load_scenario(cursor, receipt, scenario_id)
@@ -123,7 +123,7 @@ _DEMANDED = {
 
 
 def _prevent(book: Book, policy: Rules, reason: str) -> None:
-    """Enter as not made every check that has no finding, those that the policy demands by name first."""
+    """Enter every check without a finding as not made, those that the policy demands by name first."""
     demanded = policy.block("structural_checks").block("s4_arrival_events").demanded(_DEMANDED).values()
     of_scenario = [check for check in RULES if check not in _OF_THE_RUN]
     book.prevented([check for check in dict.fromkeys([*demanded, *of_scenario]) if not book.done(check)], reason)

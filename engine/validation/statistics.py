@@ -1,7 +1,7 @@
 """Tail probabilities of the tests that validation makes, from counts alone.
 
-Numbers are rounded to six significant digits before they are reported, so that the last bits in which mathematical
-libraries differ never reach a bundle.
+Reported numbers are rounded to six significant digits, so that differences between mathematical libraries in the last
+bits never reach a bundle.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _TINY = 1e-300
 
 
 def rounded(value: float, digits: int = 6) -> float:
-    """The value to so many significant digits."""
+    """The value rounded to `digits` significant digits."""
     return float(f"{value:.{digits - 1}e}") if math.isfinite(value) else value
 
 
 def normal_two_sided(z: float) -> float:
-    """Probability of a standard normal at least |z| away from zero."""
+    """Probability that a standard normal variable is at least |z| away from zero."""
     return math.erfc(abs(z) / math.sqrt(2.0))
 
 
@@ -108,8 +108,8 @@ def chi_square_uniform(counts: NDArray[np.int64]) -> tuple[float, float]:
 def g_test(observed: NDArray[np.int64], weights: Reals, min_expected: float) -> tuple[float, int] | None:
     """G with Williams' correction, and its degrees of freedom, of counts against weights (any scale, not all zero).
 
-    Cells that expect fewer than `min_expected` are pooled, with the next larger ones if need be; None where fewer
-    than two cells remain (Sokal and Rohlf, Biometry, 17.2).
+    Cells that expect fewer than `min_expected` are pooled, with the next larger ones if necessary; None if fewer than
+    two cells remain (Sokal and Rohlf, Biometry, 17.2).
     """
     draws = int(observed.sum())
     expected = weights / weights.sum() * draws

@@ -1,4 +1,4 @@
-"""Random-number streams by LAW section 2, derived again, and the proof that no two overlap."""
+"""Random-number streams, derived again by LAW section 2, and the proof that no two overlap."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WORDS = 1 << 64
 
 
 class Entity(NamedTuple):
-    """Whose stream it is; a null channel is the empty text."""
+    """The owner of a stream; a null channel is the empty text."""
 
     merchant_id: int
     zone: str

@@ -19,7 +19,7 @@ from arrival_engine.engine.validation.policy import Rules, digests
 
 @dataclass(frozen=True)
 class Sealed:
-    """What the run's seal says of itself."""
+    """The facts of the run's seal."""
 
     digest: str
     spec_version: str
@@ -28,7 +28,7 @@ class Sealed:
 
 
 def read_seal(receipt: Receipt) -> Sealed:
-    """The stored seal. Raises S5.S0_GATE_MISSING_OR_INVALID where there is none that holds in itself."""
+    """The stored seal. Raises S5.S0_GATE_MISSING_OR_INVALID if there is none or it is inconsistent."""
     stored = read_stored(receipt)
     if stored is None:
         raise ArrivalError(
@@ -43,7 +43,7 @@ def read_seal(receipt: Receipt) -> Sealed:
 def judge_seal(
     receipt: Receipt, sealed: Sealed, lines: Mapping[str, Mapping[str, Any]], book: Book, reporter: Reporter
 ) -> tuple[Notice, ...]:
-    """Enter sealed_inputs: everything sealed is hashed again, and every run says that it used this seal."""
+    """Enter sealed_inputs: everything sealed is hashed again, and every run states this seal."""
     faults: list[Example] = []
     notices: tuple[Notice, ...] = ()
     try:
@@ -78,7 +78,7 @@ def _faults(error: ArrivalError) -> list[Example]:
 
 
 def judge_upstream(receipt: Receipt, rules: Rules, physical: int, book: Book) -> None:
-    """Enter upstream: the gates as they stand now, by the policy's lists."""
+    """Enter upstream: the current state of the gates, by the policy's lists."""
     demands = rules.block("require_upstream_pass")
     required = {*demands.names("layer1_required"), *demands.names("layer2_required")}
     if physical and rules.block("realism_checks").block("routing_realism").demanded(
@@ -95,7 +95,7 @@ def judge_upstream(receipt: Receipt, rules: Rules, physical: int, book: Book) ->
 
 
 def judge_domain(receipt: Receipt, sealed: Sealed, lines: Mapping[str, object], book: Book) -> tuple[str, ...]:
-    """Enter domain; the scenarios that have counts and arrivals. Raises S5.DOMAIN_DISCOVERY_FAILED where none has."""
+    """Enter domain; return the scenarios with counts and arrivals. Raises S5.DOMAIN_DISCOVERY_FAILED for none."""
     counted, published = scenario_set(receipt), tuple(receipt.partitions("arrival_events_5B"))
     sets: dict[str, Sequence[str]] = {
         "sealed": sealed.scenarios,

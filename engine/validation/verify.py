@@ -19,7 +19,7 @@ _INDEX_BYTES_MAX = 1 << 24
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that holds in itself: its digest, its members in order, and whether it has passed."""
+    """A consistent bundle: its digest, its members in order, and whether it has passed."""
 
     folder: Path
     manifest_fingerprint: str
@@ -29,7 +29,7 @@ class Bundle:
 
 
 def verify(run_root: Path | str) -> Bundle:
-    """Re-hash the validation bundle of a run and hold it against its index and its flag.
+    """Hash the validation bundle of a run again and compare it with its index and flag.
 
     Raises S5.BUNDLE_INDEX_INVALID, S5.BUNDLE_MEMBER_MISSING_OR_HASH_MISMATCH, S5.BUNDLE_DIGEST_MISMATCH,
     S5.FLAG_SCHEMA_VIOLATION, S5.IO_READ_FAILED.
@@ -101,7 +101,7 @@ def _check_listing(folder: Path, listed: list[str], outside: set[str]) -> None:
 
 
 def _add(digest: Any, folder: Path, relative: str) -> str:
-    """Add a member's bytes to the bundle's digest; returns the member's own."""
+    """Add a member's bytes to the bundle's digest; return the member's own."""
     path = folder.joinpath(*relative.split("/"))
     if path.is_symlink() or not path.is_file():
         raise _broken(Code.S5_BUNDLE_MEMBER_MISSING_OR_HASH_MISMATCH, path, "is missing")
