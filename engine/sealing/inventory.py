@@ -83,7 +83,7 @@ def scenario_set(receipt: Receipt) -> tuple[str, ...]:
         raise ArrivalError(
             Code.S1_OR_S3_OUTPUT_MISSING,
             f"{receipt.run_root}: {'; '.join(faults)}",
-            hint=f"complete {_GRID} and {_COUNTS} for every scenario, or remove the scenario from both",
+            hint=f"complete {_GRID} and {_COUNTS} for every scenario, or remove what is left of an unwanted scenario",
             counts=counts,
             grid=grid,
         )
