@@ -196,7 +196,7 @@ class TestPublished:
         for path in (local / HERE).iterdir():
             store.upload(path, f"{HERE}/{path.name}")
         before = in_partition(url)
-        with pytest.raises(ArrivalError, match="no manifest") as caught:
+        with pytest.raises(ArrivalError, match="files without a manifest") as caught:
             run_in_store(url)
         assert caught.value.code is Code.IO_WRITE_CONFLICT
         assert in_partition(url) == before
