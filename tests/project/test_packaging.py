@@ -186,11 +186,15 @@ def test_beside_a_projects_own_modules_each_finds_its_own(foreign_project):
     assert module == "arrival_engine.engine.run.job"
 
 
-@pytest.mark.parametrize("command", [(".venv/bin/arrivals",), (".venv/bin/python", "-m", "arrival_engine")])
-def test_the_demo_runs_inside_a_project_with_modules_of_the_same_names(foreign_project, tmp_path, command):
-    done = in_project(foreign_project, *command, "demo", tmp_path / "world")
+def test_the_demo_runs_inside_a_project_with_modules_of_the_same_names(foreign_project, tmp_path):
+    done = in_project(foreign_project, ".venv/bin/arrivals", "demo", tmp_path / "world")
     assert done.returncode == 0, done.stderr
     assert f"digest     {DEMO_DIGEST}\n" in done.stdout
+
+
+def test_the_package_is_the_command_there_too(foreign_project):
+    done = in_project(foreign_project, ".venv/bin/python", "-m", "arrival_engine", "--version")
+    assert (done.returncode, done.stdout) == (0, f"arrivals {PROJECT['project']['version']}\n")
 
 
 def exports_of(path):
