@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from arrival_engine.contracts.arrow_columns import coded, constant
 from arrival_engine.engine.importing.contents import Contents, Floats, Ids, Ints, ordered_sums, runs
 from arrival_engine.engine.importing.identity import IMPORT_VERSION
 from arrival_engine.engine.importing.places import places_of
@@ -20,7 +21,7 @@ from arrival_engine.engine.tz.pinned import LAST_YEAR, pinned_zones, release
 from arrival_engine.engine.world_files.bundles import write_bundles
 from arrival_engine.engine.world_files.grid import write_time_grid
 from arrival_engine.engine.world_files.publish import Target, WorldReport, write_report
-from arrival_engine.engine.world_files.shelf import SPEC_VERSION, Shelf, absent, coded, constant
+from arrival_engine.engine.world_files.shelf import SPEC_VERSION, Shelf, absent
 from arrival_engine.engine.world_files.sites import (
     SiteColumns,
     write_site_timezones,

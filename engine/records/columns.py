@@ -1,26 +1,12 @@
-"""Columns of the tables that a run records: constants, texts by code, identity."""
+"""Tables that a run records, from their constants and columns."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-
-def constant(value: str | int, rows: int) -> pa.Array:
-    """A column of one value, uint64 for an int."""
-    if isinstance(value, int):
-        return pa.array(np.full(rows, value, np.uint64))
-    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([value], pa.string()))
-
-
-def coded(codes: NDArray[np.int32], texts: tuple[str, ...]) -> pa.Array:
-    """Texts by code; the null channel, which is the empty text and sorts first, as null."""
-    null = int(texts[:1] == ("",))
-    indices = pa.array(codes - np.int32(null), mask=codes < null)
-    return pa.DictionaryArray.from_arrays(indices, pa.array(texts[null:], pa.string()))
+from arrival_engine.contracts.arrow_columns import constant
 
 
 def laid_out(

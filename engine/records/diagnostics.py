@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from arrival_engine.contracts import arrow_schema, compact_json
+from arrival_engine.contracts.arrow_columns import coded
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.cpu_fallback.streams import domain, length_prefixed
 from arrival_engine.engine.expand.ledger import Ledger, ScenarioLedger
 from arrival_engine.engine.process.threads import Cancellation, ordered
-from arrival_engine.engine.records.columns import coded, laid_out
+from arrival_engine.engine.records.columns import laid_out
 from arrival_engine.engine.records.groups import Columns, equal_groups
 from arrival_engine.engine.rundir.settings import FALLBACK_MEANINGS
 from arrival_engine.engine.world.load import World
@@ -70,7 +71,7 @@ def _summary(
         entity.size,
         merchant_id=pa.array(world.tables.merchants.id[entities.merchant[entity]]),
         zone_representation=coded(entities.zone[entity], world.tzids),
-        channel_group=coded(entities.channel[entity], world.channels),
+        channel_group=coded(entities.channel[entity], world.channels, empty_is_null=True),
         bucket_index=pa.array(bucket),
         count_N=pa.array(counts),
         count_physical=pa.array(counts - virtual),

@@ -22,12 +22,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from arrival_engine.contracts import ArrivalError, Code, arrow_schema
+from arrival_engine.contracts.arrow_columns import coded
 from arrival_engine.contracts.options import EventFormat
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.cpu_fallback.tables import Rows
 from arrival_engine.engine.arrivals.publish import Publication
 from arrival_engine.engine.expand.ledger import FamilyAccount, FamilyUse, ScenarioLedger
-from arrival_engine.engine.records.columns import coded, laid_out
+from arrival_engine.engine.records.columns import laid_out
 from arrival_engine.engine.records.groups import equal_groups
 from arrival_engine.engine.records.rng_logs import MODULE
 from arrival_engine.engine.world.load import World
@@ -118,7 +119,7 @@ def _events(world: World, label: str, rows: _Touching, schema: pa.Schema) -> pa.
         "blocks": blocks,
         "merchant_id": pa.array(world.tables.merchants.id[entities.merchant[rows.entity]]),
         "zone_representation": coded(entities.zone[rows.entity], world.tzids),
-        "channel_group": coded(entities.channel[rows.entity], world.channels),
+        "channel_group": coded(entities.channel[rows.entity], world.channels, empty_is_null=True),
         "bucket_index": pa.array(rows.bucket.astype(np.int64)),
     }
     return laid_out(schema, rows.entity.size, constants, columns)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arrival_engine.contracts import conform
+from arrival_engine.contracts.arrow_columns import coded, constant
 from arrival_engine.cpu_fallback.law import HYBRID, VIRTUAL_ONLY
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.synth import kernels
@@ -23,7 +24,7 @@ from arrival_engine.engine.synth.policies import bucket_count
 from arrival_engine.engine.synth.presets import HORIZON_START, SCENARIO_BAND
 from arrival_engine.engine.synth.shapes import CLASSES
 from arrival_engine.engine.world_files.grid import write_time_grid
-from arrival_engine.engine.world_files.shelf import COMPRESSION, SPEC_VERSION, Shelf, coded, constant
+from arrival_engine.engine.world_files.shelf import COMPRESSION, SPEC_VERSION, Shelf
 
 CHUNK_ROWS = 1 << 20
 _CHANNELS = ("card_not_present", "card_present", "mixed")

@@ -9,10 +9,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from arrival_engine.contracts import indented_json
+from arrival_engine.contracts.arrow_columns import coded, constant
 from arrival_engine.engine.synth.draws import Draws
 from arrival_engine.engine.synth.intensity import Scene
 from arrival_engine.engine.synth.presets import GENERATOR_VERSION
-from arrival_engine.engine.world_files.shelf import CREATED_UTC, Shelf, absent, coded, constant
+from arrival_engine.engine.world_files.shelf import CREATED_UTC, Shelf, absent
 from arrival_engine.engine.world_files.sites import SiteColumns, write_site_timezones
 
 # Places scatter over about 150 km around a zone's principal place.

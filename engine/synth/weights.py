@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from arrival_engine.contracts.arrow_columns import coded, constant
 from arrival_engine.engine.synth import kernels
 from arrival_engine.engine.synth.draws import Draws
 from arrival_engine.engine.synth.intensity import Scene
 from arrival_engine.engine.synth.kernels import DayModel, DayRows, GroupRule, Profile
 from arrival_engine.engine.synth.sites import site_columns
-from arrival_engine.engine.world_files.shelf import Shelf, coded, constant
+from arrival_engine.engine.world_files.shelf import Shelf
 from arrival_engine.engine.world_files.sites import WeightLabels, write_site_weights
 
 Ints = npt.NDArray[np.int64]

@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from arrival_engine.engine.world_files.shelf import SPEC_VERSION, Shelf, constant
+from arrival_engine.contracts.arrow_columns import constant
+from arrival_engine.engine.world_files.shelf import SPEC_VERSION, Shelf
 
 Band = Literal["baseline", "stress"]
 

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arrival_engine.contracts import Identity, check_document, conform, dataset
+from arrival_engine.contracts.arrow_columns import constant
 
 COMPRESSION = "zstd"
 SPEC_VERSION = "1.0.0"
 # A fixed stamp, so that a world's bytes do not depend on when it was made.
 CREATED_UTC = "2026-01-01T00:00:00.000000Z"
-
-
-def coded(codes: npt.NDArray[Any], texts: Sequence[str]) -> pa.DictionaryArray:
-    """Text column from int codes into `texts`."""
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(texts, pa.string()))
-
-
-def constant(value: str, rows: int) -> pa.DictionaryArray:
-    """Text column of one value."""
-    return coded(np.zeros(rows, np.int32), [value])
 
 
 def absent(rows: int, kind: pa.DataType | None = None) -> pa.Array:

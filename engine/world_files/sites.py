@@ -12,11 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from arrival_engine.contracts import indented_json, receipt_json
+from arrival_engine.contracts.arrow_columns import coded, constant
 from arrival_engine.engine.alias_blobs.encode import encode_2b
 from arrival_engine.engine.tz.pinned import archive_sha256, release
 from arrival_engine.engine.tz.tzc1 import encode
 from arrival_engine.engine.tz.zones import ZoneTable
-from arrival_engine.engine.world_files.shelf import CREATED_UTC, Shelf, absent, coded, constant
+from arrival_engine.engine.world_files.shelf import CREATED_UTC, Shelf, absent
 
 Ints = npt.NDArray[np.int64]
 

@@ -12,11 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from arrival_engine.contracts import arrow_schema, compact_json, dataset, indented_json
+from arrival_engine.contracts.arrow_columns import coded, constant
 from arrival_engine.cpu_fallback.identifiers import edge_id
 from arrival_engine.cpu_fallback.law import MODES, NON_VIRTUAL
 from arrival_engine.engine.alias_blobs.encode import encode_3b
 from arrival_engine.engine.rundir.hashing import content_sha256
-from arrival_engine.engine.world_files.shelf import CREATED_UTC, Shelf, absent, coded, constant
+from arrival_engine.engine.world_files.shelf import CREATED_UTC, Shelf, absent
 
 Ids = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
