@@ -24,6 +24,9 @@ LOCAL = "local"
 CONNECT_S = 30
 WITHOUT_WORKERS_S = 60.0
 _LOOK_AGAIN_S = 1.0
+_SEE_THAT_THEY_ARE_UP = (
+    "see that scheduler and workers are up and have this version of the engine; nothing was published"
+)
 # A shared file system may fail for a moment; any other failure of a task would repeat.
 _WORTH_ANOTHER_TRY = frozenset({Code.IO_READ_FAILED, Code.IO_WRITE_FAILED})
 _TRIES = 3
@@ -172,9 +175,16 @@ class _Watch:
 
     def _check(self) -> None:
         now = time.monotonic()
-        if self._client.status != "running" or self._client.nthreads():
-            self._without_since = None
-            return
+        try:
+            if self._client.status != "running" or self._client.nthreads():
+                self._without_since = None
+                return
+        except OSError as failure:
+            raise ArrivalError(
+                Code.CLUSTER_UNAVAILABLE,
+                f"the Dask scheduler no longer answers: {failure}",
+                hint=_SEE_THAT_THEY_ARE_UP,
+            ) from failure
         self._without_since = self._without_since or now
         if now - self._without_since >= WITHOUT_WORKERS_S:
             raise ArrivalError(
@@ -199,7 +209,7 @@ def _named(failure: Exception, task: str) -> ArrivalError:
         return ArrivalError(
             Code.CLUSTER_UNAVAILABLE,
             f"task {task} did not get to its end: {type(failure).__name__}: {failure}",
-            hint="see that scheduler and workers are up and have this version of the engine; nothing was published",
+            hint=_SEE_THAT_THEY_ARE_UP,
             task=task,
         )
     return unforeseen(failure)

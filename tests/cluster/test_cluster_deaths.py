@@ -114,7 +114,8 @@ def test_a_scheduler_that_dies_ends_the_run_with_nothing_published(busy, tmp_pat
             assert process.wait(GUARD_S) == 1
             said = process.stderr.read()
         assert "error ARRIVALS.CLUSTER_UNAVAILABLE" in said
-        assert "scheduler-connection-lost" in said
+        # Whether Dask first tells of the lost connection or of the tasks it gives up is a matter of time.
+        assert "see that scheduler and workers are up" in said
         assert "Traceback" not in said
     untouched(run_root)
 
