@@ -422,7 +422,7 @@ class TestInterruption:
             time.sleep(0.3)
             stages = list((long_world / "tmp").glob("arrivals-*"))
             process.send_signal(sent)
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=120)
         assert stages, "the run was over before it could be interrupted"
         assert process.returncode == code
         assert json.loads(out) == {
