@@ -202,7 +202,7 @@ class TestCommand:
         assert not data.endswith(b"\xff\xff\xff\xff\0\0\0\0"), "a reader could take it for complete"
 
     def test_an_interruption_needs_no_reader(self, long_world):
-        """And while nobody reads, memory does not grow."""
+        """Memory does not grow while the reader waits."""
         with streaming(long_world, "--format", "arrow") as process:
             process.stdout.read(1)
             time.sleep(0.5)
@@ -237,7 +237,7 @@ class TestCommand:
         assert f"{address} stopped taking arrivals" in said
 
     def test_a_listener_that_drops_the_last_bytes_is_a_failure(self, small, capsys):
-        """All of it fits the system's buffers: only the end of the stream shows that nobody took it."""
+        """All of it fits the system's buffers: only the end of the stream shows that the reader took none of it."""
         with Listener(most_bytes=1) as listener:
             address = f"tcp://127.0.0.1:{listener.port}"
             code = main(["stream", str(small.run_root), "--quiet", "--output", address])
