@@ -78,8 +78,12 @@ def _answer(session: _Session, request: tuple[Any, ...]) -> tuple[str, object]:
     except ArrivalError as error:
         return "error", error
     except Exception as failure:  # noqa: BLE001 - the other process cannot see this one's traceback
-        text = "".join(traceback.format_exception(failure))
-        return "error", ArrivalError(Code.UNEXPECTED_INTERNAL_ERROR, f"the simulator failed:\n{text}")
+        return "error", ArrivalError(
+            Code.UNEXPECTED_INTERNAL_ERROR,
+            f"the simulator failed: {type(failure).__name__}: {failure}",
+            hint="this is a defect of the engine; report it with the traceback that --json shows",
+            traceback=traceback.format_exception(failure),
+        )
 
 
 def _serve(requests: BinaryIO, answers: BinaryIO) -> None:

@@ -93,14 +93,16 @@ def _first_merchant(published: Path) -> int:
 def _show(result: DemoResult) -> None:
     for scenario, checked in zip(result.scenarios, result.checks, strict=True):
         show_scenario(scenario)
-        show_line("\nChecked by reading the files again:")
+        show_line()
+        show_line("Checked by reading the files again:")
         same = checked.digest == scenario.digest
         agreement = ("digest", same, f"{checked.digest} recomputed from the files")
         for name, holds, detail in (*checked.checks, agreement):
             mark: tuple[str, str] = ("  ok   ", "green") if holds else ("  FAIL ", "bold red")
             show_line(mark, f"{name}: {detail}")
     root = shlex.quote(str(result.run_root))
-    show_line(f"\nThe world and its arrivals are in {result.run_root} ({human.duration(result.seconds)}).")
+    show_line()
+    show_line(f"The world and its arrivals are in {result.run_root} ({human.duration(result.seconds)}).")
     show_next(
         f"validate {root}",
         f"explain {root} --merchant {result.example_merchant} --seq 1",

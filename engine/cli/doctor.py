@@ -10,6 +10,8 @@ from arrival_engine.engine.cli.output import present, results_console, show_fact
 from arrival_engine.engine.cli.session import output_options
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from arrival_engine.engine.process.doctor import Diagnosis
 
 _STYLES = {"ok": "", "note": "yellow", "problem": "bold red"}
@@ -33,10 +35,10 @@ def command(context: click.Context) -> None:
 
 
 def _show(diagnosis: Diagnosis) -> None:
-    from rich.text import Text
+    from arrival_engine.engine.process.console import styled
 
     def line(value: str, state: str, advice: str) -> Text:
-        return Text.assemble((value, _STYLES[state]), (f"  -> {advice}" if advice else "", "dim"))
+        return styled((value, _STYLES[state]), (f"  -> {advice}" if advice else "", "dim"))
 
     rows = ((fact.name, line(fact.value, fact.state, fact.advice)) for fact in diagnosis.facts)
     show_facts(results_console(), rows)

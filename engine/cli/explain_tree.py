@@ -28,13 +28,14 @@ def show_explanation(explanation: Explanation) -> None:
 
 
 def _tree(explanation: Explanation) -> Tree:
-    from rich.text import Text
     from rich.tree import Tree
+
+    from arrival_engine.engine.process.console import styled
 
     history = explanation.history
     where = history.picks[-1].chosen_name
     head = f"arrival {history.sequence.arrival_seq} of merchant {history.entity.merchant_id}: "
-    tree = Tree(Text.assemble((head, "bold"), f"{history.offset.ts_utc} at {where}"))
+    tree = Tree(styled((head, "bold"), f"{history.offset.ts_utc} at {where}"))
     _add_who_and_when(tree, history)
     _add_time(tree, history)
     _add_route(tree, history)
@@ -46,18 +47,18 @@ def _tree(explanation: Explanation) -> Tree:
 
 
 def _branch(tree: Tree, title: str, *lines: str) -> Tree:
-    from rich.text import Text
+    from arrival_engine.engine.process.console import styled
 
-    branch = tree.add(Text(title, "bold"))
+    branch = tree.add(styled((title, "bold")))
     _leaves(branch, *lines)
     return branch
 
 
 def _leaves(tree: Tree, *lines: str) -> None:
-    from rich.text import Text
+    from arrival_engine.engine.process.console import styled
 
     for line in lines:
-        tree.add(Text(line))
+        tree.add(styled(line))
 
 
 def _add_who_and_when(tree: Tree, history: History) -> None:
@@ -176,30 +177,32 @@ _STORED = {
 
 
 def _add_row(tree: Tree, explanation: Explanation) -> None:
-    from rich.text import Text
+    from arrival_engine.engine.process.console import styled
 
     stored = explanation.stored
-    branch = tree.add(Text(*_STORED[stored.outcome]))
+    branch = tree.add(styled(_STORED[stored.outcome]))
     _leaves(branch, stored.where)
     wrong = {difference.column: difference for difference in stored.differences}
     for name, value in explanation.history.row.items():
-        line = Text(f"{name} = {_shown(value)}")
+        line = styled(f"{name} = {_shown(value)}")
         if name in wrong:
-            line.append(f"  but stored: {_shown(wrong.pop(name).found)}", "bold red")
+            line.append_text(styled((f"  but stored: {_shown(wrong.pop(name).found)}", "bold red")))
         branch.add(line)
     for difference in wrong.values():
-        branch.add(Text(f"{difference.column}: stored {_shown(difference.found)}, not a column of the contract", "red"))
+        branch.add(
+            styled((f"{difference.column}: stored {_shown(difference.found)}, not a column of the contract", "red"))
+        )
 
 
 def _add_kernel(tree: Tree, kernel: Comparison) -> None:
-    from rich.text import Text
+    from arrival_engine.engine.process.console import styled
 
     if kernel.outcome == "agrees":
-        tree.add(Text("CPU kernel: agrees in every column", "bold green"))
+        tree.add(styled(("CPU kernel: agrees in every column", "bold green")))
     elif kernel.outcome == "refused":
-        tree.add(Text(f"CPU kernel: stops in this segment, as a run would: {kernel.where}", "yellow"))
+        tree.add(styled((f"CPU kernel: stops in this segment, as a run would: {kernel.where}", "yellow")))
     else:
-        branch = tree.add(Text("CPU kernel: DIFFERS", "bold red"))
+        branch = tree.add(styled(("CPU kernel: DIFFERS", "bold red")))
         for difference in kernel.differences:
             derived, found = _shown(difference.derived), _shown(difference.found)
             _leaves(branch, f"{difference.column} = {derived}, but by the kernel {found}")

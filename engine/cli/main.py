@@ -6,21 +6,21 @@
 from __future__ import annotations
 
 import atexit
-import errno
 import gc
 import importlib
+import io
 import os
 import resource
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 
 import click
 
 from arrival_engine.contracts import ArrivalError, Code, unforeseen
-from arrival_engine.engine.cli.session import Session, debug_option
+from arrival_engine.engine.cli.session import Session, debug_option, honour_json
 
 __all__ = ["arrivals", "main"]
 
@@ -30,8 +30,6 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
 # With 2.0 GiB `validate` and `report` failed on two cores, with 2.5 none of six commands did.
 _ADDRESS_SPACE_MIN = 5 * 2**29
-# The engine names the failures of its own files: without a name, such an error is of standard output.
-_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # asked to end, or left by the terminal
 
 # Order of the help page. Each module has one click command named `command`.
@@ -108,22 +106,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         _settle_process()
     from arrival_engine.engine.process.interrupts import heard_interrupts
+    from arrival_engine.engine.process.streams import standard_streams
 
     session = Session()
-    _open_closed_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with _endings_as_exceptions(), heard_interrupts():
+        with standard_streams(), _endings_as_exceptions(), heard_interrupts():
             return _run(session, words)
     except BrokenPipeError:
         return EXIT_BROKEN_PIPE
-    except OSError as error:
-        # With --json a failure is told on standard output, which may be what failed.
-        with suppress(OSError):
-            click.echo(f"error: standard output cannot be written: {error.strerror or error}", err=True)
-        return EXIT_FAILURE
-    finally:
-        _settle_stdout()
+    except Terminated as again:
+        return 128 + again.number
+    except KeyboardInterrupt:
+        # A second one, while the first was being told.
+        return EXIT_INTERRUPTED
 
 
 def _settle_process() -> None:
@@ -143,7 +139,7 @@ def _run(session: Session, words: list[str]) -> int:
             _refuse_cramped_address_space(session, words)
         return _invoke(session, words)
     except click.ClickException as error:
-        return _usage(session, error)
+        return _usage(session, error, words)
     except Terminated as ending:
         return _stopped(session, "terminated", 128 + ending.number)
     except KeyboardInterrupt:
@@ -152,9 +148,7 @@ def _run(session: Session, words: list[str]) -> int:
         return _failed(session, error)
     except BrokenPipeError:
         raise
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
-            raise
+    except Exception as error:  # noqa: BLE001 - every failure gets a name
         named = unforeseen(error)
         named.__cause__ = error
         return _failed(session, named)
@@ -187,51 +181,40 @@ def _invoke(session: Session, words: list[str]) -> int:
     return code
 
 
-def _usage(session: Session, error: click.ClickException) -> int:
-    from arrival_engine.engine.cli.output import emit_json
+def _usage(session: Session, error: click.ClickException, words: list[str]) -> int:
+    from arrival_engine.engine.cli.output import emit_failure
+    from arrival_engine.engine.process.safe_text import visible
 
+    honour_json(getattr(error, "ctx", None), words)
     if session.json:
-        emit_json({"status": "FAIL", "code": "USAGE", "message": error.format_message()})
+        emit_failure(session, {"code": "USAGE", "message": error.format_message()})
     else:
-        error.show()
+        page = io.StringIO()
+        error.show(page)
+        sys.stderr.write(visible(page.getvalue(), keep="\n"))
     return EXIT_USAGE
 
 
 def _stopped(session: Session, how: str, code: int) -> int:
-    from arrival_engine.engine.cli.output import emit_json
+    from arrival_engine.engine.cli.output import emit_failure
 
     if session.json:
-        emit_json({"status": "FAIL", "code": how.upper(), "message": session.on_interrupt})
+        emit_failure(session, {"code": how.upper(), "message": session.on_interrupt})
     else:
-        click.echo(f"{how}: {session.on_interrupt}", err=True)
+        sys.stderr.write(f"{how}: {session.on_interrupt}\n")
     return code
 
 
 def _failed(session: Session, error: ArrivalError) -> int:
     from arrival_engine.engine.cli.output import show_failure
+    from arrival_engine.engine.process.safe_text import visible
 
     if session.debug:
         import traceback
 
-        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        sys.stderr.write(visible("".join(traceback.format_exception(error)), keep="\n"))
     show_failure(error, session)
     return EXIT_FAILURE
-
-
-def _open_closed_streams() -> None:
-    # Started with `>&-` there is no stream object at all, and writing to it would fail in a hundred places.
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - lives as long as the process
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
-
-
-def _settle_stdout() -> None:
-    # Python flushes standard output once more when it exits, and would complain a second time.
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _forget() -> None:
@@ -245,9 +228,10 @@ def _endings_as_exceptions() -> Iterator[None]:
     def terminate(number: int, _frame: FrameType | None) -> None:
         raise Terminated(number)
 
-    # `nohup` has SIGHUP ignored, and so it stays.
-    heard = [number for number in _ENDINGS if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, terminate) for number in heard}
+    # `nohup` has SIGHUP ignored, a shell SIGINT for jobs in the background, and so they stay.
+    wanted = {signal.SIGINT: signal.default_int_handler, **dict.fromkeys(_ENDINGS, terminate)}
+    heard = {number: handler for number, handler in wanted.items() if signal.getsignal(number) is not signal.SIG_IGN}
+    before = {number: signal.signal(number, handler) for number, handler in heard.items()}
     try:
         yield
     finally:

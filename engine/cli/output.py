@@ -16,12 +16,15 @@ import click
 
 from arrival_engine.contracts.errors import ArrivalError, json_safe
 from arrival_engine.engine.cli.session import Session, session_of
+from arrival_engine.engine.process.safe_text import json_line, visible
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.text import Text
 
+    from arrival_engine.engine.process.console import SafeConsole
+
 __all__ = [
+    "emit_failure",
     "emit_json",
     "headline",
     "plain",
@@ -69,44 +72,51 @@ def present(
     session = session_of(context)
     if session.json:
         facts, status = document(result), {"status": "PASS" if passed else "FAIL"}
-        emit_json({**status, **more, **(facts if isinstance(facts, dict) else {"result": facts}), **status})
+        emit_json(session, {**status, **more, **(facts if isinstance(facts, dict) else {"result": facts}), **status})
     elif not session.quiet:
         show(result)
     if not passed:
         context.exit(1)
 
 
-def emit_json(document: Mapping[str, object]) -> None:
-    """Write one JSON object on a line of standard output."""
-    click.echo(json.dumps(document, ensure_ascii=False))
+def emit_json(session: Session, document: Mapping[str, object]) -> None:
+    """Write one JSON object on a line of the session's stream for documents."""
+    session.documents.write(json_line(document) + "\n")
+    session.documents.flush()
 
 
-def results_console() -> Console:
+def emit_failure(session: Session, facts: Mapping[str, object]) -> None:
+    """Write a failure as one JSON object, on standard error if its stream cannot be written."""
+    document = {"status": "FAIL", **facts}
+    try:
+        emit_json(session, document)
+    except ArrivalError:
+        sys.stderr.write(json_line(document) + "\n")
+
+
+def results_console() -> SafeConsole:
     """Standard output for tables; a line longer than the terminal, such as a path, is never cut."""
-    from rich.console import Console
+    from arrival_engine.engine.process.console import SafeConsole
 
-    class ResultsConsole(Console):
-        def on_broken_pipe(self) -> None:
-            # rich would exit with 1, the code of a named failure.
-            raise BrokenPipeError
-
-    return ResultsConsole(file=sys.stdout, highlight=False, soft_wrap=True)
+    return SafeConsole(sys.stdout, soft_wrap=True)
 
 
 def show_line(*parts: str | tuple[str, str]) -> None:
     """Print one line of results; a part may be (text, style)."""
-    from rich.text import Text
+    from arrival_engine.engine.process.console import styled
 
-    results_console().print(Text.assemble(*parts))
+    results_console().print(styled(*parts))
 
 
-def show_facts(console: Console, rows: Iterable[tuple[str, str | Text]]) -> None:
+def show_facts(console: SafeConsole, rows: Iterable[tuple[str, str | Text]]) -> None:
     """Print names in a column and values beside them, folded to a terminal's width, uncut elsewhere."""
     from rich.table import Table
     from rich.text import Text
 
+    from arrival_engine.engine.process.console import styled
+
     # Text, because a value such as "[0]" would be read as markup.
-    cells = [(name, value if isinstance(value, Text) else Text(value)) for name, value in rows]
+    cells = [(visible(name), value if isinstance(value, Text) else styled(value)) for name, value in rows]
     if not console.is_terminal:
         width = max((len(name) for name, _ in cells), default=0)
         for name, value in cells:
@@ -132,7 +142,8 @@ def show_block(*rows: tuple[str, str]) -> None:
 
 def show_next(*commands: str) -> None:
     """Print commands to go on with, as they can be typed here."""
-    show_line("\nNext:")
+    show_line()
+    show_line("Next:")
     for command in commands:
         show_line("  ", (f"{_program()} {command}", "cyan"))
 
@@ -148,15 +159,14 @@ def _program() -> str:
 
 
 def show_failure(error: ArrivalError, session: Session) -> None:
-    """What is wrong, where, and what to do: for people on standard error, for machines on standard output."""
+    """What is wrong, where, and what to do: for people on standard error, for machines as by `emit_failure`."""
     if session.json:
-        emit_json({"status": "FAIL", **error.to_dict()})
+        emit_failure(session, error.to_dict())
         return
-    from rich.console import Console
-    from rich.text import Text
+    from arrival_engine.engine.process.console import SafeConsole, styled
 
-    console = Console(stderr=True, highlight=False)
-    console.print(Text.assemble(("error ", "bold red"), (error.code.value, "red")))
+    console = SafeConsole(sys.stderr)
+    console.print(styled(("error ", "bold red"), (error.code.value, "red")))
     rows: list[tuple[str, str]] = [("what", error.message)]
     rows += _context_rows(error.context, f"{error.message}\n{error.hint}")
     if error.hint:

@@ -29,6 +29,9 @@ class _PlaceType(click.ParamType["Place"]):
         if not value:
             # An unset variable; as a path it would be the current directory.
             self.fail("the path is empty", param, ctx)
+        if not _is_utf8(value):
+            # Arrow takes no other paths.
+            self.fail(f"the path {value!r} is not UTF-8: rename the directory", param, ctx)
         try:
             return parse_place(value)
         except ArrivalError as error:
@@ -61,6 +64,14 @@ class _InstantType(click.ParamType[str]):
         except ValueError as problem:
             self.fail(str(problem), param, ctx)
         return str(value)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 # More than any world has; without a limit, a number too long for the machine would look like a defect.

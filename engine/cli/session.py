@@ -5,26 +5,35 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from arrival_engine.engine.process.progress import Reporter
 
-__all__ = ["Session", "debug_option", "flag", "output_options", "session_of"]
+__all__ = ["Session", "debug_option", "flag", "honour_json", "output_options", "row_output_options", "session_of"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass
 class Session:
-    """The output options of one invocation; `on_interrupt` says what an interrupted command leaves behind."""
+    """The output options of one invocation; `on_interrupt` says what an interrupted command leaves behind.
+
+    rows_on_output: standard output has rows, so that results for machines go to standard error.
+    """
 
     debug: bool = False
     json: bool = False
     quiet: bool = False
+    rows_on_output: bool = False
     on_interrupt: str = "nothing half-written was published"
+
+    @property
+    def documents(self) -> TextIO:
+        """The stream for JSON objects: results and failures."""
+        return sys.stderr if self.rows_on_output else sys.stdout
 
     def reporter(self) -> Reporter:
         """The reporter that these options ask for; it writes to standard error."""
@@ -66,3 +75,32 @@ def output_options(command: Command) -> Command:
     quiet = flag("--quiet", "Print no progress and no summary, only warnings and errors.")
     json = flag("--json", "Print one JSON object on standard output, and progress as JSON lines on standard error.")
     return quiet(json(debug_option(command)))
+
+
+def row_output_options(command: Command) -> Command:
+    """The same options for a command that writes rows to standard output."""
+    quiet = flag("--quiet", "Print only warnings and errors.")
+    json = click.option(
+        "--json",
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=_set_json_aside,
+        help="Print progress as JSON lines on standard error, and there one JSON object at the end.",
+    )
+    return quiet(json(debug_option(command)))
+
+
+def _set_json_aside(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        session = session_of(context)
+        session.json = session.rows_on_output = True
+
+
+def honour_json(context: click.Context | None, words: list[str]) -> None:
+    """Read `--json` for a command line that could not be parsed, as far as its command has the option."""
+    options = words[: words.index("--")] if "--" in words else words
+    if context is not None and "--json" in options:
+        for parameter in context.command.params:
+            if parameter.name == "json" and parameter.callback is not None:
+                parameter.callback(context, parameter, True)

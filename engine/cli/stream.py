@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from arrival_engine.contracts.options import IdForm, StreamFormat
+from arrival_engine.engine.cli.output import present
 from arrival_engine.engine.cli.places import INSTANT, LOCAL, U64
-from arrival_engine.engine.cli.session import Session, debug_option, flag, session_of
+from arrival_engine.engine.cli.session import Session, row_output_options, session_of
 
 if TYPE_CHECKING:
     from arrival_engine.engine.process.progress import Reporter
-    from arrival_engine.engine.stream import StreamOptions
+    from arrival_engine.engine.stream import StreamOptions, StreamResult
     from arrival_engine.engine.stream.sink import Address
     from arrival_engine.engine.world.load import World
 
@@ -53,8 +55,7 @@ _RATE_SECONDS = 5.0
     help="Form of 64-bit ids in JSON Lines.",
 )
 @click.option("--accept-tz-cache", is_flag=True, help="Only warn if the tz cache and the pinned tzdata disagree.")
-@flag("--quiet", "Print only warnings and errors.")
-@debug_option
+@row_output_options
 @click.pass_context
 def command(context: click.Context, /, run_root: Path, **given: Any) -> None:
     """Write the arrivals of the sealed world under RUN_ROOT in time order, to standard output or a local listener.
@@ -65,6 +66,7 @@ def command(context: click.Context, /, run_root: Path, **given: Any) -> None:
     session = session_of(context)
     session.on_interrupt = "the stream was cut short"
 
+    from arrival_engine.engine.process.streams import output_failure
     from arrival_engine.engine.stream import StreamOptions
     from arrival_engine.engine.stream.pace import parse_speed
     from arrival_engine.engine.stream.sink import parse_output
@@ -83,13 +85,25 @@ def command(context: click.Context, /, run_root: Path, **given: Any) -> None:
         )
     except ValueError as problem:
         raise click.UsageError(str(problem), context) from None
+    if address is None and sys.__stdout__ is None:
+        # Elsewhere a closed standard output is a wish for no summary; here it would take the arrivals.
+        raise output_failure(OSError(errno.EBADF, "it is closed"))
     with _reporter(session) as reporter:
         world = _load(run_root, given["scenario_id"], options, given["accept_tz_cache"], reporter)
-        _send(world, address, options, reporter)
+        result = _send(world, address, options, reporter)
+    present(context, result, _show, document=_document)
+
+
+def _show(result: StreamResult | None) -> None:
+    """Nothing more: a stream that ends has said so on standard error."""
+
+
+def _document(result: StreamResult | None) -> object:
+    return {"reader_left": result is None, **({} if result is None else vars(result))}
 
 
 def _reporter(session: Session) -> Reporter:
-    if session.quiet or (sys.stderr.isatty() and not sys.stdout.isatty()):
+    if session.quiet or session.json or (sys.stderr.isatty() and not sys.stdout.isatty()):
         return session.reporter()
     from arrival_engine.engine.process.progress import LineReporter
 
@@ -118,15 +132,16 @@ def _load(
     return world
 
 
-def _send(world: World, address: Address | None, options: StreamOptions, reporter: Reporter) -> None:
+def _send(world: World, address: Address | None, options: StreamOptions, reporter: Reporter) -> StreamResult | None:
+    """The result; None if the reader of standard output left."""
     from arrival_engine.engine.stream import stream_to
     from arrival_engine.engine.stream.sink import DescriptorSink, connect
 
     if address is None:
         # A reader such as `head` stops early, which is a regular end of a stream.
         with suppress(BrokenPipeError):
-            stream_to(world, DescriptorSink(sys.stdout.fileno()), options, reporter)
-        return
+            return stream_to(world, DescriptorSink(sys.stdout.fileno()), options, reporter)
+        return None
     sink = connect(address)
     with sink.connection:
-        stream_to(world, sink, options, reporter)
+        return stream_to(world, sink, options, reporter)

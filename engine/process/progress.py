@@ -11,7 +11,6 @@ All output goes to standard error; standard output is for results.
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
@@ -23,6 +22,8 @@ from typing import NamedTuple, Self, TextIO
 
 from arrival_engine.contracts.errors import Notice
 from arrival_engine.engine.process import human
+from arrival_engine.engine.process.safe_text import json_line, visible
+from arrival_engine.engine.process.streams import TolerantStream
 
 __all__ = ["JsonReporter", "LineReporter", "NoticeReporter", "Reporter", "Status"]
 
@@ -207,44 +208,6 @@ class Reporter:
         """Called for every message."""
 
 
-class TolerantStream:
-    """A text stream whose reader may disappear: text that cannot be written is dropped, and the run continues."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._broken = False
-
-    def write(self, text: str) -> int:
-        """Write `text` unless the stream is broken; return its length."""
-        if not self._broken:
-            try:
-                self._stream.write(text)
-            except (OSError, ValueError):
-                self._broken = True
-        return len(text)
-
-    def flush(self) -> None:
-        """Flush unless the stream is broken."""
-        if not self._broken:
-            try:
-                self._stream.flush()
-            except (OSError, ValueError):
-                self._broken = True
-
-    def isatty(self) -> bool:
-        """Whether the stream is a terminal."""
-        return not self._broken and self._stream.isatty()
-
-    def fileno(self) -> int:
-        """The stream's descriptor."""
-        return self._stream.fileno()
-
-    @property
-    def encoding(self) -> str:
-        """The stream's encoding."""
-        return self._stream.encoding or "utf-8"
-
-
 class NoticeReporter(Reporter):
     """Shows notices and nothing else."""
 
@@ -255,7 +218,7 @@ class NoticeReporter(Reporter):
 
     def _write(self, line: str) -> None:
         with self._line_lock:
-            self._out.write(line + "\n")
+            self._out.write(visible(line) + "\n")
             self._out.flush()
 
     def _on_notice(self, notice: Notice) -> None:
@@ -323,7 +286,7 @@ class JsonReporter(_PulsingReporter):
 
     def _emit(self, event: str, **fields: object) -> None:
         record = {"event": event, "elapsed_s": round(self.elapsed_s, 3), **fields}
-        self._write(json.dumps(record, ensure_ascii=False, separators=(",", ":")))
+        self._write(json_line(record, separators=(",", ":")))
 
     def _on_phase_start(self, name: str) -> None:
         self._emit("phase", name=name, state="started")

@@ -16,7 +16,9 @@ from rich.text import Text
 
 from arrival_engine.contracts.errors import Notice
 from arrival_engine.engine.process import human
-from arrival_engine.engine.process.progress import Reporter, Status, TolerantStream, waiting
+from arrival_engine.engine.process.console import SafeConsole, styled
+from arrival_engine.engine.process.progress import Reporter, Status, waiting
+from arrival_engine.engine.process.streams import TolerantStream
 
 __all__ = ["TerminalReporter"]
 
@@ -41,7 +43,7 @@ class TerminalReporter(Reporter):
         super().__init__(clock=clock)
         self._patience = patience
         tolerant = TolerantStream(stream if stream is not None else sys.stderr)
-        self._console = console or Console(file=cast("TextIO", tolerant), highlight=False)
+        self._console = console or SafeConsole(cast("TextIO", tolerant))
         self._ascii = not self._console.encoding.lower().startswith("utf")
         self._spinner = Spinner("line" if self._ascii else "dots", style="cyan")
         self._live = Live(
@@ -63,11 +65,11 @@ class TerminalReporter(Reporter):
 
     def _line(self, status: Status) -> Table:
         line = Table.grid(padding=(0, 1))
-        name = Text(status.phase or "starting", style="bold")
+        name = styled((status.phase or "starting", "bold"))
         cells: list[Cell] = [self._spinner, name]
         cells += _count_cells(status) if status.unit else [_dim(human.duration(status.phase_s))]
         if status.idle_s >= self._patience:
-            cells.append(Text(f"waiting: {waiting(status)}", style="yellow"))
+            cells.append(styled((f"waiting: {waiting(status)}", "yellow")))
         line.add_row(*cells)
         return line
 
@@ -79,10 +81,10 @@ class TerminalReporter(Reporter):
         mark, style = ("+", "green") if self._ascii else ("✓", "green")
         if not finished:
             mark, style = ("x", "red") if self._ascii else ("✗", "red")
-        self._console.print(Text.assemble((mark, style), f" {name} ", (human.duration(seconds), "dim")))
+        self._console.print(styled((mark, style), f" {name} ", (human.duration(seconds), "dim")))
 
     def _on_notice(self, notice: Notice) -> None:
-        self._console.print(Text.assemble((f"warning {notice.code}", "yellow bold"), f" {notice.message}"))
+        self._console.print(styled((f"warning {notice.code}", "yellow bold"), f" {notice.message}"))
 
     def _on_message(self, text: str) -> None:
         self._console.print(_dim(text))
@@ -92,13 +94,13 @@ def _count_cells(status: Status) -> list[Cell]:
     cells: list[Cell] = []
     if status.total:
         cells.append(ProgressBar(total=status.total, completed=min(status.done, status.total), width=24))
-    cells.append(Text(human.part(status.done, status.total, status.unit)))
+    cells.append(styled(human.part(status.done, status.total, status.unit)))
     if status.per_second > 0.0:
-        cells.append(Text(human.rate(status.per_second, status.unit), style="cyan"))
+        cells.append(styled((human.rate(status.per_second, status.unit), "cyan")))
     if status.remaining_s is not None:
         cells.append(_dim(f"{human.duration(status.remaining_s)} left"))
     return cells
 
 
 def _dim(text: str) -> Text:
-    return Text(text, style="dim")
+    return styled((text, "dim"))

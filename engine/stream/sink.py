@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.process.streams import output_failure
 
 __all__ = ["Address", "DescriptorSink", "Sink", "SocketSink", "connect", "parse_output"]
 
@@ -97,11 +98,7 @@ class DescriptorSink:
         """BrokenPipeError for a reader that closed the pipe; anything else is a failure."""
         if isinstance(error, BrokenPipeError):
             return error
-        return ArrivalError(
-            Code.IO_WRITE_FAILED,
-            f"standard output cannot be written: {error.strerror}",
-            hint="check what standard output is connected to: a full disk, a closed terminal",
-        )
+        return output_failure(error)
 
 
 @dataclass(frozen=True)

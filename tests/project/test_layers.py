@@ -54,7 +54,7 @@ HOMES = {
     "cudf": ("gpu_kernels/",),
     "rmm": ("gpu_kernels/",),
     "click": ("engine/cli/",),
-    "rich": ("engine/cli/", "engine/process/terminal.py"),
+    "rich": ("engine/cli/", "engine/process/console.py", "engine/process/terminal.py"),
 }
 
 SOURCES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))

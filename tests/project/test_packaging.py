@@ -106,7 +106,7 @@ def test_nothing_inside_but_code_data_and_type_markers(members):
 
 def test_the_licence_and_the_command_are_declared(members, unpacked):
     (entry_points,) = unpacked.glob("*.dist-info/entry_points.txt")
-    assert "arrivals = arrival_engine.engine.cli.main:main" in entry_points.read_text(encoding="utf-8")
+    assert "arrivals = arrival_engine.__main__:main" in entry_points.read_text(encoding="utf-8")
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in members)
 
 

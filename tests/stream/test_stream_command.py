@@ -147,7 +147,6 @@ class TestCommand:
             (("--output", "tcp://127.0.0.1"), "neither"),
             (("--output", "tcp://127.0.0.1:0"), "port"),
             (("--output", "tcp://127.0.0.1:65536"), "port"),
-            (("--json",), "--json"),
         ],
         ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
     )
