@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from arrival_engine.engine.cluster.production import MOST_ROW_GROUPS, SURVEYS_PER_THREAD
 from arrival_engine.engine.cluster.shards import MOST_BATCHES, MOST_COUNT_ROWS, SHARDS_PER_WORKER
-from arrival_engine.engine.forecast.forecast import worker_memory
+from arrival_engine.engine.forecast.forecast import process_memory
 
 # Survey.sums and its running sums hold 40 bytes per segment; merging them also takes sort keys and copies.
 CLIENT_BYTES_PER_SEGMENT = 120
@@ -133,7 +133,7 @@ def predict(shape: Shape, rates: Rates, setup: Setup, prices: Prices | None = No
         shards_per_run=shards,
         tasks_per_run=shards + _surveys(one.rows_read, setup.workers),
         batches_per_shard=batches_each,
-        worker_memory_bytes=worker_memory(one.table_bytes, one.count_rows // shards, setup.batch_arrivals),
+        worker_memory_bytes=process_memory(one.table_bytes, one.count_rows // shards, setup.batch_arrivals),
         table_bytes=one.table_bytes,
         client_memory_bytes=one.segments * CLIENT_BYTES_PER_SEGMENT,
         receipt_bytes_per_run=batches * RECEIPT_BYTES_PER_PART,

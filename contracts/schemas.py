@@ -72,7 +72,7 @@ def _follow(reference: str, name: str, load: Callable[[str], dict[str, Any]]) ->
     file, _, pointer = reference.partition("#")
     home = file.removesuffix(_SUFFIX) if file else name
     target: Any = load(home)
-    for step in pointer.strip("/").split("/"):
+    for step in filter(None, pointer.split("/")):
         target = target[step]
     return target, home
 
@@ -123,8 +123,8 @@ def _validator(name: str) -> Any:
     from jsonschema import Draft202012Validator, validators
     from referencing import Registry, Resource
 
-    primitives = Resource.from_contents(_exact("primitives"))
-    registry: Registry[Any] = Registry().with_resource("primitives" + _SUFFIX, primitives)
+    siblings: Any = Registry
+    registry = siblings(retrieve=lambda uri: Resource.from_contents(_exact(uri.removesuffix(_SUFFIX))))
     extend: Any = validators.extend
     strict = extend(Draft202012Validator, {"pattern": _pattern})
     return strict(_exact(name), registry=registry)

@@ -9,36 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from arrival_engine.contracts.errors import ArrivalError, Code
+from arrival_engine.engine.alias_blobs.index import SiteIndex
+from arrival_engine.engine.alias_blobs.layout import (
+    ENTRY_BYTES,
+    HEADER_BYTES,
+    LAYOUT,
+    WORD_ORDER,
+    AliasLayout,
+    Slice,
+    Slices,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-HEADER_BYTES = 16
-ENTRY_BYTES = 8
-WORD_ORDER = {"little": "<", "big": ">"}
-
-
-@dataclass(frozen=True)
-class AliasLayout:
-    """The values of alias_layout_policy_v1: byte order, alignment, mass grid 2^-quantised_bits, prob_qbits."""
-
-    layout_version: str = "2B.alias.blob.v1"
-    policy_id: str = "alias_layout_policy_v1"
-    endianness: str = "little"
-    alignment_bytes: int = 8
-    quantised_bits: int = 24
-    prob_qbits: int = 32
-
-
-LAYOUT = AliasLayout()
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,16 +46,6 @@ class AliasSlices:
     alias: npt.NDArray[np.uint32]
     qbits: npt.NDArray[np.uint8]
     sha256: str
-
-
-class IndexRow(NamedTuple):
-    """Where one merchant's slice lies in the blob, and its SHA-256."""
-
-    merchant_id: int
-    offset: int
-    length: int
-    entries: int
-    checksum: str
 
 
 class _Reader(NamedTuple):
@@ -89,37 +69,36 @@ class _Reader(NamedTuple):
         )
 
 
-def decode_2b(blob: bytes | memoryview, index_document: Mapping[str, Any], where: str) -> AliasSlices:
-    """Verify a 2B blob against its index document and decode it; `where` names the blob in messages.
+def decode_2b(blob: bytes | memoryview, index: SiteIndex, where: str) -> AliasSlices:
+    """Verify a 2B blob against its index and decode it; `where` names the blob in messages.
 
     Raises SITE_RESOLUTION_FAILED, naming merchant and byte offset, for any disagreement of sizes, counts,
     offsets, headers, checksums or alias indices.
     """
-    from arrival_engine.contracts import check_document
-
-    code = Code.SITE_RESOLUTION_FAILED
-    check_document("s2_alias_index", index_document, code=code, where=f"index of {where}")
+    facts, slices = index.facts, index.slices
     reader = _Reader(
         memoryview(blob).cast("B"),
-        WORD_ORDER[index_document["endianness"]],
-        index_document["alignment_bytes"],
-        code,
+        WORD_ORDER[facts["endianness"]],
+        facts["alignment_bytes"],
+        Code.SITE_RESOLUTION_FAILED,
         where,
     )
-    sha256 = _checked_whole(reader, index_document["blob_size_bytes"], index_document["blob_sha256"])
-    merchants = index_document["merchants"]
-    if index_document["merchants_count"] != len(merchants):
-        reader.fail(f"the index counts {index_document['merchants_count']} merchants and lists {len(merchants)}", 0)
-    bits = index_document["quantised_bits"]
-    for row in merchants:
-        if row["quantised_bits"] != bits:
-            what = f"quantised_bits {row['quantised_bits']} differ from the index's {bits}"
-            reader.fail(what, row["offset"], row["merchant_id"])
-    return _decode(
-        reader,
-        [IndexRow(r["merchant_id"], r["offset"], r["length"], r["sites"], r["checksum"]) for r in merchants],
-        sha256,
-    )
+    sha256 = _checked_whole(reader, facts["blob_size_bytes"], facts["blob_sha256"])
+    if facts["merchants_count"] != len(slices):
+        reader.fail(f"the index counts {facts['merchants_count']} merchants and lists {len(slices)}", 0)
+    for row in map(int, np.flatnonzero(index.bits != facts["quantised_bits"])):
+        what = f"quantised_bits {index.bits[row]} differ from the index's {facts['quantised_bits']}"
+        reader.fail(what, slices[row].offset, slices[row].merchant_id)
+    return _decode(reader, slices, sha256)
+
+
+_MERCHANT_COLUMNS = (
+    "merchant_id",
+    "blob_offset_bytes",
+    "blob_length_bytes",
+    "edge_count_total",
+    "merchant_alias_checksum",
+)
 
 
 def decode_3b(
@@ -130,9 +109,11 @@ def decode_3b(
     Raises EDGE_RESOLUTION_FAILED, naming merchant and byte offset, for any disagreement of sizes, counts,
     offsets, headers, checksums or alias indices.
     """
+    import pyarrow.compute as pc
+
     from arrival_engine.contracts import conform
 
-    columns = conform("edge_alias_index_3B", index_table, where=f"index of {where}").to_pylist()
+    table = conform("edge_alias_index_3B", index_table, where=f"index of {where}")
     reader = _Reader(
         memoryview(blob).cast("B"),
         WORD_ORDER[layout.endianness],
@@ -140,40 +121,43 @@ def decode_3b(
         Code.EDGE_RESOLUTION_FAILED,
         where,
     )
-    whole = [row for row in columns if row["scope"] == "GLOBAL"]
+    whole = table.filter(pc.equal(table["scope"], "GLOBAL"))
     if len(whole) != 1:
         reader.fail(f"the index has {len(whole)} GLOBAL rows, not one", 0)
-    size, stated = (_given(reader, whole[0], name) for name in ("blob_length_bytes", "blob_sha256_hex"))
-    sha256 = _checked_whole(reader, size, stated)
-    rows = [_merchant_row(reader, row, layout) for row in columns if row["scope"] == "MERCHANT"]
-    edges = sum(row.entries for row in rows)
-    if _given(reader, whole[0], "edge_count_total") != edges:
-        reader.fail(f"the GLOBAL row counts {whole[0]['edge_count_total']} edges, the merchants' rows {edges}", 0)
-    return _decode(reader, rows, sha256)
-
-
-def _given(reader: _Reader, row: Mapping[str, Any], name: str) -> Any:
-    if row[name] is None:
-        reader.fail(f"{name} of the index's {row['scope']} row is null", 0, row["merchant_id"])
-    return row[name]
-
-
-def _merchant_row(reader: _Reader, row: Mapping[str, Any], layout: AliasLayout) -> IndexRow:
-    names = (
-        "merchant_id",
-        "blob_offset_bytes",
-        "blob_length_bytes",
-        "edge_count_total",
-        "merchant_alias_checksum",
+    size, stated, total = (
+        _given(reader, whole, name)[0].as_py() for name in ("blob_length_bytes", "blob_sha256_hex", "edge_count_total")
     )
-    result = IndexRow(*(_given(reader, row, name) for name in names))
-    if _given(reader, row, "alias_table_length") != result.entries:
-        what = f"alias_table_length {row['alias_table_length']} differs from edge_count_total {result.entries}"
-        reader.fail(what, result.offset, result.merchant_id)
-    if row["alias_layout_version"] not in (None, layout.layout_version):
-        what = f"layout {row['alias_layout_version']!r} is not {layout.layout_version!r}"
-        reader.fail(what, result.offset, result.merchant_id)
-    return result
+    sha256 = _checked_whole(reader, size, stated)
+    merchants = table.filter(pc.equal(table["scope"], "MERCHANT"))
+    slices = _edge_slices(reader, merchants, layout)
+    if total != slices.entries.sum():
+        reader.fail(f"the GLOBAL row counts {total} edges, the merchants' rows {slices.entries.sum()}", 0)
+    return _decode(reader, slices, sha256)
+
+
+def _given(reader: _Reader, rows: pa.Table, name: str) -> pa.ChunkedArray:
+    column = rows[name]
+    if column.null_count:
+        row = column.is_null().index(True).as_py()
+        scope, merchant_id = (rows[key][row].as_py() for key in ("scope", "merchant_id"))
+        reader.fail(f"{name} of the index's {scope} row is null", 0, merchant_id)
+    return column
+
+
+def _edge_slices(reader: _Reader, rows: pa.Table, layout: AliasLayout) -> Slices:
+    merchant, offset, length, entries, checksum = (_given(reader, rows, name) for name in _MERCHANT_COLUMNS)
+    sha256 = np.frombuffer(bytes.fromhex("".join(checksum.to_pylist())), np.uint8).reshape(-1, 32)
+    numbers = [column.to_numpy().astype(np.int64) for column in (offset, length, entries)]
+    slices = Slices(merchant.to_numpy(), numbers[0], numbers[1], numbers[2], sha256)
+    listed = _given(reader, rows, "alias_table_length").to_numpy()
+    for row in map(int, np.flatnonzero(listed != slices.entries)):
+        what = f"alias_table_length {listed[row]} differs from edge_count_total {slices.entries[row]}"
+        reader.fail(what, slices[row].offset, slices[row].merchant_id)
+    for place, version in enumerate(rows["alias_layout_version"].to_pylist()):
+        if version not in (None, layout.layout_version):
+            what = f"layout {version!r} is not {layout.layout_version!r}"
+            reader.fail(what, slices[place].offset, slices[place].merchant_id)
+    return slices
 
 
 def _checked_whole(reader: _Reader, size: int, sha256: str) -> str:
@@ -185,26 +169,27 @@ def _checked_whole(reader: _Reader, size: int, sha256: str) -> str:
     return digest
 
 
-def _decode(reader: _Reader, rows: Sequence[IndexRow], sha256: str) -> AliasSlices:
+def _decode(reader: _Reader, rows: Slices, sha256: str) -> AliasSlices:
     header = struct.Struct(reader.order + "4I")
-    qbits = [_check_slice(reader, row, after, header) for row, after in zip(rows, [None, *rows], strict=False)]
-    end = rows[-1].offset + rows[-1].length if rows else 0
+    qbits = np.empty(len(rows), np.uint8)
+    before: Slice | None = None
+    for at, row in enumerate(rows):
+        qbits[at] = _check_slice(reader, row, before, header)
+        before = row
+    end = before.offset + before.length if before else 0
     if len(reader.data) > _aligned(end, reader.alignment) or _not_zero(reader.data[end:]):
         reader.fail(
-            f"{len(reader.data) - end} bytes follow the last slice",
-            end,
-            rows[-1].merchant_id if rows else None,
+            f"{len(reader.data) - end} bytes follow the last slice", end, before.merchant_id if before else None
         )
-    sizes = np.array([row.entries for row in rows], np.int64)
     start = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum(sizes, out=start[1:])
+    np.cumsum(rows.entries, out=start[1:])
     pairs = _entries(reader, rows)
     slices = AliasSlices(
-        merchant=np.array([row.merchant_id for row in rows], np.uint64),
+        merchant=rows.merchant,
         start=start,
         prob_q=np.ascontiguousarray(pairs[:, 0]),
         alias=np.ascontiguousarray(pairs[:, 1]),
-        qbits=np.array(qbits, np.uint8),
+        qbits=qbits,
         sha256=sha256,
     )
     _check_entries(reader, rows, slices)
@@ -219,7 +204,7 @@ def _aligned(offset: int, alignment: int) -> int:
     return offset + -offset % alignment
 
 
-def _check_slice(reader: _Reader, row: IndexRow, before: IndexRow | None, header: struct.Struct) -> int:
+def _check_slice(reader: _Reader, row: Slice, before: Slice | None, header: struct.Struct) -> int:
     """Verify an index row against the bytes it points to, without reading outside them; return prob_qbits."""
 
     def fail(what: str, byte: int = row.offset) -> NoReturn:
@@ -243,19 +228,22 @@ def _check_slice(reader: _Reader, row: IndexRow, before: IndexRow | None, header
         fail(f"prob_qbits {qbits} is not from 1 to 32", row.offset + 4)
     if reserved != [0, 0]:
         fail(f"the reserved header words are {reserved}, not zero", row.offset + 8)
-    digest = hashlib.sha256(reader.data[row.offset : row.offset + row.length]).hexdigest()
-    if digest != row.checksum:
-        fail(f"the slice's SHA-256 is {digest}, the index says {row.checksum}")
+    digest = hashlib.sha256(reader.data[row.offset : row.offset + row.length])
+    if digest.digest() != row.sha256:
+        fail(f"the slice's SHA-256 is {digest.hexdigest()}, the index says {row.sha256.hex()}")
     return int(qbits)
 
 
-def _entries(reader: _Reader, rows: Iterable[IndexRow]) -> npt.NDArray[np.uint32]:
-    pieces = [reader.data[row.offset + HEADER_BYTES : row.offset + row.length] for row in rows]
-    words = np.frombuffer(b"".join(pieces), np.dtype(f"{reader.order}u4"))
-    return words.astype(np.uint32).reshape(-1, 2)
+def _entries(reader: _Reader, rows: Slices) -> npt.NDArray[np.uint32]:
+    """The pairs of all slices, uint32[S, 2], without headers and padding."""
+    inner = np.zeros(len(reader.data) + 1, np.int8)
+    inner[rows.offset + HEADER_BYTES] += 1
+    inner[rows.offset + rows.length] -= 1
+    kept = np.frombuffer(reader.data, np.uint8)[np.cumsum(inner[:-1], dtype=np.int8).view(np.bool_)]
+    return kept.view(f"{reader.order}u4").astype(np.uint32).reshape(-1, 2)
 
 
-def _check_entries(reader: _Reader, rows: Sequence[IndexRow], slices: AliasSlices) -> None:
+def _check_entries(reader: _Reader, rows: Slices, slices: AliasSlices) -> None:
     sizes = np.diff(slices.start)
     limit = np.left_shift(np.uint64(1), slices.qbits.astype(np.uint64))
     for column, bound, what in (

@@ -14,13 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from arrival_engine.contracts.errors import ArrivalError, Code
-from arrival_engine.engine.alias_blobs.decode import (
+from arrival_engine.engine.alias_blobs.index import SiteIndex
+from arrival_engine.engine.alias_blobs.layout import (
     ENTRY_BYTES,
     HEADER_BYTES,
     LAYOUT,
     WORD_ORDER,
     AliasLayout,
-    IndexRow,
+    SliceColumns,
+    Slices,
 )
 
 if TYPE_CHECKING:
@@ -32,10 +34,10 @@ _CERTAIN = 1.0 - 1e-12
 
 @dataclass(frozen=True)
 class EncodedBlob:
-    """A whole blob with its index rows and SHA-256."""
+    """A whole blob with its slices and SHA-256."""
 
     data: bytes
-    rows: tuple[IndexRow, ...]
+    slices: Slices
     sha256: str
 
 
@@ -53,7 +55,7 @@ def encode(
     entries, and for weights that are negative, not finite or all zero.
     """
     data = bytearray()
-    rows: list[IndexRow] = []
+    slices = SliceColumns()
     previous = 0
     for m, merchant_id in enumerate(merchant.tolist()):
         if merchant_id <= previous:
@@ -62,9 +64,9 @@ def encode(
         piece = _slice(weight[start[m] : start[m + 1]], merchant_id, layout, code)
         data += bytes(-len(data) % layout.alignment_bytes)
         entries = (len(piece) - HEADER_BYTES) // ENTRY_BYTES
-        rows.append(IndexRow(merchant_id, len(data), len(piece), entries, hashlib.sha256(piece).hexdigest()))
+        slices.add(merchant_id, len(data), len(piece), entries, hashlib.sha256(piece).digest())
         data += piece
-    return EncodedBlob(bytes(data), tuple(rows), hashlib.sha256(data).hexdigest())
+    return EncodedBlob(bytes(data), slices.slices(), hashlib.sha256(data).hexdigest())
 
 
 def _refuse(code: Code, merchant_id: int, what: str) -> NoReturn:
@@ -139,10 +141,10 @@ def encode_2b(
     policy_digest: str,
     created_utc: str,
     layout: AliasLayout = LAYOUT,
-) -> tuple[bytes, dict[str, Any]]:
-    """`alias.bin` and the `index.json` document of 2B.S2; see `encode` for the weights."""
+) -> tuple[bytes, SiteIndex]:
+    """`alias.bin` and the index of 2B.S2; see `encode` for the weights."""
     blob = encode(merchant, start, weight, layout=layout)
-    document = {
+    facts = {
         "layout_version": layout.layout_version,
         "endianness": layout.endianness,
         "alignment_bytes": layout.alignment_bytes,
@@ -152,20 +154,9 @@ def encode_2b(
         "policy_digest": policy_digest,
         "blob_sha256": blob.sha256,
         "blob_size_bytes": len(blob.data),
-        "merchants_count": len(blob.rows),
-        "merchants": [
-            {
-                "merchant_id": row.merchant_id,
-                "offset": row.offset,
-                "length": row.length,
-                "sites": row.entries,
-                "quantised_bits": layout.quantised_bits,
-                "checksum": row.checksum,
-            }
-            for row in blob.rows
-        ],
+        "merchants_count": len(blob.slices),
     }
-    return blob.data, document
+    return blob.data, SiteIndex(facts, blob.slices, np.full(len(blob.slices), layout.quantised_bits, np.int64))
 
 
 def encode_3b(
@@ -183,31 +174,37 @@ def encode_3b(
     from arrival_engine.contracts import arrow_schema
 
     blob = encode(merchant, start, weight, layout=layout, code=Code.EDGE_RESOLUTION_FAILED)
-    edges = sum(row.entries for row in blob.rows)
-    everyone: list[dict[str, object]] = [
-        {
-            "scope": "MERCHANT",
-            "merchant_id": row.merchant_id,
-            "blob_offset_bytes": row.offset,
-            "blob_length_bytes": row.length,
-            "edge_count_total": row.entries,
-            "alias_table_length": row.entries,
-            "merchant_alias_checksum": row.checksum,
-        }
-        for row in blob.rows
-    ]
-    everyone.append(
-        {
-            "scope": "GLOBAL",
-            "blob_length_bytes": len(blob.data),
-            "edge_count_total": edges,
-            "blob_sha256_hex": blob.sha256,
-        }
-    )
-    common = {
-        "seed": seed,
-        "manifest_fingerprint": manifest_fingerprint,
-        "alias_layout_version": layout.layout_version,
+    slices, schema = blob.slices, arrow_schema("edge_alias_index_3B")
+    checksums = [bytes(sha256).hex() for sha256 in slices.sha256]
+    merchants: dict[str, Any] = {
+        "merchant_id": slices.merchant,
+        "blob_offset_bytes": slices.offset,
+        "blob_length_bytes": slices.length,
+        "edge_count_total": slices.entries,
+        "alias_table_length": slices.entries,
+        "merchant_alias_checksum": checksums,
     }
-    rows = [{**common, **row} for row in everyone]
-    return blob.data, pa.Table.from_pylist(rows, schema=arrow_schema("edge_alias_index_3B"))
+    whole: dict[str, Any] = {
+        "blob_length_bytes": [len(blob.data)],
+        "edge_count_total": [int(slices.entries.sum())],
+        "blob_sha256_hex": [blob.sha256],
+    }
+
+    def table(scope: str, rows: int, columns: dict[str, Any]) -> pa.Table:
+        constants = {
+            "scope": scope,
+            "seed": seed,
+            "manifest_fingerprint": manifest_fingerprint,
+            "alias_layout_version": layout.layout_version,
+        }
+        return pa.table(
+            [
+                pa.array(columns[field.name], field.type)
+                if field.name in columns
+                else pa.repeat(pa.scalar(constants.get(field.name), field.type), rows)
+                for field in schema
+            ],
+            schema=schema,
+        )
+
+    return blob.data, pa.concat_tables([table("MERCHANT", len(slices), merchants), table("GLOBAL", 1, whole)])

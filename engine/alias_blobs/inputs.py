@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from arrival_engine.contracts import arrow_schema
 from arrival_engine.engine.alias_blobs.decode import AliasSlices, decode_2b, decode_3b
-from arrival_engine.engine.rundir.inputs import locate_files, read_bytes, read_document, read_table
+from arrival_engine.engine.alias_blobs.index import read_site_index
+from arrival_engine.engine.rundir.inputs import locate_files, read_bytes, read_table
 from arrival_engine.engine.rundir.receipt import Receipt
 
 
@@ -12,7 +13,7 @@ def site_slices(receipt: Receipt) -> AliasSlices:
     """2B's blob. Raises SITE_RESOLUTION_FAILED for a missing or damaged blob or index, IO_READ_FAILED."""
     (index_path,) = locate_files(receipt, "s2_alias_index")
     (path,) = locate_files(receipt, "s2_alias_blob")
-    return decode_2b(read_bytes(path), read_document(receipt, "s2_alias_index"), f"{path} by {index_path.name}")
+    return decode_2b(read_bytes(path), read_site_index(index_path), f"{path} by {index_path.name}")
 
 
 def edge_slices(receipt: Receipt) -> AliasSlices:

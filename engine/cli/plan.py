@@ -63,7 +63,9 @@ def _show_scenario(plan: ScenarioForecast) -> None:
         ("segments", f"{count(plan.segments)} of {count(plan.merchants)} merchants"),
         ("batches", f"{count(plan.batches)} of at most {count(plan.batch_arrivals)} arrivals, one part file each"),
         ("shards", f"{count(plan.shards)} for {workers}, of at most {count(plan.largest_shard)} arrivals"),
-        ("memory", f"{size(plan.worker_memory_bytes)} per worker, {size(plan.table_bytes)} of it lookup tables"),
+        ("memory", f"{size(plan.run_memory_bytes)} for a run in one process here"),
+        ("", f"{size(plan.worker_memory_bytes)} per worker of a cluster"),
+        ("", f"{size(plan.table_bytes)} of either are lookup tables"),
     ]
     if plan.calibration and plan.expected_bytes is not None and plan.seconds is not None:
         timed = plan.calibration

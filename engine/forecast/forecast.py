@@ -79,8 +79,9 @@ class ScenarioForecast:
     """One scenario: exact figures of its plan, then what is expected of a run.
 
     count_rows: with N > 0, before those that repeat a key are merged; largest_shard_rows of them in a shard.
-    table_bytes: lookup tables, which every worker holds once. seconds: from survey to the last part, each worker
-    having a core like this machine's; the seal check comes on top.
+    table_bytes: lookup tables, which every worker holds once. run_memory_bytes: of a run here, in one process with a
+    thread per core. seconds: from survey to the last part, each worker having a core like this machine's; the seal
+    check comes on top.
     """
 
     scenario_id: str
@@ -99,6 +100,7 @@ class ScenarioForecast:
     table_bytes: int
     expected_bytes: int | None
     worker_memory_bytes: int
+    run_memory_bytes: int
     seconds: float | None
     calibration: Calibration | None
 
@@ -171,15 +173,18 @@ def _scenario_plan(errand: Errand, options: ForecastOptions, reporter: Reporter)
         largest_shard_rows=largest_rows,
         table_bytes=table_bytes,
         expected_bytes=round(arrivals * calibration.bytes / calibration.arrivals) if calibration else None,
-        worker_memory_bytes=worker_memory(table_bytes, largest_rows, largest_batch),
+        worker_memory_bytes=process_memory(table_bytes, largest_rows, largest_batch),
+        run_memory_bytes=process_memory(
+            table_bytes, survey.drawn_rows, min(available_cores() * largest_batch, arrivals)
+        ),
         seconds=before + _work_seconds(shards, calibration, workers) if calibration else None,
         calibration=calibration,
     )
 
 
-def worker_memory(table_bytes: int, shard_rows: int, batch_arrivals: int) -> int:
-    """Bytes that a worker of one thread needs at its peak."""
-    return PROCESS_BYTES + table_bytes + shard_rows * BYTES_PER_COUNT_ROW + batch_arrivals * BYTES_PER_ARRIVAL
+def process_memory(table_bytes: int, count_rows: int, arrivals_in_flight: int) -> int:
+    """Bytes that a process needs at its peak for the count rows it holds and the batches it expands at once."""
+    return PROCESS_BYTES + table_bytes + count_rows * BYTES_PER_COUNT_ROW + arrivals_in_flight * BYTES_PER_ARRIVAL
 
 
 def _survey_here(errand: Errand) -> Survey:

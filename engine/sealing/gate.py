@@ -14,6 +14,7 @@ from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.hashing import Row, content_hashes, inventory_digest, row_order
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
 from arrival_engine.engine.rundir.staging import exclusive, publish_files, staging, write_file
+from arrival_engine.engine.rundir.strict_json import check_size
 from arrival_engine.engine.sealing.inventory import require_all, scenario_set, take_inventory
 from arrival_engine.engine.sealing.stored import Places, Stored, places, read_stored
 from arrival_engine.engine.sealing.upstream import PASS, Upstream, check_upstream
@@ -152,7 +153,9 @@ def _result(receipt: Receipt, gate: Mapping[str, Any], found: _Findings, *, chan
 def _write(receipt: Receipt, where: Places, found: _Findings) -> dict[str, Any]:
     gate = found.gate(receipt, utc_now())
     with staging(receipt.run_root, "seal") as folder:
-        inventory_file = write_file(folder / where.inventory.name, compact_json(list(found.rows)))
+        inventory = compact_json(list(found.rows))
+        check_size(inventory, what="sealed_inputs_5B")
+        inventory_file = write_file(folder / where.inventory.name, inventory)
         gate_file = write_file(folder / where.gate.name, compact_json(gate))
         # The gate receipt goes last: without it, an inventory is not a seal.
         publish_files([(inventory_file, where.inventory), (gate_file, where.gate)])

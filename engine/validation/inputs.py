@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from arrival_engine.contracts import ArrivalError, Code, check_document, dataset
 from arrival_engine.engine.rundir.receipt import Receipt
-from arrival_engine.engine.rundir.strict_json import read_json
+from arrival_engine.engine.rundir.strict_json import read_json, read_json_rows
 from arrival_engine.engine.validation.civil import ClockTable, change_table, clock_table
 from arrival_engine.engine.validation.database import Cursor, parquet
 
@@ -110,12 +110,27 @@ def _edges(cursor: Cursor, receipt: Receipt) -> None:
 
 
 def _aliases(cursor: Cursor, receipt: Receipt) -> None:
-    listed = [entry["merchant_id"] for entry in document_of(receipt, "s2_alias_index")["merchants"]]
-    cursor.store("alias_2b", pa.table({"merchant_id": pa.array(listed, pa.uint64())}))
+    cursor.store("alias_2b", pa.table({"merchant_id": _alias_merchants(receipt)}))
     cursor.run(f"""
         CREATE OR REPLACE TABLE alias_3b AS
         SELECT DISTINCT merchant_id::UBIGINT AS merchant_id
         FROM {source(receipt, "edge_alias_index_3B")} WHERE scope = 'MERCHANT'""")
+
+
+def _alias_merchants(receipt: Receipt) -> pa.ChunkedArray:
+    """The merchants in the index of 2B's blob, in pieces, because the document grows with their number."""
+    dataset_id, code = "s2_alias_index", Code.S5_S0_SEALED_INPUTS_INCONSISTENT
+    (path,) = files_of(receipt, dataset_id)
+    pieces: list[pa.Array] = []
+
+    def take(rows: list[Any]) -> None:
+        check_document("s2_alias_index_merchants", rows, code=code, where=str(path))
+        pieces.append(pa.array([row["merchant_id"] for row in rows], pa.uint64()))
+
+    hint = "restore the inputs that were sealed"
+    document = read_json_rows(path, "merchants", take, what=dataset_id, code=code, hint=hint)
+    check_document(dataset_id, document, code=code, where=str(path))
+    return pa.chunked_array(pieces, pa.uint64())
 
 
 def _merchants(cursor: Cursor, receipt: Receipt) -> None:

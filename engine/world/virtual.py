@@ -15,8 +15,9 @@ from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.cpu_fallback.alias import blob_thresholds, pack
 from arrival_engine.cpu_fallback.law import HYBRID, MODES, NON_VIRTUAL
 from arrival_engine.cpu_fallback.tables import Edges
-from arrival_engine.engine.alias_blobs.decode import LAYOUT, AliasSlices
+from arrival_engine.engine.alias_blobs.decode import AliasSlices
 from arrival_engine.engine.alias_blobs.inputs import edge_slices
+from arrival_engine.engine.alias_blobs.layout import LAYOUT
 from arrival_engine.engine.rundir.inputs import locate_files, read_bytes, read_document, read_table
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.world.codes import codes_in, only_merchants, starts_of, texts_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from arrival_engine.contracts import Identity, check_document, conform, dataset
 from arrival_engine.contracts.arrow_columns import constant
+from arrival_engine.engine.rundir.strict_json import check_size
 
 COMPRESSION = "zstd"
 SPEC_VERSION = "1.0.0"
@@ -67,10 +68,16 @@ class Shelf:
         """Check a JSON document and write `data`, its serialised form."""
         entry = dataset(dataset_id)
         check_document(entry.schema, document, code=entry.on_invalid, where=dataset_id)
+        check_size(data, what=dataset_id)
         return self.binary(dataset_id, data)
 
     def binary(self, dataset_id: str, data: bytes) -> Path:
         """Write bytes."""
+        return self.pieces(dataset_id, [data])
+
+    def pieces(self, dataset_id: str, data: Iterable[bytes]) -> Path:
+        """Write bytes, piece by piece."""
         path = self.path(dataset_id)
-        path.write_bytes(data)
+        with path.open("wb") as file:
+            file.writelines(data)
         return path

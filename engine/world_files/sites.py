@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from arrival_engine.contracts import indented_json, receipt_json
+from arrival_engine.contracts import receipt_json
 from arrival_engine.contracts.arrow_columns import coded, constant
 from arrival_engine.engine.alias_blobs.encode import encode_2b
+from arrival_engine.engine.alias_blobs.index import site_index_json
 from arrival_engine.engine.tz.pinned import archive_sha256, release
 from arrival_engine.engine.tz.tzc1 import encode
 from arrival_engine.engine.tz.zones import ZoneTable
@@ -99,7 +100,7 @@ def write_site_weights(sites: SiteColumns, weight: npt.NDArray[np.float64], shel
         created_utc=CREATED_UTC,
     )
     shelf.binary("s2_alias_blob", blob)
-    shelf.document("s2_alias_index", index, indented_json(index))
+    shelf.pieces("s2_alias_index", site_index_json(index))
 
 
 def write_zone_cache(zones: ZoneTable, shelf: Shelf) -> None:

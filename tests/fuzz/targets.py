@@ -18,6 +18,7 @@ from arrival_engine.config import packaged_bytes, policy_ids
 from arrival_engine.config.policies import resolve_policy
 from arrival_engine.contracts import ArrivalError, arrow_schema, dataset
 from arrival_engine.engine.alias_blobs.decode import AliasSlices, decode_2b, decode_3b
+from arrival_engine.engine.alias_blobs.index import site_index
 from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.tz.tzc1 import decode, encode
 from tests.support.blobs import tzc1
@@ -67,7 +68,7 @@ def fuzz_alias_2b(data: bytes) -> None:
         "merchants": [row],
     }
     try:
-        _in_bounds(decode_2b(data, index, "fuzz"))
+        _in_bounds(decode_2b(data, site_index(index, "fuzz"), "fuzz"))
     except ArrivalError:
         return
 
@@ -110,7 +111,7 @@ def fuzz_alias_index(data: bytes) -> None:
         return
     blob, _ = _sound_blob()
     try:
-        _in_bounds(decode_2b(blob, document, "fuzz"))
+        _in_bounds(decode_2b(blob, site_index(document, "fuzz"), "fuzz"))
     except ArrivalError:
         return
 

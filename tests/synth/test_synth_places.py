@@ -12,6 +12,7 @@ import pytest
 
 from arrival_engine.contracts import dataset
 from arrival_engine.engine.alias_blobs.decode import decode_2b, decode_3b
+from arrival_engine.engine.alias_blobs.index import site_index
 from arrival_engine.engine.tz.tzc1 import decode
 from tests.support.law import edge_id, philox2x64
 from tests.support.synthesised import hashed_unit, picked, rows_of, unit
@@ -76,7 +77,7 @@ def test_site_weights_follow_the_profile_mixture(world):
 
 def test_the_site_alias_blob_holds_the_site_weights(world):
     (blob,) = world.files("s2_alias_blob")
-    slices = decode_2b(blob.read_bytes(), world.document("s2_alias_index"), "alias.bin")
+    slices = decode_2b(blob.read_bytes(), site_index(world.document("s2_alias_index"), "index"), "alias.bin")
     merchants = world.array("s1_site_weights", "merchant_id")
     weights = world.array("s1_site_weights", "p_weight")
     assert slices.merchant.tolist() == sorted(set(merchants.tolist()))

@@ -17,6 +17,7 @@ from arrival_engine.contracts import dataset, datasets
 from arrival_engine.contracts.tables import conform
 from arrival_engine.engine.alias_blobs.decode import decode_2b, decode_3b
 from arrival_engine.engine.alias_blobs.encode import encode
+from arrival_engine.engine.alias_blobs.index import site_index
 from arrival_engine.engine.rundir.inputs import read_document
 from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.sealing.upstream import check_upstream
@@ -135,7 +136,7 @@ def test_blobs_indexes_and_universe_hash_are_accepted(written):
     world, receipt = small_world(), read_receipt(written.run_root)
     tokens = _tokens(world)
     site_blob = dataset("s2_alias_blob").locate(written.run_root, tokens).read_bytes()
-    sites = decode_2b(site_blob, read_document(receipt, "s2_alias_index"), "alias.bin")
+    sites = decode_2b(site_blob, site_index(read_document(receipt, "s2_alias_index"), "index"), "alias.bin")
     assert sites.merchant.tolist() == sorted({site.merchant_id for site in world.sites})
     edge_blob = dataset("edge_alias_blob_3B").locate(written.run_root, tokens).read_bytes()
     index = pq.read_table(dataset("edge_alias_index_3B").locate(written.run_root, tokens))
