@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from arrival_engine.contracts.options import ZoneSource
+from arrival_engine.contracts.options import DecimalMark, ThousandsMark, ZoneSource
 from arrival_engine.engine.cli.output import headline, present, show_block, show_next
 from arrival_engine.engine.cli.places import LOCAL, U64
 from arrival_engine.engine.cli.session import output_options, session_of
@@ -103,6 +103,18 @@ def _renames(_context: click.Context, _parameter: click.Parameter, value: tuple[
     help="Rename a column; may be repeated.",
 )
 @click.option("--ignore", metavar="COLUMN", multiple=True, help="Column to ignore; may be repeated.")
+@click.option(
+    "--thousands",
+    type=click.Choice(get_args(ThousandsMark)),
+    metavar="MARK",
+    help="Mark that groups thousands: a dot, a comma, an apostrophe or a space.",
+)
+@click.option(
+    "--decimal",
+    type=click.Choice(get_args(DecimalMark)),
+    metavar="MARK",
+    help="Decimal sign: a dot or a comma.",
+)
 @click.option("--seed", type=U64, default=42, show_default=True, help="Determines the arrivals.")
 @click.option("--scenario", "scenario_id", default="baseline_v1", show_default=True, help="Name of the scenario.")
 @click.option("--example", type=LOCAL, metavar="DIRECTORY", help="Only write example tables to this directory.")

@@ -33,12 +33,16 @@ _OTHER_NAMES = {
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its name, its storage type, the conversion of its cells, and whether it is optional."""
+    """A column: its name, its storage type, the conversion of its cells, and whether it is optional.
+
+    number: whether the cells are numbers, so that texts may have a decimal sign or grouped thousands.
+    """
 
     name: str
     kind: Kind
     convert: Callable[[values.Cell], Any]
     optional: bool = False
+    number: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,17 +58,21 @@ class Layout:
         return next(column for column in self.columns if column.name == name)
 
 
-_MERCHANT = Column("merchant_id", "uint64", values.merchant_id)
+_MERCHANT = Column("merchant_id", "uint64", values.merchant_id, number=True)
 _TZ = Column("tz", "text", values.tzid)
-_WEIGHT = Column("weight", "float64", values.weight)
+_WEIGHT = Column("weight", "float64", values.weight, number=True)
 _COUNTRY = Column("country", "text", values.country)
+
+
+def _order(name: str) -> Column:
+    return Column(name, "int64", values.order, optional=True, number=True)
 
 
 def layouts(assume_utc: bool) -> Mapping[str, Layout]:
     """Every table by name; with `assume_utc`, times without a zone are UTC."""
     time = partial(values.instant, assume_utc=assume_utc)
     start = Column("bucket_start", "int64", time)
-    index = Column("bucket_index", "int64", values.bucket_index, optional=True)
+    index = Column("bucket_index", "int64", values.bucket_index, optional=True, number=True)
     tables = (
         Layout(
             "counts",
@@ -74,14 +82,20 @@ def layouts(assume_utc: bool) -> Mapping[str, Layout]:
                 _TZ,
                 Column("bucket_start", "int64", time, optional=True),
                 index,
-                Column("count", "int64", values.count),
+                Column("count", "int64", values.count, number=True),
                 Column("channel", "text", values.channel, optional=True),
             ),
         ),
         Layout(
             "sites",
             Code.SITE_RESOLUTION_FAILED,
-            (_MERCHANT, _TZ, _WEIGHT, _COUNTRY, Column("site_order", "int64", values.order, optional=True)),
+            (
+                _MERCHANT,
+                _TZ,
+                _WEIGHT,
+                _COUNTRY,
+                Column("site_order", "int64", values.order, optional=True, number=True),
+            ),
         ),
         Layout(
             "virtual merchants",
@@ -95,7 +109,13 @@ def layouts(assume_utc: bool) -> Mapping[str, Layout]:
         Layout(
             "edges",
             Code.EDGE_RESOLUTION_FAILED,
-            (_MERCHANT, _TZ, _WEIGHT, _COUNTRY, Column("edge_order", "int64", values.order, optional=True)),
+            (
+                _MERCHANT,
+                _TZ,
+                _WEIGHT,
+                _COUNTRY,
+                Column("edge_order", "int64", values.order, optional=True, number=True),
+            ),
         ),
         Layout("group weights", Code.SITE_RESOLUTION_FAILED, (_MERCHANT, _TZ, _WEIGHT)),
         Layout("grid", Code.TIME_GRID_MISMATCH, (index, start, Column("bucket_end", "int64", time))),

@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 from arrival_engine.contracts import ArrivalError, Code, Notice
 from arrival_engine.engine.importing.columns import Column, Layout, Naming, match_header
 from arrival_engine.engine.importing.files import SourceFile, files_of, open_file
-from arrival_engine.engine.importing.values import Cell, Instant, Refused
+from arrival_engine.engine.importing.numbers import Marks, plain
+from arrival_engine.engine.importing.values import Cell, HalfFloat, Instant, Refused, ShortFloat
 
 _DTYPES: Mapping[str, Any] = {"uint64": np.uint64, "int64": np.int64, "float64": np.float64, "text": np.int32}
 
@@ -54,13 +55,13 @@ def empty_table(layout: Layout) -> Table:
     return Table(layout, 0, columns, {column.name: () for column in layout.columns if column.kind == "text"})
 
 
-def read_table(layout: Layout, paths: Sequence[Path], naming: Naming) -> tuple[Table, list[Notice]]:
-    """All files of a table as one, and notices about them.
+def read_table(layout: Layout, paths: Sequence[Path], naming: Naming, marks: Marks) -> tuple[Table, list[Notice]]:
+    """All files of a table as one, and notices about them; `marks` explain numbers that are texts.
 
     Raises SCHEMA_VIOLATION for an invalid file, column or value, TIME_GRID_MISMATCH for a time, DST_MAPPING_FAILED
     for a zone, ROUTING_POLICY_INVALID for a mode, the layout's code for a table without rows, IO_READ_FAILED.
     """
-    builder = _Builder(layout)
+    builder = _Builder(layout, marks)
     notices: list[Notice] = []
     for path in files_of(paths, layout.name):
         file, noticed = open_file(path)
@@ -87,6 +88,7 @@ class _Builder:
     """Collects the files of one table."""
 
     layout: Layout
+    marks: Marks
     files: list[SourceFile] = field(default_factory=list)
     first_rows: list[int] = field(default_factory=list)
     rows: int = 0
@@ -129,7 +131,7 @@ class _Builder:
             if refused and cell is not None:
                 continue
             try:
-                converted.append(column.convert(cell))
+                converted.append(self._converted(file, column, cell))
             except Refused as verdict:
                 converted.append(0)
                 refused.append((int(np.argmax(codes == code)), verdict))
@@ -140,6 +142,11 @@ class _Builder:
             vocabulary = self.texts.setdefault(column.name, {})
             converted = [vocabulary.setdefault(text, len(vocabulary)) for text in converted]
         return np.array(converted, _DTYPES[column.kind])[codes]
+
+    def _converted(self, file: SourceFile, column: Column, cell: Cell) -> Any:
+        if column.number and isinstance(cell, str):
+            cell = plain(cell, self.marks, whole=column.kind != "float64", comma_separated=file.delimiter == ",")
+        return column.convert(cell)
 
     def _refuse_cell(self, file: SourceFile, theirs: str, row: int, cell: Cell, verdict: Refused) -> NoReturn:
         place = file.place(self.rows - self.first_rows[-1] + row)
@@ -182,6 +189,9 @@ def _distinct(file: SourceFile, theirs: str, array: pa.Array) -> tuple[npt.NDArr
         array, kind = array.dictionary_decode(), kind.value_type
     if pa.types.is_timestamp(kind):
         array = _micros(file, theirs, array)
+    elif pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):
+        # Arrow cannot look for distinct values of the narrow decimals.
+        array = array.cast(pa.decimal128(kind.precision, kind.scale))
     elif not _readable(kind):
         raise ArrivalError(
             Code.SCHEMA_VIOLATION,
@@ -226,10 +236,16 @@ def _micros(file: SourceFile, theirs: str, array: pa.Array) -> pa.Array:
 
 def _cells(distinct: pa.Array, kind: pa.DataType) -> Iterator[Cell]:
     for value in distinct.to_pylist():
-        if pa.types.is_timestamp(kind):
+        if value is None:
+            yield None
+        elif pa.types.is_timestamp(kind):
             yield Instant(value, kind.tz is not None)
         elif isinstance(value, datetime):
             # date64 counts milliseconds, but a date has no time of day.
             yield value.date()
+        elif pa.types.is_float32(kind):
+            yield ShortFloat(value)
+        elif pa.types.is_float16(kind):
+            yield HalfFloat(value)
         elif isinstance(value, int | float | str | Decimal | date):
             yield value

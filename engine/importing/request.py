@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from arrival_engine.contracts.options import ZoneSource
+from arrival_engine.contracts.options import DecimalMark, ThousandsMark, ZoneSource
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class ImportRequest:
     site in its count row's zone (`counts`), or in a zone drawn by group weights (`weights`). start, end, bucket: the
     time grid as text of options; the counts decide what is None, except that buckets last an hour. rename: pairs
     (theirs, ours) of column names; ignore: their columns to leave out; assume_utc: read times without zone as UTC.
+    decimal ("." or ",") and thousands (".", ",", "'" or " "): the marks in numbers that are texts, in all tables.
     """
 
     run_root: Path
@@ -35,3 +36,5 @@ class ImportRequest:
     rename: Sequence[tuple[str, str]] = ()
     ignore: Sequence[str] = ()
     assume_utc: bool = False
+    thousands: ThousandsMark | None = None
+    decimal: DecimalMark | None = None

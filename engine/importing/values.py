@@ -28,7 +28,6 @@ LAST_US = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp()) * MICROS
 _WHOLE = re.compile(r"-?[0-9]{1,40}")
 _WHOLE_WITH_ZEROS = re.compile(r"(-?[0-9]{1,40})\.0+")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?))?"
     r" ?(Z|z|UTC|[+-][0-9]{2}(?::?[0-9]{2})?)?"
@@ -43,6 +42,20 @@ class Instant(NamedTuple):
     micros: int
     zoned: bool
 
+
+class ShortFloat(float):
+    """A float32 or a float16, of which whole numbers are exact up to a lower limit than a float64's."""
+
+    exact_below = 2**24
+
+
+class HalfFloat(ShortFloat):
+    """A float16."""
+
+    exact_below = 2**11
+
+
+_EXACT_BELOW = 2**53
 
 Cell = str | int | float | Decimal | date | Instant | None
 
@@ -63,21 +76,35 @@ def absent(cell: Cell) -> bool:
 
 
 def _whole(cell: Cell) -> int:
-    """A whole number, even if a spreadsheet wrote it as 12.0."""
+    """A whole number, exactly, even if it is written or stored with decimals that are zero."""
     if absent(cell):
         raise Refused("is empty", "every row needs a value here")
     if isinstance(cell, bool | date | Instant):
         raise Refused("is not a number", "give a whole number")
     if isinstance(cell, str):
-        match = _WHOLE.fullmatch(cell) or _WHOLE_WITH_ZEROS.fullmatch(cell)
+        if _WHOLE.fullmatch(cell):
+            return int(cell)
+        match = _WHOLE_WITH_ZEROS.fullmatch(cell)
         if match is None:
             raise Refused("is not a whole number", "give only digits, such as 12")
-        return int(match[match.lastindex or 0])
-    if isinstance(cell, float) and not math.isfinite(cell):
+        # Programs that write 12.0 hold the number as a float64.
+        return _exact(int(match[1]), _EXACT_BELOW)
+    if isinstance(cell, float | Decimal) and not math.isfinite(cell):
         raise Refused("is not a number", "leave out rows without a value, or write 0")
-    if cell != int(cell or 0):
-        raise Refused("is not a whole number", "arrivals cannot be split: round the number")
-    return int(cell or 0)
+    value = int(cell or 0)
+    if cell != value:
+        raise Refused("is not a whole number", "give a number without a fraction")
+    if isinstance(cell, float):
+        return _exact(value, cell.exact_below if isinstance(cell, ShortFloat) else _EXACT_BELOW)
+    return value
+
+
+def _exact(value: int, below: int) -> int:
+    """A number that a float held. Raises `Refused` from the first that may stand for another, rounded."""
+    if abs(value) >= below:
+        what = f"is a number with decimals, of which {below} and more have lost digits"
+        raise Refused(what, "store it as a whole number or a text: the digits that were lost are not in this file")
+    return value
 
 
 def merchant_id(cell: Cell) -> int:
@@ -85,19 +112,15 @@ def merchant_id(cell: Cell) -> int:
     hint = "merchant ids are from 1 to 18446744073709551615: number your merchants, and keep the list of their names"
     if absent(cell):
         raise Refused("is empty", "every row needs a merchant")
-    if isinstance(cell, float | Decimal) or (isinstance(cell, str) and _WHOLE_WITH_ZEROS.fullmatch(cell)):
-        raise Refused(
-            "is a number with decimals", "store ids as whole numbers or text: as decimals, long ids lose digits"
-        )
     if isinstance(cell, str):
-        if not _WHOLE.fullmatch(cell):
+        if not (_WHOLE.fullmatch(cell) or _WHOLE_WITH_ZEROS.fullmatch(cell)):
             raise Refused("is not a number", hint)
-        if cell.startswith("0") and len(cell) > 1:
+        if cell.startswith("0") and cell.partition(".")[0] != "0":
             raise Refused("starts with a zero", "write ids without leading zeros, the same in every table")
-        cell = int(cell)
-    if not isinstance(cell, int) or isinstance(cell, bool) or not 1 <= cell <= _U64_MAX:
+    value = _whole(cell)
+    if not 1 <= value <= _U64_MAX:
         raise Refused("is not a merchant id", hint)
-    return cell
+    return value
 
 
 def count(cell: Cell) -> int:
@@ -132,11 +155,8 @@ def weight(cell: Cell) -> float:
         raise Refused("is empty", "give a weight; 0 means never chosen")
     if isinstance(cell, bool | date | Instant):
         raise Refused("is not a number", "give a weight such as 1 or 0.25")
-    if isinstance(cell, str):
-        if _DECIMAL_COMMA.fullmatch(cell):
-            raise Refused("has a decimal comma", f"write {cell.replace(',', '.')}")
-        if not _NUMBER.fullmatch(cell):
-            raise Refused("is not a number", "give a weight such as 1 or 0.25")
+    if isinstance(cell, str) and not _NUMBER.fullmatch(cell):
+        raise Refused("is not a number", "give a weight such as 1 or 0.25")
     value = float(cell or 0)
     if not math.isfinite(value):
         raise Refused("is not finite", "give a weight such as 1 or 0.25")

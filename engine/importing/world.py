@@ -25,6 +25,7 @@ from arrival_engine.engine.importing.grid import (
     told,
 )
 from arrival_engine.engine.importing.identity import world_identity
+from arrival_engine.engine.importing.numbers import marks_of
 from arrival_engine.engine.importing.policies import Policies, load_policies
 from arrival_engine.engine.importing.reading import Table, empty_table, read_table
 from arrival_engine.engine.importing.request import ImportRequest
@@ -137,13 +138,13 @@ def _read(request: ImportRequest) -> tuple[dict[str, Table], list[Notice]]:
         "group weights": request.group_weights,
         "grid": request.grid,
     }
-    naming = _naming(request)
+    naming, marks = _naming(request), marks_of(request.decimal, request.thousands)
     tables: dict[str, Table] = {}
     notices: list[Notice] = []
     for name, layout in layouts(request.assume_utc).items():
         tables[name] = empty_table(layout)
         if given[name]:
-            tables[name], noticed = read_table(layout, [Path(path) for path in given[name]], naming)
+            tables[name], noticed = read_table(layout, [Path(path) for path in given[name]], naming, marks)
             notices += noticed
     headers = {name for table in tables.values() for file in table.files for name in file.header}
     for name in (*naming.rename, *naming.ignore):

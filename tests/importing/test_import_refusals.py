@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
-from datetime import UTC, date, datetime
-from decimal import Decimal
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import tzdata
 
@@ -247,82 +242,6 @@ def test_wrong_group_weights_are_refused(tmp_path, name):
     text, says = GROUPS[name]
     (tmp_path / "groups.csv").write_text(text)
     refused(request_of(tmp_path, GOOD, group_weights=[tmp_path / "groups.csv"]), SITES_BAD, *says)
-
-
-# --- Parquet -----------------------------------------------------------------------------------------
-
-
-MIDNIGHT = datetime(2026, 3, 29, tzinfo=UTC)
-COLUMNS = {
-    "merchant_id": pa.array([1, 1], pa.int64()),
-    "tz": pa.array(["Europe/Berlin"] * 2).dictionary_encode(),
-    "bucket_start": pa.array([MIDNIGHT] * 2, pa.timestamp("ns", "UTC")),
-    "count": pa.array([3, 4], pa.int16()),
-}
-PARQUET = {
-    "id as float": (
-        {"merchant_id": pa.array([1.0, 2.0])},
-        SCHEMA_BAD,
-        ("counts.parquet, row 1: merchant_id 1.0", "lose digits"),
-    ),
-    "negative id": ({"merchant_id": pa.array([1, -1])}, SCHEMA_BAD, ("row 2: merchant_id -1 is not a merchant id",)),
-    "list": ({"tz": pa.array([["a"], ["b"]])}, SCHEMA_BAD, ("column 'tz' has the type list", "store it as")),
-    "null zone": ({"tz": pa.array(["Europe/Berlin", None])}, ZONE_BAD, ("row 2: tz is empty",)),
-    "naive clock": (
-        {"bucket_start": pa.array([datetime(2026, 3, 29)] * 2)},  # noqa: DTZ001
-        TIME_BAD,
-        ("row 1: bucket_start 2026-03-29T00:00:00.000000 has no zone", "--assume-utc"),
-    ),
-    "a date": (
-        {"bucket_start": pa.array([date(2026, 3, 29)] * 2)},
-        TIME_BAD,
-        ("row 1: bucket_start 2026-03-29 has no zone",),
-    ),
-    "a number for a time": ({"bucket_start": pa.array([1, 2])}, TIME_BAD, ("row 1: bucket_start 1 is not a time",)),
-    "half a microsecond": (
-        {"bucket_start": pa.array([1, 2], pa.timestamp("ns", "UTC"))},
-        TIME_BAD,
-        ("microseconds cannot represent",),
-    ),
-    "negative count": ({"count": pa.array([3, -4])}, SCHEMA_BAD, ("row 2: count -4 is negative",)),
-    "count not a number": (
-        {"count": pa.array([3.0, np.nan], from_pandas=False)},
-        SCHEMA_BAD,
-        ("row 2: count nan is not a number",),
-    ),
-    "half a count": ({"count": pa.array([3.0, 0.5])}, SCHEMA_BAD, ("row 2: count 0.5 is not a whole number",)),
-    "null count": ({"count": pa.array([3, None])}, SCHEMA_BAD, ("row 2: count is empty",)),
-    "number for a channel": ({"channel": pa.array([1.0, 2.0])}, SCHEMA_BAD, ("row 1: channel 1.0 is not text",)),
-    "true": ({"count": pa.array([True, False])}, SCHEMA_BAD, ("column 'count' has the type bool",)),
-}
-
-
-def parquet_request(folder, columns):
-    pq.write_table(pa.table({**COLUMNS, **columns}), folder / "counts.parquet")
-    return request_of(folder, edited(counts=None), counts=[folder / "counts.parquet"])
-
-
-@pytest.mark.parametrize("name", PARQUET)
-def test_a_wrong_parquet_column_is_refused(tmp_path, name):
-    columns, code, says = PARQUET[name]
-    refused(parquet_request(tmp_path, columns), code, *says)
-
-
-@pytest.mark.parametrize(
-    "columns",
-    [
-        {"count": pa.array([3.0, 4.0])},
-        {"count": pa.array([Decimal(3), Decimal(4)], pa.decimal128(38, 0))},
-        {"merchant_id": pa.array(["1", "1"], pa.large_string())},
-        {"bucket_start": pa.array(["2026-03-29T00:00Z"] * 2)},
-        {"bucket_start": pa.array([MIDNIGHT] * 2, pa.timestamp("s", "Europe/Berlin"))},
-    ],
-    ids=["float counts", "decimal counts", "ids as text", "times as text", "another clock"],
-)
-def test_other_types_that_say_the_same_are_taken(tmp_path, columns):
-    plain = import_world(parquet_request(tmp_path, {}))
-    (tmp_path / "world").rename(tmp_path / "first")
-    assert import_world(parquet_request(tmp_path, columns)).identity == plain.identity
 
 
 # --- Forms that are taken, and said ------------------------------------------------------------------

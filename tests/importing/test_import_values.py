@@ -79,8 +79,15 @@ EDITS = {
         SCHEMA_BAD,
         ("counts.csv, line 4: merchant_id 'shop-2' is not a number", "number your merchants"),
     ),
-    "decimal id": Edit(
-        "sites", "\n2,", "\n2.0,", SCHEMA_BAD, ("sites.csv, line 4: merchant_id '2.0'", "with decimals", "lose digits")
+    "half an id": Edit(
+        "sites", "\n2,", "\n2.5,", SCHEMA_BAD, ("sites.csv, line 4: merchant_id '2.5' is not a number",)
+    ),
+    "id with the digits of a float": Edit(
+        "sites",
+        "\n2,",
+        "\n9007199254740992.0,",
+        SCHEMA_BAD,
+        ("sites.csv, line 4: merchant_id '9007199254740992.0' is a number with decimals", "lost digits"),
     ),
     "id with a leading zero": Edit("sites", "\n2,", "\n02,", SCHEMA_BAD, ("line 4", "'02'", "leading zeros")),
     "id zero": Edit("counts", "\n2,", "\n0,", SCHEMA_BAD, ("line 4", "merchant_id '0'", "from 1 to")),
