@@ -1,15 +1,16 @@
-"""Find, read and check policies: the run's own file first, then external roots, then the packaged file."""
+"""Find, read and check policies: the run's own files first, then external roots, then the packaged file."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from arrival_engine.config.forms import restated
 from arrival_engine.config.rules import first_fault
 from arrival_engine.config.strict import FormatError, parse_json, parse_yaml
 from arrival_engine.contracts.dictionary import Dataset, dataset, datasets
@@ -18,14 +19,20 @@ from arrival_engine.contracts.oserrors import reading
 from arrival_engine.contracts.schemas import check_document, json_schema
 
 SIZE_MAX = 1 << 20
+_ADOPT = "translate it to version 2 with `arrivals adopt RUN_ROOT`, which carries its values over"
 _VERSION = re.compile(r"v?([0-9]+(?:\.[0-9]+)*)")
 
 Origin = Literal["run", "external", "packaged"]
+# The first place of a run's own policies, and the reference implementation's only one; `config/...` is below it.
+RUN_REFERENCE = "reference"
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A checked policy: its place, the SHA-256 of its bytes, and its content with exact decimals."""
+    """A checked policy: its place, the SHA-256 of its bytes, and its content with exact decimals.
+
+    `passed_over` are the places after it that hold other bytes.
+    """
 
     id: str
     path: str
@@ -33,6 +40,16 @@ class Policy:
     version: str
     origin: Origin
     document: Mapping[str, Any]
+    passed_over: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PolicyFile:
+    """A policy's file as it is found, not checked."""
+
+    path: Path
+    origin: Origin
+    data: bytes
 
 
 def policy_ids() -> tuple[str, ...]:
@@ -46,21 +63,34 @@ def packaged_bytes(policy_id: str) -> bytes:
 
 
 def resolve_policy(policy_id: str, *, run_root: Path | None = None, external_roots: Sequence[Path] = ()) -> Policy:
-    """The first existing file among RUN_ROOT/config/..., each external root's config/..., and the packaged policy.
+    """The first existing file of `policy_files`, else the packaged policy.
 
     Numbers with a fraction or exponent are Decimal, exactly as written. Raises IO_READ_FAILED for a file that cannot
     be read, else the policy's `on_invalid` code, naming the file and the key.
     """
     entry = _entry(policy_id)
+    found = policy_files(policy_id, run_root=run_root, external_roots=external_roots)
+    if not found:
+        return _policy(entry, packaged_bytes(policy_id), entry.path, "packaged")
+    first, *rest = found
+    passed_over = tuple(str(file.path) for file in rest if file.data != first.data)
+    return replace(_policy(entry, first.data, str(first.path), first.origin), passed_over=passed_over)
+
+
+def policy_files(
+    policy_id: str, *, run_root: Path | None = None, external_roots: Sequence[Path] = ()
+) -> tuple[PolicyFile, ...]:
+    """The policy's existing files, in the order in which they are looked up.
+
+    RUN_ROOT/reference/config/..., RUN_ROOT/config/..., then config/... of each external root. Raises IO_READ_FAILED for
+    a file that cannot be read, the policy's `on_invalid` code for one that is too large.
+    """
+    entry = _entry(policy_id)
     roots: list[tuple[Origin, Path]] = [("external", Path(root)) for root in external_roots]
     if run_root is not None:
-        roots.insert(0, ("run", Path(run_root)))
-    for origin, root in roots:
-        path = root / entry.path
-        data = _read(entry, path)
-        if data is not None:
-            return _policy(entry, data, str(path), origin)
-    return _policy(entry, packaged_bytes(policy_id), entry.path, "packaged")
+        roots = [("run", Path(run_root) / RUN_REFERENCE), ("run", Path(run_root)), *roots]
+    read = [(root / entry.path, origin, _read(entry, root / entry.path)) for origin, root in roots]
+    return tuple(PolicyFile(path, origin, data) for path, origin, data in read if data is not None)
 
 
 def _entry(policy_id: str) -> Dataset:
@@ -97,6 +127,9 @@ def _policy(entry: Dataset, data: bytes, path: str, origin: Origin) -> Policy:
         document = parse_json(data) if entry.format == "json" else parse_yaml(data)
     except FormatError as error:
         raise _invalid(entry, path, str(error)) from error
+    if not isinstance(document, dict):
+        raise _invalid(entry, path, f"is {type(document).__name__}, not a mapping of keys")
+    document = restated(entry.id, document)
     version = _accepted_version(entry, document, path)
     check_document(entry.schema, document, code=entry.on_invalid, where=path)
     fault = first_fault(entry.id, document)
@@ -105,27 +138,28 @@ def _policy(entry: Dataset, data: bytes, path: str, origin: Origin) -> Policy:
     return Policy(entry.id, path, hashlib.sha256(data).hexdigest(), version, origin, document)
 
 
-def _accepted_version(entry: Dataset, document: object, path: str) -> str:
+def _accepted_version(entry: Dataset, document: Mapping[str, Any], path: str) -> str:
     """The document's version, if the implemented version is a dotted prefix of it (without a leading v)."""
-    if not isinstance(document, dict):
-        raise _invalid(entry, path, f"is {type(document).__name__}, not a mapping of keys")
-    version = document.get("version")
+    schema = json_schema(entry.schema)
+    key = "policy_version" if "policy_version" in schema["properties"] else "version"
+    version = document.get(key)
     match = _VERSION.fullmatch(version) if isinstance(version, str) else None
     if match is None:
-        raise _invalid(entry, path, f"version {version!r} is not of the form v1.2.3", key="version")
-    wanted = json_schema(entry.schema)["x-accepts-version"]
+        raise _invalid(entry, path, f"{key} {version!r} is not of the form v1.2.3", key=key)
+    wanted = schema["x-accepts-version"]
     # An empty prefix: the two sealed layer-1 policies must have a version, but any is accepted.
     if wanted and match.group(1).split(".")[: len(wanted.split("."))] != wanted.split("."):
-        what = f"version {version!r} is not accepted; this engine implements v{wanted}"
-        raise _invalid(entry, path, what, key="version")
+        what = f"{key} {version!r} is not accepted; this engine implements v{wanted}"
+        hint = _ADOPT if wanted == "2" and match.group(1).split(".")[0] == "1" else ""
+        raise _invalid(entry, path, what, key=key, hint=hint)
     return str(version)
 
 
-def _invalid(entry: Dataset, path: str, what: str, *, key: str = "") -> ArrivalError:
+def _invalid(entry: Dataset, path: str, what: str, *, key: str = "", hint: str = "") -> ArrivalError:
     return ArrivalError(
         entry.on_invalid,
         f"{path}: {what}",
-        hint=f"correct the file; contracts/schemas/{entry.schema}.schema.json describes {entry.id}",
+        hint=hint or f"correct the file; contracts/schemas/{entry.schema}.schema.json describes {entry.id}",
         policy=entry.id,
         path=path,
         key=key,

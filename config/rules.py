@@ -71,19 +71,60 @@ def _day_effect(document: Mapping[str, Any]) -> Iterator[Fault]:
         yield "sigma_gamma_policy_v2.sigma_min", "is above sigma_max"
     if sigma["gamma_clip"]["min"] > sigma["gamma_clip"]["max"]:
         yield "sigma_gamma_policy_v2.gamma_clip.min", "is above max"
-    segments = sigma["merchant_segments"]
-    if segments["small_sites_max"] >= segments["mid_sites_max"]:
-        yield "sigma_gamma_policy_v2.merchant_segments.small_sites_max", "is not below mid_sites_max"
 
 
 def _alias_layout(document: Mapping[str, Any]) -> Iterator[Fault]:
+    for part, names in document["required_index_fields"].items():
+        # As long as the schema's list of names, so a name is missing if another is repeated.
+        if len(set(names)) < len(names):
+            yield f"required_index_fields.{part}", "repeats a field"
     mixture = document["profile_mixture_v2"]
     for size, weights in mixture["mixture_weights"].items():
         if sum(weights.values()) != 1:
             yield f"profile_mixture_v2.mixture_weights.{size}", f"sums to {sum(weights.values())}, not 1"
     sizes = mixture["merchant_size_buckets"]
-    if sizes["small_sites_max"] >= sizes["mid_sites_max"]:
-        yield "profile_mixture_v2.merchant_size_buckets.small_sites_max", "is not below mid_sites_max"
+    for below, size in (("small", "mid"), ("mid", "large")):
+        least = sizes[below]["max_sites"] + 1
+        if sizes[size]["min_sites"] != least:
+            yield (
+                f"profile_mixture_v2.merchant_size_buckets.{size}.min_sites",
+                f"value {sizes[size]['min_sites']} is not {least}, one more than {below}.max_sites",
+            )
+    if sizes["mid"]["min_sites"] > sizes["mid"]["max_sites"]:
+        yield "profile_mixture_v2.merchant_size_buckets.mid.min_sites", "is above max_sites"
+
+
+# The members that the engine writes: their dataset ids and their paths, which readers of a bundle rely on.
+BUNDLE_MEMBERS = {
+    "validation_issue_table_5B": "validation_issue_table_5B.parquet",
+    "validation_report_5B": "validation_report_5B.json",
+    "s0_gate_receipt_5B": "receipts/s0_gate_receipt_5B.json",
+    "sealed_inputs_5B": "receipts/sealed_inputs_5B.json",
+    "rng_audit_log": "rng/rng_audit_log.jsonl",
+    "rng_trace_log": "rng/rng_trace_log.jsonl",
+    "segment_state_runs": "reports/segment_state_runs.jsonl",
+}
+
+
+def _bundle_layout(document: Mapping[str, Any]) -> Iterator[Fault]:
+    groups = document["evidence_groups"]
+    members = [(name, member) for name, group in groups.items() for member in group["members"]]
+    seen: set[str] = set()
+    for name, member in members:
+        where = f"evidence_groups.{name}.members"
+        for taken in (member["dataset_id"], member["path"]):
+            if taken in seen:
+                yield where, f"lists {taken} twice"
+        # A dataset and its member may bear one name.
+        seen |= {member["dataset_id"], member["path"]}
+        path = BUNDLE_MEMBERS.get(member["dataset_id"], member["path"])
+        if member["path"] != path:
+            yield where, f"puts {member['dataset_id']} at {member['path']}, and its readers expect {path}"
+        elif member["path"] in BUNDLE_MEMBERS.values() and member["dataset_id"] not in BUNDLE_MEMBERS:
+            yield where, f"puts {member['dataset_id']} in the place of another member, {path}"
+    core = {member["dataset_id"] for member in groups["core_validation"]["members"]}
+    if core != {"validation_issue_table_5B", "validation_report_5B"}:
+        yield "evidence_groups.core_validation.members", "is not the report and the issue table"
 
 
 def _validation(document: Mapping[str, Any]) -> Iterator[Fault]:
@@ -112,5 +153,6 @@ _RULES: dict[str, Callable[[Mapping[str, Any]], Iterator[Fault]]] = {
     "arrival_count_config_5B": _count,
     "day_effect_policy_v1": _day_effect,
     "alias_layout_policy_v1": _alias_layout,
+    "bundle_layout_policy_5B": _bundle_layout,
     "validation_policy_5B": _validation,
 }

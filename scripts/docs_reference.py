@@ -172,6 +172,8 @@ def _delivered(document: object, path: str) -> str:
     value = document
     while path:
         names = [name for name in value if path == name or path.startswith(f"{name}.")]  # type: ignore[attr-defined]
+        if not names:  # a key that upstream's policies may have and the packaged one has not
+            return ""
         name = max(names, key=len)
         value = value[name]  # type: ignore[index]
         path = path[len(name) + 1 :]

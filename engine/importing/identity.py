@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from arrival_engine.config.forms import SAME_MEANING
 from arrival_engine.contracts import Identity
 from arrival_engine.engine.importing.contents import Contents, Ints, Members
 
@@ -36,12 +37,17 @@ def _sized(data: bytes) -> bytes:
 
 
 def _parameter_hash(policies: Mapping[str, bytes]) -> str:
-    """SHA-256 over one part per policy, by name: SHA-256 of the length-prefixed name and the SHA-256 of the bytes."""
-    parts = (
-        hashlib.sha256(_sized(name.encode()) + hashlib.sha256(data).digest()).digest()
-        for name, data in sorted(policies.items())
-    )
-    return hashlib.sha256(b"".join(parts)).hexdigest()
+    """SHA-256 over one part per policy, by name: SHA-256 of the length-prefixed name and the hash of the policy.
+
+    That is the SHA-256 of its bytes, or of the file of 0.1.0 with the same meaning.
+    """
+
+    def part(name: str, data: bytes) -> bytes:
+        own = hashlib.sha256(data).hexdigest()
+        now, before = SAME_MEANING.get(name, ("", ""))
+        return hashlib.sha256(_sized(name.encode()) + bytes.fromhex(before if own == now else own)).digest()
+
+    return hashlib.sha256(b"".join(part(*policy) for policy in sorted(policies.items()))).hexdigest()
 
 
 def _fingerprint(contents: Contents, parameters: str) -> str:

@@ -27,6 +27,10 @@ Floats = npt.NDArray[np.float64]
 
 _COMPONENTS = ("hub_spoke", "heavy_tail", "near_uniform")
 _MISSING_DAYS = 5
+# 2B's code has these, not its policies: texts in its hashes, and the most sites of a small and of a medium merchant
+# of the day effects.
+_PROFILE_TAG, _JITTER_TAG, _PHASE_TAG = "2B.S1.profile_mixture_v2", "2B.S3.sigma_jitter", "2B.S3.weekly_phase"
+_SEGMENT_SITES = (8, 24)
 
 
 class MerchantGroups(NamedTuple):
@@ -63,14 +67,16 @@ def write_weights(scene: Scene, shelf: Shelf) -> Floats:
     return weight
 
 
-def _size_class(sites: int, bounds: Any) -> str:
-    if sites <= bounds["small_sites_max"]:
+def _size_class(sites: int, small: int, mid: int) -> str:
+    """The size of a merchant; `small` and `mid` are the most sites of a merchant of that size."""
+    if sites <= small:
         return "small"
-    return "mid" if sites <= bounds["mid_sites_max"] else "large"
+    return "mid" if sites <= mid else "large"
 
 
 def _profile(scene: Scene, law: Any, start: Ints) -> Profile:
-    identity, tag = scene.identity, law["hash_tag"]
+    identity = scene.identity
+    bounds = [int(law["merchant_size_buckets"][size]["max_sites"]) for size in ("small", "mid")]
     orders = scene.placement.site_order.tolist()
     rank = np.empty(len(orders), np.int64)
     component: list[int] = []
@@ -79,13 +85,13 @@ def _profile(scene: Scene, law: Any, start: Ints) -> Profile:
     second: list[float] = []
     for m, merchant in enumerate(scene.population.merchant.tolist()):
         first, end = int(start[m]), int(start[m + 1])
-        size = _size_class(end - first, law["merchant_size_buckets"])
-        basis = (identity.manifest_fingerprint, identity.seed, tag, merchant)
+        size = _size_class(end - first, *bounds)
+        basis = (identity.manifest_fingerprint, identity.seed, _PROFILE_TAG, merchant)
         rank[first:end] = _ranks([_hashed_unit(*basis, order, "site") for order in orders[first:end]])
         pick = _hashed_unit(*basis, "component")
         edges = np.cumsum([float(law["mixture_weights"][size][name]) for name in _COMPONENTS])
         component.append(min(int(np.searchsorted(edges, pick, side="right")), len(_COMPONENTS) - 1))
-        alpha.append(float(law["concentration_alpha_by_bucket"][_COMPONENTS[component[-1]]][size]))
+        alpha.append(float(law["concentration_alpha_by_bucket"][size][_COMPONENTS[component[-1]]]))
         cap.append(float(law["top1_soft_cap_by_bucket"][size]))
         second.append(float(law["min_secondary_mass"][size]))
     return Profile(start, rank, np.array(component, np.int64), np.array(alpha), np.array(cap), np.array(second))
@@ -198,14 +204,14 @@ def _day_model(scene: Scene, policy: Any, groups: MerchantGroups, weekday: Ints)
     amplitude: list[float] = []
     phase: list[float] = []
     for m, merchant in enumerate(scene.population.merchant.tolist()):
-        size = _size_class(int(distinct[m]), law["merchant_segments"])
+        size = _size_class(int(distinct[m]), *_SEGMENT_SITES)
         basis = (identity.manifest_fingerprint, identity.seed)
-        wobble = 2.0 * _hashed_unit(*basis, jitter["hash_tag"], merchant) - 1.0
+        wobble = 2.0 * _hashed_unit(*basis, _JITTER_TAG, merchant) - 1.0
         base = float(law["sigma_base_by_segment"][size]) * (1.0 + float(jitter["amplitude"]) * wobble)
         mine = slice(int(groups.start[m]), int(groups.start[m + 1]))
         sigma[mine] = np.clip(base * zone_tilt[groups.zone[mine]], low, high)
         amplitude.append(float(law["weekly_component_amp_by_segment"][size]))
-        phase.append(_hashed_unit(*basis, law["weekly_phase_hash_tag"], merchant))
+        phase.append(_hashed_unit(*basis, _PHASE_TAG, merchant))
     clip = np.array([float(law["gamma_clip"]["min"]), float(law["gamma_clip"]["max"])])
     counter = _day_counter(scene, policy)
     return DayModel(groups.start, sigma, np.array(amplitude), np.array(phase), weekday, counter, clip)
@@ -230,8 +236,6 @@ def _day_counter(scene: Scene, policy: Any) -> npt.NDArray[np.uint64]:
     names = _length_prefixed(derivation["domain_stream"]) + _length_prefixed(policy["rng_stream_id"])
     digest = hashlib.sha256(master + names).digest()
     key = int.from_bytes(digest[24:], "little")
-    high, low = (
-        int.from_bytes(digest[slice(*derivation[name])], "big")
-        for name in ("counter_hi_be_bytes", "counter_lo_be_bytes")
-    )
+    # The policy's low64_rule and counter_split_rule; the key and the lower counter word share bytes.
+    high, low = int.from_bytes(digest[16:24], "big"), int.from_bytes(digest[24:], "big")
     return np.array([key, high, low], np.uint64)

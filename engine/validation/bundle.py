@@ -20,8 +20,10 @@ from arrival_engine.engine.process.version import version
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.staging import publish_folder, staging, write_file
 from arrival_engine.engine.validation.findings import Finding, Outcome, Verdict
-from arrival_engine.engine.validation.policy import Rules, document
+from arrival_engine.engine.validation.policy import document
 from arrival_engine.engine.validation.verify import FAIL, PASS, verify_bundle
+
+_LAYOUT = "bundle_layout_policy_5B"
 
 Publication = Literal["published", "identical", "replaced"]
 
@@ -106,15 +108,14 @@ def members(receipt: Receipt, report: Mapping[str, Any], outcome: Outcome, evide
             [{name: line[name] for name in _LASTING if name in line} for line in evidence.lines]
         ),
     }
-    groups = Rules(document(receipt, "bundle_layout_policy_5B")["evidence_groups"])
     chosen: dict[str, bytes] = {}
-    for group in groups.content:
-        rules = groups.block(group)
-        for path in rules.names("members"):
-            data = available[path]
+    for group in document(receipt, _LAYOUT)["evidence_groups"].values():
+        for path in (member["path"] for member in group["members"]):
+            # None: the run has no such thing, or it is a dataset of another implementation.
+            data = available.get(path)
             if data is not None:
                 chosen[path] = data
-            elif rules.content["required"]:
+            elif group["required"]:
                 raise ArrivalError(
                     Code.S5_BUNDLE_INDEX_INVALID,
                     f"the bundle lacks its required member {path}",
@@ -217,28 +218,22 @@ def _standing(final: Path, receipt: Receipt) -> str | None:
         return ""
 
 
-_ROLES = {
-    "validation_issue_table_5B.parquet": ("issue_table", "validation_issue_table_5B"),
-    "validation_report_5B.json": ("validation_report", "validation_report_5B"),
-    "receipts/s0_gate_receipt_5B.json": ("gate_receipt", ""),
-    "receipts/sealed_inputs_5B.json": ("sealed_inputs", "sealed_inputs_5B"),
-    "rng/rng_audit_log.jsonl": ("rng_audit", ""),
-    "rng/rng_trace_log.jsonl": ("rng_trace", ""),
-    "reports/segment_state_runs.jsonl": ("run_report", ""),
-}
+# Members by their datasets' schemas; of the others the bundle has extracts, without the volatile fields.
+_WHOLE = ("validation_issue_table_5B", "validation_report_5B", "sealed_inputs_5B")
 
 
 def _index(
     receipt: Receipt, content: Mapping[str, bytes], spec_version: str, status: str, digest: str
 ) -> dict[str, Any]:
-    role_field = str(document(receipt, "bundle_layout_policy_5B")["member_rules"]["role_field"])
+    layout = document(receipt, _LAYOUT)
+    role_field = str(layout["member_rules"]["role_field"])
+    listed = {member["path"]: member for group in layout["evidence_groups"].values() for member in group["members"]}
     entries = []
     for path in _ordered(content):
-        role, schema_owner = _ROLES[path]
-        entry = {"path": path, "sha256_hex": hashlib.sha256(content[path]).hexdigest(), role_field: role}
-        # Extracts lack the volatile fields that their datasets' schemas ask for.
-        if schema_owner:
-            entry["schema_ref"] = dataset(schema_owner).schema_ref
+        member = listed[path]
+        entry = {"path": path, "sha256_hex": hashlib.sha256(content[path]).hexdigest(), role_field: member["role"]}
+        if member["dataset_id"] in _WHOLE:
+            entry["schema_ref"] = dataset(member["dataset_id"]).schema_ref
         entries.append(entry)
     report = json.loads(content["validation_report_5B.json"])
     index = {

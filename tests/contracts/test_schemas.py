@@ -217,7 +217,8 @@ def test_decimals_compare_as_written() -> None:
     document = {**json_schema("group_mix_regularizer_v1")["properties"]}
     policy = {
         **{key: body["const"] for key, body in document.items() if "const" in body},
-        "version": "1.0.0",
+        "policy_version": "1.0.0",
+        "version_tag": "1.0.0",
         "apply_when_groups_ge": 2,
         "max_p_group_soft_cap": Decimal("1.0"),
         "regularization_strength": Decimal("0.52"),
