@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -20,6 +21,9 @@ _AGAIN_S = 0.02
 _IMPORT_SYSTEM = "<frozen importlib._bootstrap>"
 
 Handler = Callable[[int, FrameType | None], object]
+
+# Signals to send again, in the order in which they came.
+_postponed: list[tuple[int, threading.Timer]] = []
 
 
 @contextmanager
@@ -50,7 +54,20 @@ def _handle(handler: Handler, imports: int, number: int, frame: FrameType | None
         return
     again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
     again.daemon = True
+    _postponed[:] = [(other, timer) for other, timer in _postponed if timer.is_alive()]
+    _postponed.append((number, again))
     again.start()
+
+
+def import_in_steps(*modules: str) -> None:
+    """Import modules one after the other; an interrupt is heard between two of them, not only after the last."""
+    for module in modules:
+        importlib.import_module(module)
+        while _postponed:
+            number, again = _postponed.pop(0)
+            if again.is_alive():
+                again.cancel()
+                signal.raise_signal(number)
 
 
 def _is_deaf(frame: FrameType | None) -> bool:

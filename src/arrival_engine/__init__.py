@@ -11,8 +11,8 @@ those names do. Failures are raised as `ArrivalError`. Names load on first use, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+# As in `typing`, whose import takes longer than all else here.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from arrival_engine.contracts import ArrivalError, Code, Notice
     from arrival_engine.engine.cluster.production import DaskMaker

@@ -33,5 +33,9 @@ def _leave_quietly() -> None:
         signal.signal(signal.SIGINT, lambda *_: os._exit(_EXIT_INTERRUPTED))
 
 
+if os.path.basename(sys.argv[0]) == "arrivals":  # noqa: PTH119 - pathlib takes longer to load than all else here
+    # The script that pip makes does some work of its own between the import of this module and the call of `main`.
+    _leave_quietly()
+
 if __name__ == "__main__":
     sys.exit(main())
