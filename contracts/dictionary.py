@@ -71,12 +71,12 @@ class Dataset:
         return Path(run_root) / self.relative(tokens)
 
     def part(self, run_root: Path, tokens: Mapping[str, str], index: int) -> Path:
-        """The path of part file `index` (from 0) of a directory dataset that has numbered parts."""
-        if not self.part_name:
+        """The path of part file `index` (from 0) of a directory dataset that names its parts by numbers alone."""
+        if not self.part_name or "{token}" in self.part_name:
             raise ArrivalError(
                 Code.UNEXPECTED_INTERNAL_ERROR,
-                f"{self.id} has no numbered part files",
-                hint="use Dataset.locate for single-file datasets",
+                f"{self.id} has no part files that are named by their numbers alone",
+                hint="use Dataset.locate for single-file datasets, contracts.part_names for arrivals",
                 dataset=self.id,
             )
         return self.locate(run_root, tokens) / self.part_name.format(index=index)

@@ -14,18 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from arrival_engine.contracts import dataset
 from arrival_engine.contracts.options import FileFormat
 from arrival_engine.cpu_fallback.digest import Digest
 
 DIGEST_KEY = "arrivals.digest"
 PIECE_ROWS = 1 << 18
-
-
-def part_name(index: int, file_format: FileFormat) -> str:
-    """File name of part `index`; parts in name order are in arrival order."""
-    name = dataset("arrival_events_5B").part_name.format(index=index)
-    return name if file_format == "parquet" else str(Path(name).with_suffix(".arrow"))
 
 
 def is_time(column: str) -> bool:

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.options import FileFormat
 from arrival_engine.contracts.oserrors import writing
+from arrival_engine.contracts.part_names import part_name
 from arrival_engine.cpu_fallback.digest import Digest
-from arrival_engine.engine.arrivals.part_file import DIGEST_KEY, part_name
+from arrival_engine.engine.arrivals.part_file import DIGEST_KEY
 from arrival_engine.engine.rundir.settings import OutputOptions
 
 # Ascending or slowly changing integers shrink best as deltas; the other columns repeat values and use dictionaries.
@@ -28,12 +29,13 @@ _BUFFER_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class PartReceipt:
-    """What one part file holds."""
+    """What one part file holds; `name` is that of the staged file, `sha256` is empty until the file is on disk."""
 
     name: str
     rows: int
     bytes: int
     digest: Digest
+    sha256: str = ""
 
 
 @dataclass(frozen=True)

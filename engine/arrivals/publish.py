@@ -15,8 +15,9 @@ import pyarrow as pa
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.options import FileFormat
 from arrival_engine.contracts.oserrors import reading, writing
+from arrival_engine.contracts.part_names import naming_fault, published_name
 from arrival_engine.cpu_fallback.digest import Digest
-from arrival_engine.engine.arrivals.part_file import PartFile, part_name
+from arrival_engine.engine.arrivals.part_file import PartFile
 from arrival_engine.engine.rundir.exchange import exchange
 from arrival_engine.engine.rundir.staging import make_folder, sync
 
@@ -39,9 +40,9 @@ def read_published(directory: Path) -> Published | None:
     parts = sorted(path for path in directory.glob("part-*") if path.is_file()) if directory.is_dir() else []
     if not parts:
         return None
+    if naming_fault([path.name for path in parts]):
+        raise _conflict(directory, "its part files are not numbered 0, 1, 2, ... in one format and publication")
     file_format = PartFile.at(parts[0]).format
-    if [path.name for path in parts] != [part_name(index, file_format) for index in range(len(parts))]:
-        raise _conflict(directory, "its part files are not numbered 0, 1, 2, ... in one format")
     digest = Digest()
     for path in parts:
         try:
@@ -66,16 +67,20 @@ class Publication:
     def __init__(self, undo: ExitStack) -> None:
         self._undo = undo
 
-    def events(self, staged: Path, final: Path, expected: Published, *, replace: bool) -> Outcome:
-        """Put a directory of staged arrivals in place.
+    def events(self, staged: Path, final: Path, expected: Published, token: str, *, replace: bool) -> Outcome:
+        """Put a directory of staged arrivals in place, its parts under names with the token of all parts.
 
         An existing partition of the same digest and format stays as it is; a different one is IO_WRITE_CONFLICT
         unless `replace`, as is a file in its place in any case.
         """
         occupied = _is_occupied(final)
-        if occupied and _stands(final, expected, replace=replace) and not (replace and _differ(staged, final)):
+        stands = occupied and _stands(final, expected, replace=replace)
+        if stands and not replace:
             return "identical"
         with writing("arrivals", staged):
+            _name_parts(staged, token)
+            if stands and not _differ(staged, final):
+                return "identical"
             sync(staged)
         self._put(staged, final)
         return "replaced" if occupied else "published"
@@ -142,6 +147,11 @@ def _stands(final: Path, expected: Published, *, replace: bool) -> bool:
     if standing != expected and not replace:
         raise _conflict(final, f"it holds {_described(standing)}; this run made {_described(expected)}")
     return standing == expected
+
+
+def _name_parts(staged: Path, token: str) -> None:
+    for path in sorted(staged.iterdir()):
+        path.rename(path.with_name(published_name(path.name, token)))
 
 
 def _differ(staged: Path, final: Path) -> bool:

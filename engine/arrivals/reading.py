@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -72,7 +72,18 @@ def _json_columns(table: pa.Table | pa.RecordBatch) -> Iterator[list[object]]:
             yield column.to_pylist()
 
 
-def reading_arrivals(path: Path, *also: type[Exception]) -> AbstractContextManager[None]:
+@contextmanager
+def reading_arrivals(path: Path, *also: type[Exception]) -> Iterator[None]:
     """Turn a failure to read part files, of the kinds `also` too, into IO_READ_FAILED."""
     hint = "the file is damaged, truncated or not readable; run `arrivals run RUN_ROOT --replace`"
-    return reading("arrivals", path, hint=hint, also=(pa.ArrowException, *also))
+    with reading("arrivals", path, hint=hint, also=(pa.ArrowException, *also)):
+        try:
+            yield
+        except FileNotFoundError as failure:
+            # A part of one publication has no name in the next.
+            raise ArrivalError(
+                Code.IO_READ_FAILED,
+                f"{path} is no longer there",
+                hint="another run has replaced these arrivals; run this command again",
+                path=str(path),
+            ) from failure

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from arrival_engine.contracts import ArrivalError, Code, Notice
 from arrival_engine.contracts.options import FileFormat
+from arrival_engine.contracts.part_names import part_name
 from arrival_engine.cpu_fallback.digest import Digest
-from arrival_engine.engine.arrivals.part_file import part_name
 from arrival_engine.engine.arrivals.parts import PartReceipt
 from arrival_engine.engine.cluster.shards import Shard
 from arrival_engine.engine.run.production import WorkerFacts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -12,11 +12,11 @@ import pyarrow as pa
 
 from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.engine.arrivals.part_file import PartFile
-from arrival_engine.engine.arrivals.reading import part_files
+from arrival_engine.engine.arrivals.reading import reading_arrivals
 from arrival_engine.engine.comparing.canonical import COLUMNS, Rows, Vocabulary
 from arrival_engine.engine.comparing.digests import digest_of
 from arrival_engine.engine.comparing.lockstep import Aligned, lockstep
-from arrival_engine.engine.comparing.sides import Pair, pair_up
+from arrival_engine.engine.comparing.sides import Pair, listed, pair_up
 from arrival_engine.engine.process.progress import Reporter
 
 __all__ = ["DiffOptions", "DiffResult", "RowDifference", "ScenarioDiff", "Side", "diff"]
@@ -131,16 +131,15 @@ class _Tally:
         self.null_clocks |= bool((physical & ~shown).any())
         self.mirrored_clocks |= bool((physical & shown).any())
 
-    def side(self, path: Path) -> Side:
+    def side(self, path: Path, parts: Sequence[Path]) -> Side:
         clocks = {(True, False): "null", (False, True): "mirror", (True, True): "mixed", (False, False): "none"}
-        parts = part_files(path)
+        with reading_arrivals(parts[0]):
+            times = PartFile.at(parts[0]).schema().field("ts_utc").type
         return Side(
             path=path,
             parts=len(parts),
             format="/".join(sorted({part.suffix[1:] for part in parts})),
-            timestamps="rfc3339"
-            if pa.types.is_string(PartFile.at(parts[0]).schema().field("ts_utc").type)
-            else "timestamp",
+            timestamps="rfc3339" if pa.types.is_string(times) else "timestamp",
             physical_clocks=clocks[self.null_clocks, self.mirrored_clocks],
             rows=self.digest.rows,
             digest=str(self.digest),
@@ -205,13 +204,15 @@ class _Comparison:
 def _compare(pair: Pair, limit: int, reporter: Reporter) -> ScenarioDiff:
     vocabulary = Vocabulary()
     comparison = _Comparison(vocabulary, limit)
-    for stretch in lockstep(pair.a, pair.b, vocabulary):
+    # Listed once: the facts of a side are those of the files whose rows are compared, or an error if these are gone.
+    a, b = listed(pair.a), listed(pair.b)
+    for stretch in lockstep(a, b, vocabulary):
         comparison.add(stretch)
         reporter.advance(sum(rows.size for rows in (stretch.a, stretch.only_a, stretch.only_b) if rows is not None))
     return ScenarioDiff(
         scenario_id=pair.scenario_id,
-        a=comparison.a.side(pair.a),
-        b=comparison.b.side(pair.b),
+        a=comparison.a.side(pair.a, a),
+        b=comparison.b.side(pair.b, b),
         rows_in_both=comparison.rows_in_both,
         different_rows=comparison.different_rows,
         only_a=comparison.only["only_a"],

@@ -5,7 +5,7 @@ Texts are codes in a vocabulary that both sides share; times are microseconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from arrival_engine.contracts.moments import utc_text, wall_text
 from arrival_engine.contracts.oserrors import reason
 from arrival_engine.cpu_fallback.identifiers import text_word
 from arrival_engine.engine.arrivals.part_file import is_time
-from arrival_engine.engine.arrivals.reading import part_files, read_pieces
+from arrival_engine.engine.arrivals.reading import read_pieces
 
 COLUMNS: tuple[str, ...] = tuple(arrow_schema("arrival_events_5B").names)
 _TEXT = frozenset(field.name for field in arrow_schema("arrival_events_5B") if pa.types.is_dictionary(field.type))
@@ -150,9 +150,9 @@ class Rows:
         return bool(value) if name == "is_virtual" else int(value)
 
 
-def read_rows(directory: Path, vocabulary: Vocabulary) -> Iterator[Rows]:
-    """The arrivals of a partition directory in file order, piece by piece; raises SCHEMA_VIOLATION, IO_READ_FAILED."""
-    for path in part_files(directory):
+def read_rows(parts: Sequence[Path], vocabulary: Vocabulary) -> Iterator[Rows]:
+    """The arrivals of part files in their order, piece by piece; raises SCHEMA_VIOLATION, IO_READ_FAILED."""
+    for path in parts:
         for table in read_pieces(path):
             if table.num_rows:
                 yield _canonical(table, path, vocabulary)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -72,9 +72,9 @@ class _Stream:
         self.last = (int(merchant[-1]), int(seq[-1]))
 
 
-def lockstep(a: Path, b: Path, vocabulary: Vocabulary) -> Iterator[Aligned]:
-    """Both partitions, stretch by stretch; raises PARTITION_OR_PK_VIOLATION where one is not in key order."""
-    left, right = (_Stream(directory, read_rows(directory, vocabulary)) for directory in (a, b))
+def lockstep(a: Sequence[Path], b: Sequence[Path], vocabulary: Vocabulary) -> Iterator[Aligned]:
+    """The part files of both sides, stretch by stretch; raises PARTITION_OR_PK_VIOLATION if not in key order."""
+    left, right = (_Stream(parts[0].parent, read_rows(parts, vocabulary)) for parts in (a, b))
     while True:
         left.advance()
         right.advance()

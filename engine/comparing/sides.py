@@ -51,14 +51,25 @@ def _scenarios(path: Path, scenario_id: str | None) -> Mapping[str, Path]:
     elif scenario_id is not None and set(found) - {"", scenario_id}:
         found = {}
     if not found:
-        wanted = f" of scenario {scenario_id}" if scenario_id is not None else ""
-        raise ArrivalError(
-            Code.IO_READ_FAILED,
-            f"{path} has no arrivals{wanted}",
-            hint="give a run directory in which `arrivals run` has published, or a directory of part files",
-            path=str(path),
-        )
+        raise _nothing(path, f" of scenario {scenario_id}" if scenario_id is not None else "")
     return found
+
+
+def listed(directory: Path) -> list[Path]:
+    """The part files of a side's partition directory. Raises IO_READ_FAILED if they are gone."""
+    parts = part_files(directory)
+    if not parts:
+        raise _nothing(directory)
+    return parts
+
+
+def _nothing(path: Path, wanted: str = "") -> ArrivalError:
+    return ArrivalError(
+        Code.IO_READ_FAILED,
+        f"{path} has no arrivals{wanted}",
+        hint="give a run directory in which `arrivals run` has published, or a directory of part files",
+        path=str(path),
+    )
 
 
 def _published(path: Path) -> Iterator[tuple[str, Path]]:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from arrival_engine.contracts import ArrivalError, Code, arrow_schema
 from arrival_engine.contracts.oserrors import writing
+from arrival_engine.contracts.part_names import part_name
 from arrival_engine.engine.arrivals.metadata import file_metadata
-from arrival_engine.engine.arrivals.part_file import DIGEST_KEY, part_name
+from arrival_engine.engine.arrivals.part_file import DIGEST_KEY
 from arrival_engine.engine.arrivals.parts import PartReceipt
 from arrival_engine.engine.expand.assemble import Assembler, constant_texts
 from arrival_engine.engine.expand.backend import BatchResult

@@ -31,7 +31,7 @@ class DiskSync:
     ) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def sync(self, path: Path, then: Callable[[], None]) -> None:
+    def sync(self, path: Path, then: Callable[[], object]) -> None:
         """Queue a finished file; `then` is called once it is on disk. Blocks while the queue is full."""
         self._pending.append(self._thread.submit(_sync, path, then))
         if self._backlog is not None:
@@ -46,7 +46,7 @@ class DiskSync:
             self._pending.pop(0).result()
 
 
-def _sync(path: Path, then: Callable[[], None]) -> None:
+def _sync(path: Path, then: Callable[[], object]) -> None:
     with writing("arrivals", path):
         sync(path)
     then()

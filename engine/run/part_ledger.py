@@ -22,6 +22,7 @@ import numpy as np
 from arrival_engine.contracts import ArrivalError, Code, compact_json
 from arrival_engine.contracts.options import FileFormat
 from arrival_engine.contracts.oserrors import reading, writing
+from arrival_engine.contracts.part_names import parse_part_name
 from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.cpu_fallback.tables import RowTotals
 from arrival_engine.engine.arrivals.parts import PartReceipt
@@ -103,7 +104,7 @@ class PartLedger:
         write_file(self._folder / _NAME, compact_json(self._terms) + b"\n")
 
     def record(self, part: PartReceipt, sums: BatchSums) -> None:
-        """Enter a part that is on disk. Raises IO_WRITE_FAILED."""
+        """Enter a part that is on disk and hashed. Raises IO_WRITE_FAILED."""
         stream = io.BytesIO()
         np.save(stream, np.stack(sums.row_totals))
         totals = stream.getvalue()
@@ -114,7 +115,7 @@ class PartLedger:
                 "index": sums.batch.index,
                 "rows": part.rows,
                 "bytes": part.bytes,
-                "sha256": content_sha256([self._events / part.name]),
+                "sha256": part.sha256,
                 "digest": str(part.digest),
                 "at_start": sums.at_start,
                 "at_end": sums.at_end,
@@ -133,6 +134,7 @@ class PartLedger:
         with reading("run ledger", self._folder):
             lines = (self._folder / _NAME).read_bytes().split(b"\n")
         self._compare_terms(lines[0])
+        self._take_back_names()
         # A line without its end was being written when the run was killed; its part counts as unfinished.
         finished = {part.sums.batch.index: part for part in map(self._finished, lines[1:-1])}
         kept = {part.receipt.name for part in finished.values()}
@@ -145,6 +147,14 @@ class PartLedger:
                     _remove(path)
             (self._folder / _NAME).write_bytes(b"\n".join([*lines[:-1], b""]))
         return finished
+
+    def _take_back_names(self) -> None:
+        """Give parts that were named for publication, when the run was killed or failed, their staged names again."""
+        with writing("arrivals", self._events):
+            for path in sorted(self._events.iterdir()):
+                name = parse_part_name(path.name)
+                if name is not None and name.token:
+                    path.rename(path.with_name(str(name._replace(token=""))))
 
     def _compare_terms(self, line: bytes) -> None:
         found = parse_json(line)
@@ -177,7 +187,7 @@ class PartLedger:
         digest = Digest.parse(entry["digest"])
         row_totals = RowTotals(*np.load(io.BytesIO(totals), allow_pickle=False))
         return FinishedPart(
-            PartReceipt(entry["part"], entry["rows"], entry["bytes"], digest),
+            PartReceipt(entry["part"], entry["rows"], entry["bytes"], digest, entry["sha256"]),
             BatchSums(batch, row_totals, digest, entry["at_start"], entry["at_end"]),
         )
 

@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from arrival_engine.engine.process.threads import Cancellation, ordered
 from arrival_engine.engine.run.device_parts import DevicePartWriter
 from arrival_engine.engine.run.disk import DiskSync
 from arrival_engine.engine.run.part_ledger import FinishedPart, PartLedger
+from arrival_engine.engine.rundir.hashing import content_sha256
 
 
 @dataclass(frozen=True)
@@ -94,20 +95,27 @@ class _WorkSeconds:
 
 @dataclass(frozen=True)
 class _Finishing:
-    """Enters a part that is on disk in the ledger, and hands it to `take`."""
+    """Hashes a part that is on disk, enters it in the ledger, and hands it to `take`; `parts` by index."""
 
     directory: Path
     schema: pa.Schema
     entries: PartLedger
     take: Callable[[Path], None] | None
+    parts: dict[int, PartReceipt]
     taken: set[str] = field(default_factory=set)
 
-    def __call__(self, part: PartReceipt, sums: BatchSums) -> None:
+    def __call__(self, written: PartReceipt, sums: BatchSums) -> None:
+        part = self.hashed(sums.batch.index, written)
         self.entries.record(part, sums)
         if self.take:
             verify_part(self.directory, self.schema, part)
             self.take(self.directory / part.name)
             self.taken.add(part.name)
+
+    def hashed(self, index: int, written: PartReceipt) -> PartReceipt:
+        """The receipt of part `index`, with the hash of its file."""
+        self.parts[index] = replace(written, sha256=content_sha256([self.directory / written.name]))
+        return self.parts[index]
 
 
 def produce_parts(shop: Workshop, plan: Plan, staged: Path, *, resume: bool = False) -> Made:
@@ -146,8 +154,8 @@ def produce_parts(shop: Workshop, plan: Plan, staged: Path, *, resume: bool = Fa
                     part = writer.write(batch.index, pieces, result.digest)
         return result, part
 
-    finish = _Finishing(directory, assembler.schema, entries, shop.take)
     parts = {index: part.receipt for index, part in finished.items()}
+    finish = _Finishing(directory, assembler.schema, entries, shop.take, parts)
     for part in finished.values():
         ledger.add(part.sums)
     left = [batch for batch in plan.batches if batch.index not in finished]
@@ -159,13 +167,12 @@ def produce_parts(shop: Workshop, plan: Plan, staged: Path, *, resume: bool = Fa
             with closing(results):
                 for result, receipt in results:
                     ledger.add(result)
-                    parts[result.batch.index] = receipt
                     sums = BatchSums(result.batch, result.row_totals, result.digest, result.at_start, result.at_end)
                     disk.sync(directory / receipt.name, partial(finish, receipt, sums))
-            if not parts:
+            if not plan.batches:
                 # A scenario without arrivals is a dataset without rows, not a missing dataset.
-                parts[0] = writer.write(0, iter(()), ledger.digest)
-                disk.sync(directory / parts[0].name, lambda: None)
+                empty = writer.write(0, iter(()), ledger.digest)
+                disk.sync(directory / empty.name, partial(finish.hashed, 0, empty))
         with reporter.phase("upload" if shop.take else "sync to disk"):
             disk.wait()
     in_order = tuple(parts[index] for index in sorted(parts))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from arrival_engine.contracts import ArrivalError, Notice
 from arrival_engine.contracts.moments import utc_now
+from arrival_engine.contracts.part_names import publication_token
 from arrival_engine.engine.arrivals.publish import Outcome, Publication, Published, publication, refuse_certain_conflict
 from arrival_engine.engine.expand.ledger import ScenarioLedger
 from arrival_engine.engine.process.machine import peak_rss_bytes
@@ -130,7 +131,7 @@ def _made_and_published(job: Job, scenario_id: str, staged: Path, *, resume: boo
             write_rng_events(ledger, accounts, staged / "rng_events", options.rng_events)
     with publication() as output:
         with reporter.phase("publish"):
-            outcome = _publish(job, output, ledger, staged)
+            outcome = _publish(job, output, made, staged)
             update_rng_logs(output, world, accounts, utc_now(), staged)
             if job.shipping:
                 outcome = _ship(job, job.shipping, ledger)
@@ -184,14 +185,16 @@ def _refuse_conflict(job: Job, world: World, arrivals: int) -> None:
         job.shipping.prepare(world, options.format, arrivals, replace=options.replace)
 
 
-def _publish(job: Job, output: Publication, ledger: ScenarioLedger, staged: Path) -> Outcome:
-    world, options = ledger.world, job.options
+def _publish(job: Job, output: Publication, made: Made, staged: Path) -> Outcome:
+    ledger, options = made.ledger, job.options
+    world = ledger.world
 
     def final(dataset_id: str) -> Path:
         return world.receipt.path(dataset_id, scenario_id=world.scenario_id)
 
-    made = Published(options.format, ledger.digest)
-    outcome = output.events(staged / "events", final("arrival_events_5B"), made, replace=options.replace)
+    expected = Published(options.format, ledger.digest)
+    token = publication_token(part.sha256 for part in made.parts)
+    outcome = output.events(staged / "events", final("arrival_events_5B"), expected, token, replace=options.replace)
     output.file(staged / "summary.parquet", final("s4_arrival_summary_5B"))
     output.file(staged / "anomalies.parquet", final("s4_arrival_anomalies_5B"))
     # Events of arrivals that were replaced go too.

@@ -8,6 +8,7 @@ from typing import Any
 
 from arrival_engine.contracts import ArrivalError, Code, check_document, compact_json, dataset
 from arrival_engine.contracts.identity import Identity
+from arrival_engine.contracts.part_names import naming_fault, parse_part_name, publication_token
 from arrival_engine.engine.rundir.strict_json import parse_json
 from arrival_engine.engine.storage.store import Store
 
@@ -112,9 +113,12 @@ def _manifest(document: dict[str, Any], identity: Identity) -> Manifest:
 
 
 def _check_names(parts: Sequence[Part], file_format: str, where: str) -> None:
-    name = dataset("arrival_events_5B").part_name.removesuffix(".parquet")
-    if [part.name for part in parts] != [f"{name.format(index=n)}.{file_format}" for n in range(len(parts))]:
-        raise _damaged(where, "lists parts that are not numbered 0, 1, 2, ... in one format")
+    fault = naming_fault([part.name for part in parts])
+    if fault or not parts[0].name.endswith(f".{file_format}"):
+        raise _damaged(where, f"lists parts whose names do not fit together: {fault or parts[0].name}")
+    name = parse_part_name(parts[0].name)
+    if name and name.token not in ("", publication_token(part.sha256 for part in parts)):
+        raise _damaged(where, f"lists parts whose token is not that of their bytes: {parts[0].name}")
 
 
 def _damaged(where: str, problem: str) -> ArrivalError:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.identity import Identity
+from arrival_engine.contracts.part_names import publication_token, published_name
 from arrival_engine.engine.rundir.lock import STAGING
 from arrival_engine.engine.rundir.staging import FOLDER
 from arrival_engine.engine.storage.carrier import Carrier
@@ -31,9 +32,10 @@ MARKER = "_incomplete"
 
 
 class Staged(NamedTuple):
-    """Parts uploaded to `folder`, and the manifest that will list them."""
+    """Parts uploaded to `folder` under `names`, and the manifest that will list them, in the same order."""
 
     folder: str
+    names: tuple[str, ...]
     manifest: Manifest
 
 
@@ -104,7 +106,8 @@ class StorePublication:
         store.delete(f"{here}/{MANIFEST}")
         names = [part.name for part in staged.manifest.parts]
         self.carrier.delete_all(f"{here}/{name}" for name in before - {MANIFEST, MARKER, *names})
-        self.carrier.copy_all([(f"{staged.folder}/{name}", f"{here}/{name}") for name in names])
+        pairs = zip(staged.names, names, strict=True)
+        self.carrier.copy_all([(f"{staged.folder}/{sent}", f"{here}/{name}") for sent, name in pairs])
         self.verify(staged.manifest)
         return bool(before - {MARKER})
 
@@ -186,8 +189,12 @@ class Consignment:
                 f"there are no parts of {self._target.scenario_id} to publish",
                 hint="this is a defect of the engine; please report it",
             )
-        form = parts[0].name.rpartition(".")[2]
-        return Staged(self.folder, Manifest(self._target.identity, self._target.scenario_id, form, self._source, parts))
+        names = tuple(part.name for part in parts)
+        form = names[0].rpartition(".")[2]
+        token = publication_token(part.sha256 for part in parts)
+        named = tuple(replace(part, name=published_name(part.name, token)) for part in parts)
+        manifest = Manifest(self._target.identity, self._target.scenario_id, form, self._source, named)
+        return Staged(self.folder, names, manifest)
 
     def _enter(self, path: Path, transfer: Transfer) -> None:
         from arrival_engine.engine.arrivals.part_file import PartFile

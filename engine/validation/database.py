@@ -167,5 +167,5 @@ def _unreadable(failure: Exception) -> ArrivalError:
     return ArrivalError(
         Code.S5_IO_READ_FAILED,
         f"cannot read a file of the run: {reason(failure)}",
-        hint="the file is damaged, truncated or not readable; restore it",
+        hint="the file is damaged, truncated, not readable or replaced by another run; restore it, or run this again",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,13 +12,13 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from arrival_engine.contracts import ArrivalError, Code, arrow_schema, dataset
+from arrival_engine.contracts import ArrivalError, Code, arrow_schema
 from arrival_engine.contracts.oserrors import reason
+from arrival_engine.contracts.part_names import naming_fault, parse_part_name
 from arrival_engine.engine.validation.database import Cursor, name, parquet
 
 Encoding = Literal["timestamp", "rfc3339"]
 
-_PART = re.compile(r"part-(\d{6,})\.(parquet|arrow)")
 _INSTANTS = {
     "ts_us": "ts_utc",
     "local_us": "ts_local_primary",
@@ -57,17 +56,8 @@ class Events:
         return sum(part.rows for part in self.parts)
 
     def numbering_fault(self) -> str:
-        """The fault of the parts' names; empty if they are numbered 0, 1, 2, ... in one format."""
-        found = [part.path.name for part in self.parts]
-        suffixes = sorted({part.path.suffix for part in self.parts})
-        if len(suffixes) > 1:
-            return f"parts of several formats: {', '.join(suffixes)}"
-        pattern = dataset("arrival_events_5B").part_name
-        wanted = [Path(pattern.format(index=index)).stem for index in range(len(found))]
-        for index, (stem, present) in enumerate(zip(wanted, self.parts, strict=True)):
-            if present.path.stem != stem:
-                return f"part {index} is named {present.path.name}"
-        return "" if found else "there is no part"
+        """The fault of the parts' names; empty if they are numbered 0, 1, 2, ... in one format and publication."""
+        return naming_fault([part.path.name for part in self.parts])
 
     def schema_faults(self) -> list[dict[str, str]]:
         """Each part's first column that differs from the contract, with the found and the expected type."""
@@ -136,7 +126,7 @@ def find_events(directory: Path, scenario_id: str, encoding: Encoding, *, mirror
     """List and open the parts of a scenario. Raises S5.IO_READ_FAILED for a part that cannot be opened."""
     parts, strangers = [], []
     for path in sorted(directory.iterdir(), key=lambda path: path.name) if directory.is_dir() else ():
-        if path.is_file() and _PART.fullmatch(path.name):
+        if path.is_file() and parse_part_name(path.name):
             parts.append(_open(path))
         else:
             strangers.append(path.name)

@@ -153,7 +153,7 @@ def test_files_that_are_no_arrivals_are_a_conflict(sealed, name):
     assert [(path.name, path.read_bytes()) for path in place.iterdir()] == [(name, b"something else")]
     (result,) = run(sealed, replace(CPU, replace=True)).scenarios
     assert result.published == "replaced"
-    assert sorted(path.name for path in place.iterdir()) == [f"part-{index:06d}.parquet" for index in range(3)]
+    assert [path.name[:12] for path in sorted(place.iterdir())] == [f"part-{index:06d}-" for index in range(3)]
 
 
 def test_an_empty_directory_in_place_is_no_conflict(sealed):

@@ -70,12 +70,12 @@ def member_and_index(folder):
 
 
 def without_times(root):
-    part = next(root.rglob("part-000000.parquet"))
+    part = next(root.rglob("part-000000-*.parquet"))
     pq.write_table(pq.read_table(part).drop_columns(["ts_utc"]), part)
 
 
 def damaged_part(root):
-    next(root.rglob("part-000000.parquet")).write_bytes(b"PAR1")
+    next(root.rglob("part-000000-*.parquet")).write_bytes(b"PAR1")
 
 
 def shortened(dataset_id):
@@ -154,6 +154,7 @@ def screen(text, **places):
     for name, place_ in places.items():
         text = text.replace(str(place_), name.upper())
     text = re.sub(r"\b[0-9a-f]{64}\b", "HASH", text)
+    text = re.sub(r"\b(part-\d{6})-[0-9a-f]{12}\b", r"\1-TOKEN", text)
     # What to do may name a path again.
     paths = re.findall(r"(?:WORLD|FOLDER)/[\w./=-]+", text.partition("\n  do ")[0])
     assert "None" not in text

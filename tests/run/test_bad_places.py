@@ -91,17 +91,18 @@ class TestPlaces:
     @pytest.mark.parametrize(
         "spoil",
         [
-            lambda folder: (folder / "part-000000.parquet").write_bytes(b"PAR1"),
-            lambda folder: (folder / "part-000000.parquet").rename(folder / "part-000007.parquet"),
-            lambda folder: (folder / "part-000000.parquet").rename(folder / "notes.txt"),
-            lambda folder: (folder / "part-000001.arrow").write_bytes(b""),
+            lambda part: part.write_bytes(b"PAR1"),
+            lambda part: part.rename(part.with_name("part-000007.parquet")),
+            lambda part: part.rename(part.with_name("notes.txt")),
+            lambda part: part.with_name("part-000001.arrow").write_bytes(b""),
+            lambda part: shutil.copy(part, part.with_name("part-000001-0123456789ab.parquet")),
         ],
-        ids=["damaged", "renumbered", "foreign", "mixed"],
+        ids=["damaged", "renumbered", "foreign", "mixed", "two publications"],
     )
     def test_a_publication_that_is_not_ours_stands_unless_replaced(self, run_root, spoil):
         seal(run_root)
         first = run(run_root, CPU).scenarios[0]
-        spoil(first.path)
+        spoil(min(first.path.iterdir()))
         before = sorted((path.name, path.read_bytes()) for path in first.path.iterdir())
         with pytest.raises(ArrivalError) as caught:
             run(run_root, CPU)

@@ -61,7 +61,7 @@ def test_a_receipt_knows_where_its_datasets_lie(run_root):
     events, logs = receipt.path("arrival_events_5B", scenario_id="s"), receipt.path("rng_trace_log")
     assert events.parts[-1] == "scenario_id=s"
     assert f"seed={2**64 - 1}" in logs.parts
-    assert receipt.part("arrival_events_5B", 3, scenario_id="s").parent == events
+    assert receipt.part("site_locations", 3).parent == receipt.path("site_locations")
     assert receipt.files("arrival_events_5B", scenario_id="s") == []
     events.mkdir(parents=True)
     (events / "part-000000.parquet").touch()

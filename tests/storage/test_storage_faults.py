@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -85,6 +86,12 @@ def assert_published(url, local):
     assert kept_for_later(url) == []
 
 
+def part_in(url, index):
+    """The path in the store of a published part."""
+    (name,) = (name for name in in_partition(url) if name.startswith(f"part-{index:06d}-"))
+    return f"{HERE}/{name}"
+
+
 def sent(target, directory):
     consignment = Consignment(target)
     consignment.send_all(sorted(directory.iterdir()))
@@ -102,7 +109,7 @@ class TestTampering:
         staged, store = sent(target, local / HERE), target.carrier.store
         path = f"{staged.folder}/{staged.manifest.parts[1].name}"
         store.write_bytes(path, harm(store.read_bytes(path, 1 << 20)))
-        with pytest.raises(ArrivalError, match=r"part-000001\.parquet has .* bytes with SHA-256") as caught:
+        with pytest.raises(ArrivalError, match=r"part-000001-\w{12}\.parquet has .* bytes with SHA-256") as caught:
             target.place(staged)
         assert caught.value.code is Code.IO_WRITE_FAILED
         target.tidy(staged)
@@ -111,7 +118,7 @@ class TestTampering:
     def test_a_part_that_is_lost_before_it_is_in_place_is_named(self, target, local):
         staged, store = sent(target, local / HERE), target.carrier.store
         store.delete(f"{staged.folder}/{staged.manifest.parts[2].name}")
-        with pytest.raises(ArrivalError, match=r"part-000002\.parquet") as caught:
+        with pytest.raises(ArrivalError, match=r"part-000002-\w{12}\.parquet") as caught:
             target.place(staged)
         assert caught.value.code is Code.IO_WRITE_FAILED
         target.tidy(staged)
@@ -126,9 +133,9 @@ class TestTampering:
     def test_what_is_published_is_not_of_another_writer(self, target, local):
         staged, store = sent(target, local / HERE), target.carrier.store
         target.place(staged)
-        path = f"{HERE}/part-000000.parquet"
+        path = f"{HERE}/{staged.manifest.parts[0].name}"
         store.write_bytes(path, store.read_bytes(path, 1 << 20)[:-1] + b"?")
-        with pytest.raises(ArrivalError, match=r"part-000000\.parquet has .* bytes with SHA-256"):
+        with pytest.raises(ArrivalError, match=r"part-000000-\w{12}\.parquet has .* bytes with SHA-256"):
             target.verify(staged.manifest)
         target.tidy(staged)
         assert store.list() == []
@@ -147,10 +154,13 @@ class TestPublished:
     def test_a_damaged_manifest_is_no_publication(self, published):
         store, path = open_store(published), f"{HERE}/{MANIFEST}"
         manifest = store.read_bytes(path, 1 << 20)
+        first = re.search(rb"part-000000-\w{12}", manifest)[0]
         for old, new in (
             (b'"scenario_id":"baseline_v1"', b'"scenario_id":"other"'),
-            (b'"name":"part-000000.parquet"', b'"name":"../part-000000.parquet"'),
-            (b'"name":"part-000001.parquet"', b'"name":"part-000000.parquet"'),
+            (b'"name":"part-000000-', b'"name":"../part-000000-'),
+            (b'"name":"part-000001-', b'"name":"part-000000-'),
+            (first, first[:-1] + (b"0" if first[-1:] != b"0" else b"1")),
+            (first[-13:], b"-0123456789ab"),
             (b'"seed":42', b'"seed":43'),
             (b'"arrivals":3279', b'"arrivals":3280'),
             (b'"rows":31', b'"rows":32'),
@@ -166,7 +176,7 @@ class TestPublished:
         assert len(published_parts(published, WORLD.scenario_id)) == 3
 
     def test_a_changed_part_is_not_validated(self, published):
-        store, path = open_store(published), f"{HERE}/part-000001.parquet"
+        store, path = open_store(published), part_in(published, 1)
         data = store.read_bytes(path, 1 << 20)
         store.write_bytes(path, data[:-1] + b"?")
         with (
@@ -178,8 +188,8 @@ class TestPublished:
         store.write_bytes(path, data)
 
     def test_a_lost_part_is_noticed_and_replaced(self, published, local):
-        open_store(published).delete(f"{HERE}/part-000001.parquet")
-        with pytest.raises(ArrivalError, match=r"lists part-000001\.parquet, which is missing") as caught:
+        open_store(published).delete(part_in(published, 1))
+        with pytest.raises(ArrivalError, match=r"lists part-000001-\w{12}\.parquet, which is missing") as caught:
             run_in_store(published)
         assert caught.value.code is Code.IO_WRITE_CONFLICT
         assert run_in_store(published, replace(OPTIONS, replace=True)).published == "replaced"

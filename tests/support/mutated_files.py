@@ -65,7 +65,13 @@ def a_stranger_stands_among_the_parts(run_root: Path) -> None:
 @mutation("files")
 def a_part_has_another_number(run_root: Path) -> None:
     last = Arrivals(run_root).paths[-1]
-    last.rename(last.with_name("part-000099.parquet"))
+    last.rename(last.with_name(last.name.replace(last.name[:11], "part-000099")))
+
+
+@mutation("files")
+def a_part_is_of_another_publication(run_root: Path) -> None:
+    last = Arrivals(run_root).paths[-1]
+    last.rename(last.with_name(f"{last.name[:11]}-0123456789ab.parquet"))
 
 
 @mutation("files")

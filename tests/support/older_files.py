@@ -16,12 +16,14 @@ from pathlib import Path
 from arrival_engine import RunOptions, run
 from arrival_engine.contracts import dataset
 from arrival_engine.contracts.identity import Identity
+from arrival_engine.contracts.part_names import part_name
 from arrival_engine.engine.arrivals.parts import PartReceipt
 from arrival_engine.engine.expand.backend import BatchSums, choose_backend
 from arrival_engine.engine.expand.planning import plan
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.process.version import version
 from arrival_engine.engine.run.part_ledger import PartLedger
+from arrival_engine.engine.rundir.hashing import content_sha256
 from arrival_engine.engine.storage import run_directory
 from arrival_engine.engine.storage.manifest import partition
 from arrival_engine.engine.world.load import load_world
@@ -55,7 +57,7 @@ def make(folder: Path) -> None:
         receipt = folder / "run_receipt.json"
         receipt.write_text(receipt.read_text("ascii").replace(str(scratch), "runs"), "ascii")
         run(arrow, replace(OPTIONS, format="arrow"))
-        shutil.copy(place_of("arrival_events_5B", arrow) / "part-000000.arrow", folder)
+        shutil.copy(min(place_of("arrival_events_5B", arrow).iterdir()), folder)
         with serving(Path(scratch)) as server:
             store = server.store("world")
             put_tree(copy_of("sealed again"), store)
@@ -80,9 +82,10 @@ def _write_ledger(run_root: Path, folder: Path) -> None:
     with choose_backend("cpu").open(planned, Reporter()) as expand:
         for batch in planned.batches[:FINISHED]:
             result = expand(batch)
-            part = Path(shutil.copy(folder / f"part-{batch.index:06d}.parquet", run_root / "events"))
+            (made,) = folder.glob(f"part-{batch.index:06d}-*.parquet")
+            part = Path(shutil.copy(made, run_root / "events" / part_name(batch.index, "parquet")))
             ledger.record(
-                PartReceipt(part.name, batch.arrivals, part.stat().st_size, result.digest),
+                PartReceipt(part.name, batch.arrivals, part.stat().st_size, result.digest, content_sha256([part])),
                 BatchSums(batch, result.row_totals, result.digest, result.at_start, result.at_end),
             )
     shutil.copytree(run_root / "ledger", folder, dirs_exist_ok=True)

@@ -55,7 +55,7 @@ def test_malformed_texts_of_times_are_found(tmp_path: Path, capsys: Any) -> None
     write_world(small_world(), tmp_path / "run", output_policy={"timestamp_encoding": "rfc3339"})
     seal(tmp_path / "run")
     run(tmp_path / "run", RunOptions(backend="cpu"))
-    path = next((tmp_path / "run").rglob("part-000000.parquet"))
+    path = next((tmp_path / "run").rglob("part-000000-*.parquet"))
     table = pq.read_table(path, partitioning=None)
     times = table["ts_utc"].to_pylist()
     times[5] = times[5].replace("T", " ")

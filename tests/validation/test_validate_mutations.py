@@ -93,7 +93,7 @@ def test_where_the_schema_differs_nothing_else_is_claimed(sound: Path, tmp_path:
     unmade = broken(findings, "NOT_RUN")
     assert {"counts", "primary_key", "civil_primary", "arrival_digest", "offsets", "rng_draws"} <= unmade
     assert findings["schema"]["examples"][0] == {
-        "file": "part-000000.parquet",
+        "file": Arrivals(run_root).paths[0].name,
         "column": "arrival_seq",
         "expected": "int64",
         "found": "int32",
