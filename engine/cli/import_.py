@@ -153,10 +153,24 @@ def _write_example(context: click.Context, directory: Path) -> None:
     present(context, write_example(directory), _show_example)
 
 
-_ZONES = {
-    "counts": "each to a site in its count row's zone",
-    "weights": "each to a site in a zone drawn by group weights",
-}
+def _physical(result: ImportResult) -> str:
+    """What decides the sites of physical arrivals, with the number of arrivals for each case."""
+    routes = result.physical
+    cases = []
+    if routes.own_zone:
+        cases.append(f"{human.count(routes.own_zone)} to a site in the zone of their count row")
+    if routes.any_site:
+        cases.append(
+            f"{human.count(routes.any_site)} to any site of their merchant, which has none in the zone of the count row"
+        )
+    if routes.drawn_zone:
+        cases.append(f"{human.count(routes.drawn_zone)} to a site in a zone drawn by group weights")
+    if routes.drawn_without_site:
+        lost = f"{routes.drawn_without_site:,.1f}"
+        cases.append(f"{lost} of these, expected, to any site of their merchant, which has none in the zone drawn")
+    if routes.hybrid:
+        cases.append(f"{human.count(routes.hybrid)} of these are of hybrid merchants, and some of them will be virtual")
+    return "; ".join(cases) or "none"
 
 
 def _show(result: ImportResult) -> None:
@@ -174,7 +188,7 @@ def _show(result: ImportResult) -> None:
         ("places", f"{places} in {human.count(result.tzids)} time zones"),
         ("buckets", f"{human.count(result.buckets)}{lengths}, {result.start_utc} to {result.end_utc}"),
         ("count rows", f"{human.count(result.input_rows)}{left_out}{added_up}"),
-        ("physical", _ZONES[result.zones]),
+        ("physical", _physical(result)),
         ("virtual", f"{100 * result.virtual_share:.1f} % of the arrivals, expected"),
         ("fingerprint", result.identity.manifest_fingerprint),
         ("files", human.size(result.bytes)),

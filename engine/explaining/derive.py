@@ -245,9 +245,9 @@ class _Derivation:
         sites = self.tables.sites
         span = slice(int(sites.start[table]), int(sites.start[table + 1]))
         ids = [int(identifier) for identifier in sites.id[span]]
-        title = (
-            "all sites of the merchant" if fallbacks and fallbacks[-1].name == "no_site_in_zone" else f"sites in {zone}"
-        )
+        others = {self.world.tzids[code] for code in sites.zone[span].tolist()} - {zone}
+        also = f", also named {', '.join(sorted(others))}" if others else ""
+        title = "all sites of the merchant" if elsewhere else f"sites in {zone}{also}"
         names = [self.view.names.site(identifier) for identifier in ids]
         pick = _pick(title, self._site_words[1], sites.packed[span].tolist(), names)
         tzid = self.world.tzids[sites.zone[span.start + pick.chosen]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from arrival_engine.contracts import Code, Notice
 from arrival_engine.contracts.options import ZoneSource
-from arrival_engine.cpu_fallback.law import HYBRID, MODES, NON_VIRTUAL, VIRTUAL_ONLY
+from arrival_engine.contracts.zone_names import one_name_each, shared_names
+from arrival_engine.cpu_fallback.law import MODES, NON_VIRTUAL, VIRTUAL_ONLY
 from arrival_engine.engine.importing.contents import (
     Contents,
     Counts,
@@ -28,6 +29,7 @@ from arrival_engine.engine.importing.contents import (
 )
 from arrival_engine.engine.importing.grid import Limits, told
 from arrival_engine.engine.importing.reading import Table
+from arrival_engine.engine.importing.routes import homeless_counts, homeless_groups, mode_of
 
 _TZ = "tz"
 
@@ -182,16 +184,10 @@ def _merchants(table: Table, counts: Counts, sites: Members, tzids: tuple[str, .
     return Merchants(everyone, mode, settlement)
 
 
-def _mode_of(merchants: Merchants, ids: Ids) -> Ints:
-    """Mode of each id; merchants that are not listed are not virtual."""
-    at = np.minimum(np.searchsorted(merchants.merchant, ids), len(merchants.merchant) - 1)
-    return np.where(merchants.merchant[at] == ids, merchants.mode[at], NON_VIRTUAL)
-
-
 def _check_edges(tables: Mapping[str, Table], merchants: Merchants, edges: Members) -> None:
     table, virtual = tables["edges"], tables["virtual merchants"]
     owners = table["merchant_id"]
-    strange = _mode_of(merchants, owners) == NON_VIRTUAL
+    strange = mode_of(merchants, owners) == NON_VIRTUAL
     if strange.any():
         row = int(np.argmax(strange))
         table.refuse(
@@ -213,7 +209,7 @@ def _check_edges(tables: Mapping[str, Table], merchants: Merchants, edges: Membe
 def _check_routes(table: Table, counted: npt.NDArray[np.bool_], merchants: Merchants, sites: Members) -> None:
     """Refuse merchants with possible physical arrivals and no site."""
     ids = table["merchant_id"]
-    lost = counted & (_mode_of(merchants, ids) != VIRTUAL_ONLY) & ~np.isin(ids, sites.merchant)
+    lost = counted & (mode_of(merchants, ids) != VIRTUAL_ONLY) & ~np.isin(ids, sites.merchant)
     if lost.any():
         row = int(np.argmax(lost))
         table.refuse(
@@ -227,12 +223,17 @@ def _check_routes(table: Table, counted: npt.NDArray[np.bool_], merchants: Merch
 
 def _group_weights(table: Table, sites: Members, tzids: tuple[str, ...]) -> GroupWeights:
     merchant, zone = table["merchant_id"], codes_in(table, _TZ, tzids)
-    rows = sorted_order(merchant, zone)
+    place = np.array(one_name_each(tzids), np.int64)[zone]
+    rows = sorted_order(merchant, place)
     repeated = np.ones(len(rows), np.bool_)
-    repeated[runs(merchant[rows], zone[rows])] = False
+    repeated[runs(merchant[rows], place[rows])] = False
     if repeated.any():
-        row = int(rows[int(np.argmax(repeated))])
-        table.refuse(row, f"merchant {merchant[row]} has {tzids[zone[row]]} twice", "give each zone one weight")
+        at = int(np.argmax(repeated))
+        first, row = (tzids[zone[rows[at - 1]]], int(rows[at]))
+        again = tzids[zone[row]]
+        problem = f"{again} twice" if again == first else f"{first} and {again}, two names of one zone"
+        table.refuse(row, f"merchant {merchant[row]} has {problem}", "give each zone one weight")
+    rows = sorted_order(merchant, zone)
     strange = ~np.isin(merchant, sites.merchant)
     if strange.any():
         row = int(np.argmax(strange))
@@ -241,52 +242,13 @@ def _group_weights(table: Table, sites: Members, tzids: tuple[str, ...]) -> Grou
     return GroupWeights(merchant[rows], zone[rows], table["weight"][rows])
 
 
-def _notices(contents: Contents, merged: int, zones: ZoneSource) -> list[Notice]:
-    found = []
+def _notices(contents: Contents, merged: int, zones: ZoneSource) -> Iterator[Notice]:
     if merged:
         message = f"{merged} count rows repeat a key (merchant, tz, channel, bucket); their counts are added up"
-        found.append(Notice("COUNT_ROWS_MERGED", message, {"rows": merged}))
-    homeless = _homeless_counts(contents) if zones == "counts" else _homeless_groups(contents)
-    return found if homeless is None else [*found, homeless]
-
-
-def _has_site(contents: Contents, merchant: Ids, zone: Ints) -> npt.NDArray[np.bool_]:
-    """Whether the merchant has a site with a weight above zero in the zone."""
-    everyone, width, sites = contents.merchants.merchant, len(contents.tzids), contents.sites
-    usable = sites.weight > 0
-    home = np.searchsorted(everyone, sites.merchant[usable]) * width + sites.zone[usable]
-    return np.isin(np.searchsorted(everyone, merchant) * width + zone, home)
-
-
-def _homeless_counts(contents: Contents) -> Notice | None:
-    counts = contents.counts
-    homeless = _mode_of(contents.merchants, counts.merchant) != VIRTUAL_ONLY
-    homeless &= ~_has_site(contents, counts.merchant, counts.zone)
-    if not homeless.any():
-        return None
-    row, arrivals = int(np.argmax(homeless)), int(counts.arrivals[homeless].sum())
-    message = (
-        f"up to {arrivals} arrivals are counted in a zone where their merchant has no site, such as merchant "
-        f"{counts.merchant[row]} in {contents.tzids[counts.zone[row]]}: they go to any of its sites"
-    )
-    return Notice("NO_SITE_IN_ZONE", message, {"arrivals": arrivals})
-
-
-def _homeless_groups(contents: Contents) -> Notice | None:
-    groups = contents.group_weights
-    homeless = (groups.weight > 0) & ~_has_site(contents, groups.merchant, groups.zone)
-    if not homeless.any():
-        return None
-    row = int(np.argmax(homeless))
-    message = (
-        f"merchant {groups.merchant[row]} has a group weight but no site in {contents.tzids[groups.zone[row]]}: "
-        "arrivals drawn there go to any of its sites"
-    )
-    return Notice("NO_SITE_IN_ZONE", message, {"group_weights": int(homeless.sum())})
-
-
-def virtual_counts(contents: Contents) -> tuple[int, int]:
-    """Arrivals of VIRTUAL_ONLY merchants and of HYBRID merchants."""
-    mode = _mode_of(contents.merchants, contents.counts.merchant)
-    arrivals = contents.counts.arrivals
-    return int(arrivals[mode == VIRTUAL_ONLY].sum()), int(arrivals[mode == HYBRID].sum())
+        yield Notice("COUNT_ROWS_MERGED", message, {"rows": merged})
+    for names in shared_names(contents.tzids):
+        message = f"{' and '.join(names)} are names of one zone: counts under one match sites under the other"
+        yield Notice("ONE_ZONE_SEVERAL_NAMES", message, {"tzids": list(names)})
+    homeless = homeless_counts(contents) if zones == "counts" else homeless_groups(contents)
+    if homeless is not None:
+        yield homeless

@@ -9,6 +9,7 @@ from importlib import resources
 
 import numpy as np
 
+from arrival_engine.contracts.zone_names import same_zone
 from arrival_engine.engine.world_files.virtual import Places
 
 # ISO 6709 without separators, as zone.tab has it: +-DDMM+-DDDMM or +-DDMMSS+-DDDMMSS.
@@ -18,7 +19,7 @@ _FORM = re.compile(r"([+-])(\d{2})(\d{2})(\d{2})?([+-])(\d{3})(\d{2})(\d{2})?")
 def places_of(tzids: Sequence[str]) -> Places:
     """The principal place of each zone by tzdata's zone.tab; 0, 0 for zones without a place, such as Etc/UTC."""
     known = _zone_tab()
-    found = [known.get(tzid, (0, 0)) for tzid in tzids]
+    found = [known.get(same_zone(tzid), (0, 0)) for tzid in tzids]
     return Places(tzids, np.array([lat for lat, _ in found], np.int64), np.array([lon for _, lon in found], np.int64))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from arrival_engine.contracts import ArrivalError, Code, Identity, Notice, check_token
 from arrival_engine.contracts.options import ZoneSource
 from arrival_engine.cpu_fallback.law import HYBRID, VIRTUAL_ONLY
-from arrival_engine.engine.importing.build import Build, build, virtual_counts
+from arrival_engine.engine.importing.build import Build, build
 from arrival_engine.engine.importing.columns import Naming, layouts
 from arrival_engine.engine.importing.contents import Contents, Ints
 from arrival_engine.engine.importing.grid import (
@@ -29,6 +29,7 @@ from arrival_engine.engine.importing.numbers import marks_of
 from arrival_engine.engine.importing.policies import Policies, load_policies
 from arrival_engine.engine.importing.reading import Table, empty_table, read_table
 from arrival_engine.engine.importing.request import ImportRequest
+from arrival_engine.engine.importing.routes import PhysicalRoutes, physical_routes, virtual_counts
 from arrival_engine.engine.importing.values import MICROS
 from arrival_engine.engine.importing.write import write_world
 from arrival_engine.engine.process.progress import Reporter
@@ -43,8 +44,8 @@ class ImportResult:
 
     merchants: with counts, of which some are hybrid or virtual-only. sites, edges, tzids: totals. bucket_seconds: None
     if buckets differ in length. input_rows, zero_rows, merged_rows: count rows read, with zero counts, and merged into
-    a row of the same key. arrivals: exact. virtual_share: expected share of arrivals, coin included. zones: the source
-    of a physical arrival's zone.
+    a row of the same key. arrivals: exact. physical: what decides the sites of physical arrivals. virtual_share:
+    expected share of arrivals, coin included. zones: the source of a physical arrival's zone.
     """
 
     run_root: Path
@@ -63,6 +64,7 @@ class ImportResult:
     bucket_seconds: int | None
     count_rows: int
     arrivals: int
+    physical: PhysicalRoutes
     virtual_share: float
     input_rows: int
     zero_rows: int
@@ -103,6 +105,7 @@ def make_world(request: ImportRequest, reporter: Reporter | None) -> ImportResul
     return ImportResult(
         run_root=run_root,
         identity=identity,
+        physical=physical_routes(built.contents, zones, float(policies.hybrid_probability)),
         input_rows=built.input_rows,
         zero_rows=built.zero_rows,
         merged_rows=built.merged_rows,

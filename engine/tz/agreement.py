@@ -74,7 +74,7 @@ def disagreements(cache: ZoneTable, tzids: Iterable[str], start_s: int, end_s: i
             end_s=end_s,
         )
     wanted = sorted(set(tzids))
-    absent = [tzid for tzid in wanted if tzid not in cache.index]
+    absent = [tzid for tzid in wanted if cache.find(tzid) is None]
     if absent:
         foreign = unknown_tzids(absent)
         raise ArrivalError(

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arrival_engine.contracts.errors import ArrivalError, Code
+from arrival_engine.contracts.zone_names import names_of
 
 SENTINEL = -(2**63)
 OFFSET_LIMIT = 900
@@ -41,9 +42,14 @@ class ZoneTable:
         """Position of each zone by name."""
         return {tzid: position for position, tzid in enumerate(self.tzids)}
 
+    def find(self, tzid: str) -> int | None:
+        """Position of a zone by this name, or else by another of its names; None if the table has none of them."""
+        found = (self.index.get(name) for name in (tzid, *names_of(tzid)))
+        return next((position for position in found if position is not None), None)
+
     def steps(self, tzid: str) -> tuple[Instants, Minutes]:
-        """Instants and offsets of one zone (views); DST_MAPPING_FAILED if the table lacks it."""
-        position = self.index.get(tzid)
+        """Instants and offsets of one zone (views), by any of its names; DST_MAPPING_FAILED if the table lacks it."""
+        position = self.find(tzid)
         if position is None:
             raise ArrivalError(
                 Code.DST_MAPPING_FAILED,

@@ -1,8 +1,8 @@
 """Inputs as lookup tables of the validation database, read and keyed independently of the expansion.
 
-Tables of the run: `site`, `edge`, `merchant`, `group_weight`, `zone_alloc`, `alias_2b`, `alias_3b`. Tables remade for
-each scenario: `grid`, `expected` (count rows with arrivals, repeated keys summed), `clock`, `change`, with the types
-`zone_t` and `channel_t` of its texts.
+Tables of the run: `site`, `edge`, `merchant`, `group_weight`, `zone_alloc`, `alias_2b`, `alias_3b`, `zone_names`.
+Tables remade for each scenario: `grid`, `expected` (count rows with arrivals, repeated keys summed), `clock`, `change`,
+with the types `zone_t` and `channel_t` of its texts.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from arrival_engine.contracts import ArrivalError, Code, check_document, dataset
+from arrival_engine.contracts.zone_names import zone_of_name
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.strict_json import read_json, read_json_rows
 from arrival_engine.engine.validation.civil import ClockTable, change_table, clock_table
@@ -59,7 +60,13 @@ def columns_of(cursor: Cursor, relation: str) -> set[str]:
 
 
 def load_run(cursor: Cursor, receipt: Receipt) -> None:
-    """Make the tables that all scenarios share."""
+    """Make the tables that all scenarios share, and `one_name(tzid)`, the same text for all names of one zone."""
+    others = zone_of_name()
+    # An argument that is a column is looked up in the subquery first: these names must not be those of other tables.
+    cursor.store("zone_names", pa.table({"other_name": [*others], "current_name": [*others.values()]}))
+    cursor.run("""
+        CREATE OR REPLACE MACRO one_name(given) AS
+        coalesce((SELECT current_name FROM zone_names WHERE other_name = given), given)""")
     _sites(cursor, receipt)
     _edges(cursor, receipt)
     _aliases(cursor, receipt)

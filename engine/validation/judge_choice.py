@@ -19,10 +19,11 @@ from arrival_engine.engine.validation.statistics import (
 
 # Each query lists `grp` (a table's number, larger tables first), `n` (draws found) and `weight`, one row per member.
 _SITES = """
-    SELECT dense_rank() OVER (ORDER BY total DESC, merchant_id, tzid) AS grp, n, weight, total
-    FROM (SELECT site.merchant_id, site.tzid, site.site_id, coalesce(n, 0) AS n, weight,
-                 sum(coalesce(n, 0)) OVER (PARTITION BY site.merchant_id, site.tzid) AS total
-          FROM site LEFT JOIN (SELECT merchant_id, site_id, tzid, sum(n)::BIGINT AS n FROM found_place
+    SELECT dense_rank() OVER (ORDER BY total DESC, merchant_id, place) AS grp, n, weight, total
+    FROM (SELECT site.merchant_id, place, site.site_id, coalesce(n, 0) AS n, weight,
+                 sum(coalesce(n, 0)) OVER (PARTITION BY site.merchant_id, place) AS total
+          FROM (SELECT *, one_name(tzid) AS place FROM site) AS site
+               LEFT JOIN (SELECT merchant_id, site_id, tzid, sum(n)::BIGINT AS n FROM found_place
                                WHERE site_id IS NOT NULL GROUP BY 1, 2, 3) USING (merchant_id, site_id, tzid))"""
 _EDGES = """
     SELECT dense_rank() OVER (ORDER BY total DESC, merchant_id) AS grp, n, weight, total
@@ -33,15 +34,17 @@ _EDGES = """
 # Only days on which every group has a site: otherwise, arrivals of one group are found in the zones of others.
 _GROUPS = """
     SELECT dense_rank() OVER (ORDER BY total DESC, merchant_id, day) AS grp, n, weight, total
-    FROM (SELECT given.merchant_id, given.day, given.tzid, coalesce(n, 0) AS n, weight,
+    FROM (SELECT given.merchant_id, given.day, place, coalesce(n, 0) AS n, weight,
                  sum(coalesce(n, 0)) OVER (PARTITION BY given.merchant_id, given.day) AS total
-          FROM group_weight AS given
-          LEFT JOIN (SELECT merchant_id, day, tzid, sum(n)::BIGINT AS n FROM found_day
+          FROM (SELECT merchant_id, day, one_name(tzid) AS place, sum(weight) AS weight FROM group_weight
+                GROUP BY 1, 2, 3) AS given
+          LEFT JOIN (SELECT merchant_id, day, one_name(tzid) AS place, sum(n)::BIGINT AS n FROM found_day
                      WHERE NOT is_virtual GROUP BY 1, 2, 3)
-               USING (merchant_id, day, tzid)
-          ANTI JOIN (SELECT merchant_id, day FROM group_weight
-                     ANTI JOIN (SELECT merchant_id, tzid FROM site WHERE weight > 0) USING (merchant_id, tzid)
-                     WHERE weight > 0) USING (merchant_id, day))"""
+               USING (merchant_id, day, place)
+          ANTI JOIN (SELECT merchant_id, day
+                     FROM (SELECT *, one_name(tzid) AS place FROM group_weight WHERE weight > 0)
+                     ANTI JOIN (SELECT merchant_id, one_name(tzid) AS place FROM site WHERE weight > 0)
+                          USING (merchant_id, place)) USING (merchant_id, day))"""
 
 
 def judge_choices(case: Case) -> None:

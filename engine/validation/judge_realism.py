@@ -187,7 +187,10 @@ def _sentinels(case: Case, scan: Scan) -> None:
             case.book.measure(check, rows, None, severity=severity)
         return
     zones = [
-        n for _, n in case.cursor.rows("SELECT tzid, sum(n)::BIGINT FROM found_place GROUP BY 1 ORDER BY 2 DESC, 1")
+        n
+        for _, n in case.cursor.rows(
+            "SELECT one_name(tzid), sum(n)::BIGINT FROM found_place GROUP BY 1 ORDER BY 2 DESC, 1"
+        )
     ]
     top = sum(zones[:_TOP_ZONES]) / rows
     (virtual,) = case.cursor.row("SELECT coalesce(sum(n) FILTER (is_virtual), 0)::BIGINT FROM found_place")

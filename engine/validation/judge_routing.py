@@ -42,14 +42,15 @@ def _sites(case: Case, scan: Scan) -> None:
 def _zone_alloc(case: Case, scan: Scan) -> None:
     """A count row's zone must have sites by 3A, or lie in a country of the merchant's that 3A has not allocated."""
     judged = """
-        (SELECT found.*, coalesce(given.sites, 0) > 0 OR elsewhere.tzid IS NOT NULL AS allowed
-         FROM (SELECT merchant_id, zone::VARCHAR AS zone, sum(n)::BIGINT AS n FROM found GROUP BY 1, 2) AS found
+        (SELECT found.*, coalesce(given.sites, 0) > 0 OR elsewhere.place IS NOT NULL AS allowed
+         FROM (SELECT *, one_name(zone) AS place
+               FROM (SELECT merchant_id, zone::VARCHAR AS zone, sum(n)::BIGINT AS n FROM found GROUP BY 1, 2)) AS found
          SEMI JOIN zone_alloc USING (merchant_id)
-         LEFT JOIN (SELECT merchant_id, tzid, sum(sites) AS sites FROM zone_alloc GROUP BY 1, 2) AS given
-              ON given.merchant_id = found.merchant_id AND given.tzid = found.zone
-         LEFT JOIN (SELECT DISTINCT merchant_id, tzid
+         LEFT JOIN (SELECT merchant_id, one_name(tzid) AS place, sum(sites) AS sites
+                    FROM zone_alloc GROUP BY 1, 2) AS given USING (merchant_id, place)
+         LEFT JOIN (SELECT DISTINCT merchant_id, one_name(tzid) AS place
                     FROM site ANTI JOIN zone_alloc USING (merchant_id, country)) AS elsewhere
-              ON elsewhere.merchant_id = found.merchant_id AND elsewhere.tzid = found.zone)"""
+              USING (merchant_id, place))"""
     rows, violations = case.cursor.row(
         f"SELECT coalesce(sum(n), 0)::BIGINT, coalesce(sum(n) FILTER (NOT allowed), 0)::BIGINT FROM {judged}"
     )
@@ -112,22 +113,25 @@ def _zone_choice(case: Case, scan: Scan) -> None:
     """LAW section 4.4: a zone of the day's group table, else the count row's; without a site there, any one."""
     case.cursor.run(f"""
         CREATE OR REPLACE TABLE judged_zone AS
-        WITH home AS (SELECT DISTINCT merchant_id, tzid FROM site WHERE {_USABLE}),
-        candidate AS (SELECT merchant_id, day, tzid FROM group_weight SEMI JOIN grouped USING (merchant_id, day)
-                      WHERE weight > 0),
-        homeless AS (SELECT DISTINCT merchant_id, day FROM candidate ANTI JOIN home USING (merchant_id, tzid)),
-        by_day AS (SELECT merchant_id, day, tzid, sum(n)::BIGINT AS n FROM found_day
-                   ANTI JOIN ungrouped USING (merchant_id, day) WHERE NOT is_virtual GROUP BY 1, 2, 3),
-        by_zone AS (SELECT merchant_id, day, zone, tzid, sum(n)::BIGINT AS n FROM found_zone GROUP BY 1, 2, 3, 4)
+        WITH home AS (SELECT DISTINCT merchant_id, one_name(tzid) AS place FROM site WHERE {_USABLE}),
+        candidate AS (SELECT DISTINCT merchant_id, day, one_name(tzid) AS place
+                      FROM group_weight SEMI JOIN grouped USING (merchant_id, day) WHERE weight > 0),
+        homeless AS (SELECT DISTINCT merchant_id, day FROM candidate ANTI JOIN home USING (merchant_id, place)),
+        by_day AS (SELECT *, one_name(tzid) AS place
+                   FROM (SELECT merchant_id, day, tzid, sum(n)::BIGINT AS n FROM found_day
+                         ANTI JOIN ungrouped USING (merchant_id, day) WHERE NOT is_virtual GROUP BY 1, 2, 3)),
+        by_zone AS (SELECT *, one_name(tzid) AS place, one_name(zone) AS own_place
+                    FROM (SELECT merchant_id, day, zone, tzid, sum(n)::BIGINT AS n FROM found_zone
+                          GROUP BY 1, 2, 3, 4))
         SELECT by_day.*, NULL AS zone,
-               home.tzid IS NOT NULL AND (candidate.tzid IS NOT NULL OR homeless.merchant_id IS NOT NULL) AS allowed
-        FROM by_day LEFT JOIN home USING (merchant_id, tzid) LEFT JOIN candidate USING (merchant_id, day, tzid)
+               home.place IS NOT NULL AND (candidate.place IS NOT NULL OR homeless.merchant_id IS NOT NULL) AS allowed
+        FROM by_day LEFT JOIN home USING (merchant_id, place) LEFT JOIN candidate USING (merchant_id, day, place)
              LEFT JOIN homeless USING (merchant_id, day)
         UNION ALL BY NAME
-        SELECT by_zone.*,
-               home.tzid IS NOT NULL AND (by_zone.tzid = by_zone.zone OR own.tzid IS NULL) AS allowed
-        FROM by_zone LEFT JOIN home USING (merchant_id, tzid)
-             LEFT JOIN home AS own ON own.merchant_id = by_zone.merchant_id AND own.tzid = by_zone.zone""")
+        SELECT by_zone.* EXCLUDE own_place,
+               home.place IS NOT NULL AND (by_zone.place = own_place OR own.place IS NULL) AS allowed
+        FROM by_zone LEFT JOIN home USING (merchant_id, place)
+             LEFT JOIN home AS own ON own.merchant_id = by_zone.merchant_id AND own.place = own_place""")
     rows, violations = case.cursor.row(
         "SELECT coalesce(sum(n), 0)::BIGINT, coalesce(sum(n) FILTER (NOT allowed), 0)::BIGINT FROM judged_zone"
     )

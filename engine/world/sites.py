@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.zone_names import one_name_each
 from arrival_engine.cpu_fallback.alias import pack
 from arrival_engine.cpu_fallback.identifiers import site_id
 from arrival_engine.cpu_fallback.tables import NO_TABLE, Sites
@@ -42,13 +43,13 @@ class SiteTables:
     of_merchant: NDArray[np.int32]  # [M]
     _pair_keys: NDArray[np.int64]
     _pair_tables: NDArray[np.int32]
-    _zones: int
+    _one_name: NDArray[np.int64]  # [Z] of `one_name_each`
 
     def of_pair(self, merchant: NDArray[np.int64], zone: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Table of the merchant's sites in a zone, NO_TABLE if it has none there with a weight."""
+        """Table of the merchant's sites in a zone, by any name of it, NO_TABLE if it has none there with a weight."""
         if self._pair_keys.size == 0:
             return np.full(merchant.size, NO_TABLE, np.int32)
-        key = merchant * self._zones + zone
+        key = merchant * self._one_name.size + self._one_name[zone]
         at = np.minimum(np.searchsorted(self._pair_keys, key), self._pair_keys.size - 1)
         return np.where(self._pair_keys[at] == key, self._pair_tables[at], np.int32(NO_TABLE)).astype(np.int32)
 
@@ -107,10 +108,14 @@ def _is_text(table: pa.Table, name: str) -> bool:
 
 
 def build_site_tables(sites: SiteList, tzids: Sequence[str], merchant_ids: NDArray[np.uint64]) -> SiteTables:
-    """One alias table per (merchant, zone) and one per merchant, slots by (legal_country_iso, site_order): LAW 3."""
+    """One alias table per (merchant, zone) and one per merchant, slots by (legal_country_iso, site_order): LAW 3.
+
+    Sites under several names of one zone share a table (LAW 4).
+    """
     zone = codes_in(sites.tzids, tzids)
     merchants = merchant_ids.size
-    pair = sites.merchant * len(tzids) + zone
+    one_name = np.array(one_name_each(tzids), np.int64)
+    pair = sites.merchant * len(tzids) + one_name[zone]
     by_pair = np.argsort(pair, kind="stable")
     pair_keys, pair_first = np.unique(pair[by_pair], return_index=True)
     starts = np.concatenate([pair_first, pair.size + starts_of(sites.merchant, merchants)]).astype(np.int64)
@@ -123,4 +128,4 @@ def build_site_tables(sites: SiteList, tzids: Sequence[str], merchant_ids: NDArr
     built = alias_tables(sites.weights[order], starts, Code.SITE_RESOLUTION_FAILED, name)
     numbers = np.where(built.exists, np.arange(built.exists.size), NO_TABLE).astype(np.int32)
     tables = Sites(starts, pack(built.threshold, built.alias), sites.ids[order], zone[order].astype(np.int32))
-    return SiteTables(tables, numbers[pair_keys.size :], pair_keys, numbers[: pair_keys.size], len(tzids))
+    return SiteTables(tables, numbers[pair_keys.size :], pair_keys, numbers[: pair_keys.size], one_name)

@@ -51,7 +51,7 @@ class ZoneUse(NamedTuple):
 def refuse_unknown_zones(cache: ZoneTable, uses: Iterable[ZoneUse], merchant_ids: NDArray[np.uint64]) -> None:
     """Raise DST_MAPPING_FAILED, naming dataset and merchant, for the first zone that the cache lacks."""
     for use in uses:
-        unknown = {tzid for tzid in set(use.tzids.tolist()) if tzid is not None and tzid not in cache.index}
+        unknown = {tzid for tzid in set(use.tzids.tolist()) if tzid is not None and cache.find(tzid) is None}
         if not unknown:
             continue
         row = next(at for at, tzid in enumerate(use.tzids.tolist()) if tzid in unknown)

@@ -292,8 +292,12 @@ def test_counts_away_from_any_site_are_said(tmp_path):
     result = import_world(request_of(tmp_path, edited(counts=text)))
     (notice,) = result.notices
     assert notice.code == "NO_SITE_IN_ZONE"
-    assert "up to 4 arrivals" in notice.message
+    assert notice.message.startswith("4 arrivals are counted in a zone where their merchant has no site")
     assert "merchant 1 in America/New_York" in notice.message
+    text = GOOD["counts"].replace("2,Europe/London", "2,America/New_York")
+    (tmp_path / "hybrid").mkdir()
+    (notice,) = import_world(request_of(tmp_path / "hybrid", edited(counts=text))).notices
+    assert notice.message.startswith("up to 5 arrivals")
 
 
 def test_nothing_is_imported_with_another_tzdata_release(tmp_path, monkeypatch):

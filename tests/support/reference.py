@@ -51,6 +51,7 @@ from tests.support.model import (
     Site,
     World,
 )
+from tests.support.zone_names import current_name
 
 __all__ = ["Fault", "LawError", "World", "edge_alias", "expand", "explain", "merge_counts"]
 
@@ -99,7 +100,7 @@ class _Tables:
         by_merchant, by_zone = defaultdict(list), defaultdict(list)
         for site in world.sites:
             by_merchant[site.merchant_id].append(site)
-            by_zone[site.merchant_id, site.tzid].append(site)
+            by_zone[site.merchant_id, current_name(site.tzid)].append(site)
         for merchant, sites in by_merchant.items():
             if table := _SiteTable.of(sites, f"sites of merchant {merchant}"):
                 self.all_sites[merchant] = table
@@ -164,8 +165,15 @@ def _check_merchants(world: World, tables: _Tables, live: Iterable[Entity]) -> N
         if not only_virtual and merchant not in tables.all_sites:
             raise LawError(Fault.NO_SITE, f"merchant {merchant} can route to sites and has none")
         for tzid in sorted(zones | _zones_shown(world, merchant)):
-            if tzid not in world.zones:
+            if _clock(world, tzid) is None:
                 raise LawError(Fault.UNKNOWN_TZID, f"merchant {merchant} uses {tzid!r}")
+
+
+def _clock(world: World, tzid: str) -> tuple[tuple[int, int], ...] | None:
+    """The pairs of a zone in the cache: under this name, under its current one, or under the first of its others."""
+    others = sorted((name for name in world.zones if current_name(name) == current_name(tzid)), key=str.encode)
+    names = (tzid, current_name(tzid), *others)
+    return next((world.zones[name] for name in names if name in world.zones), None)
 
 
 # --- 4. One arrival --------------------------------------------------------------------------------
@@ -218,7 +226,7 @@ class _Router:
                 chosen = pick(block[0], groups[1])
                 zone = groups[0][chosen]
                 picks.append(Pick("tz group", groups[0], groups[1], block[0], chosen))
-        table = self.tables.by_zone.get((merchant, zone))
+        table = self.tables.by_zone.get((merchant, current_name(zone)))
         if table is None:
             self._fall_back(NO_SITE_IN_ZONE, fallbacks, entity)
             table = self.tables.all_sites[merchant]
@@ -272,9 +280,15 @@ class _Expander:
         )
         return _Arrival(entity, bucket, j, start + offset, route)
 
+    def local(self, tzid: str, ts: int) -> int:
+        pairs = _clock(self.world, tzid)
+        if pairs is None:
+            raise LawError(Fault.UNKNOWN_TZID, f"{tzid!r}")
+        return local_us(pairs, ts)
+
     def row(self, arrival: _Arrival, sequence: int) -> Row:
         w, entity, route, ts = self.world, arrival.entity, arrival.route, arrival.ts_utc
-        local = local_us(w.zones[route.tzid], ts)
+        local = self.local(route.tzid, ts)
         settlement = w.settlement.get(entity.merchant_id, route.tzid) if route.is_virtual else None
         return Row(
             manifest_fingerprint=w.manifest_fingerprint,
@@ -291,7 +305,7 @@ class _Expander:
             tzid_primary=route.tzid,
             ts_local_primary=local,
             tzid_settlement=settlement,
-            ts_local_settlement=None if settlement is None else local_us(w.zones[settlement], ts),
+            ts_local_settlement=None if settlement is None else self.local(settlement, ts),
             tzid_operational=route.tzid if route.is_virtual else None,
             ts_local_operational=local if route.is_virtual else None,
             is_virtual=route.is_virtual,

@@ -32,15 +32,19 @@ STARTS = (
     "1969-12-31T23:59:58",  # over the epoch
     "2026-01-01T00:00:00",
 )
+# Two zones under two names each, and Oslo, which has Berlin's clock and is a zone of its own.
 TZIDS = (
     "Africa/Casablanca",
     "America/New_York",
     "America/St_Johns",
     "Asia/Kathmandu",
+    "Asia/Katmandu",
     "Australia/Lord_Howe",
     "Etc/UTC",
     "Europe/Berlin",
+    "Europe/Oslo",
     "Pacific/Chatham",
+    "US/Eastern",
 )
 # Byte order and code-point order agree, but not case-folded or UTF-16 order.
 CHANNELS = (None, "", "card_present", "mixed", "Mixed", "\uffee", "\U0001f4b3")
