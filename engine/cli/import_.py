@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _HELP = """Make a world under RUN_ROOT from your own tables, ready to seal and run.
 
-A table is a CSV or Parquet file, several of them, or a directory of such files. The same tables give the same
-world in any order of rows. Columns:
+A table is a CSV or Parquet file, several of them, or a directory of such files at any depth. Partition keys of
+directories (KEY=VALUE) are columns. The same tables give the same world in any order of rows. Columns:
 
 \b
 counts             merchant_id, tz, bucket_start (or bucket_index), count [, channel]

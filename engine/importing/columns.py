@@ -10,6 +10,8 @@ from typing import Any, Literal, NoReturn
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.importing import values
+from arrival_engine.engine.importing.files import SourceFile
+from arrival_engine.engine.importing.quoting import listed, shell_word
 
 Kind = Literal["uint64", "int64", "float64", "text"]
 
@@ -131,43 +133,58 @@ class Naming:
     ignore: frozenset[str]
 
 
-def match_header(layout: Layout, header: Sequence[str], naming: Naming, file: str) -> dict[str, str]:
-    """The file's names of our columns. Raises SCHEMA_VIOLATION for missing, repeated and unknown columns."""
+def match_header(layout: Layout, file: SourceFile, naming: Naming) -> dict[str, str]:
+    """The file's names of our columns, which may be partition keys of its directories.
+
+    Raises SCHEMA_VIOLATION for missing, repeated and unknown columns and keys.
+    """
+    header = [name for name in file.header if name not in naming.ignore]
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:
-        _refuse(file, f"has several columns {repeated[0]!r}", "keep one of them", column=repeated[0])
+        _refuse(
+            file.name,
+            f"has several columns {repeated[0]!r}",
+            f"keep one of them, or leave all out: --ignore {shell_word(repeated[0])}",
+            column=repeated[0],
+        )
     known = [column.name for column in layout.columns]
+
+    def ours_of(theirs: str) -> str:
+        return next((name for name in naming.rename.get(theirs, ()) if name in known), theirs)
+
+    keys = [key for key in file.keys if key not in naming.ignore]
+    # A directory above the one that was given is named for any reason, so only a column's name makes it a key.
+    keys += [key for key in file.around if key not in naming.ignore and ours_of(key) in known]
     found: dict[str, str] = {}
-    for theirs in header:
-        if theirs in naming.ignore:
-            continue
-        ours = next((name for name in naming.rename.get(theirs, ()) if name in known), theirs)
+    for theirs in dict.fromkeys([*header, *keys]):
+        ours = ours_of(theirs)
         if ours not in known:
-            _unknown(layout, theirs, [name for name in known if name not in header], file)
+            _unknown(layout, theirs, [name for name in known if name not in (*header, *keys)], file)
         if ours in found:
             what = f"has {found[ours]!r} and {theirs!r}, which both stand for {ours}"
-            _refuse(file, what, f"leave one out: --ignore {theirs}", column=theirs)
+            _refuse(file.name, what, f"leave one out: --ignore {shell_word(theirs)}", column=theirs)
         found[ours] = theirs
     missing = [column.name for column in layout.columns if not column.optional and column.name not in found]
     if missing:
         _refuse(
-            file,
-            f"has no column {missing[0]}, which {layout.name} need; it has {', '.join(header) or 'none'}",
+            file.name,
+            f"has no column {missing[0]}, which {layout.name} need; it has {listed(file.header) or 'none'}",
             f"add it, or rename the column that holds it: --rename THEIRS={missing[0]}",
             column=missing[0],
         )
     return found
 
 
-def _unknown(layout: Layout, theirs: str, lacking: Sequence[str], file: str) -> NoReturn:
+def _unknown(layout: Layout, theirs: str, lacking: Sequence[str], file: SourceFile) -> NoReturn:
     known = [column.name for column in layout.columns]
     near = nearest_column(theirs, lacking)
     guess = f"; did you mean {near}?" if near else f"; {layout.name} have {', '.join(known)}"
-    rename = f"rename it: --rename {theirs}={near}, or " if near else ""
+    rename = f"rename it: --rename {shell_word(f'{theirs}={near}')}, or " if near else ""
+    noun = "column" if theirs in file.header else "partition key"
     _refuse(
-        file,
-        f"has a column {theirs!r}, which {layout.name} do not have{guess}",
-        f"{rename}leave it out: --ignore {theirs}",
+        file.name,
+        f"has a {noun} {theirs!r}, which {layout.name} do not have{guess}",
+        f"{rename}leave it out: --ignore {shell_word(theirs)}",
         column=theirs,
         known=known,
     )

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,24 +20,30 @@ import pyarrow.parquet as pq
 
 from arrival_engine.contracts import ArrivalError, Code, Notice
 from arrival_engine.contracts.oserrors import reading, reason
+from arrival_engine.engine.importing.folders import TableFile
+from arrival_engine.engine.importing.formats import PARQUET, compression_of, head_of, refuse_other_format
+from arrival_engine.engine.importing.quoting import shell_word
 
-_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".parquet", ".pq")
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _BLOCK_BYTES = 1 << 22
 _BATCH_ROWS = 1 << 17
-_HEADER_BYTES_MAX = 1 << 20
-_PARQUET = b"PAR1"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_EXCEL_LINE = re.compile("sep=.?")
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file of a table: its name in messages, its header, and the delimiter of CSV."""
+    """A file of a table: its name in messages, its header, its partition keys, the delimiter and compression of CSV.
+
+    keys and around: as of a `folders.TableFile`.
+    """
 
     path: Path
     name: str
     header: tuple[str, ...]
     delimiter: str = ""
+    compression: str | None = None
+    keys: Mapping[str, str | None] = field(default_factory=dict)
+    around: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def is_csv(self) -> bool:
@@ -54,64 +61,39 @@ class SourceFile:
         return {"file": self.name, "line": _line_of(self, row)}
 
 
-def files_of(paths: Sequence[Path], table: str) -> list[Path]:
-    """The files at the paths; a directory stands for its CSV and Parquet files, by name.
-
-    Raises IO_READ_FAILED for a directory without such files, SCHEMA_VIOLATION for a file that is given twice.
-    """
-    found: list[Path] = []
-    for path in paths:
-        with reading("table", path):
-            if not path.is_dir():
-                found.append(path)
-                continue
-            inside = sorted(child for child in path.iterdir() if child.name.lower().endswith(_SUFFIXES))
-        if not inside:
-            raise ArrivalError(
-                Code.IO_READ_FAILED,
-                f"{path} contains no CSV or Parquet file for {table}",
-                hint=f"give files, or a directory with files that end in {', '.join(_SUFFIXES)}",
-                directory=path,
-            )
-        found += inside
-    places = [path.resolve() for path in found]
-    for number, place in enumerate(places):
-        if place in places[:number]:
-            _refuse(str(found[number]), f"is given twice for the {table}", "give each file once")
-    return found
-
-
-def open_file(path: Path) -> tuple[SourceFile, list[Notice]]:
+def open_file(found: TableFile) -> tuple[SourceFile, list[Notice]]:
     """The file's form, and notices about it. Raises SCHEMA_VIOLATION, IO_READ_FAILED."""
+    file, notices = _open(found.path)
+    return replace(file, keys=found.keys, around=found.around), notices
+
+
+def _open(path: Path) -> tuple[SourceFile, list[Notice]]:
     name = str(path)
+    refuse_other_format(path)
     with reading("table", path):
-        if path.exists() and not path.is_file():
-            _refuse(name, "is not a regular file, and tables are read more than once", "write it to a file first")
-        with path.open("rb") as raw:
-            magic = raw.read(4)
-        if magic == _PARQUET:
+        head = head_of(path, None)
+        if head.startswith(PARQUET):
             with _sound_parquet(name):
                 return SourceFile(path, name, tuple(pq.read_schema(path).names)), []
-        with pa.input_stream(str(path), compression="detect") as stream:
-            head = stream.read(_HEADER_BYTES_MAX)
+        compression = compression_of(head)
+        if compression:
+            head = head_of(path, compression)
     if not head.strip():
         _refuse(name, "is empty", "give a header line with column names and one line per row")
-    if head[:2] in _UTF16:
-        _refuse(name, "is UTF-16 text", "save it as UTF-8 (in a spreadsheet: CSV UTF-8)")
-    if b"\0" in head:
-        _refuse(name, "is neither CSV nor Parquet", "export the table as CSV or Parquet")
     line = head.lstrip(b"\r\n").splitlines()[0]
     try:
         text = line.decode("utf-8-sig")
     except UnicodeDecodeError:
         _refuse(name, "has a header that is not UTF-8", "save it as UTF-8")
+    if _EXCEL_LINE.fullmatch(text):
+        _refuse(name, f"begins with {text!r}, a line for Excel alone", f"remove it: sed -i 1d {shell_word(name)}")
     delimiter = max(_DELIMITERS, key=text.count)
     header = next(csv.reader([text], delimiter=delimiter), [])
     notices = []
     if delimiter != ",":
         message = f"{name} is read as values separated by a {_DELIMITERS[delimiter]}"
         notices.append(Notice("CSV_DELIMITER", message, {"file": name, "delimiter": delimiter}))
-    return SourceFile(path, name, tuple(header), delimiter), notices
+    return SourceFile(path, name, tuple(header), delimiter, compression), notices
 
 
 def _csv_batches(file: SourceFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -124,7 +106,7 @@ def _csv_batches(file: SourceFile, columns: Sequence[str]) -> Iterator[pa.Record
     try:
         with (
             reading("table", file.path),
-            pa.input_stream(str(file.path), compression="detect") as stream,
+            pa.input_stream(str(file.path), compression=file.compression) as stream,
             pa.csv.open_csv(
                 stream,
                 read_options=pa.csv.ReadOptions(block_size=_BLOCK_BYTES),
@@ -167,7 +149,7 @@ def _parquet_batches(file: SourceFile, columns: Sequence[str]) -> Iterator[pa.Re
 
 def _records(file: SourceFile) -> Iterator[tuple[int, list[str]]]:
     """(last line, values) of each record that is not blank, including the header."""
-    with pa.input_stream(str(file.path), compression="detect") as stream:
+    with pa.input_stream(str(file.path), compression=file.compression) as stream:
         text = io.TextIOWrapper(io.BufferedReader(stream), encoding="utf-8-sig", errors="replace", newline="")
         reader = csv.reader(text, delimiter=file.delimiter)
         # A value longer than the module's limit ends the search; the message then has no line.
@@ -193,7 +175,7 @@ def _first_ragged(file: SourceFile) -> tuple[int, int]:
 
 
 def _first_undecodable(file: SourceFile) -> int:
-    with pa.input_stream(str(file.path), compression="detect") as stream:
+    with pa.input_stream(str(file.path), compression=file.compression) as stream:
         for line, data in enumerate(io.BufferedReader(stream), 1):
             try:
                 data.decode("utf-8")

@@ -17,8 +17,10 @@ import pyarrow.compute as pc
 
 from arrival_engine.contracts import ArrivalError, Code, Notice
 from arrival_engine.engine.importing.columns import Column, Layout, Naming, match_header
-from arrival_engine.engine.importing.files import SourceFile, files_of, open_file
+from arrival_engine.engine.importing.files import SourceFile, open_file
+from arrival_engine.engine.importing.folders import files_of
 from arrival_engine.engine.importing.numbers import Marks, plain
+from arrival_engine.engine.importing.quoting import shell_word
 from arrival_engine.engine.importing.values import Cell, HalfFloat, Instant, Refused, ShortFloat
 
 _DTYPES: Mapping[str, Any] = {"uint64": np.uint64, "int64": np.int64, "float64": np.float64, "text": np.int32}
@@ -63,10 +65,11 @@ def read_table(layout: Layout, paths: Sequence[Path], naming: Naming, marks: Mar
     """
     builder = _Builder(layout, marks)
     notices: list[Notice] = []
-    for path in files_of(paths, layout.name):
-        file, noticed = open_file(path)
+    found, left_out = files_of(paths, layout.name)
+    for one in found:
+        file, noticed = open_file(one)
         notices += noticed
-        builder.read(file, match_header(layout, file.header, naming, file.name))
+        builder.read(file, match_header(layout, file, naming))
     table = builder.table()
     if not table.rows:
         names = ", ".join(file.name for file in table.files)
@@ -76,7 +79,7 @@ def read_table(layout: Layout, paths: Sequence[Path], naming: Naming, marks: Mar
             hint="give at least one row",
             files=names,
         )
-    return table, notices
+    return table, [*left_out, *notices]
 
 
 def _told(place: Mapping[str, object]) -> str:
@@ -101,11 +104,29 @@ class _Builder:
         self.first_rows.append(self.rows)
         # In the layout's order, so that the first of several faults in a row is the same in every file.
         columns = [column for column in self.layout.columns if column.name in names]
-        for batch in file.batches([names[column.name] for column in columns]):
-            found = [self._column(file, column, names[column.name], batch) for column in columns]
+        keys = self._keys(file, names, columns)
+        for batch in file.batches([theirs for theirs in names.values() if theirs in file.header]):
+            found = [self._column(file, column, names[column.name], batch, keys) for column in columns]
             for column, values in zip(columns, found, strict=True):
                 self.pieces[column.name].append(values)
             self.rows += batch.num_rows
+
+    def _keys(self, file: SourceFile, names: Mapping[str, str], columns: Sequence[Column]) -> dict[str, Any]:
+        """The converted partition keys of the file's directories, by our names."""
+        texts = {**file.around, **file.keys}
+        found = {}
+        for column in columns:
+            theirs = names[column.name]
+            if theirs in texts:
+                try:
+                    found[column.name] = self._converted(file, column, texts[theirs])
+                except Refused as verdict:
+                    value = "null" if texts[theirs] is None else repr(texts[theirs])
+                    what = f"{file.name}: the partition key {theirs}={value} {verdict.what}"
+                    raise ArrivalError(
+                        verdict.code, what, hint=verdict.hint, file=file.name, column=theirs, value=value
+                    ) from verdict
+        return found
 
     def _same_columns(self, file: SourceFile, names: Mapping[str, str]) -> None:
         if not self.files:
@@ -121,8 +142,12 @@ class _Builder:
                 column=differing[0],
             )
 
-    def _column(self, file: SourceFile, column: Column, theirs: str, batch: pa.RecordBatch) -> npt.NDArray[Any]:
-        """One column of a batch; each distinct cell is converted once."""
+    def _column(
+        self, file: SourceFile, column: Column, theirs: str, batch: pa.RecordBatch, keys: Mapping[str, Any]
+    ) -> npt.NDArray[Any]:
+        """One column of a batch; each distinct cell is converted once. A partition key has one value for all rows."""
+        if theirs not in file.header:
+            return np.full(batch.num_rows, self._stored(column, [keys[column.name]])[0], _DTYPES[column.kind])
         codes, cells = _distinct(file, theirs, batch.column(theirs))
         converted: list[Any] = []
         refused: list[tuple[int, Refused]] = []
@@ -131,17 +156,24 @@ class _Builder:
             if refused and cell is not None:
                 continue
             try:
-                converted.append(self._converted(file, column, cell))
+                value = self._converted(file, column, cell)
+                if column.name in keys and value != keys[column.name]:
+                    raise _contradiction(theirs, keys[column.name])
+                converted.append(value)
             except Refused as verdict:
                 converted.append(0)
                 refused.append((int(np.argmax(codes == code)), verdict))
         if refused:
             row, first = min(refused, key=lambda item: item[0])
             self._refuse_cell(file, theirs, row, cells[codes[row]], first)
-        if column.kind == "text":
-            vocabulary = self.texts.setdefault(column.name, {})
-            converted = [vocabulary.setdefault(text, len(vocabulary)) for text in converted]
-        return np.array(converted, _DTYPES[column.kind])[codes]
+        return np.array(self._stored(column, converted), _DTYPES[column.kind])[codes]
+
+    def _stored(self, column: Column, converted: list[Any]) -> list[Any]:
+        """Values as the table holds them: texts as their codes."""
+        if column.kind != "text":
+            return converted
+        vocabulary = self.texts.setdefault(column.name, {})
+        return [vocabulary.setdefault(text, len(vocabulary)) for text in converted]
 
     def _converted(self, file: SourceFile, column: Column, cell: Cell) -> Any:
         if column.number and isinstance(cell, str):
@@ -169,6 +201,13 @@ class _Builder:
         }
         texts = {name: tuple(vocabulary) for name, vocabulary in self.texts.items()}
         return Table(self.layout, self.rows, columns, texts, tuple(self.files), tuple(self.first_rows))
+
+
+def _contradiction(theirs: str, key: object) -> Refused:
+    return Refused(
+        f"is not the {theirs} of the file's directory, {key!r}",
+        f"move the file, or leave both out: --ignore {shell_word(theirs)}",
+    )
 
 
 def _shown(cell: Cell) -> str:

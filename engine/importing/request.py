@@ -13,10 +13,11 @@ from arrival_engine.contracts.options import DecimalMark, ThousandsMark, ZoneSou
 class ImportRequest:
     """The tables, how to read them, and the world to make of them.
 
-    Each table is one or more CSV or Parquet files, or a directory of such files. zones: a physical arrival goes to a
-    site in its count row's zone (`counts`), or in a zone drawn by group weights (`weights`). start, end, bucket: the
-    time grid as text of options; the counts decide what is None, except that buckets last an hour. rename: pairs
-    (theirs, ours) of column names; ignore: their columns to leave out; assume_utc: read times without zone as UTC.
+    Each table is one or more CSV or Parquet files, or a directory of such files at any depth. zones: a physical
+    arrival goes to a site in its count row's zone (`counts`), or in a zone drawn by group weights (`weights`). start,
+    end, bucket: the time grid as text of options; the counts decide what is None, except that buckets last an hour.
+    rename: pairs (theirs, ours) of names of columns and partition keys; ignore: theirs to leave out; assume_utc: read
+    times without zone as UTC.
     decimal ("." or ",") and thousands (".", ",", "'" or " "): the marks in numbers that are texts, in all tables.
     """
 

@@ -27,6 +27,7 @@ from arrival_engine.engine.importing.grid import (
 from arrival_engine.engine.importing.identity import world_identity
 from arrival_engine.engine.importing.numbers import marks_of
 from arrival_engine.engine.importing.policies import Policies, load_policies
+from arrival_engine.engine.importing.quoting import listed, shell_word
 from arrival_engine.engine.importing.reading import Table, empty_table, read_table
 from arrival_engine.engine.importing.request import ImportRequest
 from arrival_engine.engine.importing.routes import PhysicalRoutes, physical_routes, virtual_counts
@@ -125,7 +126,7 @@ def _naming(request: ImportRequest) -> Naming:
         if ours not in known:
             raise ArrivalError(
                 Code.SCHEMA_VIOLATION,
-                f"--rename {theirs}={ours}: no table has a column {ours}",
+                f"--rename {shell_word(f'{theirs}={ours}')}: no table has a column {listed([ours])}",
                 hint=f"write THEIRS=OURS, where OURS is one of {', '.join(sorted(known))}",
             )
         rename[theirs] = (*rename.get(theirs, ()), ours)
@@ -149,14 +150,15 @@ def _read(request: ImportRequest) -> tuple[dict[str, Table], list[Notice]]:
         if given[name]:
             tables[name], noticed = read_table(layout, [Path(path) for path in given[name]], naming, marks)
             notices += noticed
-    headers = {name for table in tables.values() for file in table.files for name in file.header}
+    files = [file for table in tables.values() for file in table.files]
+    headers = {name for file in files for name in (*file.header, *file.keys, *file.around)}
     for name in (*naming.rename, *naming.ignore):
         if name not in headers:
             option = "--rename" if name in naming.rename else "--ignore"
             raise ArrivalError(
                 Code.SCHEMA_VIOLATION,
-                f"{option} {name}: no file has a column of that name",
-                hint=f"the columns are {', '.join(sorted(headers))}",
+                f"{option} {listed([name])}: no file has a column of that name",
+                hint=f"the columns are {listed(sorted(headers))}",
             )
     return tables, notices
 

@@ -60,7 +60,7 @@ FILES: dict[str, Any] = {
         SCHEMA_BAD,
         ("counts.csv has a header that is not UTF-8",),
     ),
-    "an archive": ({"counts": b"PK\x03\x04\x00\x00rest"}, SCHEMA_BAD, ("neither CSV nor Parquet",)),
+    "bytes": ({"counts": b"\x7fELF\x02\x00\x00rest"}, SCHEMA_BAD, ("neither CSV nor Parquet",)),
     "torn Parquet": ({"counts": b"PAR1 and then nothing of it"}, SCHEMA_BAD, ("cannot be read as Parquet",)),
     "blank lines are counted": (
         {"counts": HEADER + "\n1,Europe/Berlin,,2026-03-29T00:00:00Z,3\n\n\n1,Europe/Berlin,,2026-03-29T00:00:00Z,x\n"},
