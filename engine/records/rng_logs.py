@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Mapping, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arrival_engine.contracts import Code, check_document, compact_json, dataset
+from arrival_engine.contracts import Notice, compact_json
+from arrival_engine.contracts.identity import Identity
 from arrival_engine.engine.expand.ledger import FamilyAccount
 from arrival_engine.engine.process.version import code_digest, version
-from arrival_engine.engine.rundir.staging import write_file
-from arrival_engine.engine.rundir.strict_json import read_json_lines
+from arrival_engine.engine.rundir.json_lines import Log, raw_lines, read_log
+from arrival_engine.engine.rundir.staging import write_pieces
+from arrival_engine.engine.rundir.strict_json import parse_json
 from arrival_engine.engine.world.load import World
 
 if TYPE_CHECKING:
@@ -24,23 +27,24 @@ MODULE = "5B.S4"
 
 def update_rng_logs(
     output: Publication, world: World, accounts: Mapping[str, FamilyAccount], moment: str, staged: Path
-) -> None:
+) -> tuple[Notice, ...]:
     """Record this scenario in both logs of the run; a repeated run of the same scenario leaves them as they are.
 
     The audit log has one record per run identity. The trace log has one record per family and scenario, with totals
-    cumulative over scenarios in byte order; records of other modules are kept. Files are replaced whole, by rename,
-    and rolled back with the rest of `output`.
+    cumulative over scenarios in byte order. Every other line is kept: records of other programs, and lines that are
+    not records, which the notices name. Files are replaced whole, by rename, and rolled back with the rest of `output`.
     """
-    _update_audit(output, world, moment, staged)
-    _update_trace(output, world, accounts, moment, staged)
+    audit = _update_audit(output, world, moment, staged)
+    trace = _update_trace(output, world, accounts, moment, staged)
+    return (*audit.notices(), *trace.notices())
 
 
-def _update_audit(output: Publication, world: World, moment: str, staged: Path) -> None:
-    path = world.receipt.path("rng_audit_log")
-    records = read_log(path, "rng_audit_log")
-    key = world.receipt.identity.document()
-    if any(all(record[name] == value for name, value in key.items()) for record in records):
-        return
+def _update_audit(output: Publication, world: World, moment: str, staged: Path) -> Log:
+    receipt = world.receipt
+    path, key = receipt.path("rng_audit_log"), receipt.identity.document()
+    log = read_log(path, receipt.run_root, "rng_audit_log", lambda record: key.items() <= record.items())
+    if log.entries:
+        return log
     record = {
         **key,
         "ts_utc": moment,
@@ -51,16 +55,17 @@ def _update_audit(output: Publication, world: World, moment: str, staged: Path) 
         "platform": platform.platform(),
         "notes": None,
     }
-    _replace(output, path, [*records, record], staged / "rng_audit_log.jsonl")
+    _replace(output, path, log, [record], staged / "rng_audit_log.jsonl")
+    return log
 
 
 def _update_trace(
     output: Publication, world: World, accounts: Mapping[str, FamilyAccount], moment: str, staged: Path
-) -> None:
-    path = world.receipt.path("rng_trace_log")
-    records = read_log(path, "rng_trace_log")
-    others = [record for record in records if record["module"] != MODULE]
-    steps = _increments(record for record in records if record["module"] == MODULE)
+) -> Log:
+    receipt = world.receipt
+    path = receipt.path("rng_trace_log")
+    log = read_log(path, receipt.run_root, "rng_trace_log", partial(_is_ours, receipt.identity, accounts))
+    steps = _increments(log)
     before = dict(steps)
     for label, account in accounts.items():
         steps[label, world.scenario_id] = {
@@ -72,9 +77,29 @@ def _update_trace(
             "blocks": account.blocks,
             "events": account.events,
         }
-    if steps == before:
-        return
-    _replace(output, path, [*others, *_cumulative(world, steps, moment)], staged / "rng_trace_log.jsonl")
+    if steps != before:
+        _replace(output, path, log, _cumulative(world, steps, moment), staged / "rng_trace_log.jsonl")
+    return log
+
+
+def _is_ours(identity: Identity, labels: Container[str], record: Mapping[str, Any]) -> bool:
+    """Whether a trace record is one of this engine and run: only this engine names the scenario in `detail`."""
+    ours = {"module": MODULE, "run_id": identity.run_id, "seed": identity.seed}
+    if any(record.get(name) != value for name, value in ours.items()):
+        return False
+    label = record.get("substream_label")
+    return isinstance(label, str) and label in labels and scenario_of(record) is not None
+
+
+def scenario_of(record: Mapping[str, Any]) -> str | None:
+    """The scenario that this engine states in a trace record; None if the record is another program's."""
+    detail = record.get("detail")
+    try:
+        stated = parse_json(detail.encode()) if isinstance(detail, str) else None
+    except ValueError:
+        return None
+    scenario = stated.get("scenario_id") if isinstance(stated, dict) else None
+    return scenario if isinstance(scenario, str) else None
 
 
 Steps = dict[tuple[str, str], dict[str, int]]
@@ -82,18 +107,21 @@ _TOTALS = ("draws", "blocks", "events")
 _COUNTERS = ("rng_counter_before_lo", "rng_counter_before_hi", "rng_counter_after_lo", "rng_counter_after_hi")
 
 
-def _increments(records: Iterable[Mapping[str, Any]]) -> Steps:
-    """What each (label, scenario) added, from records whose totals are cumulative per label."""
+def _increments(log: Log) -> Steps:
+    """What each (label, scenario) added, from records whose totals are cumulative per label.
+
+    A record after a line set aside is left out: that line may have been the one before it in the sum.
+    """
     steps: Steps = {}
-    reached: dict[str, dict[str, int]] = {}
-    for record in records:
+    reached: dict[str, tuple[int, dict[str, int]]] = {}
+    for line, record in log.entries:
         label = record["substream_label"]
         totals = {name: record[f"{name}_total"] for name in _TOTALS}
-        last = reached.get(label, dict.fromkeys(_TOTALS, 0))
-        scenario = json.loads(record["detail"])["scenario_id"]
-        step = {name: totals[name] - last[name] for name in _TOTALS}
-        steps[label, scenario] = {**{name: record[name] for name in _COUNTERS}, **step}
-        reached[label] = totals
+        since, last = reached.get(label, (0, dict.fromkeys(_TOTALS, 0)))
+        reached[label] = line, totals
+        if not log.has_gap(since, line):
+            step = {name: totals[name] - last[name] for name in _TOTALS}
+            steps[label, str(scenario_of(record))] = {**{name: record[name] for name in _COUNTERS}, **step}
     return steps
 
 
@@ -120,16 +148,14 @@ def _cumulative(world: World, steps: Steps, moment: str) -> list[dict[str, Any]]
     return records
 
 
-def read_log(path: Path, dataset_id: str) -> list[dict[str, Any]]:
-    """The records of a JSON Lines log, schema-checked; none where there is no file. Raises SCHEMA_VIOLATION."""
-    if not path.exists():
-        return []
-    code, hint = Code.SCHEMA_VIOLATION, "an earlier run was cut off while it wrote; move the log away and run again"
-    records = read_json_lines(path, what="log", where=str(path), code=code, hint=hint)
-    check_document(dataset(dataset_id).schema, records, code=code, where=str(path))
-    return records
+def _replace(output: Publication, path: Path, log: Log, records: Sequence[Mapping[str, Any]], staged: Path) -> None:
+    """Put these records in the place of the log's entries: after other programs', before the lines set aside.
 
-
-def _replace(output: Publication, path: Path, records: list[dict[str, Any]], staged: Path) -> None:
-    write_file(staged, b"".join(compact_json(record) + b"\n" for record in records))
+    A line set aside spoils the sums of the records after it.
+    """
+    replaced, aside = {entry.line for entry in log.entries}, {aside.line for aside in log.aside}
+    others = (line + b"\n" for number, line in raw_lines(path) if number not in replaced | aside)
+    ours = (compact_json(record) + b"\n" for record in records)
+    rest = (line + b"\n" for number, line in raw_lines(path) if number in aside)
+    write_pieces(staged, chain(others, ours, rest))
     output.file(staged, path)

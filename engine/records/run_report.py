@@ -5,10 +5,6 @@ docs/reference/layouts.md, "Run report", says what it holds.
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import io
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +13,8 @@ import numpy as np
 from arrival_engine.contracts import ArrivalError, Code, check_document, dataset, receipt_json
 from arrival_engine.contracts.identity import Identity
 from arrival_engine.contracts.moments import utc_now
-from arrival_engine.contracts.oserrors import writing
 from arrival_engine.engine.process.version import LAW_VERSION, version
+from arrival_engine.engine.rundir.json_lines import append_line as append
 from arrival_engine.engine.rundir.receipt import Receipt
 
 if TYPE_CHECKING:
@@ -96,22 +92,4 @@ def append_line(receipt: Receipt, line: Mapping[str, Any]) -> None:
     day = str(line["started_at_utc"])[:10]
     path = receipt.path(entry.id, utc_day=day)
     check_document(entry.schema, dict(line), code=Code.SCHEMA_VIOLATION, where=str(path))
-    data = receipt_json(line) + b"\n"
-    with writing("run report", path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            size = os.fstat(file.fileno()).st_size
-            try:
-                _write_whole(file, data)
-            except OSError:
-                # Half a line would spoil the report for every later reader.
-                file.truncate(size)
-                raise
-
-
-def _write_whole(file: io.FileIO, data: bytes) -> None:
-    # A disk that fills up takes what still fits, without an error.
-    if file.write(data) != len(data):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    os.fsync(file.fileno())
+    append("run report", path, receipt_json(line) + b"\n")

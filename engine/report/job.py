@@ -105,6 +105,8 @@ def report(
     published = find_published(receipt, options.scenarios)
     with reporter.phase("read records"):
         records = read_run(receipt)
+    for notice in records.notices:
+        reporter.notice(notice)
     with reporter.phase("read arrivals"):
         measured = [measure(receipt, scenario) for scenario in published]
     with reporter.phase("draw"):

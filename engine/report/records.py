@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.contracts import ArrivalError, Code, Notice, dataset
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.strict_json import read_json
 from arrival_engine.engine.sealing.stored import Stored, read_stored
-from arrival_engine.engine.validation.records import Record, log_records, read_records
+from arrival_engine.engine.validation.records import Logs, Record, read_logs, successes
 from arrival_engine.engine.validation.rules import RULES, Area
 
 _AGAIN = "restore the file, or run again"
@@ -63,6 +63,7 @@ class Anomaly(NamedTuple):
 class Records:
     """The records of a run. seal: None if it has none; environment: from the audit log, possibly empty.
 
+    notices: the lines of logs that were set aside.
     lines: the last PASS line of each scenario; failures: the last FAIL line of the run and of each scenario, if later.
     """
 
@@ -72,21 +73,21 @@ class Records:
     lines: Mapping[str, Record]
     failures: tuple[Record, ...]
     verdicts: Verdicts | None
+    notices: tuple[Notice, ...]
 
 
 def read_run(receipt: Receipt) -> Records:
     """Read all of it. Raises IO_READ_FAILED for a record that cannot be read, the seal's code for a broken seal."""
     with own_codes():
-        own = [line for line in _all_lines(receipt) if _is_of(line, receipt)]
-        expansions = [line for line in own if line["state"] == "S4"]
-        lines = {line["scenario_id"]: line for line in expansions if line["status"] == "PASS" and "scenario_id" in line}
+        logs = read_logs(receipt)
         return Records(
             receipt=receipt,
             seal=read_stored(receipt),
-            environment=_environment(receipt),
-            lines=lines,
-            failures=_later_failures(expansions),
-            verdicts=_verdicts(receipt, [line for line in own if line["state"] == "S5"]),
+            environment=_environment(logs),
+            lines=successes(logs),
+            failures=_later_failures(logs.lines("S4")),
+            verdicts=_verdicts(receipt, logs.lines("S5")),
+            notices=logs.notices(),
         )
 
 
@@ -104,17 +105,6 @@ def read_anomalies(receipt: Receipt, scenario_id: str) -> tuple[Anomaly, ...] | 
     return tuple(Anomaly(*key, *totals) for key, totals in sorted(found.items()))
 
 
-def _all_lines(receipt: Receipt) -> Iterator[Record]:
-    """Every line of the run report, by day and place in its file."""
-    entry = dataset("segment_state_runs")
-    for day in receipt.partitions(entry.id, "utc_day").values():
-        yield from read_records(day / Path(entry.path).name, entry.id)
-
-
-def _is_of(line: Mapping[str, Any], receipt: Receipt) -> bool:
-    return all(line.get(name) == value for name, value in receipt.identity.document().items())
-
-
 def _later_failures(lines: Sequence[Record]) -> tuple[Record, ...]:
     found: dict[str | None, Record] = {}
     for line in lines:
@@ -128,8 +118,8 @@ def _later_failures(lines: Sequence[Record]) -> tuple[Record, ...]:
     return tuple(found.values())
 
 
-def _environment(receipt: Receipt) -> dict[str, str]:
-    records = log_records(receipt, "rng_audit_log")
+def _environment(logs: Logs) -> dict[str, str]:
+    records = logs.audit.records
     return {name: str(records[-1][name]) for name in _ENVIRONMENT if records and records[-1].get(name)}
 
 

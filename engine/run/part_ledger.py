@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import shutil
-import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as distribution_version
 from pathlib import Path
@@ -30,8 +28,9 @@ from arrival_engine.engine.expand.backend import BatchSums
 from arrival_engine.engine.expand.planning import Plan
 from arrival_engine.engine.process.version import LAW_VERSION, code_digest, version
 from arrival_engine.engine.rundir.hashing import content_sha256
+from arrival_engine.engine.rundir.json_lines import append_line
 from arrival_engine.engine.rundir.lock import STAGING
-from arrival_engine.engine.rundir.staging import FOLDER, write_file
+from arrival_engine.engine.rundir.staging import FOLDER, replace_file, write_file
 from arrival_engine.engine.rundir.strict_json import parse_json
 
 FOLDER_NAME = "ledger"
@@ -95,7 +94,6 @@ class PartLedger:
         self._events = staged / "events"
         self._plan = plan
         self._terms = run_terms(plan, file_format, device_writer)
-        self._lock = threading.Lock()
 
     def begin(self) -> None:
         """Start an empty ledger. Raises IO_WRITE_FAILED."""
@@ -121,31 +119,41 @@ class PartLedger:
                 "at_end": sums.at_end,
                 "totals_sha256": hashlib.sha256(totals).hexdigest(),
             }
-            with self._lock, (self._folder / _NAME).open("ab") as file:
-                file.write(compact_json(line) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+        append_line("run ledger", self._folder / _NAME, compact_json(line) + b"\n")
 
-    def resume(self) -> dict[int, FinishedPart]:
+    def resume(self, tell: Callable[[str], None]) -> dict[int, FinishedPart]:
         """The finished parts by index, each hashed and compared; other staged files are removed.
 
-        Raises IO_WRITE_CONFLICT for a ledger of other terms, IO_READ_FAILED for a part that is not what was entered.
+        A line that is not JSON was being written when the machine or the run stopped: `tell` names it, and its part
+        counts as unfinished. Raises IO_WRITE_CONFLICT for a ledger of other terms, IO_READ_FAILED for a part that is
+        not what was entered.
         """
-        with reading("run ledger", self._folder):
-            lines = (self._folder / _NAME).read_bytes().split(b"\n")
-        self._compare_terms(lines[0])
+        path = self._folder / _NAME
+        with reading("run ledger", path):
+            first, *lines = path.read_bytes().split(b"\n")
+        self._compare_terms(first)
         self._take_back_names()
-        # A line without its end was being written when the run was killed; its part counts as unfinished.
-        finished = {part.sums.batch.index: part for part in map(self._finished, lines[1:-1])}
+        finished, whole = {}, [first]
+        for number, line in enumerate(lines, 2):
+            if not line:
+                continue
+            try:
+                entry = parse_json(line)
+            except ValueError:
+                tell(f"{path}, line {number} is cut off or damaged: its part is made again")
+                continue
+            part = self._finished(entry, line)
+            finished[part.sums.batch.index] = part
+            whole.append(line)
         kept = {part.receipt.name for part in finished.values()}
         with writing("arrivals", self._events):
-            for path in self._events.iterdir():
-                if path.name not in kept:
-                    path.unlink()
-            for path in self._events.parent.iterdir():
-                if path not in (self._events, self._folder):
-                    _remove(path)
-            (self._folder / _NAME).write_bytes(b"\n".join([*lines[:-1], b""]))
+            for staged in self._events.iterdir():
+                if staged.name not in kept:
+                    staged.unlink()
+            for staged in self._events.parent.iterdir():
+                if staged not in (self._events, self._folder):
+                    _remove(staged)
+        replace_file("run ledger", path, b"".join(line + b"\n" for line in whole))
         return finished
 
     def _take_back_names(self) -> None:
@@ -168,9 +176,9 @@ class PartLedger:
                     term=name,
                 )
 
-    def _finished(self, line: bytes) -> FinishedPart:
+    def _finished(self, entry: Any, line: bytes) -> FinishedPart:
         try:
-            return self._verified(parse_json(line))
+            return self._verified(entry)
         except (ValueError, LookupError, TypeError):
             self._refuse(self._folder / _NAME, f"has a line that was never written: {line[:80]!r}")
 

@@ -183,7 +183,7 @@ def produce_parts(shop: Workshop, plan: Plan, staged: Path, *, resume: bool = Fa
 
 def _finished_parts(entries: PartLedger, directory: Path, reporter: Reporter) -> dict[int, FinishedPart]:
     with reporter.phase("verify finished parts"):
-        finished = entries.resume()
+        finished = entries.resume(reporter.message)
     rows = sum(part.receipt.rows for part in finished.values())
     reporter.message(f"resuming: {len(finished)} parts with {rows:,} arrivals are finished in {directory}")
     return finished

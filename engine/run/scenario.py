@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -132,10 +132,12 @@ def _made_and_published(job: Job, scenario_id: str, staged: Path, *, resume: boo
     with publication() as output:
         with reporter.phase("publish"):
             outcome = _publish(job, output, made, staged)
-            update_rng_logs(output, world, accounts, utc_now(), staged)
+            set_aside = update_rng_logs(output, world, accounts, utc_now(), staged)
             if job.shipping:
                 outcome = _ship(job, job.shipping, ledger)
-        result = _result(job, made, outcome, time.perf_counter() - begin, before)
+        for notice in set_aside:
+            reporter.notice(notice)
+        result = _result(job, made, outcome, time.perf_counter() - begin, before, set_aside)
         head = report_head(job.receipt.identity, scenario_id, started)
         facts = scenario_facts(ledger, accounts)
         performance = result.performance(options)
@@ -147,7 +149,14 @@ def _made_and_published(job: Job, scenario_id: str, staged: Path, *, resume: boo
 _PASSED = {"status": "PASS", "error_code": None, "error_message": None, "schema_ok": True, "partition_ok": True}
 
 
-def _result(job: Job, made: Made, outcome: Outcome, seconds: float, before: Mapping[str, float]) -> ScenarioResult:
+def _result(
+    job: Job,
+    made: Made,
+    outcome: Outcome,
+    seconds: float,
+    before: Mapping[str, float],
+    set_aside: Sequence[Notice],
+) -> ScenarioResult:
     ledger, world = made.ledger, made.ledger.world
     path = job.receipt.path("arrival_events_5B", scenario_id=world.scenario_id)
     phases = {name: spent - before.get(name, 0.0) for name, spent in job.reporter.phases.items()}
@@ -167,7 +176,7 @@ def _result(job: Job, made: Made, outcome: Outcome, seconds: float, before: Mapp
         phases={name: spent for name, spent in phases.items() if spent > 0.0},
         arrivals_per_second=ledger.digest.rows / seconds,
         peak_rss_bytes=max([peak_rss_bytes(), *(worker.peak_rss_bytes for worker in made.workers)]),
-        notices=(*job.seal.notices, *world.notices),
+        notices=(*job.seal.notices, *world.notices, *set_aside),
         backend=made.backend,
         threads=made.threads,
         thread_seconds=made.thread_seconds,

@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -61,8 +61,13 @@ def exclusive(run_root: Path, name: str) -> Iterator[None]:
 
 def write_file(path: Path, data: bytes) -> Path:
     """Write `data` to a new file and flush it to the disk."""
+    return write_pieces(path, (data,))
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes]) -> Path:
+    """Write `pieces` to a new file and flush it to the disk."""
     with writing("file", path), path.open("xb") as file:
-        file.write(data)
+        file.writelines(pieces)
         file.flush()
         os.fsync(file.fileno())
     return path

@@ -1,9 +1,10 @@
-"""Strict reading of JSON: bounded size, no repeated keys, no NaN."""
+"""Strict reading of JSON: bounded size, no repeated keys, no NaN, no infinity."""
 
 from __future__ import annotations
 
 import codecs
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,10 +34,19 @@ def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")
 
 
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text} is too large")
+    return value
+
+
 def parse_json(data: bytes) -> Any:
     """The value of a UTF-8 JSON text; raises ValueError for anything else, repeated keys and NaN included."""
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_single, parse_constant=_no_constant)
+        return json.loads(
+            data.decode("utf-8"), object_pairs_hook=_single, parse_constant=_no_constant, parse_float=_finite
+        )
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -117,7 +127,9 @@ class _Scan:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._utf8 = codecs.getincrementaldecoder("utf-8")("strict")
-        self._parse = json.JSONDecoder(object_pairs_hook=_single, parse_constant=_no_constant).raw_decode
+        self._parse = json.JSONDecoder(
+            object_pairs_hook=_single, parse_constant=_no_constant, parse_float=_finite
+        ).raw_decode
         self._before = 0
         self._text = ""
         self._at = 0
@@ -184,17 +196,3 @@ class _Scan:
             if self._text[end : end + 1] in _AFTER_VALUE or not self._more():
                 self._at = end
                 return value
-
-
-def read_json_lines(path: Path, *, what: str, where: str, code: Code, hint: str) -> list[dict[str, Any]]:
-    """The values in a JSON Lines file; raises `code`, naming the file as `where`, for a line that is not JSON."""
-    with reading(what, path):
-        lines = path.read_bytes().splitlines()
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            records.append(parse_json(line))
-        except ValueError as failure:
-            message = f"{where}, line {number} is not JSON: {failure}"
-            raise ArrivalError(code, message, hint=hint, path=path) from failure
-    return records

@@ -25,7 +25,7 @@ from arrival_engine.engine.validation.findings import Book, Finding, Outcome, ou
 from arrival_engine.engine.validation.inputs import load_run
 from arrival_engine.engine.validation.judge_rng import judge_logs, judge_overlap
 from arrival_engine.engine.validation.policy import validation_policy
-from arrival_engine.engine.validation.records import Record, log_records, report_lines
+from arrival_engine.engine.validation.records import Logs, Record, read_logs, successes
 from arrival_engine.engine.validation.rules import Area
 from arrival_engine.engine.validation.scenario import ScenarioFacts, Stage, judge_scenario
 
@@ -62,6 +62,7 @@ class Judgement:
     scenarios: tuple[ScenarioFacts, ...]
     sealed: upstream.Sealed
     lines: Mapping[str, Record]
+    logs: Logs
     notices: tuple[Notice, ...]
 
 
@@ -139,7 +140,10 @@ def judge_run(receipt: Receipt, options: ValidateOptions, reporter: Reporter, on
     policy = validation_policy(receipt)
     book = Book()
     sealed = upstream.read_seal(receipt)
-    lines = report_lines(receipt)
+    logs = read_logs(receipt)
+    for notice in logs.notices():
+        reporter.notice(notice)
+    lines = successes(logs)
     scenarios = upstream.judge_domain(receipt, sealed, lines, book)
     with reporter.phase("sealed inputs"):
         notices = upstream.judge_seal(receipt, sealed, lines, book, reporter)
@@ -151,21 +155,21 @@ def judge_run(receipt: Receipt, options: ValidateOptions, reporter: Reporter, on
         database = Database(spill, threads)
         try:
             facts, books = _judge_scenarios(
-                Stage(receipt, sealed, policy, database, threads, reporter), chosen, lines, book
+                Stage(receipt, sealed, policy, database, threads, reporter), chosen, logs, book
             )
         finally:
             database.close()
     upstream.judge_upstream(receipt, policy, sum(fact.physical for fact in facts), book)
     rules = policy.block("failure_policy")
     found = outcome([book, *books], rules.count("max_warnings"), fail_closed=rules.text("mode") == "fail_closed")
-    return Judgement(found, facts, sealed, lines, notices)
+    return Judgement(found, facts, sealed, lines, logs, (*logs.notices(), *notices))
 
 
 def _judge_scenarios(
-    stage: Stage, scenarios: Sequence[str], lines: Mapping[str, Record], book: Book
+    stage: Stage, scenarios: Sequence[str], logs: Logs, book: Book
 ) -> tuple[tuple[ScenarioFacts, ...], list[Book]]:
     rng = stage.policy.block("rng_accounting_checks")
-    trace = judge_logs(stage.receipt, rng, scenarios, book)
+    trace, lines = judge_logs(logs, rng, scenarios, book), successes(logs)
     facts, books, claimed = [], [], []
     with stage.database.cursor() as cursor:
         with stage.reporter.phase("read inputs"):
@@ -221,22 +225,12 @@ def _publish(receipt: Receipt, judged: Judgement, report: Mapping[str, Any]) -> 
     evidence = Evidence(
         gate=stored.gate,
         inventory=stored.rows,
-        audit=_log(receipt, "rng_audit_log"),
-        trace=_log(receipt, "rng_trace_log"),
+        audit=judged.logs.audit.records,
+        trace=judged.logs.trace.records,
         lines=[judged.lines[fact.scenario_id] for fact in judged.scenarios if fact.scenario_id in judged.lines],
     )
     content = members(receipt, report, judged.outcome, evidence)
     return publish(receipt, content, judged.sealed.spec_version, passed=judged.outcome.passed)
-
-
-def _log(receipt: Receipt, dataset_id: str) -> list[Record]:
-    """A log's records; none if it cannot be read, which the checks have already reported."""
-    try:
-        return log_records(receipt, dataset_id)
-    except ArrivalError as error:
-        if error.code is not Code.S5_RNG_ACCOUNTING_INCOMPLETE:
-            raise
-        return []
 
 
 def _head(receipt: Receipt, started: str) -> dict[str, Any]:

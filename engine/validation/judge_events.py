@@ -170,7 +170,7 @@ def _summary(case: Case) -> None:
 def judge_report(case: Case, stream: Stream, totals: Mapping[str, Any]) -> None:
     """Enter arrival_digest and run_report: the run's statements against the data."""
     if case.line is None:
-        reason = "the run report has no line of a successful run of this scenario"
+        reason = "the run report has no line of a successful run of this scenario; `arrivals run RUN_ROOT` writes one"
         case.book.judge("arrival_digest", 0, 1, message=reason, facts={"found": stream.digest})
         case.book.judge("run_report", 0, 1, message=reason)
         return

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from arrival_engine.contracts import Code
-from arrival_engine.contracts.errors import ArrivalError
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.rundir.json_lines import Log
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.validation.case import Case
 from arrival_engine.engine.validation.database import json_lines, parquet, text
 from arrival_engine.engine.validation.findings import EXAMPLES_MAX, Book
 from arrival_engine.engine.validation.inputs import KEY
 from arrival_engine.engine.validation.policy import Rules
-from arrival_engine.engine.validation.records import Record, log_records
-from arrival_engine.engine.validation.streams import FAMILIES, MODULE, Claim, Deriver, Entity, overlaps
+from arrival_engine.engine.validation.records import Logs, Record, scenario_of
+from arrival_engine.engine.validation.streams import FAMILIES, Claim, Deriver, Entity, overlaps
 
 _REPORTED = {"arrival_time_jitter": "time", "arrival_site_pick": "site", "arrival_edge_pick": "edge"}
 # The count rows that touch each family, as conditions over (mode, has_edges): LAW section 6.
@@ -146,57 +146,39 @@ def judge_draws(case: Case, accounts: Mapping[str, Account], trace: Mapping[tupl
     case.book.judge("rng_draws", compared, len(wrong), severity=severity, examples=wrong)
 
 
-def trace_steps(records: Sequence[Record]) -> dict[tuple[str, str], Record]:
-    """The increments of each (label, scenario) in the cumulative totals of the trace."""
+def trace_steps(trace: Log) -> dict[tuple[str, str], Record]:
+    """The increments of each (label, scenario) in the cumulative totals of the trace.
+
+    A record has none if a line before it was set aside, which may have been the one that its totals follow.
+    """
     steps: dict[tuple[str, str], Record] = {}
-    reached: dict[str, dict[str, int]] = {}
-    for record in records:
-        if record["module"] != MODULE:
-            continue
+    reached: dict[str, tuple[int, dict[str, int]]] = {}
+    for line, record in trace.entries:
         label = record["substream_label"]
         totals = {name: record[f"{name}_total"] for name in ("draws", "blocks", "events")}
-        last = reached.get(label, dict.fromkeys(totals, 0))
-        counters = {name: value for name, value in record.items() if name.startswith("rng_counter_")}
-        steps[label, _scenario(record)] = {**counters, **{name: totals[name] - last[name] for name in totals}}
-        reached[label] = totals
+        since, last = reached.get(label, (0, dict.fromkeys(totals, 0)))
+        reached[label] = line, totals
+        if not trace.has_gap(since, line):
+            counters = {name: value for name, value in record.items() if name.startswith("rng_counter_")}
+            steps[label, scenario_of(record)] = {**counters, **{name: totals[name] - last[name] for name in totals}}
     return steps
 
 
-def _scenario(record: Record) -> str:
-    try:
-        return str(json.loads(record["detail"] or "{}")["scenario_id"])
-    except (ValueError, KeyError, TypeError):
-        return ""
-
-
-def judge_logs(receipt: Receipt, rules: Rules, scenarios: Sequence[str], book: Book) -> dict[tuple[str, str], Record]:
-    """Enter rng_logs: required records exist and belong to this run. Return the trace's steps."""
+def judge_logs(logs: Logs, rules: Rules, scenarios: Sequence[str], book: Book) -> dict[tuple[str, str], Record]:
+    """Enter rng_logs: the run's records exist. Return the trace's steps."""
     faults: list[dict[str, Any]] = []
-    try:
-        audit, trace = log_records(receipt, "rng_audit_log"), log_records(receipt, "rng_trace_log")
-    except ArrivalError as error:
-        if error.code is not Code.S5_RNG_ACCOUNTING_INCOMPLETE:
-            raise
-        book.judge("rng_logs", 0, 1, severity=rules.severity, message=error.message)
-        return {}
-    identity = receipt.identity
-    ours = {**identity.document(), "algorithm": "philox2x64-10"}
-    if not any(all(record[name] == value for name, value in ours.items()) for record in audit):
+    if not logs.audit.entries:
         faults.append({"log": "rng_audit_log", "fault": "has no record of this run"})
-    steps = trace_steps(trace)
-    faults += [
-        {"log": "rng_trace_log", "fault": f"has a record of run {record['run_id']}, seed {record['seed']}"}
-        for record in trace
-        if record["module"] == MODULE and (record["run_id"], record["seed"]) != (identity.run_id, identity.seed)
-    ]
+    steps = trace_steps(logs.trace)
     faults += [
         {"log": "rng_trace_log", "fault": f"has no record of {label} for {scenario}"}
         for scenario in scenarios
         for label in FAMILIES
         if (label, scenario) not in steps
     ]
-    rows = len(audit) + len(trace)
-    book.judge("rng_logs", rows, len(faults), severity=rules.severity, examples=faults)
+    rows = len(logs.audit.entries) + len(logs.trace.entries)
+    message = "`arrivals run RUN_ROOT` writes the records that are missing" if faults else ""
+    book.judge("rng_logs", rows, len(faults), severity=rules.severity, examples=faults, message=message)
     return steps
 
 
@@ -207,19 +189,39 @@ def judge_overlap(found: Sequence[Claim], rules: Rules, book: Book) -> None:
     book.judge("rng_overlap", len(found), len(pairs), severity=rules.severity, examples=examples)
 
 
-def judge_events(case: Case, trace: Mapping[tuple[str, str], Record]) -> None:
+def judge_events(case: Case, trace: Mapping[tuple[str, str], Record], index: int) -> None:
     """Enter rng_events: if event records are kept, one per count row and family, with its counters and blocks.
 
-    Needs the table `stream` of `claims`.
+    `index`: the scenario's place among the sealed ones, the number of its parts. Needs the table `stream` of `claims`.
     """
+    with _reading_events():
+        _judge_events(case, trace, index)
+
+
+@contextmanager
+def _reading_events() -> Iterator[None]:
+    try:
+        yield
+    except ArrivalError as error:
+        if error.code is not Code.S5_IO_READ_FAILED:
+            raise
+        hint = "restore the file, or make it again with `arrivals run RUN_ROOT --rng-events` and its format"
+        raise ArrivalError(error.code, error.message, hint=hint, **error.context) from error
+
+
+def _judge_events(case: Case, trace: Mapping[tuple[str, str], Record], index: int) -> None:
     rules = case.policy.block("rng_accounting_checks")
     faults: list[dict[str, Any]] = []
     rows = violations = 0
+    judged = False
     for label, touched in _TOUCHED.items():
         table = _events_table(case.receipt, label, case.scenario_id)
         kept, draws, blocks = case.cursor.row(_TOTALS.format(table=table)) if table else (0, 0, 0)
-        if not kept:
+        # A file of lines that lost all of them is empty, and so is one of a family that no count row touches.
+        part = case.receipt.part(f"rng_event_{label}", index).with_suffix(".jsonl")
+        if not kept and not (part.is_file() and part.stat().st_size == 0):
             continue
+        judged = True
         rows += kept
         wrong, examples = _wrong_events(case, label, touched, table)
         violations += wrong
@@ -230,7 +232,7 @@ def judge_events(case: Case, trace: Mapping[tuple[str, str], Record]) -> None:
             if step.get(name) != value:
                 violations += 1
                 faults.append({"family": label, "field": name, "traced": step.get(name), "found": value})
-    message = "" if rows else "the run kept no event records"
+    message = "" if judged else "the run kept no event records"
     case.book.judge("rng_events", rows, violations, severity=rules.severity, examples=faults, message=message)
 
 
@@ -279,7 +281,10 @@ _EVENT_COLUMNS = {
 
 
 def _events_table(receipt: Receipt, label: str, scenario_id: str) -> str:
-    """FROM item over a scenario's event records of a family, Parquet or JSON Lines; empty where no file is kept."""
+    """FROM item over a scenario's event records of a family, Parquet or JSON Lines; empty where no file is kept.
+
+    Records without a zone are another engine's: they do not say which count row they are about.
+    """
     folder = receipt.path(f"rng_event_{label}")
     found = sorted(folder.glob("part-*")) if folder.is_dir() else []
     tables = [path for path in found if path.suffix == ".parquet"]
@@ -298,4 +303,5 @@ def _events_table(receipt: Receipt, label: str, scenario_id: str) -> str:
                bucket_index::INTEGER AS bucket_index, blocks, draws::BIGINT AS draws,
                rng_counter_before_lo AS before_lo, rng_counter_before_hi AS before_hi,
                rng_counter_after_lo AS after_lo, rng_counter_after_hi AS after_hi
-        FROM ({" UNION ALL ".join(parts)}) WHERE scenario_id = {text(scenario_id)})"""
+        FROM ({" UNION ALL ".join(parts)})
+        WHERE scenario_id = {text(scenario_id)} AND zone_representation IS NOT NULL)"""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from arrival_engine.config import resolve_policy
+from arrival_engine.config import policy_ids, resolve_policy
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.validation.findings import Severity
 
@@ -63,9 +63,11 @@ def document(receipt: Receipt, policy_id: str) -> Mapping[str, Any]:
     return found.document
 
 
-def digests(receipt: Receipt, policy_ids: Mapping[str, str]) -> dict[str, str]:
-    """SHA-256 of the policies in force, for the ids that a run has stated."""
+def digests(receipt: Receipt, stated: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of the policies in force, for the ids that a run has stated; none for an id that is not a policy."""
+    known = set(policy_ids())
     return {
         policy_id: resolve_policy(policy_id, run_root=receipt.run_root, external_roots=receipt.external_roots).sha256
-        for policy_id in policy_ids
+        for policy_id in stated
+        if policy_id in known
     }

@@ -1,54 +1,79 @@
-"""Run-report lines and random-number logs of a run."""
+"""Run-report lines and random-number logs of a run.
+
+Other programs write to the same logs: only the records of this engine about this run are read.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from arrival_engine.contracts import Code, check_document, dataset
+from arrival_engine.contracts import Notice, dataset
+from arrival_engine.engine.rundir.json_lines import Log, Record, read_log
 from arrival_engine.engine.rundir.receipt import Receipt
-from arrival_engine.engine.rundir.strict_json import read_json_lines
+from arrival_engine.engine.validation.streams import FAMILIES, MODULE
 
-Record = dict[str, Any]
-
-
-def read_records(path: Path, dataset_id: str) -> list[Record]:
-    """The records of a JSON Lines file, schema-checked; none if there is no file.
-
-    Raises S5.RNG_ACCOUNTING_INCOMPLETE for a log and S5.IO_READ_FAILED for a run report that cannot be parsed.
-    """
-    if not path.is_file():
-        return []
-    is_log = dataset_id.startswith("rng_")
-    code = Code.S5_RNG_ACCOUNTING_INCOMPLETE if is_log else Code.S5_IO_READ_FAILED
-    hint = "restore the file, or run again"
-    records = read_json_lines(path, what="log", where=path.name, code=code, hint=hint)
-    schema = dataset(dataset_id).schema
-    if is_log:
-        check_document(schema, records, code=code, where=path.name)
-    else:
-        for number, record in enumerate(records, 1):
-            check_document(schema, record, code=code, where=f"{path.name}, line {number}")
-    return records
+__all__ = ["Logs", "Record", "read_logs", "scenario_of", "successes"]
 
 
-def log_records(receipt: Receipt, dataset_id: str) -> list[Record]:
-    """A random-number log of the run."""
-    return read_records(receipt.path(dataset_id), dataset_id)
+@dataclass(frozen=True)
+class Logs:
+    """The records about a run: report by day, audit (the first record, which every later program keeps) and trace."""
+
+    days: tuple[Log, ...]
+    audit: Log
+    trace: Log
+
+    def lines(self, state: str) -> list[Record]:
+        """The run report's lines of a state, by day and place in its file."""
+        return [line for day in self.days for line in day.records if line["state"] == state]
+
+    def notices(self) -> tuple[Notice, ...]:
+        """Name the lines of all files that were set aside."""
+        return tuple(notice for log in (*self.days, self.audit, self.trace) for notice in log.notices())
 
 
-def report_lines(receipt: Receipt) -> dict[str, Record]:
-    """The last successful run-report line of each scenario of this run, over all days."""
-    entry = dataset("segment_state_runs")
-    found: dict[str, Record] = {}
-    for day in receipt.partitions(entry.id, "utc_day").values():
-        for line in read_records(day / Path(entry.path).name, entry.id):
-            if _is_success(line, receipt):
-                found[line["scenario_id"]] = line
-    return found
+def read_logs(receipt: Receipt) -> Logs:
+    """Read the run report of every day and both random-number logs. Raises IO_READ_FAILED."""
+    identity, root = receipt.identity.document(), receipt.run_root
+    report = dataset("segment_state_runs")
+    days = [
+        read_log(day / Path(report.path).name, root, report.id, lambda line: _is_line(line, identity))
+        for day in receipt.partitions(report.id, "utc_day").values()
+    ]
+    audit = read_log(
+        receipt.path("rng_audit_log"), root, "rng_audit_log", lambda record: identity.items() <= record.items()
+    )
+    trace = read_log(receipt.path("rng_trace_log"), root, "rng_trace_log", lambda record: _is_traced(record, identity))
+    return Logs(tuple(days), replace(audit, entries=audit.entries[:1]), trace)
 
 
-def _is_success(line: Mapping[str, Any], receipt: Receipt) -> bool:
-    ours = {"state": "S4", "status": "PASS", **receipt.identity.document()}
-    return "scenario_id" in line and all(line.get(name) == value for name, value in ours.items())
+def successes(logs: Logs) -> dict[str, Record]:
+    """The last successful line of each scenario."""
+    return {
+        line["scenario_id"]: line for line in logs.lines("S4") if line["status"] == "PASS" and "scenario_id" in line
+    }
+
+
+def scenario_of(record: Mapping[str, Any]) -> str:
+    """The scenario that this engine states in a trace record; "" if the record is another program's."""
+    try:
+        stated = json.loads(record["detail"])["scenario_id"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
+    return stated if isinstance(stated, str) else ""
+
+
+def _is_line(line: Record, identity: Mapping[str, Any]) -> bool:
+    # Other engines that run the same states do not name a version of this one.
+    return identity.items() <= line.items() and line.get("segment") == "5B" and "engine_version" in line
+
+
+def _is_traced(record: Record, identity: Mapping[str, Any]) -> bool:
+    ours = {"module": MODULE, "run_id": identity["run_id"], "seed": identity["seed"]}
+    if not ours.items() <= record.items() or not scenario_of(record):
+        return False
+    return record.get("substream_label") in [*FAMILIES]

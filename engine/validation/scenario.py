@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,11 +106,16 @@ def judge_scenario(
         judge_report(case, stream, totals)
         judge_routing(case, scan)
         judge_draws(case, predicted(case), trace)
-        judge_events(case, trace)
+        judge_events(case, trace, _index(stage.sealed.scenarios, scenario_id))
         judge_choices(case)
         judge_realism(case, scan, stream)
     _prevent(book, stage.policy, "the check was not made")
     return _facts(scenario_id, totals, stream.digest), claimed
+
+
+def _index(scenarios: Sequence[str], scenario_id: str) -> int:
+    # One that is not sealed has no part of its own; `domain` says so.
+    return scenarios.index(scenario_id) if scenario_id in scenarios else len(scenarios)
 
 
 _DEMANDED = {

@@ -59,9 +59,9 @@ def judge_seal(
         stated_policies: Mapping[str, str] = line.get("policy_digests") or {}
         now = digests(receipt, stated_policies)
         faults += [
-            {"artefact": f"{policy} as {scenario} was run", "sealed": value, "found": now[policy]}
+            {"artefact": f"{policy} as {scenario} was run", "sealed": value, "found": now.get(policy)}
             for policy, value in sorted(stated_policies.items())
-            if now[policy] != value
+            if now.get(policy) != value
         ]
     book.judge("sealed_inputs", len(sealed.stored.rows), len(faults), examples=faults)
     return notices

@@ -13,8 +13,11 @@ import pytest
 
 from arrival_engine import run
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.run.part_ledger import PartLedger
 from arrival_engine.engine.sealing import seal
 from tests.support.processes import heavy_counts, outputs_of, running, wait_for
+from tests.support.product import planned
 from tests.support.refusals import CPU, published
 from tests.support.world_files import write_world
 from tests.support.worlds import small_world
@@ -74,6 +77,15 @@ def kill_with_parts(run_root, at_least):
     assert not published(run_root).exists()
 
 
+class Messages(Reporter):
+    def __init__(self):
+        super().__init__()
+        self.texts = []
+
+    def _on_message(self, text):
+        self.texts.append(text)
+
+
 def staged_parts(run_root):
     return sorted(run_root.glob("tmp/arrivals-*/events/part-*"))
 
@@ -111,6 +123,40 @@ class TestGoingOn:
         ledger.write_bytes(ledger.read_bytes()[:-20])
         run(world, options(resume=True))
         assert data_of(world) == uninterrupted
+
+    @pytest.mark.parametrize("line", [b"\0" * 80, b"", b'{"part":"par', b"[" * 100_000])
+    def test_a_line_that_was_cut_off_before_others_is_an_unfinished_part(self, world, uninterrupted, line):
+        """A power cut leaves zeros of a file that had grown, a full disk the beginning of a line."""
+        kill_with_parts(world, at_least=3)
+        (ledger,) = world.glob("tmp/arrivals-*/ledger/ledger.jsonl")
+        terms, _, *rest = ledger.read_bytes().split(b"\n")
+        ledger.write_bytes(b"\n".join([terms, line, *rest]))
+        told = Messages()
+        run(world, options(resume=True), told)
+        assert data_of(world) == uninterrupted
+        assert any("line 2 is cut off or damaged" in text for text in told.texts) == bool(line)
+
+    def test_a_ledger_cut_off_at_any_byte_of_its_last_line_loses_one_part_at_most(self, world):
+        kill_with_parts(world, at_least=3)
+        (ledger,) = world.glob("tmp/arrivals-*/ledger/ledger.jsonl")
+        staged, whole = ledger.parent.parent, ledger.read_bytes()
+        whole = whole[: whole.rindex(b"\n") + 1]
+        begin = whole.rindex(b"\n", 0, -1) + 1
+        parts = {json.loads(line)["index"] for line in whole.splitlines()[1:]}
+        last = json.loads(whole[begin:])
+        part, aside = staged / "events" / last["part"], staged.parent / "aside"
+        part.rename(aside)
+        work = planned(world, BATCH)
+        for cut in range(begin, len(whole) + 1):
+            ledger.write_bytes(whole[:cut])
+            shutil.copy(aside, part)
+            told = []
+            finished = PartLedger(staged, work, "parquet").resume(told.append)
+            complete = cut >= len(whole) - 1
+            assert set(finished) == (parts if complete else parts - {last["index"]})
+            assert len(told) == (begin < cut < len(whole) - 1)
+            assert ledger.read_bytes() == (whole if complete else whole[:begin])
+            assert part.exists() == complete
 
     def test_with_nothing_to_resume_it_starts_from_the_beginning(self, world, uninterrupted):
         run(world, options(resume=True))
@@ -177,11 +223,8 @@ class TestRefusing:
         ledger.write_bytes(whole)
         run(world, options(resume=True))
 
-    @pytest.mark.parametrize(
-        "line", [b"\0" * 80, b"", b"[]", b"{}", b"[" * 100_000, b'{"part":"part-000000.parquet","index":9999}']
-    )
+    @pytest.mark.parametrize("line", [b"[]", b"{}", b'{"part":"part-000000.parquet","index":9999}'])
     def test_a_line_that_nobody_wrote_is_refused(self, world, line):
-        """Zeros are what a power cut leaves of a file that had grown."""
         kill_with_parts(world, at_least=3)
         (ledger,) = world.glob("tmp/arrivals-*/ledger/ledger.jsonl")
         terms, _, *rest = ledger.read_bytes().split(b"\n")
