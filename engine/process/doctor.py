@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Literal
 
 from arrival_engine.engine.process import human, machine
 from arrival_engine.engine.process.extras import EXTRAS
+from arrival_engine.engine.process.scratch import leftovers
 from arrival_engine.engine.process.version import TZDATA_RELEASE, TZDATA_VERSION
 
 __all__ = ["Diagnosis", "Fact", "doctor"]
@@ -235,6 +238,23 @@ def _temporary() -> Iterator[Fact]:
         yield Fact("temporary files", f"cannot be written: {error}", "note", advice)
         return
     yield Fact("temporary files", f"{folder}, {human.size(shutil.disk_usage(folder).free)} free")
+    dead, unknown = leftovers(Path(folder))
+    if dead:
+        advice = "the next command on a URL, or `arrivals report`, removes them"
+        yield Fact("leftovers", f"{_described(dead)} of killed commands in {folder}", "note", advice)
+    if unknown:
+        listed = " ".join(shlex.quote(str(path)) for path in unknown)
+        advice = f"if no command of another machine or an older version uses them: rm -r {listed}"
+        yield Fact("unknown folders", f"{_described(unknown)} in {folder}", "note", advice)
+
+
+def _described(folders: Sequence[Path]) -> str:
+    size = 0
+    for folder in folders:
+        for path in folder.rglob("*"):
+            with suppress(OSError):
+                size += path.lstat().st_size
+    return f"{human.count(len(folders))} folder{'s' if len(folders) != 1 else ''}, {human.size(size)}"
 
 
 _GATHERERS: dict[str, Callable[[], Iterator[Fact]]] = {

@@ -1,15 +1,25 @@
-"""Cores and memory that the process may use."""
+"""The machine: which one it is, and the cores and the memory that the process may use."""
 
 from __future__ import annotations
 
 import math
 import os
 import resource
+import socket
 from pathlib import Path
 
-__all__ = ["available_cores", "memory_limit_bytes", "peak_rss_bytes"]
+__all__ = ["available_cores", "boot", "memory_limit_bytes", "peak_rss_bytes"]
 
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot() -> str:
+    """This machine since its last start, by host name and the kernel's number of the start; empty if unknown."""
+    try:
+        return f"{socket.gethostname()} {_BOOT_ID.read_text(encoding='ascii').strip()}"
+    except OSError:
+        return ""
 
 
 def available_cores() -> int:

@@ -6,9 +6,7 @@ bucket. Each reads only its own columns; everything else is summed up from their
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.process.machine import available_cores
+from arrival_engine.engine.process.scratch import scratch_folder
 from arrival_engine.engine.report.clock_changes import ClockChange, Window, ZoneArrivals, clock_changes, spotlight
 from arrival_engine.engine.report.published import Published
 from arrival_engine.engine.report.records import own_codes
@@ -107,8 +106,8 @@ class Measures:
 
 def measure(receipt: Receipt, published: Published) -> Measures:
     """Count one scenario. Raises IO_READ_FAILED for files that cannot be read or change meanwhile."""
-    with own_codes(), tempfile.TemporaryDirectory(prefix="arrivals-report-") as spill:
-        database = Database(Path(spill), available_cores(), _MEMORY_BYTES)
+    with own_codes(), scratch_folder() as spill:
+        database = Database(spill, available_cores(), _MEMORY_BYTES)
         try:
             with database.cursor() as cursor, published.relation(cursor) as rows:
                 return _Survey(receipt, published, cursor, rows).measures()

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from arrival_engine.contracts.oserrors import writing
+from arrival_engine.engine.process.scratch import scratch_folder
 
 FOLDER = "tmp"
 
@@ -35,8 +36,22 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
+def owned_staging(run_root: Path, name: str) -> Iterator[Path]:
+    """As `staging`, with a file beside the caller's that names the owner; removes those of killed processes first."""
+    parent = run_root / FOLDER
+    with ExitStack() as stack:
+        with writing("staging directory", parent):
+            parent.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(scratch_folder(parent, prefix=name))
+        yield folder
+
+
+@contextmanager
 def staging(run_root: Path, name: str) -> Iterator[Path]:
-    """A new directory below RUN_ROOT/tmp, removed at the end with everything not published from it."""
+    """A new directory below RUN_ROOT/tmp, removed at the end with everything not published from it.
+
+    For callers that clear up after killed processes themselves, under a lock.
+    """
     parent = run_root / FOLDER
     with writing("staging directory", parent):
         parent.mkdir(parents=True, exist_ok=True)

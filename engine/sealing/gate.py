@@ -13,7 +13,7 @@ from arrival_engine.engine.alias_blobs.inputs import edge_slices, site_slices
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.hashing import Row, content_hashes, inventory_digest, row_order
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
-from arrival_engine.engine.rundir.staging import exclusive, publish_files, staging, write_file
+from arrival_engine.engine.rundir.staging import exclusive, owned_staging, publish_files, write_file
 from arrival_engine.engine.rundir.strict_json import check_size
 from arrival_engine.engine.sealing.inventory import require_all, scenario_set, take_inventory
 from arrival_engine.engine.sealing.stored import Places, Stored, places, read_stored
@@ -152,7 +152,7 @@ def _result(receipt: Receipt, gate: Mapping[str, Any], found: _Findings, *, chan
 
 def _write(receipt: Receipt, where: Places, found: _Findings) -> dict[str, Any]:
     gate = found.gate(receipt, utc_now())
-    with staging(receipt.run_root, "seal") as folder:
+    with owned_staging(receipt.run_root, "seal") as folder:
         inventory = compact_json(list(found.rows))
         check_size(inventory, what="sealed_inputs_5B")
         inventory_file = write_file(folder / where.inventory.name, inventory)

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from arrival_engine.contracts import ArrivalError, Code, compact_json
+from arrival_engine.engine.process.machine import boot
 from arrival_engine.engine.rundir.staging import FOLDER
 from arrival_engine.engine.rundir.strict_json import parse_json
 from arrival_engine.engine.storage.store import Store
@@ -88,11 +89,10 @@ def _is_gone(holder: Mapping[str, object]) -> bool:
 def _machine() -> str:
     """The scope in which process numbers are unique: this boot of this machine and container; empty if unknown."""
     try:
-        boot = (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         space = (_PROC / "self/ns/pid").stat().st_ino
     except OSError:
         return ""
-    return f"{socket.gethostname()} {boot} {space}"
+    return f"{started} {space}" if (started := boot()) else ""
 
 
 def _started(pid: int) -> int | None:

@@ -6,10 +6,9 @@ The command itself works on files, so the seal check hashes exactly the bytes th
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from arrival_engine.contracts.errors import json_safe
 from arrival_engine.contracts.identity import Identity
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.process.scratch import scratch_folder
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
 from arrival_engine.engine.rundir.staging import FOLDER
 from arrival_engine.engine.storage.carrier import Carrier
@@ -123,7 +123,7 @@ def working_copy(
     `writes` False leaves the store unchanged. Errors name the store's URLs. Raises S0_GATE_MISSING_OR_INVALID without a
     run receipt, IO_READ_FAILED, IO_WRITE_FAILED, and IO_WRITE_CONFLICT while another run holds the store.
     """
-    with _scratch(scratch) as folder:
+    with _scratch(scratch, reporter) as folder:
         # read_receipt compares the directory's name with the run id if it looks like one.
         root = folder / _name(store)
         root.mkdir()
@@ -148,8 +148,8 @@ def working_copy(
 
 def fetch_receipt(store: Store) -> Receipt:
     """The run receipt alone; its `run_root` no longer exists. Raises as `working_copy`."""
-    with tempfile.TemporaryDirectory(prefix="arrivals-") as folder:
-        root = Path(folder) / _name(store)
+    with _scratch(None, Reporter()) as folder:
+        root = folder / _name(store)
         root.mkdir()
         with _speaking_of(store, root):
             return _fetch_receipt(store, root)
@@ -160,15 +160,18 @@ def _name(store: Store) -> str:
 
 
 @contextmanager
-def _scratch(parent: Path | None) -> Iterator[Path]:
-    with writing("working copy", parent or Path(tempfile.gettempdir())):
-        if parent is not None:
-            parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="arrivals-", dir=parent)).resolve()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _scratch(parent: Path | None, reporter: Reporter) -> Iterator[Path]:
+    """A private folder; those that killed commands left in the same place are removed."""
+
+    def tell(path: Path) -> None:
+        reporter.message(f"removed {path}, which a killed command had left behind")
+
+    with ExitStack() as stack:
+        with writing("working copy", parent or Path(tempfile.gettempdir())):
+            if parent is not None:
+                parent.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(scratch_folder(parent, removed=tell))
+        yield folder.resolve()
 
 
 def _fetch_receipt(store: Store, root: Path) -> Receipt:

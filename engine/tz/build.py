@@ -12,7 +12,7 @@ from arrival_engine.contracts import ArrivalError, Code, receipt_json
 from arrival_engine.contracts.oserrors import reading, writing
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
-from arrival_engine.engine.rundir.staging import exclusive, publish_folder, staging, write_file
+from arrival_engine.engine.rundir.staging import exclusive, owned_staging, publish_folder, write_file
 from arrival_engine.engine.tz.pinned import LAST_YEAR, archive_sha256, check_release, pinned_zones, release
 from arrival_engine.engine.tz.tzc1 import encode
 
@@ -68,7 +68,7 @@ def _conflict(folder: Path, present: dict[str, bytes], wanted: dict[str, bytes])
 
 
 def _publish(run_root: Path, folder: Path, wanted: dict[str, bytes]) -> None:
-    with staging(run_root, "tz") as work:
+    with owned_staging(run_root, "tz") as work:
         staged = work / "new"
         with writing("directory", staged):
             staged.mkdir()

@@ -18,7 +18,7 @@ from arrival_engine.contracts.moments import utc_now
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.engine.process.version import version
 from arrival_engine.engine.rundir.receipt import Receipt
-from arrival_engine.engine.rundir.staging import publish_folder, staging, write_file
+from arrival_engine.engine.rundir.staging import owned_staging, publish_folder, write_file
 from arrival_engine.engine.validation.findings import Finding, Outcome, Verdict
 from arrival_engine.engine.validation.policy import document
 from arrival_engine.engine.validation.verify import FAIL, PASS, verify_bundle
@@ -175,7 +175,7 @@ def publish(receipt: Receipt, content: Mapping[str, bytes], spec_version: str, *
             standing=standing,
             found=digest,
         )
-    with staging(receipt.run_root, "validation") as stage:
+    with owned_staging(receipt.run_root, "validation") as stage:
         folder = stage / "bundle"
         _write(folder, content, _index(receipt, content, spec_version, status, digest))
         if passed:

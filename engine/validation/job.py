@@ -17,7 +17,7 @@ from arrival_engine.engine.process.version import version
 from arrival_engine.engine.records.run_report import append_line
 from arrival_engine.engine.rundir.lock import run_lock
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
-from arrival_engine.engine.rundir.staging import staging
+from arrival_engine.engine.rundir.staging import owned_staging
 from arrival_engine.engine.validation import upstream
 from arrival_engine.engine.validation.bundle import Evidence, Published, members, publish
 from arrival_engine.engine.validation.database import Database
@@ -151,7 +151,7 @@ def judge_run(receipt: Receipt, options: ValidateOptions, reporter: Reporter, on
         reporter.notice(notice)
     threads = options.threads or available_cores()
     chosen = [scenario for scenario in scenarios if not only or scenario in only]
-    with staging(receipt.run_root, "validate") as spill:
+    with owned_staging(receipt.run_root, "validate") as spill:
         database = Database(spill, threads)
         try:
             facts, books = _judge_scenarios(

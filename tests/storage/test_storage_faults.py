@@ -7,8 +7,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -25,8 +23,8 @@ from arrival_engine.engine.storage.lock import LOCK_FOLDER, store_lock
 from arrival_engine.engine.storage.manifest import MANIFEST, partition
 from arrival_engine.engine.storage.publish import MARKER, Consignment, StorePublication
 from tests.support.processes import At
-from tests.support.refusals import CPU, ROOT
-from tests.support.s3_server import ENVIRONMENT, S3Server, cli, files_of, put_tree, server
+from tests.support.refusals import CPU
+from tests.support.s3_server import ENVIRONMENT, S3Server, cli, files_of, put_tree, run_killed, server
 from tests.support.world_files import write_world
 from tests.support.worlds import small_world
 
@@ -212,36 +210,6 @@ class TestPublished:
         assert in_partition(url) == before
         assert run_in_store(url, replace(OPTIONS, replace=True)).published == "replaced"
         assert_published(url, local)
-
-
-# Runs in a process that kills itself at the first step of a phase.
-_KILLED = """
-import os, signal, sys
-from dataclasses import replace
-from pathlib import Path
-from arrival_engine import run
-from arrival_engine.engine.storage import run_directory
-from tests.support.processes import At
-from tests.support.refusals import CPU
-url, phase, scratch, more = sys.argv[1:]
-reporter = At(phase, lambda: os.kill(os.getpid(), signal.SIGKILL))
-with run_directory(url, reporter, scratch=Path(scratch)) as directory:
-    options = replace(CPU, batch_arrivals=500, replace=more == "replace")
-    run(directory.root, options, reporter, shipping=directory.shipping)
-"""
-
-
-def run_killed(url, phase, scratch, more=""):
-    done = subprocess.run(
-        [sys.executable, "-c", _KILLED, url, phase, str(scratch), more],
-        env={**os.environ, **ENVIRONMENT},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 class TestKilled:

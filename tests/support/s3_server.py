@@ -140,3 +140,34 @@ def cli(*words: str, **options: Any) -> subprocess.Popen[str]:
         text=True,
         **options,
     )
+
+
+# Runs in a process that kills itself at the first step of a phase.
+_KILLED = """
+import os, signal, sys
+from dataclasses import replace
+from pathlib import Path
+from arrival_engine import run
+from arrival_engine.engine.storage import run_directory
+from tests.support.processes import At
+from tests.support.refusals import CPU
+url, phase, scratch, more = sys.argv[1:]
+reporter = At(phase, lambda: os.kill(os.getpid(), signal.SIGKILL))
+with run_directory(url, reporter, scratch=Path(scratch)) as directory:
+    options = replace(CPU, batch_arrivals=500, replace=more == "replace")
+    run(directory.root, options, reporter, shipping=directory.shipping)
+"""
+
+
+def run_killed(url: str, phase: str, scratch: Path, more: str = "") -> None:
+    """A run of a world in a store, killed at the first step of a phase; `more` "replace" replaces arrivals."""
+    done = subprocess.run(
+        [sys.executable, "-c", _KILLED, url, phase, str(scratch), more],
+        env={**os.environ, **ENVIRONMENT},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
