@@ -20,7 +20,10 @@ from arrival_engine.engine.importing.quoting import listed, shell_word
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 # Files that programs leave beside the files of a table: no rows are lost without them.
 _MARKERS = ("_success", "_metadata", "_common_metadata", "_committed_", "_started_")
-_TABLE = re.compile(r"[^.]*|.*\.(csv|tsv|tab|psv|txt|dat)(\.(gz|bz2|zst|lz4))?|.*\.(parquet|parq|pq)", re.IGNORECASE)
+_FORM = re.compile(
+    r"(\.(csv|tsv|tab|psv|txt|dat)(\.(gz|bz2|zst|lz4))?|\.(parquet|parq|pq))\Z",
+    re.IGNORECASE,
+)
 _DOCUMENT = re.compile(
     r"(readme|license|licence|notice|changelog|makefile|dockerfile)(\.txt)?"
     r"|.*\.(md|rst|pdf|html?|png|svg|log|sql|py|ipynb|r|sh|ya?ml|toml|ini|md5|sha256|crc)",
@@ -93,6 +96,7 @@ def _walk(root: Path, around: Mapping[str, str | None], left_out: list[str]) -> 
         if place in above:
             _refuse(folder, "leads back to a directory that contains it", f"remove the link: rm {_word(folder)}")
         _refuse_unfinished(folder)
+        stems: dict[str, Path] = {}
         for path in children:
             name, is_directory = path.name, path.is_dir()
             if _is_marker(name, is_directory):
@@ -104,12 +108,22 @@ def _walk(root: Path, around: Mapping[str, str | None], left_out: list[str]) -> 
             elif is_directory:
                 _refuse_format_of(path)
                 pending.append((path, {**keys, **_key(name, {**around, **keys}, path)}, above | {place}))
-            elif _TABLE.fullmatch(name):
+            elif "." not in name or _FORM.search(name):
+                _refuse_twin(path, stems.setdefault(_FORM.sub("", name), path))
                 yield TableFile(path, keys, around)
             else:
                 # Such as counts.csv.bak, whose rows would count twice.
                 refuse_other_format(path)
                 _refuse(path, "is not named like a CSV or Parquet file", "move it elsewhere, or give files by name")
+
+
+def _refuse_twin(path: Path, first: Path) -> None:
+    if path != first:
+        _refuse(
+            path,
+            f"has the name of {first.name} in another format, and the rows of one table would count twice",
+            "move one of them elsewhere, or give files by name",
+        )
 
 
 def _is_marker(name: str, is_directory: bool) -> bool:

@@ -114,7 +114,7 @@ def _to_parquet(path: Path, read: str) -> str:
 
 
 def _convert(form: str, modules: str, code: str) -> str:
-    return f"convert it to {form}: python -c {shell_word(f'import {modules}; {code}')}"
+    return f"convert it to {form}, and give that in its place: python -c {shell_word(f'import {modules}; {code}')}"
 
 
 def _python(path: Path, suffix: str = "") -> str:

@@ -219,6 +219,17 @@ def test_a_file_of_no_table_is_refused_by_name(tmp_path, name):
     refused_counts([tmp_path / "c"], SCHEMA_BAD, f"c/sub/{name} is not named like a CSV or Parquet file", "move it")
 
 
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.parquet", "a", "a.TXT"])
+def test_one_table_in_two_formats_is_refused(tmp_path, name):
+    """Its rows would count twice. In another directory, the same name is that of another part."""
+    put(tmp_path, "c/a.csv")
+    put(tmp_path, "c/sub/a.parquet")
+    put(tmp_path, "c/a-1.csv")
+    assert len(rows(tmp_path / "c")) == 3
+    put(tmp_path, f"c/{name}")
+    refused_counts([tmp_path / "c"], SCHEMA_BAD, "in another format, and the rows of one table would count twice")
+
+
 def test_a_file_of_another_format_is_refused_as_such(tmp_path):
     put(tmp_path, "c/a.csv")
     put(tmp_path, "c/b.json", '[{"merchant_id": 1}]')

@@ -117,7 +117,7 @@ def database_bytes(folder):
 
 REFUSED = {
     "JSON array": (b'[\n  {"merchant_id": 1}]', "is JSON", "duckdb.read_json("),
-    "JSON lines": (JSON_LINES.encode(), "is JSON", "convert it to CSV: python -c"),
+    "JSON lines": (JSON_LINES.encode(), "is JSON", "convert it to CSV, and give that in its place: python -c"),
     "JSON object": (b'\xef\xbb\xbf {\n "counts": []}', "is JSON", ""),
     "JSON rows": (b"[[1, 2], [3, 4]]", "is JSON", ""),
     "compressed JSON": (gzip.compress(JSON_LINES.encode()), "is JSON", ""),
