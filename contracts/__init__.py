@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from arrival_engine.contracts.dictionary import Dataset, dataset, datasets
+from arrival_engine.contracts.dictionary import Dataset, bundle_index, dataset, datasets
 from arrival_engine.contracts.errors import ArrivalError, Code, Notice, unforeseen
 from arrival_engine.contracts.forms import compact_json, indented_json, receipt_json
 from arrival_engine.contracts.identity import Identity, check_token
@@ -23,6 +23,7 @@ __all__ = [
     "Identity",
     "Notice",
     "arrow_schema",
+    "bundle_index",
     "check_document",
     "check_token",
     "compact_json",

@@ -17,7 +17,10 @@ _DEFAULT_ARROW = {"string": "string", "integer": "int64", "number": "float64", "
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its Arrow type as text, whether null and absence are allowed, the bounds on its values."""
+    """One column: its Arrow type as text, whether null and absence are allowed, the bounds on its values.
+
+    fields: those of an object, or of the objects in a list, whose Arrow type is a struct.
+    """
 
     name: str
     json_type: str
@@ -31,6 +34,7 @@ class Column:
     choices: tuple[str, ...] = ()
     pattern: str = ""
     min_length: int = 0
+    fields: tuple[Column, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,12 +72,13 @@ def table_shape(dataset_id: str) -> TableShape:
 def _column(name: str, body: Mapping[str, Any], schema: str, required: bool) -> Column:
     flat, nullable = _flatten(body, schema)
     json_type = flat["type"]
-    default = "list<string>" if json_type == "array" else _DEFAULT_ARROW[json_type]
+    items = deref(flat.get("items", {}), schema) if json_type == "array" else {}
+    inner = _fields(flat if json_type == "object" else items, schema)
     choices = [flat["const"]] if "const" in flat else flat.get("enum", [])
     return Column(
         name=name,
         json_type=json_type,
-        arrow=flat.get("x-arrow", default),
+        arrow=flat.get("x-arrow") or _default_arrow(json_type, items, inner),
         nullable=nullable,
         required=required,
         minimum=flat.get("minimum"),
@@ -83,7 +88,20 @@ def _column(name: str, body: Mapping[str, Any], schema: str, required: bool) -> 
         choices=tuple(choice for choice in choices if choice is not None),
         pattern=flat.get("pattern", ""),
         min_length=flat.get("minLength", 0),
+        fields=inner,
     )
+
+
+def _fields(body: Mapping[str, Any], schema: str) -> tuple[Column, ...]:
+    required = set(body.get("required", ()))
+    return tuple(_column(name, part, schema, name in required) for name, part in body.get("properties", {}).items())
+
+
+def _default_arrow(json_type: str, items: Mapping[str, Any], fields: tuple[Column, ...]) -> str:
+    struct = f"struct<{', '.join(f'{field.name}: {field.arrow}' for field in fields)}>"
+    if json_type == "array":
+        return f"list<{struct if fields else items.get('x-arrow', _DEFAULT_ARROW[items['type']])}>"
+    return struct if json_type == "object" else _DEFAULT_ARROW[json_type]
 
 
 def _flatten(body: Mapping[str, Any], schema: str) -> tuple[dict[str, Any], bool]:

@@ -21,13 +21,17 @@ Format = Literal["parquet", "json", "jsonl", "binary", "text", "yaml", "folder"]
 _FORMATS = ("parquet", "json", "jsonl", "binary", "text", "yaml", "folder")
 _ROLES = ("dataset", "document", "log", "member", "policy", "validation_bundle", "validation_flag")
 _STATUSES = ("REQUIRED", "OPTIONAL")
+_NEEDS = ("always", "if_present", "never")
 _READ_SCOPES = ("ROW_LEVEL", "METADATA_ONLY")
 _TOKEN = re.compile(r"\{([a-z_]+)\}")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """One dictionary entry. `path` has unfilled `{tokens}`; a directory's path ends in `/`."""
+    """One dictionary entry. `path` has unfilled `{tokens}`; a directory's path ends in `/`.
+
+    status: the contract's word for an inventory row; need: whether this engine reads the dataset.
+    """
 
     id: str
     path: str
@@ -45,6 +49,7 @@ class Dataset:
     owner_team: str
     role: str
     status: Literal["REQUIRED", "OPTIONAL"]
+    need: Literal["always", "if_present", "never"]
     read_scope: Literal["ROW_LEVEL", "METADATA_ONLY"]
     sealed: bool
     on_invalid: Code
@@ -70,6 +75,11 @@ class Dataset:
         """The dataset's file or directory. Raises PARTITION_OR_PK_VIOLATION for a missing or unsafe token."""
         return Path(run_root) / self.relative(tokens)
 
+    def folder(self, run_root: Path, tokens: Mapping[str, str]) -> Path:
+        """The dataset's directory, or the directory of its file."""
+        target = self.locate(run_root, tokens)
+        return target if self.kind == "directory" else target.parent
+
     def part(self, run_root: Path, tokens: Mapping[str, str], index: int) -> Path:
         """The path of part file `index` (from 0) of a directory dataset that names its parts by numbers alone."""
         if not self.part_name or "{token}" in self.part_name:
@@ -84,13 +94,16 @@ class Dataset:
     def files(self, run_root: Path, tokens: Mapping[str, str]) -> list[Path]:
         """The dataset's existing files, sorted by path.
 
-        Parquet: every `*.parquet` in the partition directory, also for single-file datasets. Other directories: all
-        files below, by relative path. Raises IO_READ_FAILED if a directory cannot be listed.
+        Parquet: every `*.parquet` in the partition directory, also for single-file datasets. Other directories, and
+        the folder of a validation bundle whose path is that of its index: all files below, by relative path. Raises
+        IO_READ_FAILED if a directory cannot be listed.
         """
         target = self.locate(run_root, tokens)
         with reading(self.id, target):
+            if self.role == "validation_bundle":
+                return _files_below(self.folder(run_root, tokens))
             if self.format == "parquet":
-                folder = target if self.kind == "directory" else target.parent
+                folder = self.folder(run_root, tokens)
                 return [path for path in _listing(folder) if path.suffix == ".parquet" and path.is_file()]
             if self.kind == "directory":
                 return _files_below(target)
@@ -113,6 +126,12 @@ def dataset(dataset_id: str) -> Dataset:
 def datasets() -> tuple[Dataset, ...]:
     """All entries, in dictionary order."""
     return tuple(_entries().values())
+
+
+def bundle_index(segment: str) -> Dataset:
+    """The entry of the index of a segment's validation bundle; 2B's bundle is listed by its index."""
+    bundle = dataset(f"validation_bundle_{segment}")
+    return bundle if bundle.kind == "file" else dataset(f"validation_bundle_index_{segment}")
 
 
 def _listing(folder: Path) -> list[Path]:
@@ -149,7 +168,13 @@ def _entries() -> dict[str, Dataset]:
     return entries
 
 
-_OPTIONAL_FIELDS: dict[str, Any] = {"part_name": "", "primary_key": [], "order": [], "schema": ""}
+_OPTIONAL_FIELDS: dict[str, Any] = {
+    "part_name": "",
+    "primary_key": [],
+    "order": [],
+    "schema": "",
+    "need": "if_present",
+}
 
 
 def _entry(raw: Mapping[str, Any]) -> Dataset:
@@ -165,6 +190,8 @@ def _entry(raw: Mapping[str, Any]) -> Dataset:
         raise _broken(identifier, "has an unknown format or role")
     if values["status"] not in _STATUSES or values["read_scope"] not in _READ_SCOPES:
         raise _broken(identifier, "has an unknown status or read scope")
+    if values["need"] not in _NEEDS:
+        raise _broken(identifier, "has an unknown need")
     if tuple(_TOKEN.findall(values["path"])) != values["partitions"]:
         raise _broken(identifier, "has partitions that differ from the tokens of its path")
     values["on_invalid"] = Code[values["on_invalid"]]

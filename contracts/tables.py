@@ -80,6 +80,11 @@ def conform(
 
 
 def _target(column: Column, encoding: TimestampEncoding) -> pa.DataType:
+    if column.fields:
+        struct = pa.struct(
+            [pa.field(field.name, _target(field, encoding), nullable=_null_allowed(field)) for field in column.fields]
+        )
+        return pa.list_(struct) if column.json_type == "array" else struct
     kind = _ARROW_TYPES[column.arrow]
     return pa.string() if encoding == "rfc3339" and pa.types.is_timestamp(kind) else kind
 
@@ -150,6 +155,9 @@ def _compatible(column: Column, found: pa.DataType, target: pa.DataType) -> bool
         if not pa.types.is_timestamp(found):
             return False
         return bool(found.tz in _UTC_NAMES if target.tz else found.tz is None)
+    if column.fields:
+        # Parquet knows no structs of dictionaries' codes and names a list's items in its own way.
+        return bool(found.equals(target))
     if pa.types.is_list(target):
         return bool(pa.types.is_list(found) or pa.types.is_large_list(found)) and _is_text(found.value_type)
     return bool(found == target)

@@ -32,6 +32,7 @@ ERRORS = ROOT / "docs" / "reference" / "errors.yaml"
 SEGMENTS = {
     "engine": "The run",
     "5B": "5B: counts, arrivals, validation",
+    "5A": "5A: scenarios and demand",
     "1B": "1B: site locations",
     "2A": "2A: time zones",
     "2B": "2B: site weights and group weights",
@@ -209,7 +210,7 @@ def _dataset(entry: Dataset) -> str:
         ("primary key", ", ".join(entry.primary_key)),
         ("order", ", ".join(entry.order)),
         ("sealed", "yes" if entry.sealed else "no"),
-        ("required", "yes" if entry.status == "REQUIRED" else "no"),
+        ("required", "yes" if entry.need == "always" else "no"),
         ("error code", f"`{entry.on_invalid.value}`"),
     ]
     title = f"{schema['title']}.\n\n" if schema else ""

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from arrival_engine.contracts.arrow_columns import coded, constant
 from arrival_engine.engine.importing.contents import Contents, Floats, Ids, Ints, ordered_sums, runs
+from arrival_engine.engine.importing.demand import local_demand
 from arrival_engine.engine.importing.identity import IMPORT_VERSION
 from arrival_engine.engine.importing.places import places_of
 from arrival_engine.engine.importing.policies import Policies
@@ -19,7 +20,8 @@ from arrival_engine.engine.importing.values import MICROS
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.tz.pinned import LAST_YEAR, pinned_zones, release
 from arrival_engine.engine.world_files.bundles import write_bundles
-from arrival_engine.engine.world_files.grid import write_time_grid
+from arrival_engine.engine.world_files.demand import write_demand, write_scenarios
+from arrival_engine.engine.world_files.grid import instant_text, write_time_grid
 from arrival_engine.engine.world_files.publish import Target, WorldReport, write_report
 from arrival_engine.engine.world_files.shelf import SPEC_VERSION, Shelf, absent
 from arrival_engine.engine.world_files.sites import (
@@ -60,6 +62,8 @@ def write_world(
         _write_virtual(contents, shelf)
     with reporter.phase("counts"):
         _write_counts(contents, shelf)
+        write_scenarios((instant_text(edges[0]), instant_text(edges[-1])), shelf, "baseline")
+        write_demand(*local_demand(contents), shelf)
     with reporter.phase("bundles and report"):
         write_bundles(shelf)
         for policy_id, data in target.policies.items():

@@ -16,7 +16,7 @@ from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
 from arrival_engine.engine.rundir.staging import exclusive, owned_staging, publish_files, write_file
 from arrival_engine.engine.rundir.strict_json import check_size
 from arrival_engine.engine.sealing.inventory import require_all, scenario_set, take_inventory
-from arrival_engine.engine.sealing.stored import Places, Stored, places, read_stored
+from arrival_engine.engine.sealing.stored import Places, Stored, places, read_stored, row_path
 from arrival_engine.engine.sealing.upstream import PASS, Upstream, check_upstream
 
 SPEC_VERSION = "1.0.0"
@@ -95,11 +95,20 @@ def _blob_hashes(receipt: Receipt) -> dict[str, str]:
     return {"s2_alias_blob": site_slices(receipt).sha256, "edge_alias_blob_3B": edge_slices(receipt).sha256}
 
 
+# `notes` says where a policy was found; a new place is not a change as long as the bytes are the same. `status` and
+# `schema_ref` are the contract's words for an artefact, which another version of this engine may know better.
+_WORDS = ("notes", "status", "schema_ref")
+
+
+def _substance(row: Row) -> Row:
+    """A row without the words that say nothing about the sealed bytes."""
+    path = row_path(row["role"], row["path_template"])
+    return {**{key: value for key, value in row.items() if key not in _WORDS}, "path_template": path}
+
+
 def _changes(stored: Stored, found: _Findings) -> list[str]:
     """Differences between an existing seal and the inputs now, one line each."""
-    # `notes` says where a policy was found. A new place is not a change as long as the bytes are the same.
-    before = {row["artifact_id"]: {**row, "notes": ""} for row in stored.rows}
-    now = {row["artifact_id"]: {**row, "notes": ""} for row in found.rows}
+    before, now = ({row["artifact_id"]: _substance(row) for row in rows} for rows in (stored.rows, found.rows))
     lines: list[str] = []
     for name in sorted(before.keys() | now.keys()):
         if name not in now:

@@ -52,7 +52,7 @@ class Artefact:
 
 @dataclass(frozen=True)
 class Inventory:
-    """The artefacts found, by id, and for each absent REQUIRED one a line with the paths searched."""
+    """The artefacts found, by id, and for each absent one that the job needs a line with the paths searched."""
 
     artefacts: Mapping[str, Artefact]
     missing: Mapping[str, str]
@@ -147,13 +147,13 @@ def take_inventory(receipt: Receipt, scenarios: tuple[str, ...]) -> Inventory:
             files, absent = _find(entry, receipt, scenarios)
         if files:
             artefacts[entry.id] = Artefact(entry, tuple(files))
-        if absent and entry.status == "REQUIRED":
+        if absent and entry.need == "always":
             missing[entry.id] = "; ".join(dict.fromkeys(absent))
     return Inventory(artefacts, missing)
 
 
 def require_all(inventory: Inventory, receipt: Receipt) -> None:
-    """Raise if REQUIRED inputs are missing, naming all of them.
+    """Raise if inputs that the job needs are missing, naming all of them.
 
     S1_OR_S3_OUTPUT_MISSING if only 5B's own model tables are missing, else S0_GATE_MISSING_OR_INVALID.
     """

@@ -49,6 +49,15 @@ def is_structural(row: Row) -> bool:
     return str(row.get("notes", "")).startswith(_STRUCTURAL)
 
 
+def row_path(role: str, template: str) -> str:
+    """A row's path in one form: with or without the final slash, a validation bundle's as that of its folder.
+
+    2B's bundle has the path of its index in the contract, and had that of its folder in seals of version 0.1.
+    """
+    path = template.strip().rstrip("/")
+    return path.removesuffix("/index.json") if role == "validation_bundle" else path
+
+
 def places(receipt: Receipt) -> Places:
     """The paths of this run's gate receipt and inventory."""
     return Places(receipt.path("s0_gate_receipt_5B"), receipt.path("sealed_inputs_5B"))

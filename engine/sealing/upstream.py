@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from arrival_engine.contracts import ArrivalError, Code, check_document, dataset
+from arrival_engine.contracts import ArrivalError, Code, bundle_index, check_document, dataset
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.rundir.hashing import content_sha256
 from arrival_engine.engine.rundir.receipt import Receipt
@@ -151,8 +151,9 @@ class _Places:
 
 
 def _places(segment: str, receipt: Receipt) -> _Places:
-    names = ("validation_bundle", "validation_bundle_index", "validation_passed_flag")
-    return _Places(*(receipt.path(f"{name}_{segment}") for name in names))
+    flag = receipt.path(f"validation_passed_flag_{segment}")
+    index = receipt.path(bundle_index(segment).id)
+    return _Places(bundle=index.parent, index=index, flag=flag)
 
 
 def bundle_digest(segment: str, receipt: Receipt) -> str:
@@ -175,8 +176,7 @@ def _digest(segment: str, places: _Places, receipt: Receipt) -> str:
     if not places.index.is_file():
         raise _BundleError(f"there is no {places.index.name}")
     index = read_json(places.index, what="bundle index", code=_CODE, hint=f"restore the bundle of {segment}")
-    schema = dataset(f"validation_bundle_index_{segment}").schema
-    check_document(schema, index, code=_CODE, where=str(places.index))
+    check_document(bundle_index(segment).schema, index, code=_CODE, where=str(places.index))
     entries = _entries(index, law)
     if law.over_hashes:
         return _hash_text(entries, (places.bundle, receipt.run_root))
@@ -230,6 +230,8 @@ def check_upstream(receipt: Receipt) -> Iterator[Upstream]:
     for segment in SEGMENTS:
         places = _places(segment, receipt)
         status, digest, reason = _judge(segment, places, receipt)
-        bundle = places.bundle.relative_to(receipt.run_root).as_posix()
-        flag = places.flag.relative_to(receipt.run_root).as_posix()
-        yield Upstream(segment, status, f"{bundle}/", flag, digest, reason)
+        bundle, flag = (
+            dataset(f"{name}_{segment}").relative(receipt.identity.tokens())
+            for name in ("validation_bundle", "validation_passed_flag")
+        )
+        yield Upstream(segment, status, bundle, flag, digest, reason)

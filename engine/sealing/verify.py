@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from arrival_engine.contracts import ArrivalError, Code, Notice
+from arrival_engine.contracts import ArrivalError, Code, Notice, dataset
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.hashing import Row, content_hashes, structural_digest
 from arrival_engine.engine.rundir.receipt import Receipt
@@ -17,7 +17,7 @@ from arrival_engine.engine.sealing.inventory import (
     sealed_datasets,
     take_inventory,
 )
-from arrival_engine.engine.sealing.stored import AGAIN, Stored, is_structural, places, read_stored
+from arrival_engine.engine.sealing.stored import AGAIN, Stored, is_structural, places, read_stored, row_path
 from arrival_engine.engine.sealing.upstream import PASS, SEGMENTS, bundle_digest
 
 _CODE = Code.S0_GATE_MISSING_OR_INVALID
@@ -133,9 +133,18 @@ def _find_now(row: Row, look: _Look) -> str:
     return artefact.sha256 or look.hashes[name]
 
 
+def _left_behind(row: Row, look: _Look) -> bool:
+    """Whether a seal of the reference lists an artefact that nothing here reads and that was not brought along."""
+    name = row["artifact_id"]
+    return look.structural and name not in look.inventory.artefacts and dataset(name).need == "never"
+
+
 def _same_path(row: Row, look: _Look) -> bool:
     artefact = look.inventory.artefacts.get(row["artifact_id"])
-    return artefact is None or row["path_template"].rstrip("/") == artefact.dataset.path.rstrip("/")
+    if artefact is None:
+        return True
+    here = row_path(row["role"], artefact.dataset.path)
+    return row_path(row["role"], row["path_template"]) == here
 
 
 def _review_row(row: Row, look: _Look, review: _Review) -> None:
@@ -144,7 +153,7 @@ def _review_row(row: Row, look: _Look, review: _Review) -> None:
     if not known and not look.structural:
         review.differences.append(Difference(name, sealed, "not an artefact that this version knows"))
         return
-    if not known and not is_structural(row):
+    if not is_structural(row) and (not known or _left_behind(row, look)):
         review.foreign.append(name)
         return
     found = Difference(name, sealed, _find_now(row, look))
@@ -155,7 +164,8 @@ def _review_row(row: Row, look: _Look, review: _Review) -> None:
         read = look.inventory.artefacts[name].dataset.path
         review.differences.append(Difference(name, f"as {row['path_template']}", f"read as {read}"))
     if is_structural(row):
-        (review.uncovered if known else review.foreign).append(name)
+        read_here = known and dataset(name).need != "never"
+        (review.uncovered if read_here else review.foreign).append(name)
 
 
 def _look(stored: Stored, inventory: Inventory, receipt: Receipt, reporter: Reporter) -> _Look:

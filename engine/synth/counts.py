@@ -1,4 +1,4 @@
-"""Intensity and count tables, streamed entity by entity, and the small 5B.S1 tables."""
+"""Intensity and count tables, streamed entity by entity, and the small tables of 5A and 5B.S1."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from arrival_engine.engine.synth import kernels
 from arrival_engine.engine.synth.intensity import Intensity, Scene
 from arrival_engine.engine.synth.kernels import CountRows, Entities
 from arrival_engine.engine.synth.policies import bucket_count
-from arrival_engine.engine.synth.presets import HORIZON_START, SCENARIO_BAND
-from arrival_engine.engine.synth.shapes import CLASSES
-from arrival_engine.engine.world_files.grid import write_time_grid
+from arrival_engine.engine.synth.presets import HORIZON_END, HORIZON_START, SCENARIO_BAND
+from arrival_engine.engine.synth.shapes import CLASSES, daily_shares
+from arrival_engine.engine.world_files.demand import Demand, repeated_weeks, write_demand, write_scenarios
+from arrival_engine.engine.world_files.grid import instant_text, write_time_grid
 from arrival_engine.engine.world_files.shelf import COMPRESSION, SPEC_VERSION, Shelf
 
 CHUNK_ROWS = 1 << 20
@@ -48,6 +49,27 @@ def write_grid(scene: Scene, shelf: Shelf) -> None:
     weekend = scene.policies.document("time_grid_policy_5B")["local_annotations"]["weekend_days"]
     edges = [HORIZON_START + timedelta(seconds=seconds * b) for b in range(buckets + 1)]
     write_time_grid(edges, shelf, weekend, SCENARIO_BAND)
+
+
+def write_local_demand(scene: Scene, model: Intensity, shelf: Shelf) -> None:
+    """5A: one cell of demand per entity, by day, before the latent field."""
+    placement, geography = scene.placement, scene.geography
+    demand = Demand(
+        merchant=scene.population.merchant[placement.entity_merchant],
+        country=placement.pair_country[placement.entity_pair],
+        countries=geography.countries,
+        zone=placement.entity_zone,
+        tzids=geography.tzids,
+        demand=model.entities.curve,
+        classes=[item.name for item in CLASSES],
+        # Shapes have mean 1 over the 168 hours of a week.
+        weekly=model.entities.volume * 168.0,
+        shares=daily_shares(),
+        source="synthetic",
+    )
+    days = scene.spec.days()
+    write_scenarios((instant_text(HORIZON_START), instant_text(HORIZON_END)), shelf, SCENARIO_BAND)
+    write_demand(demand, repeated_weeks(demand, days[0].weekday(), len(days)), shelf)
 
 
 def write_grouping(scene: Scene, model: Intensity, shelf: Shelf) -> None:

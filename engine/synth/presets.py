@@ -10,7 +10,7 @@ from typing import Literal
 
 from arrival_engine.contracts import ArrivalError, Code, Identity
 
-# Part of every identity: raise it if the same (preset, seed, scale) would give another world.
+# Part of every identity: raise it if the same (preset, seed, scale) would give other arrivals.
 GENERATOR_VERSION = "1"
 SCENARIO_ID = "baseline_v1"
 SCENARIO_BAND: Literal["baseline", "stress"] = "baseline"

@@ -80,6 +80,13 @@ _CURVES: dict[str, tuple[str, str]] = {
 }
 
 
+def daily_shares() -> npt.NDArray[np.float64]:
+    """float64[K, 7]: the part of a week's demand on each weekday from Monday, per class of `CLASSES`."""
+    days = np.array([_CURVES[demand.curve][1].split() for demand in CLASSES]).astype(np.int64)
+    shares: npt.NDArray[np.float64] = days / days.sum(axis=1, keepdims=True)
+    return shares
+
+
 def weekly_shapes() -> npt.NDArray[np.float64]:
     """float64[K, 168]: demand by local hour of week from Monday 00:00, with mean 1 per class of `CLASSES`."""
     shapes = np.empty((len(CLASSES), 168))

@@ -15,7 +15,7 @@ from typing import Any
 from arrival_engine.contracts import Identity
 from arrival_engine.cpu_fallback.law import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
 from arrival_engine.engine.process.progress import Reporter
-from arrival_engine.engine.synth.counts import CountTotals, write_counts, write_grid, write_grouping
+from arrival_engine.engine.synth.counts import CountTotals, write_counts, write_grid, write_grouping, write_local_demand
 from arrival_engine.engine.synth.draws import Draws
 from arrival_engine.engine.synth.geography import load_geography
 from arrival_engine.engine.synth.intensity import Scene, intensity
@@ -101,6 +101,7 @@ def _write(stage: Path, spec: WorldSpec, target: Target, reporter: Reporter) -> 
         model = intensity(scene, zones, draws)
         write_grid(scene, shelf)
         write_grouping(scene, model, shelf)
+        write_local_demand(scene, model, shelf)
     with reporter.phase("counts"):
         totals = write_counts(scene, model, shelf, reporter)
     with reporter.phase("bundles and report"):

@@ -29,7 +29,7 @@ def files_of(receipt: Receipt, dataset_id: str, **tokens: str) -> list[Path]:
     """A dataset's files; an absent optional one has none, a required one raises S5.S0_SEALED_INPUTS_INCONSISTENT."""
     entry = dataset(dataset_id)
     found = receipt.files(dataset_id, **tokens)
-    if not found and entry.status == "REQUIRED":
+    if not found and entry.need == "always":
         raise ArrivalError(
             Code.S5_S0_SEALED_INPUTS_INCONSISTENT,
             f"{dataset_id} is missing at {receipt.path(dataset_id, **tokens)}",

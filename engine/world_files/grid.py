@@ -15,13 +15,18 @@ from arrival_engine.engine.world_files.shelf import SPEC_VERSION, Shelf
 Band = Literal["baseline", "stress"]
 
 
+def instant_text(instant: datetime) -> str:
+    """A UTC instant of whole seconds in the contract's form."""
+    return instant.strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+
+
 def write_time_grid(edges: Sequence[datetime], shelf: Shelf, weekend_days: Sequence[int], band: Band) -> None:
     """Write `s1_time_grid_5B`: bucket b lies between edges b and b + 1, in UTC and whole seconds; annotated in UTC.
 
     weekend_days: ISO weekdays, from 1.
     """
     starts, buckets = edges[:-1], len(edges) - 1
-    texts = [edge.strftime("%Y-%m-%dT%H:%M:%S.000000Z") for edge in edges]
+    texts = [instant_text(edge) for edge in edges]
     seconds = [int((end - start).total_seconds()) for start, end in zip(starts, edges[1:], strict=True)]
     days = np.array([start.isoweekday() for start in starts], np.int64)
     shelf.table(

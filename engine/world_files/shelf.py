@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from arrival_engine.contracts import Identity, check_document, conform, dataset
+from arrival_engine.contracts import Identity, arrow_schema, check_document, conform, dataset
 from arrival_engine.contracts.arrow_columns import constant
 from arrival_engine.engine.rundir.strict_json import check_size
 
@@ -17,6 +17,11 @@ COMPRESSION = "zstd"
 SPEC_VERSION = "1.0.0"
 # A fixed stamp, so that a world's bytes do not depend on when it was made.
 CREATED_UTC = "2026-01-01T00:00:00.000000Z"
+
+
+def _checked(dataset_id: str, columns: Mapping[str, pa.Array] | pa.Table, path: Path) -> pa.Table:
+    table = columns if isinstance(columns, pa.Table) else pa.table(dict(columns))
+    return conform(dataset_id, table, where=path.name)
 
 
 def absent(rows: int, kind: pa.DataType | None = None) -> pa.Array:
@@ -59,9 +64,17 @@ class Shelf:
     def table(self, dataset_id: str, columns: Mapping[str, pa.Array] | pa.Table) -> Path:
         """Check and write a whole table as one file."""
         path = self.path(dataset_id)
-        table = columns if isinstance(columns, pa.Table) else pa.table(dict(columns))
-        checked = conform(dataset_id, table, where=path.name)
-        pq.write_table(checked, path, compression=COMPRESSION)
+        pq.write_table(_checked(dataset_id, columns, path), path, compression=COMPRESSION)
+        return path
+
+    def tables(self, dataset_id: str, pieces: Iterable[Mapping[str, pa.Array]]) -> Path:
+        """Check and write a table piece by piece, a row group each, as one file; without a piece it has no rows."""
+        path = self.path(dataset_id)
+        schema = arrow_schema(dataset_id)
+        with pq.ParquetWriter(path, schema, compression=COMPRESSION) as writer:
+            for piece in pieces:
+                checked = _checked(dataset_id, piece, path)
+                writer.write_table(checked.cast(schema), row_group_size=max(1, checked.num_rows))
         return path
 
     def document(self, dataset_id: str, document: object, data: bytes) -> Path:

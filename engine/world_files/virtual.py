@@ -154,6 +154,7 @@ def write_edges(merchants: Sequence[MerchantEdges], shelf: Shelf, labels: Labels
         "virtual_rules_digest": labels.stand_in(labels.rules),
     }
     _write_universe(shelf, digests)
+    _write_validation_contract(shelf)
 
 
 def _records(owner: MerchantEdges, shelf: Shelf, labels: Labels) -> list[dict[str, Any]]:
@@ -216,6 +217,53 @@ def _catalogue_index(shelf: Shelf, merchant: Ids, start: Ints, records: list[dic
         }
     )
     return pa.Table.from_pylist([{**common, **row} for row in rows], schema=arrow_schema("edge_catalogue_index_3B"))
+
+
+# Tests of the edges that arrivals take: id, type, dataset, field, sentence.
+_VIRTUAL_TESTS = (
+    (
+        "edge_usage_vs_weight",
+        "EDGE_USAGE_VS_WEIGHT",
+        "edge_catalogue_3B",
+        "schemas.3B.yaml#/plan/edge_catalogue_3B/edge_weight",
+        "merchants' shares of arrivals by edge are close to the edges' weights",
+    ),
+    (
+        "ip_country_mix",
+        "IP_COUNTRY_MIX",
+        "edge_catalogue_3B",
+        "schemas.3B.yaml#/plan/edge_catalogue_3B/country_iso",
+        "shares of arrivals by country are close to those of the edges' weights",
+    ),
+)
+# As in `validation_policy_5B`.
+_MAX_ABS_ERROR = 0.05
+
+
+def _write_validation_contract(shelf: Shelf) -> None:
+    """Write `virtual_validation_contract_3B`, tests by id."""
+    rows = [
+        {
+            "manifest_fingerprint": shelf.identity.manifest_fingerprint,
+            "test_id": name,
+            "test_type": kind,
+            "scope": "GLOBAL",
+            "target_population": {"virtual_only": True},
+            "inputs": {
+                "datasets": [{"logical_id": source, "role": "expected"}],
+                "fields": [{"schema_anchor": anchor, "role": "expected"}],
+                "join_keys": ["merchant_id", "edge_id"],
+            },
+            "thresholds": {"max_abs_error": _MAX_ABS_ERROR},
+            "severity": "WARNING",
+            "enabled": True,
+            "description": sentence,
+            "profile": None,
+        }
+        for name, kind, source, anchor, sentence in _VIRTUAL_TESTS
+    ]
+    dataset_id = "virtual_validation_contract_3B"
+    shelf.table(dataset_id, pa.Table.from_pylist(rows, schema=arrow_schema(dataset_id)))
 
 
 def _write_universe(shelf: Shelf, digests: dict[str, str]) -> None:

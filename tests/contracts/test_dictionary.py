@@ -155,7 +155,7 @@ def test_paths_are_the_contracts(dataset_id: str, path: str, tmp_path: Path) -> 
     assert dataset(dataset_id).locate(tmp_path, TOKENS) == tmp_path / path
 
 
-def test_what_the_arrival_job_needs_is_required_and_sealed() -> None:
+def test_what_the_arrival_job_needs_is_always_needed_and_sealed() -> None:
     needed = [
         "s1_time_grid_5B",
         "s3_bucket_counts_5B",
@@ -177,7 +177,7 @@ def test_what_the_arrival_job_needs_is_required_and_sealed() -> None:
         "arrival_time_placement_policy_5B",
         "arrival_output_policy_5B",
     ]
-    assert {(dataset(name).status, dataset(name).sealed) for name in needed} == {("REQUIRED", True)}
+    assert {(dataset(name).need, dataset(name).sealed) for name in needed} == {("always", True)}
 
 
 def test_outputs_and_documents_of_the_job_are_not_sealed_inputs() -> None:

@@ -186,7 +186,7 @@ def a_policy_is_edited(run_root: Path) -> None:
 
 @mutation("sealed_inputs", "upstream")
 def an_upstream_bundle_is_edited(run_root: Path) -> None:
-    folder = dataset("validation_bundle_2B").locate(run_root, damage.tokens_of(run_root))
+    folder = dataset("validation_bundle_2B").folder(run_root, damage.tokens_of(run_root))
     (folder / "a.json").write_bytes(b"{}")
 
 

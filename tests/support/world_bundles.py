@@ -9,7 +9,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from arrival_engine.contracts.dictionary import dataset
+from arrival_engine.contracts.dictionary import bundle_index, dataset
 
 SEGMENTS = ("1A", "1B", "2A", "2B", "3A", "3B", "5A")
 
@@ -21,7 +21,7 @@ def write_bundles(run_root: Path, manifest_fingerprint: str) -> dict[str, str]:
 
 def _write(segment: str, run_root: Path, manifest_fingerprint: str) -> str:
     tokens = {"manifest_fingerprint": manifest_fingerprint}
-    bundle = dataset(f"validation_bundle_{segment}").locate(run_root, tokens)
+    bundle = bundle_index(segment).folder(run_root, tokens)
     members = {name: f'{{"report":"{name}","segment":"{segment}"}}'.encode() for name in ("a.json", "b/c.json")}
     for name, data in members.items():
         path = bundle / name
@@ -48,7 +48,7 @@ def _write(segment: str, run_root: Path, manifest_fingerprint: str) -> str:
         index = {"members": listed}
     elif segment == "5A":
         index = {"entries": listed}
-    index_path = dataset(f"validation_bundle_index_{segment}").locate(run_root, tokens)
+    index_path = bundle_index(segment).locate(run_root, tokens)
     index_path.write_text(json.dumps(index, sort_keys=True), encoding="ascii")
     flag = f"sha256_hex = {digest}\n"
     if segment == "5A":

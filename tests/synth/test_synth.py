@@ -99,7 +99,8 @@ def test_every_sealed_dataset_and_policy_is_there_and_conforms(world):
                 table = pq.read_table(path)
                 assert conform(entry.id, table, where=entry.id).num_rows == table.num_rows > 0
         elif entry.format == "json" and entry.role != "policy":
-            check_document(entry.schema, json.loads(files[0].read_bytes()), code=entry.on_invalid, where=entry.id)
+            document = json.loads(entry.locate(world.root, world.tokens).read_bytes())
+            check_document(entry.schema, document, code=entry.on_invalid, where=entry.id)
     for policy_id in policy_ids():
         assert (world.root / dataset(policy_id).path).read_bytes() == packaged_bytes(policy_id)
         assert resolve_policy(policy_id, run_root=world.root).origin == "run"
