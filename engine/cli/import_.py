@@ -16,6 +16,7 @@ from arrival_engine.engine.process import human
 
 if TYPE_CHECKING:
     from arrival_engine.engine.importing import ImportResult
+    from arrival_engine.engine.importing.division import LocalDays
     from arrival_engine.engine.importing.example import Example
 
 _HELP = """Make a world under RUN_ROOT from your own tables, ready to seal and run.
@@ -93,7 +94,11 @@ def _renames(_context: click.Context, _parameter: click.Parameter, value: tuple[
 )
 @click.option("--start", metavar="TIME", help="Start of the first bucket.  [default: the earliest in the counts]")
 @click.option("--end", metavar="TIME", help="End of the last bucket.  [default: the latest in the counts]")
-@click.option("--bucket", metavar="LENGTH", help="Length of a bucket, such as 900, 15min or 1d.  [default: 1h]")
+@click.option(
+    "--bucket",
+    metavar="LENGTH",
+    help="Length of a bucket, such as 900, 15min or 1d, or local-day for days of each row's zone.  [default: 1h]",
+)
 @click.option("--assume-utc", is_flag=True, help="Read times without a zone as UTC.")
 @click.option(
     "--rename",
@@ -182,11 +187,13 @@ def _show(result: ImportResult) -> None:
     lengths = f" of {length(result.bucket_seconds * 1_000_000)}" if result.bucket_seconds else ""
     left_out = f", {human.count(result.zero_rows)} of them zero" if result.zero_rows else ""
     added_up = f", {human.count(result.merged_rows)} added to others" if result.merged_rows else ""
+    days = [] if result.local_days is None else _days(result.local_days)
     places = f"{human.count(result.sites)} sites and {human.count(result.edges)} edges"
     show_block(
         ("merchants", f"{human.count(result.merchants)} with arrivals, {modes}"),
         ("places", f"{places} in {human.count(result.tzids)} time zones"),
         ("buckets", f"{human.count(result.buckets)}{lengths}, {result.start_utc} to {result.end_utc}"),
+        *days,
         ("count rows", f"{human.count(result.input_rows)}{left_out}{added_up}"),
         ("physical", _physical(result)),
         ("virtual", f"{100 * result.virtual_share:.1f} % of the arrivals, expected"),
@@ -197,6 +204,19 @@ def _show(result: ImportResult) -> None:
     )
     root = shlex.quote(str(result.run_root))
     show_next(f"seal {root}", f"run {root}", f"validate {root}")
+
+
+def _days(found: LocalDays) -> list[tuple[str, str]]:
+    """What was read as local days, and how their counts were divided."""
+    hours = [f"{seconds / 3600:g}" for seconds in sorted({found.shortest_seconds, found.longest_seconds})]
+    few = len(found.tzids) <= 3
+    zones = ", ".join(found.tzids) if few else f"{human.count(len(found.tzids))} time zones"
+    plural = "day" if found.days == 1 else "days"
+    lines = [("days", f"{human.count(found.days)} local {plural} of {' to '.join(hours)} h in {zones}")]
+    if found.divided_rows:
+        rows = f"{human.count(found.divided_rows)} of the days' counts, {human.count(found.divided_arrivals)} arrivals"
+        lines.append(("divided", f"{rows}, drawn evenly over the day's buckets, {found.most_buckets} at most"))
+    return lines
 
 
 def _show_example(example: Example) -> None:

@@ -20,6 +20,7 @@ from arrival_engine.engine.importing.contents import (
     Ints,
     Members,
     Merchants,
+    Placed,
     by_bytes,
     codes_in,
     ordered_sums,
@@ -28,6 +29,7 @@ from arrival_engine.engine.importing.contents import (
     texts_in_use,
 )
 from arrival_engine.engine.importing.grid import Limits, told
+from arrival_engine.engine.importing.placing import Placement
 from arrival_engine.engine.importing.reading import Table
 from arrival_engine.engine.importing.routes import homeless_counts, homeless_groups, mode_of
 
@@ -45,42 +47,40 @@ class Build:
     notices: tuple[Notice, ...]
 
 
-def build(tables: Mapping[str, Table], grid_us: Ints, bucket: Ints, limits: Limits, zones: ZoneSource) -> Build:
-    """Join the tables. `bucket` int64[R] has each count row's bucket on `grid_us`. Raises what `import_world` does."""
+def build(tables: Mapping[str, Table], placement: Placement, limits: Limits, zones: ZoneSource) -> Build:
+    """Join the tables, the counts as they were placed on the grid. Raises what `import_world` does."""
     table = tables["counts"]
     counted = table["count"] > 0
-    if not counted.any():
-        table.refuse(0, f"all {table.rows} counts are zero", "give at least one row with arrivals")
     named = texts_in_use(table, _TZ, counted) | texts_in_use(tables["virtual merchants"], "settlement_tz")
     for name in ("sites", "edges", "group weights"):
         named |= texts_in_use(tables[name], _TZ)
     tzids = by_bytes(named - {""})
-    counts = _counts(table, counted, bucket, (tzids, grid_us), limits)
+    grid_us, placed = placement.grid_us, placement.placed
+    counts = _counts(table, placed, (tzids, grid_us), limits)
     sites = _members(tables["sites"], "site_order", tzids, number_by_country=True)
     edges = _members(tables["edges"], "edge_order", tzids, number_by_country=False)
     merchants = _merchants(tables["virtual merchants"], counts, sites, tzids)
     _check_edges(tables, merchants, edges)
     _check_routes(table, counted, merchants, sites)
     groups = _group_weights(tables["group weights"], sites, tzids)
-    contents = Contents(tzids, grid_us, counts, sites, merchants, edges, groups)
-    drawn = int(counted.sum())
-    merged = drawn - len(counts.arrivals)
-    return Build(contents, len(counted), len(counted) - drawn, merged, tuple(_notices(contents, merged, zones)))
+    contents = Contents(tzids, grid_us, counts, sites, merchants, edges, groups, placement.day_rule)
+    zero = len(counted) - int(counted.sum())
+    merged = placed.merged + len(placed.row) - len(counts.arrivals)
+    notices = [*placement.notices, *_notices(contents, merged, zones)]
+    return Build(contents, len(counted), zero, merged, tuple(notices))
 
 
-def _counts(
-    table: Table, kept: npt.NDArray[np.bool_], bucket: Ints, places: tuple[tuple[str, ...], Ints], limits: Limits
-) -> Counts:
+def _counts(table: Table, placed: Placed, places: tuple[tuple[str, ...], Ints], limits: Limits) -> Counts:
     tzids, grid_us = places
-    channels = by_bytes(texts_in_use(table, "channel", kept))
-    rows = np.flatnonzero(kept)
+    rows, bucket = placed.row, placed.bucket
+    channels = by_bytes(texts_in_use(table, "channel", table["count"] > 0))
     merchants, merchant = np.unique(table["merchant_id"][rows], return_inverse=True)
     zone, channel = codes_in(table, _TZ, tzids)[rows], codes_in(table, "channel", channels)[rows]
-    order = _entity_order((merchant, zone, channel, bucket[rows]), (len(merchants), len(tzids), len(channels)), grid_us)
+    order = _entity_order((merchant, zone, channel, bucket), (len(merchants), len(tzids), len(channels)), grid_us)
     rows = rows[order]
-    keys = (merchant[order], zone[order], channel[order], bucket[rows])
+    keys = (merchant[order], zone[order], channel[order], bucket[order])
     first = runs(*keys)
-    arrivals = np.add.reduceat(table["count"][rows], first)
+    arrivals = np.add.reduceat(placed.arrivals[order], first)
     above = np.flatnonzero(arrivals > limits.arrivals_per_bucket)
     if len(above):
         run = int(above[0])

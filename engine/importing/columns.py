@@ -70,9 +70,10 @@ def _order(name: str) -> Column:
     return Column(name, "int64", values.order, optional=True, number=True)
 
 
-def layouts(assume_utc: bool) -> Mapping[str, Layout]:
-    """Every table by name; with `assume_utc`, times without a zone are UTC."""
+def layouts(assume_utc: bool, local_days: bool = False) -> Mapping[str, Layout]:
+    """Every table by name; with `assume_utc`, times without a zone are UTC; with `local_days`, counts are of days."""
     time = partial(values.instant, assume_utc=assume_utc)
+    counted_from = values.day_start if local_days else partial(values.bucket_start, assume_utc=assume_utc)
     start = Column("bucket_start", "int64", time)
     index = Column("bucket_index", "int64", values.bucket_index, optional=True, number=True)
     tables = (
@@ -82,7 +83,7 @@ def layouts(assume_utc: bool) -> Mapping[str, Layout]:
             (
                 _MERCHANT,
                 _TZ,
-                Column("bucket_start", "int64", time, optional=True),
+                Column("bucket_start", "int64", counted_from, optional=True),
                 index,
                 Column("count", "int64", values.count, number=True),
                 Column("channel", "text", values.channel, optional=True),

@@ -28,6 +28,19 @@ class Counts:
 
 
 @dataclass(frozen=True, eq=False)
+class Placed:
+    """Counts with N > 0 in buckets: the count table's row that each comes from, its bucket and its arrivals.
+
+    Each is int64[P]. merged: rows of the table that were added to another before they were placed.
+    """
+
+    row: Ints
+    bucket: Ints
+    arrivals: Ints
+    merged: int = 0
+
+
+@dataclass(frozen=True, eq=False)
 class Members:
     """Sites by (merchant, country, order), or edges by (merchant, order); weights as given."""
 
@@ -63,7 +76,10 @@ class Merchants:
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """Everything that decides the world. Zones are codes into `tzids`, in byte order; grid_us: B + 1 bucket edges."""
+    """Everything that decides the world. Zones are codes into `tzids`, in byte order; grid_us: B + 1 bucket edges.
+
+    day_rule: the rule by which local days were divided among buckets; empty if counts came in buckets.
+    """
 
     tzids: tuple[str, ...]
     grid_us: Ints
@@ -72,6 +88,7 @@ class Contents:
     merchants: Merchants
     edges: Members
     group_weights: GroupWeights
+    day_rule: str = ""
 
 
 def texts_in_use(table: Table, name: str, kept: npt.NDArray[np.bool_] | None = None) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
@@ -17,10 +18,12 @@ from arrival_engine.engine.importing.values import MICROS, Refused, instant
 Ints = npt.NDArray[np.int64]
 
 DEFAULT_BUCKET_SECONDS = 3600
+LOCAL_DAY = "local-day"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = {"": 1, "s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "d": 86_400}
 _DURATION = re.compile(r"([0-9]{1,9}) ?([a-z]*)")
 _CODE = Code.TIME_GRID_MISMATCH
+_FEWER = "use longer buckets (--bucket), or import a shorter period"
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def duration_seconds(text: str) -> int:
         raise ArrivalError(
             _CODE,
             f"--bucket {text!r} is not a duration",
-            hint="give whole seconds, or units as in 15min, 1h or 1d",
+            hint=f"give whole seconds, units as in 15min, 1h or 1d, or {LOCAL_DAY}",
         )
     return int(match[1]) * _UNITS[match[2]]
 
@@ -108,7 +111,7 @@ def given_edges(table: Table, limits: Limits) -> Ints:
         expected = np.arange(len(start))
         wrong = table["bucket_index"][by_start] != expected
         check(wrong, "is not numbered in time order, from 0", "number buckets 0, 1, 2, ..., or leave it out")
-    _check_number(len(start), limits)
+    check_number(len(start), limits, _FEWER)
     return np.append(start, end[-1:])
 
 
@@ -129,8 +132,6 @@ def spanned_edges(counts: Table, span: Span, limits: Limits) -> Ints:
             f"{counts.files[0].name} numbers its buckets, but their times are not given",
             "give --start and --bucket, or a table of buckets with --grid",
         )
-    if span.bucket_seconds is None:
-        _refuse_longer_steps(counts)
     start = int(counts["bucket_start"].min()) if span.start_us is None else span.start_us
     if start % MICROS:
         what = "--start" if span.start_us is not None else "the first bucket_start"
@@ -150,33 +151,26 @@ def spanned_edges(counts: Table, span: Span, limits: Limits) -> Ints:
             f"{told(start)} to {told(end)} are {number:.6g} buckets of {length(size)}, not a whole number",
             "move --start or --end, or change --bucket",
         )
-    _check_number((end - start) // size, limits)
+    check_number((end - start) // size, limits, _FEWER)
     return np.arange(start, end + 1, size, dtype=np.int64)
 
 
-def _refuse_longer_steps(counts: Table) -> None:
-    """Refuse to default to hours: daily counts without --bucket would all fall into the first hour of their day."""
-    step = int(np.gcd.reduce(np.diff(np.unique(counts["bucket_start"]))))
-    if step > DEFAULT_BUCKET_SECONDS * MICROS:
-        _fault(
-            f"the times in {counts.files[0].name} are multiples of {length(step)} apart, but the length of their"
-            " buckets is not given",
-            f"give --bucket {step // MICROS}s if each bucket lasts until the next, else --bucket 1h",
-        )
-
-
-def _check_number(buckets: int, limits: Limits) -> None:
+def check_number(buckets: int, limits: Limits, hint: str) -> None:
+    """Refuse a grid of more buckets than the policies allow: TIME_GRID_MISMATCH."""
     if buckets > limits.buckets:
         _fault(
             f"the grid has {buckets} buckets; the policies allow {limits.buckets}",
-            "use longer buckets (--bucket), or import a shorter period",
+            hint,
             buckets=buckets,
             limit=limits.buckets,
         )
 
 
-def bucket_of(counts: Table, edges: Ints) -> Ints:
-    """Bucket of each count row, int64[R]. Raises TIME_GRID_MISMATCH for the first row that is off the grid."""
+def bucket_of(counts: Table, edges: Ints, off_grid_hint: Callable[[Ints], str]) -> Ints:
+    """Bucket of each count row, int64[R]. Raises TIME_GRID_MISMATCH for the first row that is off the grid.
+
+    off_grid_hint: what to do about a time within a bucket, given the edges.
+    """
     buckets = len(edges) - 1
     if counts.has("bucket_index"):
         index = counts["bucket_index"]
@@ -198,7 +192,5 @@ def bucket_of(counts: Table, edges: Ints) -> Ints:
     if late.any():
         row = int(np.argmax(late != 0))
         after = f"{length(int(late[row]))} after the bucket that starts at {told(int(edges[bucket[row]]))}"
-        fitting = int(np.gcd.reduce(np.unique(start - edges[0]))) // MICROS
-        hint = f"give --bucket {fitting}s, which fits all times, or correct this one" if fitting else "correct the time"
-        counts.refuse(row, f"bucket_start {told(int(start[row]))} is {after}", hint, code=_CODE)
+        counts.refuse(row, f"bucket_start {told(int(start[row]))} is {after}", off_grid_hint(edges), code=_CODE)
     return bucket.astype(np.int64)

@@ -88,4 +88,6 @@ def _fingerprint(contents: Contents, parameters: str) -> str:
     numbers("groups.merchant", groups.merchant)
     texts("groups.tz", groups.zone, contents.tzids)
     numbers("groups.weight", groups.weight)
+    if contents.day_rule:
+        digest.update(f"|day_rule|{contents.day_rule}".encode())
     return digest.hexdigest()

@@ -15,10 +15,10 @@ class ImportRequest:
 
     Each table is one or more CSV or Parquet files, or a directory of such files at any depth. zones: a physical
     arrival goes to a site in its count row's zone (`counts`), or in a zone drawn by group weights (`weights`). start,
-    end, bucket: the time grid as text of options; the counts decide what is None, except that buckets last an hour.
-    rename: pairs (theirs, ours) of names of columns and partition keys; ignore: theirs to leave out; assume_utc: read
-    times without zone as UTC.
-    decimal ("." or ",") and thousands (".", ",", "'" or " "): the marks in numbers that are texts, in all tables.
+    end, bucket: the time grid as text of options; the counts decide what is None, except that buckets last an hour;
+    the bucket `local-day` means the civil days of each row's zone. rename: pairs (theirs, ours) of names of columns
+    and partition keys; ignore: theirs to leave out; assume_utc: read times without zone as UTC. decimal ("." or ",")
+    and thousands (".", ",", "'" or " "): the marks in numbers that are texts, in all tables.
     """
 
     run_root: Path

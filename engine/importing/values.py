@@ -32,6 +32,7 @@ _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?))?"
     r" ?(Z|z|UTC|[+-][0-9]{2}(?::?[0-9]{2})?)?"
 )
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _COUNTRY = re.compile(r"[A-Z]{2}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -254,6 +255,44 @@ def instant(cell: Cell, assume_utc: bool) -> int:
     if not FIRST_US <= micros < LAST_US:
         raise Refused("is not between 1970 and 2199", "check the year", code)
     return micros
+
+
+def bucket_start(cell: Cell, assume_utc: bool) -> int:
+    """The start of a count's bucket as `instant` reads it; a date without a clock is refused as what it may mean."""
+    if not assume_utc and _day(cell) is not None:
+        raise Refused(
+            "has no zone",
+            "for counts of local days give --bucket local-day, for days of UTC --assume-utc and --bucket 1d",
+            Code.TIME_GRID_MISMATCH,
+        )
+    return instant(cell, assume_utc)
+
+
+def day_start(cell: Cell) -> int:
+    """The start of a local day: microseconds of an instant, or ~d for a date, d being its days since 1970-01-01."""
+    day = _day(cell)
+    if day is not None:
+        days = _midnight(day) // (86_400 * MICROS)
+        if not 0 <= days < LAST_US // (86_400 * MICROS):
+            raise Refused("is not between 1970 and 2199", "check the year", Code.TIME_GRID_MISMATCH)
+        return ~days
+    try:
+        return instant(cell, assume_utc=False)
+    except Refused as verdict:
+        if verdict.what != "has no zone":
+            raise
+        hint = "write the date alone, such as 2026-03-29, or add the offset (+02:00)"
+        raise Refused("has a clock but no zone", hint, Code.TIME_GRID_MISMATCH) from None
+
+
+def _day(cell: Cell) -> date | None:
+    """A cell that is a date and nothing else."""
+    if isinstance(cell, str) and _DATE.fullmatch(cell):
+        try:
+            return date.fromisoformat(cell)
+        except ValueError:
+            return None
+    return cell if isinstance(cell, date) else None
 
 
 def _midnight(day: date) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,14 @@ import numpy as np
 from arrival_engine.contracts import ArrivalError, Code, Identity, Notice, check_token
 from arrival_engine.contracts.options import ZoneSource
 from arrival_engine.cpu_fallback.law import HYBRID, VIRTUAL_ONLY
-from arrival_engine.engine.importing.build import Build, build
+from arrival_engine.engine.importing.build import build
 from arrival_engine.engine.importing.columns import Naming, layouts
-from arrival_engine.engine.importing.contents import Contents, Ints
-from arrival_engine.engine.importing.grid import (
-    Span,
-    bucket_of,
-    duration_seconds,
-    given_edges,
-    option_instant,
-    spanned_edges,
-    told,
-)
+from arrival_engine.engine.importing.contents import Contents
+from arrival_engine.engine.importing.division import LocalDays
+from arrival_engine.engine.importing.grid import told
 from arrival_engine.engine.importing.identity import world_identity
 from arrival_engine.engine.importing.numbers import marks_of
+from arrival_engine.engine.importing.placing import asks_for_local_days, place
 from arrival_engine.engine.importing.policies import Policies, load_policies
 from arrival_engine.engine.importing.quoting import listed, shell_word
 from arrival_engine.engine.importing.reading import Table, empty_table, read_table
@@ -46,7 +40,8 @@ class ImportResult:
     merchants: with counts, of which some are hybrid or virtual-only. sites, edges, tzids: totals. bucket_seconds: None
     if buckets differ in length. input_rows, zero_rows, merged_rows: count rows read, with zero counts, and merged into
     a row of the same key. arrivals: exact. physical: what decides the sites of physical arrivals. virtual_share:
-    expected share of arrivals, coin included. zones: the source of a physical arrival's zone.
+    expected share of arrivals, coin included. zones: the source of a physical arrival's zone. local_days: what was read
+    as local days; None for counts of buckets.
     """
 
     run_root: Path
@@ -74,6 +69,7 @@ class ImportResult:
     seconds: float
     reused: bool
     notices: tuple[Notice, ...]
+    local_days: LocalDays | None
 
 
 def make_world(request: ImportRequest, reporter: Reporter | None) -> ImportResult:
@@ -88,17 +84,19 @@ def make_world(request: ImportRequest, reporter: Reporter | None) -> ImportResul
     with reporter.phase("read tables"):
         tables, notices = _read(request)
     with reporter.phase("join tables"):
-        built = _build(request, tables, policies, zones)
+        placement = place(request, tables["counts"], tables["grid"], policies.limits)
+        built = build(tables, placement, policies.limits, zones)
         identity = world_identity(built.contents, policies.by_id, request.seed, request.scenario_id)
     notices += built.notices
     for notice in notices:
         reporter.notice(notice)
     statistics = {"scenario_id": request.scenario_id, "zones": zones, **_statistics(built.contents, policies)}
+    described = statistics if placement.days is None else {**statistics, "local_days": asdict(placement.days)}
     target = Target(run_root, "import", "an imported world", identity, policies.by_id)
 
     def write(stage: Path) -> WorldReport:
         shelf = Shelf(stage, identity, request.scenario_id)
-        return write_world(shelf, built.contents, policies, target, statistics, reporter)
+        return write_world(shelf, built.contents, policies, target, described, reporter)
 
     report, reused = place_world(target, write, reporter)
     if reused:
@@ -114,6 +112,7 @@ def make_world(request: ImportRequest, reporter: Reporter | None) -> ImportResul
         seconds=reporter.elapsed_s - began,
         reused=reused,
         notices=tuple(notices),
+        local_days=placement.days,
         **statistics,
     )
 
@@ -145,7 +144,7 @@ def _read(request: ImportRequest) -> tuple[dict[str, Table], list[Notice]]:
     naming, marks = _naming(request), marks_of(request.decimal, request.thousands)
     tables: dict[str, Table] = {}
     notices: list[Notice] = []
-    for name, layout in layouts(request.assume_utc).items():
+    for name, layout in layouts(request.assume_utc, asks_for_local_days(request)).items():
         tables[name] = empty_table(layout)
         if given[name]:
             tables[name], noticed = read_table(layout, [Path(path) for path in given[name]], naming, marks)
@@ -161,41 +160,6 @@ def _read(request: ImportRequest) -> tuple[dict[str, Table], list[Notice]]:
                 hint=f"the columns are {listed(sorted(headers))}",
             )
     return tables, notices
-
-
-def _build(request: ImportRequest, tables: Mapping[str, Table], policies: Policies, zones: ZoneSource) -> Build:
-    counts = tables["counts"]
-    if not (counts.has("bucket_start") or counts.has("bucket_index")):
-        raise ArrivalError(
-            Code.SCHEMA_VIOLATION,
-            f"{counts.files[0].name} has neither bucket_start nor bucket_index; counts need one of them",
-            hint="add one, or rename the column that holds it: --rename THEIRS=bucket_start",
-        )
-    if counts.has("bucket_start") and counts.has("bucket_index"):
-        raise ArrivalError(
-            Code.TIME_GRID_MISMATCH,
-            f"{counts.files[0].name} has both bucket_start and bucket_index",
-            hint="one is enough: leave the other out with --ignore",
-        )
-    grid_us = _grid(request, counts, tables["grid"], policies)
-    return build(tables, grid_us, bucket_of(counts, grid_us), policies.limits, zones)
-
-
-def _grid(request: ImportRequest, counts: Table, listed: Table, policies: Policies) -> Ints:
-    span = Span(
-        option_instant("--start", request.start, request.assume_utc),
-        option_instant("--end", request.end, request.assume_utc),
-        duration_seconds(request.bucket) if request.bucket is not None else None,
-    )
-    if not listed.rows:
-        return spanned_edges(counts, span, policies.limits)
-    if not span.empty:
-        raise ArrivalError(
-            Code.TIME_GRID_MISMATCH,
-            "--grid cannot be combined with --start, --end and --bucket, because both set the buckets",
-            hint="give either --grid or the others",
-        )
-    return given_edges(listed, policies.limits)
 
 
 def _statistics(contents: Contents, policies: Policies) -> dict[str, Any]:

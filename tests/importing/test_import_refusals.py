@@ -217,13 +217,6 @@ def test_numbered_buckets_need_to_be_told_when_they_are(tmp_path):
     refused(request, TIME_BAD, "counts.csv, line 3: bucket_index 4 is beyond the grid's last bucket, 2")
 
 
-def test_counts_by_the_day_are_not_taken_for_counts_by_the_hour(tmp_path):
-    days = HEADER + "".join(f"1,Europe/Berlin,,2026-03-{day}T00:00Z,3\n" for day in (28, 29, 30))
-    refused(request_of(tmp_path, edited(counts=days)), TIME_BAD, "multiples of 1 d apart", "--bucket 86400s")
-    result = import_world(request_of(tmp_path, edited(counts=days), bucket="1d"))
-    assert (result.buckets, result.bucket_seconds) == (3, 86_400)
-
-
 GROUPS = {
     "twice": (
         "merchant_id,tz,weight\n1,Europe/Berlin,1\n1,Europe/Berlin,2\n",

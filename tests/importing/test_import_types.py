@@ -35,7 +35,7 @@ PARQUET = {
     "a date": (
         {"bucket_start": pa.array([date(2026, 3, 29)] * 2)},
         TIME_BAD,
-        ("row 1: bucket_start 2026-03-29 has no zone",),
+        ("row 1: bucket_start 2026-03-29 has no zone", "--bucket local-day", "--assume-utc and --bucket 1d"),
     ),
     "a number for a time": ({"bucket_start": pa.array([1, 2])}, TIME_BAD, ("row 1: bucket_start 1 is not a time",)),
     "half a microsecond": (
@@ -109,7 +109,7 @@ PARQUET = {
 
 def parquet_request(folder, columns):
     pq.write_table(pa.table({**COLUMNS, **columns}), folder / "counts.parquet")
-    return request_of(folder, edited(counts=None), counts=[folder / "counts.parquet"])
+    return request_of(folder, edited(counts=None), counts=[folder / "counts.parquet"], bucket="1h")
 
 
 @pytest.mark.parametrize("name", PARQUET)

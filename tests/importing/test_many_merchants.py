@@ -35,7 +35,8 @@ def test_eighty_thousand_merchants_go_all_the_way(tmp_path):
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    did("import", world, "--counts", tmp_path / "counts.parquet", "--sites", tmp_path / "sites.parquet")
+    tables = ("--counts", tmp_path / "counts.parquet", "--sites", tmp_path / "sites.parquet")
+    did("import", world, *tables, "--bucket", "1h")
     receipt = read_receipt(world)
     (index,) = receipt.files("s2_alias_index")
     assert index.stat().st_size > SIZE_LIMIT
