@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from arrival_engine.contracts import arrow_schema, compact_json
+from arrival_engine.contracts import arrow_schema
 from arrival_engine.contracts.arrow_columns import coded
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.cpu_fallback.streams import domain, length_prefixed
@@ -82,7 +83,7 @@ def _summary(
 def write_anomalies(ledger: ScenarioLedger, path: Path) -> int:
     """One row per entity and fallback taken, ordered by anomaly_id; returns the number of rows."""
     # An entity's count rows all lie in its merchant's piece, so no anomaly is in two.
-    found = sorted(anomaly for piece in ledger.pieces() for anomaly in _anomalies(piece))
+    found = sorted((row for piece in ledger.pieces() for row in _anomalies(piece)), key=lambda row: row.anomaly_id)
     schema = arrow_schema("s4_arrival_anomalies_5B")
     columns = list(zip(*found, strict=True)) or [(), (), (), ()]
     table = _table(
@@ -92,7 +93,7 @@ def write_anomalies(ledger: ScenarioLedger, path: Path) -> int:
         anomaly_id=pa.array(columns[0], pa.uint64()),
         anomaly_code=pa.array(columns[1], pa.string()),
         severity=pa.array(["WARN"] * len(found), pa.string()),
-        context=pa.array(columns[2], pa.string()),
+        context=pa.array(columns[2], schema.field("context").type),
         message=pa.array(columns[3], pa.string()),
     )
     _write(path, schema, iter([table]))
@@ -102,7 +103,16 @@ def write_anomalies(ledger: ScenarioLedger, path: Path) -> int:
 MEANINGS = {switch.upper(): meaning for switch, meaning in FALLBACK_MEANINGS.items()}
 
 
-def _anomalies(ledger: Ledger) -> Iterator[tuple[int, str, str, str]]:
+class _Anomaly(NamedTuple):
+    """One row; an `anomaly_id` occurs once, so that rows are ordered by it alone."""
+
+    anomaly_id: int
+    code: str
+    context: Mapping[str, Any]
+    message: str
+
+
+def _anomalies(ledger: Ledger) -> Iterator[_Anomaly]:
     world, rows = ledger.world, ledger.world.rows
     for switch, arrivals in ledger.fallback_rows().items():
         hit = np.flatnonzero(arrivals)
@@ -116,7 +126,7 @@ def _anomalies(ledger: Ledger) -> Iterator[tuple[int, str, str, str]]:
             yield _anomaly(world, switch.upper(), entity, facts)
 
 
-def _anomaly(world: World, code: str, entity: int, facts: list[int]) -> tuple[int, str, str, str]:
+def _anomaly(world: World, code: str, entity: int, facts: list[int]) -> _Anomaly:
     tables = world.tables
     merchant = int(tables.merchants.id[tables.entities.merchant[entity]])
     zone = world.tzids[tables.entities.zone[entity]]
@@ -134,7 +144,7 @@ def _anomaly(world: World, code: str, entity: int, facts: list[int]) -> tuple[in
     name = length_prefixed(world.scenario_id) + length_prefixed(code) + length_prefixed(domain(merchant, zone, channel))
     anomaly_id = int.from_bytes(hashlib.sha256(b"5B.anomaly" + name).digest()[:8], "big") or 1
     message = f"merchant {merchant}, {zone}: {MEANINGS[code]} ({arrivals} arrivals)"
-    return anomaly_id, code, compact_json(context).decode(), message
+    return _Anomaly(anomaly_id, code, context, message)
 
 
 def _table(world: World, schema: pa.Schema, size: int, **columns: pa.Array) -> pa.Table:

@@ -101,7 +101,9 @@ def read_anomalies(receipt: Receipt, scenario_id: str) -> tuple[Anomaly, ...] | 
         found: dict[tuple[str, str], tuple[int, int]] = {}
         for code, severity, context in zip(*(column.to_pylist() for column in table.columns), strict=True):
             entities, arrivals = found.get((code, severity), (0, 0))
-            found[code, severity] = (entities + 1, arrivals + int(json.loads(context or "{}").get("arrivals", 0)))
+            # Version 0.1.0 wrote the context as JSON text.
+            facts = json.loads(context) if isinstance(context, str) else context
+            found[code, severity] = (entities + 1, arrivals + int((facts or {}).get("arrivals", 0)))
     return tuple(Anomaly(*key, *totals) for key, totals in sorted(found.items()))
 
 

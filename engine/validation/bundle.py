@@ -143,14 +143,19 @@ def _issue_table(receipt: Receipt, outcome: Outcome) -> bytes:
 
 
 def _issue(receipt: Receipt, finding: Finding) -> dict[str, Any]:
-    record = finding.record()
-    context = {name: record[name] for name in ("check", "rows", "violations", "examples", "statistics")}
+    context = {
+        "check": finding.check,
+        "rows": finding.rows,
+        "violations": finding.violations,
+        "examples": [compact_json(json_safe(example)).decode() for example in finding.examples],
+        "statistics": compact_json(json_safe(finding.statistics)).decode(),
+    }
     return {
         **receipt.identity.columns(),
         "scenario_id": finding.scenario_id,
         "issue_code": str(finding.rule.code),
         "severity": "ERROR" if finding.verdict is Verdict.NOT_RUN else str(finding.severity),
-        "context": compact_json(json_safe(context)).decode(),
+        "context": context,
         "message": finding.message or f"{finding.check}: {finding.violations} of {finding.rows} rows",
     }
 
@@ -170,7 +175,8 @@ def publish(receipt: Receipt, content: Mapping[str, bytes], spec_version: str, *
         raise ArrivalError(
             Code.S5_IO_WRITE_CONFLICT,
             f"{final} already holds another bundle, {standing or 'a broken one'}; this one is {digest}",
-            hint="the run was validated before with another outcome; move that bundle away to keep this one",
+            hint="the run was validated before with another outcome, or by another version; "
+            "move that bundle away to keep this one",
             path=final,
             standing=standing,
             found=digest,
@@ -246,7 +252,7 @@ def _index(
         "summary": {
             "bundle_sha256": digest,
             "engine_version": version(),
-            "error_code": report["error_code"],
+            "error_code": report.get("error_code"),
             "verdicts": report["verdicts"],
         },
     }

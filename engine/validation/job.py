@@ -92,8 +92,8 @@ def validate(
     phases = {name: spent - before.get(name, 0.0) for name, spent in reporter.phases.items()}
     result = ValidateResult(
         passed=judged.outcome.passed,
-        error_code=report["error_code"],
-        error_message=report["error_message"],
+        error_code=report.get("error_code"),
+        error_message=report.get("error_message"),
         findings=judged.outcome.findings,
         scenarios=judged.scenarios,
         arrivals=report["n_arrivals_total"],
@@ -187,14 +187,13 @@ def _judge_scenarios(
 def _report(receipt: Receipt, judged: Judgement) -> dict[str, Any]:
     """The validation report: the same for any thread count, on any machine, on any day."""
     found = judged.outcome
-    error = found.error or (None, None)
+    error = dict(zip(("error_code", "error_message"), found.error or (), strict=False))
     verdicts = Counter(str(finding.verdict) for finding in found.findings)
     report = {
         **receipt.identity.document(),
         "spec_version": judged.sealed.spec_version,
         "status": "PASS" if found.passed else "FAIL",
-        "error_code": error[0],
-        "error_message": error[1],
+        **error,
         **_metrics(judged),
         "sealed_inputs_digest": judged.sealed.digest,
         "arrival_digests": {fact.scenario_id: fact.digest for fact in judged.scenarios},
@@ -262,8 +261,8 @@ def _line(receipt: Receipt, judged: Judgement, report: Mapping[str, Any], result
     rng_ok = judged.outcome.holds(Area.RNG)
     return {
         "status": report["status"],
-        "error_code": report["error_code"],
-        "error_message": report["error_message"],
+        "error_code": report.get("error_code"),
+        "error_message": report.get("error_message"),
         "spec_version": report["spec_version"],
         **_metrics(judged),
         # The bundle was read back and re-hashed before it was put in place.

@@ -369,7 +369,7 @@ def fallbacks_by_entity(world):
 def anomalies_of(table):
     found = {}
     for row in table.to_pylist():
-        context = json.loads(row["context"])
+        context = row["context"]
         place = (row["anomaly_code"], *(context[n] for n in ("merchant_id", "zone_representation", "channel_group")))
         assert place not in found
         found[place] = tuple(context[n] for n in ("arrivals", "count_rows", "first_bucket", "last_bucket"))
@@ -392,7 +392,7 @@ def test_anomalies_are_ordered_by_id_and_readable(published):
     assert 0 not in ids
     assert table["severity"].unique().to_pylist() == ["WARN"]
     for row in table.to_pylist():
-        context = json.loads(row["context"])
+        context = row["context"]
         assert str(context["merchant_id"]) in row["message"]
         assert f"{context['arrivals']} arrivals" in row["message"]
 
