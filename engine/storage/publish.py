@@ -2,7 +2,7 @@
 
 tmp/arrivals-<scenario>-<token>/     finished parts, while they are uploaded
 .../scenario_id=.../_incomplete      exists while parts are put in place: without a manifest, they may be removed
-.../scenario_id=.../part-*           the parts
+.../scenario_id=.../part-*           the parts; meanwhile, first and last by name, two that no reader can read
 .../scenario_id=.../_manifest.json   the list of published parts
 """
 
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from arrival_engine.engine.arrivals.publish import Published
 
 MARKER = "_incomplete"
+# A reader that lists the folder in place of reading the manifest would take some parts for all of them. A listing comes
+# in pages, in the order of names: one that begins or ends meanwhile has the first or the last of these in it.
+_OBSTACLES = ("part--incomplete", "part-incomplete")
+_NOTE = b"arrivals are being put in place; only a manifest publishes them\n"
 
 
 class Staged(NamedTuple):
@@ -63,9 +67,10 @@ class StorePublication:
             return False
         if store.stat(f"{here}/{MANIFEST}") is not None:
             # The run was killed after the publication: only this remains to be done.
+            self._remove_obstacles()
             store.delete(f"{here}/{MARKER}")
             return False
-        _clear(self.carrier, here)
+        self._clear()
         return True
 
     def refuse_certain_conflict(self, file_format: str, arrivals: int) -> bool:
@@ -102,10 +107,14 @@ class StorePublication:
         """
         store, here = self._store, self.partition
         before = {item.path.removeprefix(f"{here}/") for item in store.list(here)}
-        store.write_bytes(f"{here}/{MARKER}", b"arrivals are being put in place; only a manifest publishes them\n")
-        store.delete(f"{here}/{MANIFEST}")
+        store.write_bytes(f"{here}/{MARKER}", _NOTE)
         names = [part.name for part in staged.manifest.parts]
-        self.carrier.delete_all(f"{here}/{name}" for name in before - {MANIFEST, MARKER, *names})
+        formats = {name.rpartition(".")[2] for name in (*names, *before)} & {"parquet", "arrow"}
+        obstacles = {f"{stem}.{form}" for stem in _OBSTACLES for form in formats}
+        for name in sorted(obstacles):
+            store.write_bytes(f"{here}/{name}", _NOTE)
+        store.delete(f"{here}/{MANIFEST}")
+        self.carrier.delete_all(f"{here}/{name}" for name in before - {MANIFEST, MARKER, *names, *obstacles})
         pairs = zip(staged.names, names, strict=True)
         self.carrier.copy_all([(f"{staged.folder}/{sent}", f"{here}/{name}") for sent, name in pairs])
         self.verify(staged.manifest)
@@ -134,6 +143,20 @@ class StorePublication:
         with suppress(ArrivalError):
             self.clear_leftover()
             self._store.delete_folder(staged.folder)
+
+    def _clear(self) -> None:
+        """Empty the partition, its marker last, so that a second interruption changes nothing."""
+        here, kept = self.partition, {f"{self.partition}/{MARKER}", *self._obstacles()}
+        self.carrier.delete_all(item.path for item in self._store.list(here) if item.path not in kept)
+        self._remove_obstacles()
+        self._store.delete(f"{here}/{MARKER}")
+
+    def _obstacles(self) -> list[str]:
+        beginnings = tuple(f"{self.partition}/{stem}." for stem in _OBSTACLES)
+        return [item.path for item in self._store.list(self.partition) if item.path.startswith(beginnings)]
+
+    def _remove_obstacles(self) -> None:
+        self.carrier.delete_all(self._obstacles())
 
     def _standing(self) -> Manifest | None:
         """The manifest, if all its parts exist; None if nothing is there. Raises IO_WRITE_CONFLICT otherwise."""
@@ -211,13 +234,6 @@ def clear_staging(store: Store) -> list[str]:
     for folder in staged:
         store.delete_folder(folder)
     return staged
-
-
-def _clear(carrier: Carrier, here: str) -> None:
-    """Empty a partition, its marker last, so that a second interruption changes nothing."""
-    marker = f"{here}/{MARKER}"
-    carrier.delete_all(item.path for item in carrier.store.list(here) if item.path != marker)
-    carrier.store.delete(marker)
 
 
 def _source(path: Path) -> Source:

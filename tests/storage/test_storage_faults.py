@@ -10,6 +10,8 @@ import signal
 import time
 from dataclasses import replace
 
+import pyarrow as pa
+import pyarrow.dataset as ds
 import pytest
 
 from arrival_engine import run
@@ -82,6 +84,13 @@ def assert_published(url, local):
     assert [part["name"] for part in manifest["parts"]] == sorted(found)
     assert found == {path.name: path.read_bytes() for path in (local / HERE).iterdir()}
     assert kept_for_later(url) == []
+
+
+def read_in_store(url, name, form):
+    """The rows of one object beside the manifest, or of the whole folder as a reader lists it."""
+    store = open_store(url)
+    key = store.key(f"{HERE}/{name}".rstrip("/"))
+    return ds.dataset(key, filesystem=store.filesystem, format=form).to_table()
 
 
 def part_in(url, index):
@@ -195,7 +204,8 @@ class TestPublished:
 
     def test_a_marker_beside_a_manifest_means_nothing(self, published, local):
         # What a run leaves that was killed between its manifest and the end.
-        open_store(published).write_bytes(f"{HERE}/{MARKER}", b"")
+        for name in (MARKER, "part--incomplete.parquet", "part-incomplete.arrow"):
+            open_store(published).write_bytes(f"{HERE}/{name}", b"")
         assert run_in_store(published).published == "identical"
         assert_published(published, local)
 
@@ -223,12 +233,22 @@ class TestKilled:
         assert run_in_store(url).published == "published"
         assert_published(url, local)
 
-    def test_while_it_replaces_nothing_stands_and_the_next_run_publishes(self, url, local, tmp_path):
-        run_in_store(url, replace(OPTIONS, format="arrow"))
+    @pytest.mark.parametrize("standing", ["arrow", ""])
+    def test_while_it_replaces_nothing_stands_and_the_next_run_publishes(self, url, local, tmp_path, standing):
+        if standing:
+            run_in_store(url, replace(OPTIONS, format=standing, batch_arrivals=400))
         run_killed(url, "put in place", tmp_path, "replace")
         left = in_partition(url)
         assert MARKER in left
         assert MANIFEST not in left
+        # Nor does a reader get some parts for all who lists the folder, from whichever end.
+        for form in {"parquet", standing} - {""}:
+            first, *_, last = sorted(name for name in left if name.endswith(form))
+            for name in (first, last):
+                with pytest.raises(pa.ArrowInvalid):
+                    read_in_store(url, name, form)
+            with pytest.raises(pa.ArrowInvalid):
+                read_in_store(url, "", form)
         with pytest.raises(ArrivalError, match="no arrivals"):
             published_parts(url, WORLD.scenario_id)
         assert run_in_store(url).published == "published"
