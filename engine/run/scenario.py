@@ -17,6 +17,7 @@ from arrival_engine.engine.expand.ledger import ScenarioLedger
 from arrival_engine.engine.process.machine import peak_rss_bytes
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.records.diagnostics import write_anomalies, write_summary
+from arrival_engine.engine.records.places import write_edges, write_sites
 from arrival_engine.engine.records.rng_events import publish_rng_events, write_rng_events
 from arrival_engine.engine.records.rng_logs import update_rng_logs
 from arrival_engine.engine.records.run_report import append_line, report_head, scenario_facts
@@ -127,6 +128,8 @@ def _made_and_published(job: Job, scenario_id: str, staged: Path, *, resume: boo
     with reporter.phase("report"):
         write_summary(ledger, staged / "summary.parquet")
         anomalies = write_anomalies(ledger, staged / "anomalies.parquet")
+        write_sites(job.receipt, staged / "sites.parquet")
+        write_edges(job.receipt, staged / "edges.parquet")
         if options.rng_events != "none":
             write_rng_events(ledger, accounts, staged / "rng_events", options.rng_events)
     with publication() as output:
@@ -206,6 +209,8 @@ def _publish(job: Job, output: Publication, made: Made, staged: Path) -> Outcome
     outcome = output.events(staged / "events", final("arrival_events_5B"), expected, token, replace=options.replace)
     output.file(staged / "summary.parquet", final("s4_arrival_summary_5B"))
     output.file(staged / "anomalies.parquet", final("s4_arrival_anomalies_5B"))
+    output.file(staged / "sites.parquet", final("arrival_sites_5B"))
+    output.file(staged / "edges.parquet", final("arrival_edges_5B"))
     # Events of arrivals that were replaced go too.
     if options.rng_events != "none" or outcome == "replaced":
         publish_rng_events(output, world, staged / "rng_events", options.rng_events)

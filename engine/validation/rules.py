@@ -119,6 +119,12 @@ RULES: dict[str, Rule] = {
     "alias_rows": Rule(
         Area.ROUTING, Code.S5_PHYSICAL_ROUTING_INVALID, "every merchant that was routed has its alias rows"
     ),
+    "site_table": Rule(
+        Area.ROUTING, Code.S5_PHYSICAL_ROUTING_INVALID, "the published table of sites says what the inputs say"
+    ),
+    "edge_table": Rule(
+        Area.ROUTING, Code.S5_VIRTUAL_ROUTING_INVALID, "the published table of edges says what the inputs say"
+    ),
     "rng_logs": Rule(Area.RNG, Code.S5_RNG_ACCOUNTING_INCOMPLETE, "audit and trace records of every family are there"),
     "rng_draws": Rule(Area.RNG, Code.S5_RNG_ACCOUNTING_MISMATCH, "events, blocks and words are those the law predicts"),
     "rng_overlap": Rule(Area.RNG, Code.S5_RNG_ACCOUNTING_MISMATCH, "no two streams share a counter"),

@@ -23,6 +23,7 @@ from arrival_engine.engine.validation.judge_events import (
     report_totals,
 )
 from arrival_engine.engine.validation.judge_inputs import judge_inputs
+from arrival_engine.engine.validation.judge_places import judge_places
 from arrival_engine.engine.validation.judge_realism import judge_realism
 from arrival_engine.engine.validation.judge_rng import claims, judge_draws, judge_events, predicted
 from arrival_engine.engine.validation.judge_routing import judge_routing, prepare_zones
@@ -105,6 +106,7 @@ def judge_scenario(
         judge_counts(case)
         judge_report(case, stream, totals)
         judge_routing(case, scan)
+        judge_places(case)
         judge_draws(case, predicted(case), trace)
         judge_events(case, trace, _index(stage.sealed.scenarios, scenario_id))
         judge_choices(case)

@@ -19,7 +19,7 @@ from arrival_engine.engine.rundir.inputs import read_table
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.world.codes import alias_tables, codes_in, only_merchants, starts_of, texts_of
 
-_KEY = ("merchant_id", "legal_country_iso", "site_order")
+SITE_KEY = ("merchant_id", "legal_country_iso", "site_order")
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,21 @@ class SiteTables:
         return np.where(self._pair_keys[at] == key, self._pair_tables[at], np.int32(NO_TABLE)).astype(np.int32)
 
 
+def read_sites(receipt: Receipt, merchant_ids: NDArray[np.uint64] | None = None) -> pa.Table:
+    """SITE_KEY, p_weight and tzid of sites with a weight, by SITE_KEY; tzid is null where site_timezones has no row.
+
+    Of all merchants, or of those given. Raises SITE_RESOLUTION_FAILED for a key that repeats.
+    """
+    weights, zones = _keyed(receipt, "s1_site_weights", "p_weight"), _keyed(receipt, "site_timezones", "tzid")
+    if merchant_ids is not None:
+        (weights, _), (zones, _) = only_merchants(weights, merchant_ids), only_merchants(zones, merchant_ids)
+    joined = weights.join(zones, keys=list(SITE_KEY), join_type="left outer")
+    return joined.sort_by([(name, "ascending") for name in SITE_KEY])
+
+
 def load_sites(receipt: Receipt, merchant_ids: NDArray[np.uint64]) -> SiteList:
     """Sites with weight and zone of the given merchants. Raises SITE_RESOLUTION_FAILED."""
-    weights, _ = only_merchants(_keyed(receipt, "s1_site_weights", "p_weight"), merchant_ids)
-    zones, _ = only_merchants(_keyed(receipt, "site_timezones", "tzid"), merchant_ids)
-    joined = weights.join(zones, keys=list(_KEY), join_type="left outer").sort_by(
-        [(name, "ascending") for name in _KEY]
-    )
+    joined = read_sites(receipt, merchant_ids)
     missing = pc.is_null(joined["tzid"])
     if pc.any(missing).as_py():
         row = joined.filter(missing).slice(0, 1).to_pylist()[0]
@@ -71,7 +79,7 @@ def load_sites(receipt: Receipt, merchant_ids: NDArray[np.uint64]) -> SiteList:
             hint="site_timezones must cover every site of s1_site_weights",
             **row,
         )
-    keys = zip(*(joined[name].to_pylist() for name in _KEY), strict=True)
+    keys = zip(*(joined[name].to_pylist() for name in SITE_KEY), strict=True)
     _, merchant = only_merchants(joined, merchant_ids)
     return SiteList(
         merchant=merchant,
@@ -83,12 +91,12 @@ def load_sites(receipt: Receipt, merchant_ids: NDArray[np.uint64]) -> SiteList:
 
 def _keyed(receipt: Receipt, dataset_id: str, value: str) -> pa.Table:
     """A site table with plain strings and a unique key."""
-    table = read_table(receipt, dataset_id, (*_KEY, value))
+    table = read_table(receipt, dataset_id, (*SITE_KEY, value))
     texts = {name: pa.array(texts_of(table[name]), pa.string()) for name in table.column_names if _is_text(table, name)}
     for name, values in texts.items():
         table = table.set_column(table.column_names.index(name), name, values)
     table = table.set_column(2, "site_order", table["site_order"].cast(pa.int64()))
-    groups = table.group_by(list(_KEY)).aggregate([([], "count_all")])
+    groups = table.group_by(list(SITE_KEY)).aggregate([([], "count_all")])
     repeated = groups.filter(pc.greater(groups["count_all"], 1))
     if repeated.num_rows:
         row = repeated.slice(0, 1).to_pylist()[0]

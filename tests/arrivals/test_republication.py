@@ -26,7 +26,7 @@ from tests.support.product import (
 from tests.support.worlds import small_world
 
 CPU = RunOptions(backend="cpu", threads=2, batch_arrivals=500)
-DIAGNOSTICS = ("s4_arrival_summary_5B", "s4_arrival_anomalies_5B")
+DIAGNOSTICS = ("s4_arrival_summary_5B", "s4_arrival_anomalies_5B", "arrival_sites_5B", "arrival_edges_5B")
 
 
 @cache

@@ -86,7 +86,10 @@ def copy_of(sealed, tmp_path):
     return lambda name: Path(shutil.copytree(sealed.run_root, tmp_path / name))
 
 
-DATASETS = ("arrival_events_5B", "s4_arrival_summary_5B", "s4_arrival_anomalies_5B")
+DATASETS = (
+    *("arrival_events_5B", "s4_arrival_summary_5B", "s4_arrival_anomalies_5B"),
+    *("arrival_sites_5B", "arrival_edges_5B"),
+)
 
 
 def published_bytes(run_root, world=None):

@@ -14,7 +14,7 @@ import distributed
 
 from arrival_engine import RunOptions
 from tests.support.model import CountRow
-from tests.support.product import report_lines, staged
+from tests.support.product import OUTPUT_FOLDERS, report_lines, staged
 from tests.support.refusals import ROOT
 from tests.support.worlds import (
     BERLIN,
@@ -120,7 +120,7 @@ def facts(run_root):
 
 def untouched(run_root):
     """Nothing is published and nothing is staged."""
-    assert not any((run_root / "data/layer2/5B" / name).exists() for name in ("arrival_events", "arrival_summary"))
+    assert not any((run_root / "data/layer2/5B" / name).exists() for name in OUTPUT_FOLDERS)
     assert not (run_root / "logs").exists()
     assert staged(run_root) == []
 

@@ -120,6 +120,26 @@ def the_summary_says_something_else(run_root: Path) -> None:
     damage.put(run_root, "s4_arrival_summary_5B", "count_virtual", 1)
 
 
+@mutation("site_table")
+def the_table_of_sites_gives_one_another_zone(run_root: Path) -> None:
+    damage.put(run_root, "arrival_sites_5B", "tzid", "Asia/Tokyo")
+
+
+@mutation("site_table")
+def the_table_of_sites_lacks_one(run_root: Path) -> None:
+    damage.edit_rows(run_root, "arrival_sites_5B", lambda rows: rows[1:])
+
+
+@mutation("edge_table")
+def the_table_of_edges_lists_one_twice(run_root: Path) -> None:
+    damage.edit_rows(run_root, "arrival_edges_5B", lambda rows: [*rows, rows[0]])
+
+
+@mutation("edge_table")
+def the_table_of_edges_has_another_id_as_text(run_root: Path) -> None:
+    damage.put(run_root, "arrival_edges_5B", "edge_hex", "00000000000000ff")
+
+
 @mutation("rng_draws", "rng_events")
 def traced_draws_are_edited(run_root: Path) -> None:
     def change(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -236,7 +256,7 @@ def a_merchant_has_no_alias_row(run_root: Path) -> None:
     damage.edit_document(run_root, "s2_alias_index", merchants=index[1:])
 
 
-@mutation("sealed_inputs", "site_of_merchant", also={"site_weights"})
+@mutation("sealed_inputs", "site_of_merchant", "site_table", also={"site_weights"})
 def a_site_loses_its_weight(run_root: Path) -> None:
     where = {"merchant_id": TWO_ZONES, "legal_country_iso": "DE", "site_order": 3}
     damage.put(run_root, "s1_site_weights", "p_weight", 0.0, where)

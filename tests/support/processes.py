@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from arrival_engine.engine.process.progress import Reporter
 from tests.support.model import CountRow
+from tests.support.product import OUTPUT_FOLDERS
 from tests.support.refusals import ROOT
 from tests.support.worlds import BERLIN, NEW_YORK, TWO_ZONES
 
@@ -71,9 +72,7 @@ def files_of(folder):
 
 def outputs_of(run_root):
     """Every published file with its bytes."""
-    folders = [
-        run_root / "data/layer2/5B" / name for name in ("arrival_events", "arrival_summary", "arrival_anomalies")
-    ]
+    folders = [run_root / "data/layer2/5B" / name for name in OUTPUT_FOLDERS]
     paths = [path for folder in [*folders, run_root / "logs"] for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(run_root)): path.read_bytes() for path in sorted(paths)}
 

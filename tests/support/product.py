@@ -137,10 +137,14 @@ def staged(run_root: Path) -> list[Path]:
     return sorted((run_root / "tmp").glob("arrivals-*"))
 
 
+# The folders below data/layer2/5B that a run writes.
+OUTPUT_FOLDERS = ("arrival_events", "arrival_summary", "arrival_anomalies", "arrival_sites", "arrival_edges")
+
+
 def copy_without_outputs(run_root: Path, target: Path) -> Path:
     """A copy of a sealed run root as it was before its first run."""
-    outputs = ("arrival_events", "arrival_summary", "arrival_anomalies", "logs", "reports", "tmp")
-    return Path(shutil.copytree(run_root, target, ignore=shutil.ignore_patterns(*outputs)))
+    ignored = shutil.ignore_patterns(*OUTPUT_FOLDERS, "logs", "reports", "tmp")
+    return Path(shutil.copytree(run_root, target, ignore=ignored))
 
 
 # --- Equality with the reference ---------------------------------------------------------------------

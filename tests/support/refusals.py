@@ -25,6 +25,7 @@ from arrival_engine.engine.sealing.stored import places
 from arrival_engine.engine.sealing.upstream import check_upstream
 from tests.support import damage
 from tests.support.paths import ROOT
+from tests.support.product import OUTPUT_FOLDERS
 from tests.support.world_files import write_world
 from tests.support.worlds import small_world
 
@@ -104,7 +105,7 @@ def refused(run_root, options=CPU):
         run(run_root, options)
     error = caught.value
     assert error.hint, "every refusal says what to do"
-    for output in ("arrival_events", "arrival_summary", "arrival_anomalies"):
+    for output in OUTPUT_FOLDERS:
         assert not (run_root / "data/layer2/5B" / output).exists()
     assert not (run_root / "logs").exists()
     assert leftovers(run_root) == []

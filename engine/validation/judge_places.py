@@ -1,0 +1,48 @@
+"""Checks of the published tables of sites and edges: they are what the sealed inputs say, row by row."""
+
+from __future__ import annotations
+
+from arrival_engine.engine.validation.case import Case
+from arrival_engine.engine.validation.findings import EXAMPLES_MAX
+from arrival_engine.engine.validation.inputs import source
+
+_SITES = """
+    SELECT merchant_id::UBIGINT AS merchant_id, site_id::UBIGINT AS place,
+           {'country': legal_country_iso::VARCHAR, 'number': site_order::BIGINT, 'tzid': tzid::VARCHAR,
+            'weight': p_weight::DOUBLE} AS facts"""
+_SITES_OF_INPUTS = """
+    SELECT merchant_id, site_id AS place,
+           {'country': country, 'number': site_order, 'tzid': tzid, 'weight': weight} AS facts
+    FROM site WHERE tzid IS NOT NULL"""
+_EDGES = """
+    SELECT merchant_id::UBIGINT AS merchant_id, edge_id::UBIGINT AS place,
+           {'hex': edge_hex::VARCHAR, 'country': country_iso::VARCHAR, 'tzid': tzid_operational::VARCHAR,
+            'weight': edge_weight::DOUBLE} AS facts"""
+_EDGES_OF_INPUTS = """
+    SELECT merchant_id, edge_id AS place,
+           {'hex': format('{:016x}', edge_id), 'country': country, 'tzid': tzid, 'weight': weight} AS facts
+    FROM edge WHERE edge_id > 0"""
+
+
+def judge_places(case: Case) -> None:
+    """Enter site_table and edge_table, if those datasets exist."""
+    _judge(case, "site_table", "arrival_sites_5B", _SITES, _SITES_OF_INPUTS)
+    _judge(case, "edge_table", "arrival_edges_5B", _EDGES, _EDGES_OF_INPUTS)
+
+
+def _judge(case: Case, check: str, dataset_id: str, stated: str, expected: str) -> None:
+    table = source(case.receipt, dataset_id)
+    if not table:
+        case.book.judge(check, 0, 0, message=f"there is no {dataset_id}")
+        return
+    # A full join finds a row that is missing, of a place that does not exist, or listed twice: a key has one row.
+    different = f"""
+        FROM (SELECT merchant_id, place, first(facts) AS stated, count(*) AS times
+              FROM ({stated} FROM {table}) GROUP BY 1, 2)
+        FULL JOIN ({expected}) AS inputs USING (merchant_id, place)
+        WHERE stated IS DISTINCT FROM inputs.facts OR times <> 1"""
+    (rows,) = case.cursor.row(f"SELECT count(*) FROM {table}")
+    (bad,) = case.cursor.row(f"SELECT count(*) {different}")
+    shown = "merchant_id, place, stated::VARCHAR AS stated, inputs.facts::VARCHAR AS expected"
+    examples = case.cursor.records(f"SELECT {shown} {different} ORDER BY 1, 2 LIMIT {EXAMPLES_MAX}") if bad else []
+    case.book.judge(check, rows, bad, examples=examples)
