@@ -122,7 +122,7 @@ def by_one_thread(sealed, tmp_path_factory):
 def test_there_are_several_parts_to_compare(by_one_thread):
     parts = [name for name in by_one_thread if "part-" in name]
     assert len(parts) > 5
-    assert len(by_one_thread) == len(parts) + 2
+    assert len(by_one_thread) == len(parts) + 4
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
