@@ -14,10 +14,11 @@ from arrival_engine.engine.tz.zones import Instants, Minutes, ZoneTable
 
 
 class Disagreement(NamedTuple):
-    """From `instant` (Unix seconds) on, the two sources give different minutes east of UTC for `tzid`."""
+    """From `instant` to `until`, exclusive (Unix seconds), the sources differ in minutes east of UTC for `tzid`."""
 
     tzid: str
     instant: int
+    until: int
     cache_minutes: int
     tzdata_minutes: int
 
@@ -40,10 +41,14 @@ def _compare(
     points = np.concatenate([np.array([bounds[0]], np.int64), cached[0], exact[0]])
     points = np.unique(points[(points >= bounds[0]) & (points <= bounds[1])])
     ours, theirs = _at(cached, points), _at(exact, points)
-    # One entry per start or change of a stretch of disagreement, not one per step inside it.
-    news = ours != theirs
-    news[1:] &= (ours[1:] != ours[:-1]) | (theirs[1:] != theirs[:-1])
-    return [Disagreement(tzid, int(points[at]), int(ours[at]), int(theirs[at])) for at in np.flatnonzero(news)]
+    # One entry per stretch of constant disagreement, not one per step inside it.
+    starts = np.flatnonzero(np.append(True, (ours[1:] != ours[:-1]) | (theirs[1:] != theirs[:-1])))
+    ends = np.append(points[starts[1:]], bounds[1] + 1)
+    return [
+        Disagreement(tzid, int(points[at]), int(end), int(ours[at]), int(theirs[at]))
+        for at, end in zip(starts, ends, strict=True)
+        if ours[at] != theirs[at]
+    ]
 
 
 def _year(end_s: int) -> int:
@@ -62,8 +67,9 @@ def _year(end_s: int) -> int:
 def disagreements(cache: ZoneTable, tzids: Iterable[str], start_s: int, end_s: int) -> list[Disagreement]:
     """Differences of the cache from the pinned tzdata on [start_s, end_s] (Unix seconds, both included).
 
-    Ordered by zone, then instant; each entry starts a stretch of constant disagreement. Raises DST_MAPPING_FAILED for
-    zones that the cache or the package lacks (all at once), and for an interval that ends before it starts.
+    Ordered by zone, then instant; each entry is a stretch of constant disagreement, cut to the interval. Raises
+    DST_MAPPING_FAILED for zones that the cache or the package lacks (all at once), and for an interval that ends before
+    it starts.
     """
     if end_s < start_s:
         raise ArrivalError(

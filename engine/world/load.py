@@ -217,7 +217,7 @@ def _joined(source: Source, grid: Grid, counts: CountRows, facts: MerchantFacts,
         input_rows=counts.input_rows,
         zero_rows=counts.zero_rows,
         merged_rows=counts.merged_rows,
-        notices=check_against_tzdata(cache, tzids, grid, accept_tz_cache),
+        notices=check_against_tzdata(cache, tzids, tables, counts.rows, source.settings, accept=accept_tz_cache),
     )
 
 

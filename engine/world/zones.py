@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 
 from arrival_engine.contracts import ArrivalError, Code, Notice
 from arrival_engine.cpu_fallback.identifiers import text_word
-from arrival_engine.cpu_fallback.tables import Grid, Zones
+from arrival_engine.cpu_fallback.tables import Grid, Rows, Tables, Zones
 from arrival_engine.engine.process.version import TZDATA_RELEASE
 from arrival_engine.engine.rundir.inputs import locate_files, read_bytes, read_document
 from arrival_engine.engine.rundir.receipt import Receipt
-from arrival_engine.engine.tz.agreement import disagreements
+from arrival_engine.engine.rundir.settings import Settings
+from arrival_engine.engine.tz.agreement import Disagreement, disagreements
 from arrival_engine.engine.tz.pinned import INSTALL_RELEASE, release, unknown_tzids
 from arrival_engine.engine.tz.tzc1 import decode
 from arrival_engine.engine.tz.zones import ZoneTable
+from arrival_engine.engine.world.clock_faults import ZoneFault, clock_faults
 
 _US_PER_MINUTE = 60_000_000
 _SHOWN = 5
@@ -91,12 +93,15 @@ def cut_zones(cache: ZoneTable, tzids: Sequence[str], grid: Grid) -> Zones:
     )
 
 
-def check_against_tzdata(cache: ZoneTable, tzids: Sequence[str], grid: Grid, accept: bool) -> tuple[Notice, ...]:
+def check_against_tzdata(
+    cache: ZoneTable, tzids: Sequence[str], tables: Tables, rows: Rows, settings: Settings, *, accept: bool
+) -> tuple[Notice, ...]:
     """Compare the cache with tzdata over the horizon; notices instead of an error if accepted.
 
-    A tzdata release older than the engine's cannot confirm a cache. A newer one is compared as it is.
+    A tzdata release older than the engine's cannot confirm a cache. A newer one is compared as it is. A disagreement is
+    weighed with the arrivals of the count rows.
     """
-    notices = (*_too_old(), *_disagreement(cache, tzids, grid))
+    notices = (*_too_old(), *_disagreement(cache, tzids, tables, rows, settings))
     for notice in notices[: 0 if accept else 1]:
         raise ArrivalError(Code.DST_MAPPING_FAILED, notice.message, hint=_HINTS[notice.code], **notice.context)
     return notices
@@ -115,15 +120,73 @@ def _too_old() -> Iterator[Notice]:
         yield Notice("TZDATA_TOO_OLD", message, {"installed": release(), "wanted": TZDATA_RELEASE})
 
 
-def _disagreement(cache: ZoneTable, tzids: Sequence[str], grid: Grid) -> Iterator[Notice]:
-    start = int(grid.start_us[0]) // 1_000_000
-    end = -((-int(grid.start_us[-1]) - int(grid.duration_us[-1])) // 1_000_000)
+def _disagreement(
+    cache: ZoneTable, tzids: Sequence[str], tables: Tables, rows: Rows, settings: Settings
+) -> Iterator[Notice]:
+    grid = tables.grid
     foreign = unknown_tzids(tzids)
-    found = [f"{tzid}: tzdata {release()} has no such zone" for tzid in foreign]
     compared = [tzid for tzid in tzids if tzid not in foreign]
-    differences = disagreements(cache, compared, start, end)
-    found += [str(difference) for difference in differences]
-    if found:
-        zones = len(foreign) + len({difference.tzid for difference in differences})
-        message = f"the tz cache disagrees with tzdata in {zones} zone(s): {'; '.join(found[:_SHOWN])}"
-        yield Notice("TZ_CACHE_DISAGREES", message, {"zones": zones, "differences": len(found)})
+    # The last second that an arrival can lie in: buckets end before their end.
+    first, last = int(grid.start_us[0]), int(grid.start_us[-1]) + int(grid.duration_us[-1]) - 1
+    bounds = (first // 1_000_000, last // 1_000_000)
+    differences = disagreements(cache, compared, *bounds)
+    if not foreign and not differences:
+        return
+    # tzdata says nothing about a foreign zone: its arrivals are those of a zone that is wrong all the time.
+    unsaid = [Disagreement(tzid, bounds[0], bounds[1] + 1, 0, 0) for tzid in foreign]
+    faults = clock_faults(differences, tzids, tables, rows, settings)
+    unconfirmed = clock_faults(unsaid, tzids, tables, rows, settings)
+    expected = sum(fault.expected for fault in faults.zones)
+    total = int(rows.arrivals.sum(dtype=np.int64))
+    parts = []
+    if differences:
+        parts.append(
+            f"the tz cache disagrees with tzdata: {expected:,.1f} wrong local times are expected, in at most "
+            f"{faults.at_most:,} of {total:,} arrivals (counted exactly)"
+        )
+    if foreign:
+        zones = _listed(f"{fault.tzid} ({_arrivals(fault)})" for fault in unconfirmed.zones)
+        parts.append(f"the tz cache has zones that tzdata {release()} does not have and cannot confirm: {zones}")
+    if shown := [fault for fault in faults.zones if fault.shown]:
+        zones = _listed(f"{_of_zone(fault)}, {_arrivals(fault)}" for fault in shown)
+        parts.append(f"{_number(shown)} with arrivals: {zones}")
+    if others := [fault for fault in faults.zones if not fault.shown]:
+        parts.append(f"{_number(others)} without arrivals: {_listed(map(_of_zone, others))}")
+    context = {
+        "zones": len(unconfirmed.zones) + len(faults.zones),
+        "zones_without_arrivals": len(others),
+        "differences": len(foreign) + len(differences),
+        "expected_wrong_local_times": round(expected, 1),
+        "arrivals_at_most": faults.at_most,
+    }
+    yield Notice("TZ_CACHE_DISAGREES", ". ".join(parts), context)
+
+
+def _of_zone(fault: ZoneFault) -> str:
+    """The first wrong stretch of a zone, and how long all are."""
+    return f"{fault.stretches[0]}{_further(fault)}; {_seconds(fault.seconds)} of the horizon"
+
+
+def _arrivals(fault: ZoneFault) -> str:
+    return f"{fault.expected:,.1f} arrivals expected, {fault.at_most:,} at most"
+
+
+def _further(fault: ZoneFault) -> str:
+    if len(fault.stretches) == 1:
+        return ""
+    errors = [stretch.cache_minutes - stretch.tzdata_minutes for stretch in fault.stretches]
+    return f" (first of {len(fault.stretches)} stretches, off by {min(errors):+d} to {max(errors):+d} min)"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:,.6f}".rstrip("0").rstrip(".") + " s"
+
+
+def _number(faults: Sequence[ZoneFault]) -> str:
+    return f"{len(faults)} zone{'' if len(faults) == 1 else 's'}"
+
+
+def _listed(texts: Iterable[str]) -> str:
+    told = list(texts)
+    more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+    return "; ".join(told[:_SHOWN]) + more

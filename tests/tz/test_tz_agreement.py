@@ -1,5 +1,7 @@
 """The check of a time zone cache: where it differs from the exact tables, and where that matters."""
 
+from itertools import groupby
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -33,8 +35,8 @@ def test_transitions_27_seconds_late_are_found(exact):
 
     found = disagreements(changed(exact, DST_ZONES, late), DST_ZONES, *Q1)
     assert [tuple(entry) for entry in found] == [
-        ("America/New_York", seconds(2026, 3, 8, 7), -300, -240),
-        ("Europe/Berlin", BERLIN_2026, 60, 120),
+        ("America/New_York", seconds(2026, 3, 8, 7), seconds(2026, 3, 8, 7) + 27, -300, -240),
+        ("Europe/Berlin", BERLIN_2026, BERLIN_2026 + 27, 60, 120),
     ]
     assert str(found[1]).startswith("Europe/Berlin from 2026-03-29T01:00:00Z: the cache says +60 min")
     assert "+120 min" in str(found[1])
@@ -46,9 +48,9 @@ def test_a_cut_off_horizon_is_found(exact):
         return instants[keep], offsets[keep]
 
     found = disagreements(changed(exact, DST_ZONES, cut), DST_ZONES, *Q1)
-    assert [(entry.tzid, entry.instant) for entry in found] == [
-        ("America/New_York", seconds(2026, 3, 8, 7)),
-        ("Europe/Berlin", BERLIN_2026),
+    assert [(entry.tzid, entry.instant, entry.until) for entry in found] == [
+        ("America/New_York", seconds(2026, 3, 8, 7), Q1[1] + 1),
+        ("Europe/Berlin", BERLIN_2026, Q1[1] + 1),
     ]
 
 
@@ -57,7 +59,7 @@ def test_a_wrong_offset_at_the_start_and_a_stretch_that_ends(exact):
         return np.append(instants[:1], [Q1[0] + 86400]), np.array([600, 540], np.int32)
 
     found = disagreements(changed(exact, ["Asia/Tokyo"], ahead), ["Asia/Tokyo"], *Q1)
-    assert [tuple(entry) for entry in found] == [("Asia/Tokyo", Q1[0], 600, 540)]
+    assert [tuple(entry) for entry in found] == [("Asia/Tokyo", Q1[0], Q1[0] + 86400, 600, 540)]
 
 
 def test_the_end_of_the_interval_counts(exact):
@@ -101,10 +103,12 @@ def test_agreement_equals_a_search_by_brute_force(data):
     edges = sorted(data.draw(st.sets(st.integers(low - 3, high + 3), max_size=5)))
     levels = data.draw(st.lists(st.sampled_from([60, 120]), min_size=len(edges) + 1, max_size=len(edges) + 1))
     cache = table(Europe__Berlin=list(zip([SENTINEL, *edges], levels, strict=True)))
-    expected, last = [], None
-    for instant in range(low, high + 1):
-        pair = (cache.offset_at("Europe/Berlin", instant), zones.offset_at("Europe/Berlin", instant))
-        if pair[0] != pair[1] and pair != last:
-            expected.append(("Europe/Berlin", instant, *pair))
-        last = pair
+    pairs = [
+        (cache.offset_at("Europe/Berlin", at), zones.offset_at("Europe/Berlin", at)) for at in range(low, high + 1)
+    ]
+    expected, at = [], low
+    for pair, stretch in groupby(pairs):
+        instant, at = at, at + len(list(stretch))
+        if pair[0] != pair[1]:
+            expected.append(("Europe/Berlin", instant, at, *pair))
     assert [tuple(entry) for entry in disagreements(cache, ["Europe/Berlin"], low, high)] == expected
