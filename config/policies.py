@@ -122,14 +122,25 @@ def _read(entry: Dataset, path: Path) -> bytes | None:
     return data
 
 
-def _policy(entry: Dataset, data: bytes, path: str, origin: Origin) -> Policy:
+def checked_policy(policy_id: str, data: bytes, where: str) -> Policy:
+    """The policy of these bytes, checked as a file of the run; `where` names them in messages."""
+    return _policy(_entry(policy_id), data, where, "run")
+
+
+def raw_document(policy_id: str, data: bytes, where: str) -> dict[str, Any]:
+    """The keys and values of a policy's bytes, whatever its version. Raises the policy's `on_invalid` code."""
+    entry = _entry(policy_id)
     try:
         document = parse_json(data) if entry.format == "json" else parse_yaml(data)
     except FormatError as error:
-        raise _invalid(entry, path, str(error)) from error
+        raise _invalid(entry, where, str(error)) from error
     if not isinstance(document, dict):
-        raise _invalid(entry, path, f"is {type(document).__name__}, not a mapping of keys")
-    document = restated(entry.id, document)
+        raise _invalid(entry, where, f"is {type(document).__name__}, not a mapping of keys")
+    return document
+
+
+def _policy(entry: Dataset, data: bytes, path: str, origin: Origin) -> Policy:
+    document = restated(entry.id, raw_document(entry.id, data, path))
     version = _accepted_version(entry, document, path)
     check_document(entry.schema, document, code=entry.on_invalid, where=path)
     fault = first_fault(entry.id, document)

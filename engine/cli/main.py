@@ -37,6 +37,7 @@ _COMMANDS = {
     "demo": "arrival_engine.engine.cli.demo",
     "synth": "arrival_engine.engine.cli.synth",
     "import": "arrival_engine.engine.cli.import_",
+    "adopt": "arrival_engine.engine.cli.adopt",
     "seal": "arrival_engine.engine.cli.seal",
     "plan": "arrival_engine.engine.cli.plan",
     "run": "arrival_engine.engine.cli.run",

@@ -44,6 +44,7 @@ class _Findings:
     rows: tuple[Row, ...]
     scenarios: tuple[str, ...]
     upstream: tuple[Upstream, ...]
+    inventory_notices: tuple[Notice, ...]
 
     def gate(self, receipt: Receipt, created_utc: str) -> dict[str, Any]:
         return {
@@ -60,7 +61,7 @@ class _Findings:
         return {gate.segment: gate.status for gate in self.upstream}
 
     def notices(self) -> tuple[Notice, ...]:
-        return tuple(
+        return self.inventory_notices + tuple(
             Notice(
                 "UPSTREAM_NOT_PASSED",
                 f"segment {gate.segment} is {gate.status}; `arrivals run` will refuse this: {gate.reason}",
@@ -84,7 +85,7 @@ def _find(receipt: Receipt, reporter: Reporter) -> _Findings:
     with reporter.phase("hash inputs"):
         hashes = content_hashes({name: files[name] for name in files.keys() - decoded.keys()}, reporter) | decoded
     rows = [found.row(receipt, found.sha256 or hashes[name]) for name, found in inventory.artefacts.items()]
-    return _Findings(tuple(sorted(rows, key=row_order)), scenarios, upstream)
+    return _Findings(tuple(sorted(rows, key=row_order)), scenarios, upstream, inventory.notices())
 
 
 def _blob_hashes(receipt: Receipt) -> dict[str, str]:

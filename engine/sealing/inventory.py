@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from arrival_engine.config import resolve_policy
-from arrival_engine.contracts import ArrivalError, Code, Dataset, check_token, dataset, datasets
+from arrival_engine.contracts import ArrivalError, Code, Dataset, Notice, check_token, dataset, datasets
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.rundir.receipt import Receipt
 
@@ -21,12 +21,17 @@ _TOKEN = re.compile(r"([a-z_0-9]+)=\{([a-z_0-9]+)\}")
 
 @dataclass(frozen=True)
 class Artefact:
-    """A sealed dictionary entry with its files on disk or, for a policy, the hash of the resolved one."""
+    """A sealed dictionary entry with its files on disk or, for a policy, the hash of the resolved one.
+
+    A policy also has the `path` of its file, and those `passed_over`, which hold other bytes.
+    """
 
     dataset: Dataset
     files: tuple[Path, ...]
     sha256: str = ""
     notes: str = ""
+    path: str = ""
+    passed_over: tuple[str, ...] = ()
 
     def row(self, receipt: Receipt, sha256: str) -> dict[str, Any]:
         """The inventory row."""
@@ -60,6 +65,19 @@ class Inventory:
     def files(self) -> dict[str, tuple[Path, ...]]:
         """The files of each artefact to hash; policies are hashed when they are resolved."""
         return {name: found.files for name, found in self.artefacts.items() if not found.sha256}
+
+    def notices(self) -> tuple[Notice, ...]:
+        """One notice of the policies that differ between the places where they are looked up, if there are any."""
+        chosen = {name: found for name, found in self.artefacts.items() if found.passed_over}
+        if not chosen:
+            return ()
+        lines = [f"{name}: {found.path}, not {', '.join(found.passed_over)}" for name, found in chosen.items()]
+        context = {name: {"path": found.path, "passed_over": found.passed_over} for name, found in chosen.items()}
+        return (
+            Notice(
+                "POLICY_CHOSEN", f"files of policies differ, and the first is in force: {'; '.join(lines)}", context
+            ),
+        )
 
 
 def sealed_datasets() -> tuple[Dataset, ...]:
@@ -132,7 +150,7 @@ def _find(entry: Dataset, receipt: Receipt, scenarios: tuple[str, ...]) -> tuple
 
 def _policy(entry: Dataset, receipt: Receipt) -> Artefact:
     policy = resolve_policy(entry.id, run_root=receipt.run_root, external_roots=receipt.external_roots)
-    return Artefact(entry, (), policy.sha256, f"origin={policy.origin}")
+    return Artefact(entry, (), policy.sha256, f"origin={policy.origin}", policy.path, policy.passed_over)
 
 
 def take_inventory(receipt: Receipt, scenarios: tuple[str, ...]) -> Inventory:

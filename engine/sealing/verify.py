@@ -189,11 +189,14 @@ def _judge(stored: Stored, look: _Look) -> _Review:
 
 def _refuse(review: _Review, stored: Stored, receipt: Receipt) -> None:
     if review.differences:
+        elsewhere = (
+            "name the pipeline's repository in external_roots of run_receipt.json, " if stored.structural else ""
+        )
         raise ArrivalError(
             _CODE,
             f"{len(review.differences)} inputs of {receipt.run_root} are not what was sealed "
             f"({stored.gate['created_utc']}): {'; '.join(map(str, review.differences))}",
-            hint="restore the inputs that were sealed (a policy: its file below RUN_ROOT/config), or start "
+            hint=f"{elsewhere}restore the inputs that were sealed (a policy: its file below RUN_ROOT/config), or start "
             "a new run with those that are there: a new run directory and run_id, then `arrivals seal`",
             differences=[difference._asdict() for difference in review.differences],
         )
@@ -244,7 +247,7 @@ def verify_seal(receipt: Receipt, reporter: Reporter | None = None) -> Seal:
         review = _judge(stored, _look(stored, inventory, receipt, reporter))
         _refuse(review, stored, receipt)
         require_all(inventory, receipt)
-    notices = (_structural_notice(review),) if stored.structural else ()
+    notices = inventory.notices() + ((_structural_notice(review),) if stored.structural else ())
     for notice in notices:
         reporter.notice(notice)
     return _seal(stored, scenarios, notices)

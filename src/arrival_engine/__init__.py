@@ -15,6 +15,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from arrival_engine.contracts import ArrivalError, Code, Notice
+    from arrival_engine.engine.adopting import AdoptOptions, AdoptResult, adopt
     from arrival_engine.engine.cluster.production import DaskMaker
     from arrival_engine.engine.comparing import DiffOptions, DiffResult, diff
     from arrival_engine.engine.expand.expansion import expand
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from arrival_engine.engine.world.load import World, load_world
 
 __all__ = [
+    "AdoptOptions",
+    "AdoptResult",
     "ArrivalError",
     "Bundle",
     "Code",
@@ -67,6 +70,7 @@ __all__ = [
     "ValidateOptions",
     "ValidateResult",
     "World",
+    "adopt",
     "build_tz",
     "diff",
     "doctor",
@@ -89,6 +93,7 @@ __all__ = [
 _ENGINE = "arrival_engine.engine"
 _HOMES = {
     "arrival_engine.contracts": ("ArrivalError", "Code", "Notice"),
+    f"{_ENGINE}.adopting": ("AdoptOptions", "AdoptResult", "adopt"),
     f"{_ENGINE}.cluster.production": ("DaskMaker",),
     f"{_ENGINE}.comparing": ("DiffOptions", "DiffResult", "diff"),
     f"{_ENGINE}.expand.expansion": ("expand",),

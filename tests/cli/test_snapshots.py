@@ -16,6 +16,7 @@ import pytest
 
 from arrival_engine.engine.cli.main import main
 from tests.support.commands import COMMANDS
+from tests.support.upstream_seal import make_upstream_run
 
 SNAPSHOTS = Path(__file__).with_name("snapshots")
 UPDATE = bool(os.environ.get("ARRIVALS_UPDATE_SNAPSHOTS"))
@@ -77,6 +78,7 @@ def json_results(folder: Path):
     merchant = (yield "demo", [demo])["example_merchant"]
     yield "explain", [demo, "--merchant", merchant, "--seq", "1"]
     yield "synth", [world, "--scale", "0.05", "--seed", "7"]
+    yield "adopt", [make_upstream_run(folder / "upstream")]
     yield "seal", [world]
     yield "plan", [world, "--backend", "cpu"]
     yield "run", [world, "--backend", "cpu"]

@@ -10,13 +10,26 @@ import pytest
 import arrival_engine
 
 FUNCTIONS = {
-    *("synthesise", "import_world", "seal", "load_world", "plan", "expand", "run", "forecast", "validate", "verify"),
+    *(
+        "synthesise",
+        "import_world",
+        "adopt",
+        "seal",
+        "load_world",
+        "plan",
+        "expand",
+        "run",
+        "forecast",
+        "validate",
+        "verify",
+    ),
     *("report", "explain", "diff", "stream_arrivals", "parity", "build_tz", "doctor"),
 }
 CLASSES = {
     *("ArrivalError", "Code", "Notice", "Reporter", "World", "Plan", "DaskMaker", "Question"),
     *(
         "ImportRequest",
+        "AdoptOptions",
         "RunOptions",
         "ForecastOptions",
         "ValidateOptions",
@@ -24,7 +37,16 @@ CLASSES = {
         "DiffOptions",
         "ParityOptions",
     ),
-    *("SynthResult", "ImportResult", "SealResult", "RunResult", "ScenarioResult", "ForecastResult", "ValidateResult"),
+    *(
+        "SynthResult",
+        "ImportResult",
+        "AdoptResult",
+        "SealResult",
+        "RunResult",
+        "ScenarioResult",
+        "ForecastResult",
+        "ValidateResult",
+    ),
     *("Bundle", "ReportResult", "Explanation", "DiffResult", "ParityResult", "TzCacheResult", "Diagnosis"),
 }
 # What `arrivals` has besides: the demo, which calls functions of the API one after another.

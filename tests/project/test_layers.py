@@ -22,6 +22,7 @@ ROOMS = {
     "tz": ("process", "rundir"),
     "alias_blobs": ("rundir",),
     "sealing": ("process", "rundir", "alias_blobs"),
+    "adopting": ("process", "rundir", "sealing"),
     "world": ("process", "rundir", "tz", "alias_blobs", "sealing"),
     "world_files": ("process", "rundir", "tz", "alias_blobs"),
     "synth": ("process", "tz", "world_files"),
@@ -40,7 +41,8 @@ ROOMS = {
     "stream": ("process", "world", "expand"),
     "report": ("process", "rundir", "tz", "sealing", "arrivals", "records", "validation"),
     "cli": (
-        *("process", "rundir", "tz", "sealing", "world", "synth", "importing", "storage", "run", "cluster", "forecast"),
+        *("process", "rundir", "tz", "sealing", "adopting", "world", "synth", "importing", "storage", "run", "cluster"),
+        "forecast",
         *("validation", "explaining", "comparing", "parity", "stream", "report"),
     ),
 }
