@@ -32,9 +32,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="Multiplies the preset's number of merchants.",
 )
+@click.option(
+    "--complete-edges",
+    is_flag=True,
+    help="Give every virtual merchant edges. Without this, one may have none, and its arrivals take a fallback.",
+)
 @output_options
 @click.pass_context
-def command(context: click.Context, run_root: Path, preset: str, seed: int, scale: float) -> None:
+def command(context: click.Context, run_root: Path, preset: str, seed: int, scale: float, complete_edges: bool) -> None:
     """Write a complete synthetic world under RUN_ROOT: inputs, policies and run receipt.
 
     The preset `demo` has about a million arrivals, `reference` about 116 million.
@@ -45,7 +50,9 @@ def command(context: click.Context, run_root: Path, preset: str, seed: int, scal
     from arrival_engine.engine.synth import synthesise
 
     with session.reporter() as reporter:
-        result = synthesise(run_root, preset=preset, seed=seed, scale=scale, reporter=reporter)
+        result = synthesise(
+            run_root, preset=preset, seed=seed, scale=scale, complete_edges=complete_edges, reporter=reporter
+        )
     present(context, result, _show)
 
 

@@ -18,19 +18,23 @@ def synthesise(
     preset: str,
     seed: int,
     scale: float = 1.0,
+    complete_edges: bool = False,
     reporter: Reporter | None = None,
 ) -> SynthResult:
     """Write a synthetic world in the contract layout under `run_root`.
 
     `demo` has about a million arrivals, `reference` the reference run's scale; `scale` multiplies merchants, and
-    with them rows and arrivals. The same arguments give the same bytes. A directory that holds exactly this
-    world is left unchanged. Raises IO_WRITE_CONFLICT for any other directory that is not empty,
-    PARTITION_OR_PK_VIOLATION for a seed outside uint64, OPTION_INVALID for an unknown preset or an
-    impossible scale, ROUTING_POLICY_INVALID if day effects do not cover the horizon, IO_WRITE_FAILED.
+    with them rows and arrivals. Unless `complete_edges` is set, one virtual merchant may have no edges. The same
+    arguments give the same bytes. A directory that holds exactly this world is left unchanged. Raises
+    IO_WRITE_CONFLICT for any other directory that is not empty, PARTITION_OR_PK_VIOLATION for a seed outside uint64,
+    OPTION_INVALID for an unknown preset or an impossible scale, ROUTING_POLICY_INVALID if day effects do not cover the
+    horizon, IO_WRITE_FAILED.
     """
+    from arrival_engine.engine.synth.presets import world_spec
     from arrival_engine.engine.synth.world import make_world
 
-    return make_world(run_root, preset=preset, seed=seed, scale=scale, reporter=reporter)
+    spec = world_spec(preset, seed, scale, complete_edges=complete_edges)
+    return make_world(run_root, spec, reporter)
 
 
 def __getattr__(name: str) -> object:

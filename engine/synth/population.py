@@ -43,8 +43,8 @@ class Population:
 
     `merchant` uint64[N]; `counted` bool[N]; `sites` int64[N] at least 1; `volume` float64[N], relative
     arrivals (0 for bystanders); `demand` int64[N] index into `shapes.CLASSES`; `mode` int64[N] index into
-    `cpu_fallback.law.MODES`; `edges` int64[N], 0 for a merchant without an edge table (physical merchants and one
-    virtual merchant).
+    `cpu_fallback.law.MODES`; `edges` int64[N], 0 for a merchant without an edge table (physical merchants and,
+    unless the spec says otherwise, one virtual merchant).
     """
 
     merchant: npt.NDArray[np.uint64]
@@ -116,7 +116,7 @@ def _modes(spec: WorldSpec, draws: Draws, inside: Ints, everyone: int) -> tuple[
     mode[chosen] = HYBRID
     mode[only] = VIRTUAL_ONLY
     edges[chosen] = spec.preset.edges
-    if len(only) > 1:
+    if len(only) > 1 and not spec.complete_edges:
         edges[only[0]] = 0
     return mode, edges
 

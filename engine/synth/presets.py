@@ -46,7 +46,10 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class WorldSpec:
-    """A preset at one scale and seed: numbers of merchants (with and without counts), entities, arrivals."""
+    """A preset at one scale and seed: numbers of merchants (with and without counts), entities, arrivals.
+
+    complete_edges: every virtual merchant has edges; otherwise one has none, if two or more sell online alone.
+    """
 
     preset: Preset
     seed: int
@@ -55,13 +58,14 @@ class WorldSpec:
     bystanders: int
     entities: int
     arrivals: int
+    complete_edges: bool = False
 
     def days(self) -> list[datetime]:
         """The UTC days of the horizon."""
         return [HORIZON_START + timedelta(days=day) for day in range((HORIZON_END - HORIZON_START).days)]
 
 
-def world_spec(preset: str, seed: int, scale: float) -> WorldSpec:
+def world_spec(preset: str, seed: int, scale: float, *, complete_edges: bool = False) -> WorldSpec:
     """`scale` times a preset. Raises OPTION_INVALID for an unknown preset or an impossible scale."""
     base = PRESETS.get(preset)
     if base is None:
@@ -83,6 +87,7 @@ def world_spec(preset: str, seed: int, scale: float) -> WorldSpec:
         bystanders=max(1, merchants // 20),
         entities=round(base.entities * merchants / base.merchants),
         arrivals=round(base.arrivals * merchants / base.merchants),
+        complete_edges=complete_edges,
     )
 
 
@@ -91,8 +96,10 @@ def _refused(what: str, hint: str) -> ArrivalError:
 
 
 def world_identity(spec: WorldSpec) -> Identity:
-    """The identity of a spec: hashes of (generator version, preset, seed, scale), each with a tag."""
+    """The identity of a spec: hashes of (generator version, preset, seed, scale, option), each with a tag."""
     text = f"{GENERATOR_VERSION}|{spec.preset.name}|{spec.seed}|{spec.scale!r}"
+    # Worlds without the option keep the identity that they had before there was one.
+    text += "|complete_edges" if spec.complete_edges else ""
     fingerprint, parameters, run = (
         hashlib.sha256(f"arrival-engine.synth|{tag}|{text}".encode()).hexdigest()
         for tag in ("manifest_fingerprint", "parameter_hash", "run_id")

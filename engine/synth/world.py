@@ -22,7 +22,7 @@ from arrival_engine.engine.synth.intensity import Scene, intensity
 from arrival_engine.engine.synth.placement import place
 from arrival_engine.engine.synth.policies import load_policies, policy_copies
 from arrival_engine.engine.synth.population import populate
-from arrival_engine.engine.synth.presets import GENERATOR_VERSION, SCENARIO_ID, WorldSpec, world_identity, world_spec
+from arrival_engine.engine.synth.presets import GENERATOR_VERSION, SCENARIO_ID, WorldSpec, world_identity
 from arrival_engine.engine.synth.sites import write_sites, write_zone_allocation
 from arrival_engine.engine.synth.virtual import write_virtual
 from arrival_engine.engine.synth.weights import merchant_groups, write_group_tables, write_weights
@@ -58,12 +58,11 @@ class SynthResult:
     reused: bool
 
 
-def make_world(run_root: Path, *, preset: str, seed: int, scale: float, reporter: Reporter | None) -> SynthResult:
+def make_world(run_root: Path, spec: WorldSpec, reporter: Reporter | None) -> SynthResult:
     """See `engine.synth.synthesise`."""
     reporter = reporter or Reporter()
     began = reporter.elapsed_s
     check_release()
-    spec = world_spec(preset, seed, scale)
     target = Target(Path(run_root), "synth", "a synthetic world", world_identity(spec), policy_copies())
     report, reused = place_world(target, lambda stage: _write(stage, spec, target, reporter), reporter)
     if reused:
@@ -113,6 +112,7 @@ def _write(stage: Path, spec: WorldSpec, target: Target, reporter: Reporter) -> 
             "preset": spec.preset.name,
             "seed": spec.seed,
             "scale": spec.scale,
+            "complete_edges": spec.complete_edges,
         }
         return write_report(stage, target, made_by, _statistics(scene, totals), _features(scene, totals, edges))
 

@@ -1,5 +1,6 @@
 """Files of a synthetic world in the contract's own forms, for readers other than this engine."""
 
+import hashlib
 import json
 import math
 from datetime import timedelta
@@ -7,7 +8,8 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from arrival_engine.contracts import bundle_index
+from arrival_engine.contracts import ArrivalError, Code, bundle_index
+from arrival_engine.engine.synth import synthesise
 from arrival_engine.engine.synth.shapes import CLASSES
 from tests.support.contract_forms import (
     BUNDLE_ENTRY,
@@ -18,7 +20,7 @@ from tests.support.contract_forms import (
     WORLD_TABLES,
     faults,
 )
-from tests.support.synthesised import BUCKETS, HORIZON, SCENARIO, by_entity, rows_of
+from tests.support.synthesised import BUCKETS, HORIZON, SCENARIO, Made, by_entity, rows_of
 
 LISTS = {"2A": "files", "3A": "members", "3B": "members", "5A": "entries"}
 CELL = ("merchant_id", "legal_country_iso", "tzid")
@@ -57,6 +59,32 @@ def test_the_tests_of_virtual_routing_have_the_forms_of_the_contract(world):
     datasets = [entry for row in rows for entry in row["inputs"]["datasets"]]
     assert faults("logical_id:text role:text", datasets) == []
     assert faults("schema_anchor:text role:text", [item for row in rows for item in row["inputs"]["fields"]]) == []
+
+
+def test_every_virtual_merchant_has_edges_if_asked(tmp_path):
+    def made(name, **options):
+        root = tmp_path / name
+        return Made(root, synthesise(root, preset="demo", seed=5, scale=0.25, **options))
+
+    plain, complete = made("plain"), made("complete", complete_edges=True)
+    assert plain.result.identity != complete.result.identity
+    assert plain.result.merchants == complete.result.merchants
+    for world, without in ((plain, 1), (complete, 0)):
+        modes = rows_of(world, "virtual_classification_3B", "merchant_id", "virtual_mode")
+        virtual = {merchant for merchant, mode in modes if mode != "NON_VIRTUAL"}
+        assert len(virtual - set(world.column("edge_catalogue_3B", "merchant_id"))) == without
+        assert world.features()["virtual_merchants_without_edges"] == without
+        report = json.loads((world.root / "reports/synth_report.json").read_bytes())
+        assert report["complete_edges"] is (without == 0)
+    assert synthesise(tmp_path / "plain", preset="demo", seed=5, scale=0.25, complete_edges=False).reused
+    with pytest.raises(ArrivalError) as caught:
+        synthesise(tmp_path / "plain", preset="demo", seed=5, scale=0.25, complete_edges=True)
+    assert caught.value.code is Code.IO_WRITE_CONFLICT
+
+
+def test_the_identity_of_the_demo_is_what_it_was(world):
+    named = hashlib.sha256(b"arrival-engine.synth|manifest_fingerprint|1|demo|42|1.0").hexdigest()
+    assert world.result.identity.manifest_fingerprint == named
 
 
 # --- Demand
