@@ -10,7 +10,8 @@ from enum import StrEnum
 class Code(StrEnum):
     """Error codes: the 20 canonical codes of 5B.S4, the 24 of 5B.S5 (members `S5_...`), then the engine's own.
 
-    The contract's codes are about data. The engine's own are about the machine, the installation and the caller.
+    The contract's codes are about data. The engine's own are about the machine, the installation, the
+    caller, and limits.
     """
 
     S0_GATE_MISSING_OR_INVALID = "5B.S4.S0_GATE_MISSING_OR_INVALID"
@@ -64,6 +65,7 @@ class Code(StrEnum):
     CLUSTER_UNAVAILABLE = "ARRIVALS.CLUSTER_UNAVAILABLE"
     DEPENDENCY_MISSING = "ARRIVALS.DEPENDENCY_MISSING"
     OPTION_INVALID = "ARRIVALS.OPTION_INVALID"
+    LIMIT_EXCEEDED = "ARRIVALS.LIMIT_EXCEEDED"
 
 
 def json_safe(value: object) -> object:

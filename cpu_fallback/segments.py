@@ -21,14 +21,14 @@ def offset_bits(grid: Grid) -> int:
 
 
 def check_key_width(grid: Grid, arrival_start: I64, where: str = "bucket counts") -> None:
-    """Raise S1_OR_S3_OUTPUT_MISSING for a segment whose arrivals have no 64-bit sort keys.
+    """Raise LIMIT_EXCEEDED for a segment whose arrivals have no 64-bit sort keys.
 
     arrival_start: int64[S + 1], arrivals before each segment; where: what the error names, such as the scenario.
     """
     longest = int(np.diff(arrival_start).max(initial=0))
     if offset_bits(grid) + position_bits(longest) > KEY_BITS:
         raise ArrivalError(
-            Code.S1_OR_S3_OUTPUT_MISSING,
+            Code.LIMIT_EXCEEDED,
             f"{where}: a merchant has {longest} arrivals in one bucket, more than can be ordered at once",
             hint="use shorter buckets or smaller counts",
             largest_segment=longest,

@@ -45,7 +45,7 @@ def plan(world: World, batch_arrivals: int = DEFAULT_BATCH_ARRIVALS) -> Plan:
     """Cut a world into batches of whole segments of at most `batch_arrivals` arrivals.
 
     A segment larger than that is a batch of its own. The cut depends on the counts and on `batch_arrivals` alone.
-    Raises S1_OR_S3_OUTPUT_MISSING for a segment too large to be sorted by 64-bit keys.
+    Raises LIMIT_EXCEEDED for a segment too large to be sorted by 64-bit keys.
     """
     segments = segments_of(world)
     check_key_width(world.tables.grid, segments.arrival_start, world.scenario_id)

@@ -28,7 +28,7 @@ def explain(run_root: Path | str, question: Question, reporter: Reporter | None 
 
     Reads the merchant's own count rows and the small tables; expands no segment but the arrival's own (by site: those
     before it too). Needs no output. The inputs are not compared with their seal, which a notice says. Raises
-    S1_OR_S3_OUTPUT_MISSING where there is no such arrival, and what `load_world` raises.
+    OPTION_INVALID where there is no such arrival, and what `load_world` raises.
     """
     reporter = reporter or Reporter()
     receipt = read_receipt(Path(run_root))
@@ -52,7 +52,7 @@ def explain(run_root: Path | str, question: Question, reporter: Reporter | None 
 def _require_counts(world: World, merchant_id: int) -> None:
     if world.rows.arrivals.size == 0:
         raise ArrivalError(
-            Code.S1_OR_S3_OUTPUT_MISSING,
+            Code.OPTION_INVALID,
             f"merchant {merchant_id} has no arrivals in scenario {world.scenario_id}",
             hint="s3_bucket_counts_5B has no row with a count above zero for it; check the id and the scenario",
             merchant_id=merchant_id,

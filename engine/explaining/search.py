@@ -49,7 +49,7 @@ def expand_segment(view: View, expander: Expander, segment: int) -> BatchResult:
 
 
 def find(view: View, question: Question, expander: Expander) -> Chosen:
-    """The arrival that the question means; raises S1_OR_S3_OUTPUT_MISSING where there is none.
+    """The arrival that the question means; raises OPTION_INVALID where there is none.
 
     Only an arrival asked for by site takes more than its segment: segments are expanded until one has it.
     """
@@ -105,7 +105,7 @@ def _first_at_site(view: View, site: int, at_us: int | None, expander: Expander)
 
 def _nothing(view: View, problem: str) -> ArrivalError:
     return ArrivalError(
-        Code.S1_OR_S3_OUTPUT_MISSING,
+        Code.OPTION_INVALID,
         f"merchant {view.merchant_id} {problem} in scenario {view.world.scenario_id}",
         hint="ask for an arrival that the counts have; `--seq 1` is the merchant's first",
         merchant_id=view.merchant_id,

@@ -20,8 +20,8 @@ def import_world(request: ImportRequest, reporter: Reporter | None = None) -> Im
     column or value, TIME_GRID_MISMATCH for times and grid, DST_MAPPING_FAILED for time zones,
     S1_OR_S3_OUTPUT_MISSING for counts, SITE_RESOLUTION_FAILED for sites and group weights, ROUTING_POLICY_INVALID for
     virtual merchants, EDGE_RESOLUTION_FAILED for edges, PARTITION_OR_PK_VIOLATION for a seed or scenario that is not
-    valid in a path, OPTION_INVALID for marks of numbers that are unknown or the same, IO_WRITE_CONFLICT for a directory
-    with other contents, IO_READ_FAILED, IO_WRITE_FAILED.
+    valid in a path, LIMIT_EXCEEDED for more than the policies allow, OPTION_INVALID for an option that is not valid or
+    that the tables contradict, IO_WRITE_CONFLICT for a directory with other contents, IO_READ_FAILED, IO_WRITE_FAILED.
     """
     from arrival_engine.engine.importing.world import make_world
 

@@ -92,6 +92,7 @@ def _counts(table: Table, placed: Placed, places: tuple[tuple[str, ...], Ints], 
             f"merchant {merchants[keys[0][at]]} has {arrivals[run]} arrivals{several} in {tzids[keys[1][at]]}"
             f" from {told(int(grid_us[keys[3][at]]))}; the policies allow {limits.arrivals_per_bucket} per bucket",
             "use shorter buckets, or split the merchant's arrivals by channel",
+            code=Code.LIMIT_EXCEEDED,
         )
     return Counts(
         merchant=merchants[keys[0][first]],

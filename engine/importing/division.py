@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from arrival_engine.contracts import Code
 from arrival_engine.cpu_fallback.streams import domain, entity_stream, length_prefixed
 from arrival_engine.engine.importing.contents import Ints, Placed, runs, sorted_order
 from arrival_engine.engine.importing.days import RowDays, date_text
@@ -59,7 +60,7 @@ class _Days:
 def place_days(counts: Table, rows: RowDays, edges: Ints, limits: Limits) -> tuple[Placed, LocalDays]:
     """The counts in the buckets of their days, each count drawn among them evenly by time, and what was read.
 
-    Raises S1_OR_S3_OUTPUT_MISSING for a day of more arrivals than its buckets may have.
+    Raises LIMIT_EXCEEDED for a day of more arrivals than its buckets may have.
     """
     counted = np.flatnonzero(counts["count"] > 0)
     days = _merged(counts, counted, rows, edges)
@@ -114,6 +115,7 @@ def _check_arrivals(counts: Table, days: _Days, rows: RowDays, limits: Limits) -
         f" in {counts.texts['tz'][counts['tz'][row]]} on {date_text(int(rows.date[row]))}, a day of {days.cover[at]}"
         f" {buckets}; the policies allow {limits.arrivals_per_bucket} per bucket",
         "give counts of hours, or split the merchant's arrivals by channel",
+        code=Code.LIMIT_EXCEEDED,
     )
 
 

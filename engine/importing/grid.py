@@ -50,11 +50,11 @@ class Span:
 
 
 def duration_seconds(text: str) -> int:
-    """Seconds of a duration such as 900, 15min, 1h or 1d. Raises TIME_GRID_MISMATCH."""
+    """Seconds of a duration such as 900, 15min, 1h or 1d. Raises OPTION_INVALID."""
     match = _DURATION.fullmatch(text.strip().lower())
     if match is None or match[2] not in _UNITS or int(match[1]) == 0:
         raise ArrivalError(
-            _CODE,
+            Code.OPTION_INVALID,
             f"--bucket {text!r} is not a duration",
             hint=f"give whole seconds, units as in 15min, 1h or 1d, or {LOCAL_DAY}",
         )
@@ -62,13 +62,13 @@ def duration_seconds(text: str) -> int:
 
 
 def option_instant(name: str, text: str | None, assume_utc: bool) -> int | None:
-    """The instant of an option, in microseconds. Raises TIME_GRID_MISMATCH."""
+    """The instant of an option, in microseconds. Raises OPTION_INVALID."""
     if text is None:
         return None
     try:
         return instant(text, assume_utc)
     except Refused as verdict:
-        raise ArrivalError(_CODE, f"{name} {text!r} {verdict.what}", hint=verdict.hint) from verdict
+        raise ArrivalError(Code.OPTION_INVALID, f"{name} {text!r} {verdict.what}", hint=verdict.hint) from verdict
 
 
 def told(micros: int) -> str:
@@ -86,8 +86,8 @@ def length(micros: int) -> str:
     return f"{seconds:g} s"
 
 
-def _fault(what: str, hint: str, **context: object) -> NoReturn:
-    raise ArrivalError(_CODE, what, hint=hint, **context)
+def _fault(what: str, hint: str, *, code: Code = _CODE, **context: object) -> NoReturn:
+    raise ArrivalError(code, what, hint=hint, **context)
 
 
 def given_edges(table: Table, limits: Limits) -> Ints:
@@ -95,16 +95,16 @@ def given_edges(table: Table, limits: Limits) -> Ints:
     by_start = np.argsort(table["bucket_start"], kind="stable")
     start, end = table["bucket_start"][by_start], table["bucket_end"][by_start]
 
-    def check(bad: npt.NDArray[np.bool_], what: str, hint: str) -> None:
+    def check(bad: npt.NDArray[np.bool_], what: str, hint: str, code: Code = _CODE) -> None:
         if bad.any():
             at = int(np.argmax(bad))
-            table.refuse(int(by_start[at]), f"the bucket from {told(int(start[at]))} {what}", hint)
+            table.refuse(int(by_start[at]), f"the bucket from {told(int(start[at]))} {what}", hint, code=code)
 
     whole = "give times without fractions of a second"
     check((start % MICROS != 0) | (end % MICROS != 0), "does not start and end at whole seconds", whole)
     check(end <= start, "does not end after it starts", "check bucket_start and bucket_end")
     longest = f"buckets may be at most {limits.bucket_seconds} s long"
-    check(end - start > limits.bucket_seconds * MICROS, f"is {_longest(start, end)} long", longest)
+    check(end - start > limits.bucket_seconds * MICROS, f"is {_longest(start, end)} long", longest, Code.LIMIT_EXCEEDED)
     joined = np.append(True, start[1:] == end[:-1])
     check(~joined, "does not start at the end of the previous one", "list every bucket once, without gaps")
     if table.has("bucket_index"):
@@ -124,7 +124,11 @@ def spanned_edges(counts: Table, span: Span, limits: Limits) -> Ints:
     seconds = span.bucket_seconds or DEFAULT_BUCKET_SECONDS
     if seconds > limits.bucket_seconds:
         most = length(limits.bucket_seconds * MICROS)
-        _fault(f"buckets of {length(seconds * MICROS)} are too long", f"give --bucket {most} or less")
+        _fault(
+            f"buckets of {length(seconds * MICROS)} are too long",
+            f"give --bucket {most} or less",
+            code=Code.LIMIT_EXCEEDED,
+        )
     size = seconds * MICROS
     by_index = counts.has("bucket_index")
     if by_index and (span.start_us is None or span.bucket_seconds is None):
@@ -161,6 +165,7 @@ def check_number(buckets: int, limits: Limits, hint: str) -> None:
         _fault(
             f"the grid has {buckets} buckets; the policies allow {limits.buckets}",
             hint,
+            code=Code.LIMIT_EXCEEDED,
             buckets=buckets,
             limit=limits.buckets,
         )

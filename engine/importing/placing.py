@@ -54,7 +54,7 @@ class Placement:
 
 
 def asks_for_local_days(request: ImportRequest) -> bool:
-    """Whether counts are of local days. Raises TIME_GRID_MISMATCH for options that do not go with that."""
+    """Whether counts are of local days. Raises OPTION_INVALID for options that do not go with that."""
     if request.bucket is None or request.bucket.strip().lower() != LOCAL_DAY:
         return False
     for option, given, why in (
@@ -65,7 +65,7 @@ def asks_for_local_days(request: ImportRequest) -> bool:
     ):
         if given:
             raise ArrivalError(
-                _CODE,
+                Code.OPTION_INVALID,
                 f"--bucket {LOCAL_DAY} cannot be combined with {option}, {why}",
                 hint=f"leave out {option}, or give another --bucket",
             )
@@ -86,7 +86,7 @@ def place(request: ImportRequest, counts: Table, listed: Table, limits: Limits) 
         )
     if counts.has("bucket_start") and counts.has("bucket_index"):
         raise ArrivalError(
-            _CODE,
+            Code.SCHEMA_VIOLATION,
             f"{counts.files[0].name} has both bucket_start and bucket_index",
             hint="one is enough: leave the other out with --ignore",
         )
@@ -126,7 +126,7 @@ def _grid(request: ImportRequest, counts: Table, listed: Table, limits: Limits) 
     if listed.rows:
         if not span.empty:
             raise ArrivalError(
-                _CODE,
+                Code.OPTION_INVALID,
                 "--grid cannot be combined with --start, --end and --bucket, because both set the buckets",
                 hint="give either --grid or the others",
             )

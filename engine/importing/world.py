@@ -118,13 +118,13 @@ def make_world(request: ImportRequest, reporter: Reporter | None) -> ImportResul
 
 
 def _naming(request: ImportRequest) -> Naming:
-    """Renamed and ignored columns. Raises SCHEMA_VIOLATION for a rename to a column that no table has."""
+    """Renamed and ignored columns. Raises OPTION_INVALID for a rename to a column that no table has."""
     known = {column.name for layout in layouts(request.assume_utc).values() for column in layout.columns}
     rename: dict[str, tuple[str, ...]] = {}
     for theirs, ours in request.rename:
         if ours not in known:
             raise ArrivalError(
-                Code.SCHEMA_VIOLATION,
+                Code.OPTION_INVALID,
                 f"--rename {shell_word(f'{theirs}={ours}')}: no table has a column {listed([ours])}",
                 hint=f"write THEIRS=OURS, where OURS is one of {', '.join(sorted(known))}",
             )
@@ -155,7 +155,7 @@ def _read(request: ImportRequest) -> tuple[dict[str, Table], list[Notice]]:
         if name not in headers:
             option = "--rename" if name in naming.rename else "--ignore"
             raise ArrivalError(
-                Code.SCHEMA_VIOLATION,
+                Code.OPTION_INVALID,
                 f"{option} {listed([name])}: no file has a column of that name",
                 hint=f"the columns are {listed(sorted(headers))}",
             )

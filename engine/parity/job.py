@@ -129,7 +129,7 @@ def _load(run_root: Path, options: ParityOptions, reporter: Reporter) -> World:
 
 def _nothing(world: World) -> ArrivalError:
     return ArrivalError(
-        Code.S1_OR_S3_OUTPUT_MISSING,
+        Code.OPTION_INVALID,
         f"scenario {world.scenario_id} has no arrivals: there is nothing to compare",
         hint="name a scenario whose s3_bucket_counts_5B has a count above zero",
         scenario_id=world.scenario_id,

@@ -96,7 +96,7 @@ def report(
     """Write the report of a run's published arrivals: one page, and figures on request, each replaced atomically.
 
     The same run gives the same bytes. Raises DEPENDENCY_MISSING without the extra `report`, IO_READ_FAILED if nothing
-    is published or a file cannot be read, S1_OR_S3_OUTPUT_MISSING for a scenario that is not published,
+    is published or a file cannot be read, OPTION_INVALID for a scenario that is not published,
     IO_WRITE_FAILED.
     """
     require("report", "`arrivals report`")

@@ -58,7 +58,7 @@ def published_scenarios(receipt: Receipt) -> tuple[str, ...]:
 
 
 def find_published(receipt: Receipt, wanted: Sequence[str]) -> tuple[Published, ...]:
-    """The scenarios asked for, or all that are published. Raises S1_OR_S3_OUTPUT_MISSING, IO_READ_FAILED."""
+    """The scenarios asked for, or all that are published. Raises OPTION_INVALID, IO_READ_FAILED."""
     known = published_scenarios(receipt)
     if not known:
         raise ArrivalError(
@@ -70,7 +70,7 @@ def find_published(receipt: Receipt, wanted: Sequence[str]) -> tuple[Published, 
     unknown = [scenario for scenario in wanted if scenario not in known]
     if unknown:
         raise ArrivalError(
-            Code.S1_OR_S3_OUTPUT_MISSING,
+            Code.OPTION_INVALID,
             f"no published arrivals of scenario {', '.join(unknown)}; published: {', '.join(known)}",
             hint="name a published scenario, or run the missing one with `arrivals run RUN_ROOT --scenario ID`",
             scenarios=list(known),

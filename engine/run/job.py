@@ -97,7 +97,7 @@ def _run(
     unknown = [scenario_id for scenario_id in options.scenarios if scenario_id not in seal.scenario_set]
     if unknown:
         raise ArrivalError(
-            Code.S1_OR_S3_OUTPUT_MISSING,
+            Code.OPTION_INVALID,
             f"no time grid and bucket counts of scenario {', '.join(unknown)}; sealed: {', '.join(seal.scenario_set)}",
             hint="name scenarios that were sealed, or leave --scenario out for all of them",
             scenarios=list(seal.scenario_set),

@@ -65,10 +65,10 @@ def read_json(path: Path, *, what: str, code: Code, hint: str) -> Any:
 
 
 def check_size(data: bytes, *, what: str) -> None:
-    """Refuse to write a document that `read_json` would refuse. Raises RESOURCES_INSUFFICIENT."""
+    """Refuse to write a document that `read_json` would refuse. Raises LIMIT_EXCEEDED."""
     if len(data) > SIZE_LIMIT:
         raise ArrivalError(
-            Code.RESOURCES_INSUFFICIENT,
+            Code.LIMIT_EXCEEDED,
             f"{what} would take {len(data)} bytes; a document may take {SIZE_LIMIT}",
             hint="divide the world: give each run fewer merchants or scenarios",
             bytes=len(data),

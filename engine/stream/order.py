@@ -24,7 +24,7 @@ def by_bucket(plan: Plan, window: Window, merchants: Collection[int] | None = No
 
     Only buckets that the window touches, and only the given merchants (default: all). A bucket of more than
     `BATCH_ARRIVALS` arrivals is a batch of its own. Segments keep their first arrival_seq, so nothing before the
-    window is expanded. Raises S1_OR_S3_OUTPUT_MISSING for a merchant without arrivals.
+    window is expanded. Raises OPTION_INVALID for a merchant without arrivals.
     """
     world, segments = plan.world, plan.segments
     first_row = segments.row_start[:-1]
@@ -53,12 +53,12 @@ def buckets_in(world: World, window: Window) -> tuple[int, int]:
 
 
 def _refuse_merchants_without_arrivals(world: World, merchants: Collection[int]) -> None:
-    """Raise S1_OR_S3_OUTPUT_MISSING, naming the first merchant that the world's counts lack."""
+    """Raise OPTION_INVALID, naming the first merchant that the world's counts lack."""
     known = set(world.tables.merchants.id.tolist())
     unknown = [merchant for merchant in merchants if merchant not in known]
     if unknown:
         raise ArrivalError(
-            Code.S1_OR_S3_OUTPUT_MISSING,
+            Code.OPTION_INVALID,
             f"{_named(unknown)} in scenario {world.scenario_id}",
             hint="name merchants of s3_bucket_counts_5B that have a count above zero",
             merchant_id=unknown[0],

@@ -58,8 +58,8 @@ def read_counts(
     """Read and check the counts of a scenario, or of some merchants; row groups are read on `threads` threads.
 
     Accepts any row order, several files, repeated keys, zeros, null channels, plain or dictionary strings.
-    Raises S1_OR_S3_OUTPUT_MISSING for rows that the schema or the guardrail `max_count` forbids, TIME_GRID_MISMATCH
-    for a bucket without a grid row.
+    Raises S1_OR_S3_OUTPUT_MISSING for rows that the schema forbids, LIMIT_EXCEEDED for a count above the guardrail
+    `max_count`, TIME_GRID_MISMATCH for a bucket without a grid row.
     """
 
     def read(piece: TablePiece) -> DrawnRows:
@@ -119,7 +119,7 @@ def _check_rows(table: pa.Table, scenario_id: str, buckets: int, max_count: int)
         (
             "count_N",
             max_count + 1,
-            Code.S1_OR_S3_OUTPUT_MISSING,
+            Code.LIMIT_EXCEEDED,
             f"is above max_arrivals_per_bucket = {max_count}",
         ),
     ):
@@ -136,7 +136,7 @@ def _check_rows(table: pa.Table, scenario_id: str, buckets: int, max_count: int)
 
 
 def merge_drawn(pieces: Sequence[DrawnRows], buckets: int, max_count: int) -> CountRows:
-    """Merge pieces and add up rows of one key. Raises S1_OR_S3_OUTPUT_MISSING for a sum above `max_count`."""
+    """Merge pieces and add up rows of one key. Raises LIMIT_EXCEEDED for a sum above `max_count`."""
     return merge_rows(united([piece.catalogue for piece in pieces]), pieces, buckets, max_count)
 
 
@@ -179,7 +179,7 @@ def _merged(rows: Rows) -> tuple[Rows, NDArray[Any]]:
 def _above_guardrail(entity: tuple[int, str, str], bucket: int, arrivals: int, max_count: int) -> ArrivalError:
     merchant_id, tzid, channel = entity
     return ArrivalError(
-        Code.S1_OR_S3_OUTPUT_MISSING,
+        Code.LIMIT_EXCEEDED,
         f"s3_bucket_counts_5B: the rows of merchant {merchant_id}, {tzid}, {channel or 'no channel'}, bucket {bucket} "
         f"add up to {arrivals} arrivals, which is above max_arrivals_per_bucket = {max_count}",
         hint="correct the counts (or the policy's guardrail) and seal again",

@@ -19,7 +19,7 @@ _US_PER_DAY = 86_400_000_000
 def load_grid(receipt: Receipt, scenario_id: str, max_duration_seconds: int) -> Grid:
     """Buckets of a scenario, checked: indices 0, 1, 2, ..., each starting where the last ended, durations as stated.
 
-    Raises TIME_GRID_MISMATCH.
+    Raises TIME_GRID_MISMATCH, LIMIT_EXCEEDED for a bucket longer than `max_duration_seconds`.
     """
     table = read_table(receipt, "s1_time_grid_5B", _COLUMNS, scenario_id=scenario_id)
     table = table.sort_by("bucket_index")
@@ -36,12 +36,21 @@ def load_grid(receipt: Receipt, scenario_id: str, max_duration_seconds: int) -> 
     for bad, problem in (
         (duration <= 0, "the bucket does not end after it starts"),
         (duration != stated * 1_000_000, "end - start differs from bucket_duration_seconds"),
-        (stated > max_duration_seconds, f"longer than max_bucket_duration_seconds = {max_duration_seconds}"),
         (np.append(False, start[1:] < end[:-1]), "the bucket starts before the one before it ends"),
         (np.append(False, start[1:] > end[:-1]), "the bucket starts after the one before it ends"),
     ):
         if bad.any():
             raise _mismatch(scenario_id, int(np.argmax(bad)), problem)
+    if stated.max() > max_duration_seconds:
+        bucket = int(np.argmax(stated > max_duration_seconds))
+        raise ArrivalError(
+            Code.LIMIT_EXCEEDED,
+            f"s1_time_grid_5B of {scenario_id}, bucket {bucket}: {stated[bucket]} s is longer than "
+            f"max_bucket_duration_seconds = {max_duration_seconds}",
+            hint="use shorter buckets, or raise the limit in arrival_time_placement_policy_5B, and seal again",
+            scenario_id=scenario_id,
+            bucket_index=bucket,
+        )
     return Grid(start, duration.astype(np.uint64), np.floor_divide(start, _US_PER_DAY).astype(np.int32))
 
 

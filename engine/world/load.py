@@ -132,7 +132,7 @@ def _chosen_scenario(receipt: Receipt, scenario_id: str | None) -> str:
     listed = ", ".join(known) or "none"
     problem = f"scenario {scenario_id!r} has no counts" if scenario_id else "the run has several scenarios"
     raise ArrivalError(
-        Code.S1_OR_S3_OUTPUT_MISSING,
+        Code.OPTION_INVALID if known else Code.S1_OR_S3_OUTPUT_MISSING,
         f"{problem if known else 'the run has no bucket counts'}; found: {listed}",
         hint="name one of the scenarios found, and check the seed and manifest_fingerprint of run_receipt.json",
         scenarios=list(known),

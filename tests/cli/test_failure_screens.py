@@ -91,6 +91,8 @@ def nothing(_root):
 WRITTEN = {
     Code.S0_GATE_MISSING_OR_INVALID: (nothing, "run {root}"),
     Code.UPSTREAM_HASHGATE_NOT_PASSED: (lambda root: min(root.rglob("_passed.flag*")).unlink(), "seal+run {root}"),
+    Code.S1_OR_S3_OUTPUT_MISSING: (lambda root: damage.put(root, damage.COUNTS, "count_N", -1), "seal+run {root}"),
+    Code.LIMIT_EXCEEDED: (lambda root: damage.put(root, damage.COUNTS, "count_N", 50_001), "seal+run {root}"),
     Code.TIME_GRID_MISMATCH: (
         lambda root: damage.put(root, damage.GRID, "bucket_duration_seconds", 7, {"bucket_index": 0}),
         "seal+run {root}",
@@ -123,7 +125,6 @@ WRITTEN = {
     Code.OPTION_INVALID: (nothing, "synth {root}/new --scale 0.01"),
 }
 FINISHED = {
-    Code.S1_OR_S3_OUTPUT_MISSING: (nothing, "run {root} --scenario no_such_scenario"),
     Code.SCHEMA_VIOLATION: (without_times, "diff {root} {root}"),
     Code.IO_WRITE_FAILED: (nothing, "report {root} --out {root}/run_receipt.json/page.html"),
     Code.S5_BUNDLE_INDEX_INVALID: (bundle(shutil.rmtree), "verify {root}"),

@@ -90,7 +90,7 @@ def test_bad_input_is_named(sealed, tmp_path, capsys):
     assert main(["plan", str(sealed), "--workers", "0"]) == 2
     with pytest.raises(ArrivalError) as caught:
         forecast(sealed, ForecastOptions(scenarios=("other",)))
-    assert caught.value.code is Code.S1_OR_S3_OUTPUT_MISSING
+    assert caught.value.code is Code.OPTION_INVALID
     write_world(small_world(), tmp_path / "unsealed")
     assert main(["plan", str(tmp_path / "unsealed"), "--quiet"]) == 1
     assert "S0_GATE_MISSING_OR_INVALID" in capsys.readouterr().err

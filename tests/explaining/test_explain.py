@@ -195,7 +195,7 @@ class TestQuestions:
     def test_an_instant_may_lie_in_the_merchants_last_bucket_after_its_last_arrival(self, sealed):
         with pytest.raises(ArrivalError, match="no arrival at or after") as caught:
             explain(sealed, Question(BIG_ID, at_us=max(self.times(BIG_ID)) + 1))
-        assert caught.value.code is Code.S1_OR_S3_OUTPUT_MISSING
+        assert caught.value.code is Code.OPTION_INVALID
 
     def test_a_site_means_its_first_arrival_and_with_an_instant_the_next(self, sealed):
         site = site_id(TWO_ZONES, "DE", 3)
@@ -224,7 +224,7 @@ class TestQuestions:
     def test_an_arrival_that_is_not_there(self, question, problem, sealed):
         with pytest.raises(ArrivalError, match=problem) as caught:
             explain(sealed, question)
-        assert caught.value.code is Code.S1_OR_S3_OUTPUT_MISSING
+        assert caught.value.code is Code.OPTION_INVALID
         assert caught.value.context["merchant_id"] == question.merchant_id
 
     @pytest.mark.parametrize("given", [{}, {"seq": 1, "site": 2}, {"seq": 1, "at_us": 2}])

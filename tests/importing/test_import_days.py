@@ -16,7 +16,7 @@ from arrival_engine.engine.importing import import_world
 from arrival_engine.engine.importing.contents import Contents, Counts, GroupWeights, Members, Merchants
 from arrival_engine.engine.importing.identity import world_identity
 from arrival_engine.engine.validation.job import validate
-from tests.support.import_refused import COUNTS_BAD, TIME_BAD, refused
+from tests.support.import_refused import LIMIT_BAD, OPTION_BAD, TIME_BAD, refused
 from tests.support.imported import sealed_run
 from tests.support.local_days import MICROS, day_bounds, days_request, divided, import_days
 from tests.support.worlds import instant_us
@@ -285,24 +285,25 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_row_that_names_no_local_day_is_refused(tmp_path, name):
     rows, says = REFUSED[name]
-    refused(days_request(tmp_path, rows), TIME_BAD, *says)
+    code = LIMIT_BAD if name == "too many days" else TIME_BAD
+    refused(days_request(tmp_path, rows), code, *says)
 
 
 def test_too_many_buckets_of_several_zones(tmp_path):
     zones = (BERLIN, YORK, KOLKATA, "Asia/Kathmandu", "Asia/Tokyo", "America/Lima")
     last = (date(2024, 1, 1) + timedelta(days=900)).isoformat()
     rows = [(1, tz, "", day, 5) for tz in zones for day in ("2024-01-01", last)]
-    refused(days_request(tmp_path, rows), TIME_BAD, "the policies allow 5000", "fewer time zones at once")
+    refused(days_request(tmp_path, rows), LIMIT_BAD, "the policies allow 5000", "fewer time zones at once")
 
 
 def test_a_day_of_too_many_arrivals(tmp_path):
     rows = [(1, BERLIN, "", "2026-03-28", 50_001)]
-    refused(days_request(tmp_path, rows), COUNTS_BAD, "line 2", "50001 arrivals", "on 2026-03-28", "allow 50000")
+    refused(days_request(tmp_path, rows), LIMIT_BAD, "line 2", "50001 arrivals", "on 2026-03-28", "allow 50000")
     rows = [(1, BERLIN, "", "2026-03-28", 30_000), (1, BERLIN, "", "2026-03-28", 30_000)]
-    refused(days_request(tmp_path, rows), COUNTS_BAD, "60000 arrivals", "by channel")
+    refused(days_request(tmp_path, rows), LIMIT_BAD, "60000 arrivals", "by channel")
     # Several buckets may hold more together, but not one of them.
     rows = [(1, BERLIN, "", "2026-10-25", 60_000)]
-    refused(days_request(tmp_path, rows), COUNTS_BAD, "arrivals in Europe/Berlin from 2026-10-24T22:00:00Z")
+    refused(days_request(tmp_path, rows), LIMIT_BAD, "arrivals in Europe/Berlin from 2026-10-24T22:00:00Z")
     result = import_days(tmp_path / "enough", [(1, BERLIN, "", "2026-10-25", 51_000)])
     assert result.arrivals == 51_000
 
@@ -316,12 +317,12 @@ def test_a_day_of_too_many_arrivals(tmp_path):
     ],
 )
 def test_options_that_do_not_go_with_local_days(tmp_path, options, says):
-    refused(days_request(tmp_path, ONE, **options), TIME_BAD, *says)
+    refused(days_request(tmp_path, ONE, **options), OPTION_BAD, *says)
 
 
 def test_a_table_of_buckets_does_not_go_with_local_days(tmp_path):
     (tmp_path / "grid.csv").write_text("bucket_start,bucket_end\n2026-03-29T00:00Z,2026-03-29T02:00Z\n")
-    refused(days_request(tmp_path, ONE, grid=[tmp_path / "grid.csv"]), TIME_BAD, "cannot be combined with --grid")
+    refused(days_request(tmp_path, ONE, grid=[tmp_path / "grid.csv"]), OPTION_BAD, "cannot be combined with --grid")
 
 
 def test_numbered_buckets_do_not_name_days(tmp_path):

@@ -15,7 +15,7 @@ from arrival_engine.engine.importing import import_world
 from arrival_engine.engine.importing.columns import Naming, layouts
 from arrival_engine.engine.importing.numbers import Marks
 from arrival_engine.engine.importing.reading import read_table
-from tests.support.import_refused import GOOD, SCHEMA_BAD, UNREADABLE, ZONE_BAD, edited, refused, request_of
+from tests.support.import_refused import GOOD, OPTION_BAD, SCHEMA_BAD, UNREADABLE, ZONE_BAD, edited, refused, request_of
 
 HEADER = "merchant_id,tz,bucket_start,count\n"
 LINE = "1,Europe/Berlin,2026-03-29T00:00:00Z,3\n"
@@ -113,7 +113,7 @@ def test_an_unknown_key_is_refused_like_an_unknown_column(tmp_path):
         put(tmp_path, f"c/day={day}/a.csv")
     refused_counts([tmp_path / "c"], SCHEMA_BAD, "has a partition key 'day', which counts do not have", "--ignore day")
     assert len(rows(tmp_path / "c", ignore=["day"])) == 2
-    refused_counts([tmp_path / "c"], SCHEMA_BAD, "--ignore month: no file has a column", ignore=["month", "day"])
+    refused_counts([tmp_path / "c"], OPTION_BAD, "--ignore month: no file has a column", ignore=["month", "day"])
 
 
 def test_a_key_may_be_renamed(tmp_path):

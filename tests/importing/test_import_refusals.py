@@ -15,6 +15,8 @@ from tests.support.import_refused import (
     COUNTS_BAD,
     EDGES_BAD,
     GOOD,
+    LIMIT_BAD,
+    OPTION_BAD,
     SCHEMA_BAD,
     SITES_BAD,
     TIME_BAD,
@@ -46,7 +48,7 @@ FILES: dict[str, Any] = {
     ),
     "both times": (
         {"counts": "merchant_id,tz,bucket_index,bucket_start,count\n1,Europe/Berlin,0,2026-03-29T00:00:00Z,3\n"},
-        TIME_BAD,
+        SCHEMA_BAD,
         ("both bucket_start and bucket_index", "--ignore"),
     ),
     "UTF-16": ({"counts": GOOD["counts"].encode("utf-16")}, SCHEMA_BAD, ("counts.csv is UTF-16", "UTF-8")),
@@ -134,11 +136,11 @@ def test_all_files_of_a_table_have_the_same_columns(tmp_path):
 
 
 OPTIONS: dict[str, Any] = {
-    "no such bucket": ({"bucket": "fortnight"}, TIME_BAD, ("--bucket 'fortnight'", "15min")),
-    "no time in a bucket": ({"bucket": "0s"}, TIME_BAD, ("--bucket '0s'",)),
-    "half a second": ({"bucket": "0.5"}, TIME_BAD, ("--bucket '0.5' is not a duration", "whole seconds")),
-    "bucket of two days": ({"bucket": "2d"}, TIME_BAD, ("buckets of 2 d are too long", "--bucket 1 d or less")),
-    "naive start": ({"start": "2026-03-29T00:00"}, TIME_BAD, ("--start '2026-03-29T00:00' has no zone",)),
+    "no such bucket": ({"bucket": "fortnight"}, OPTION_BAD, ("--bucket 'fortnight'", "15min")),
+    "no time in a bucket": ({"bucket": "0s"}, OPTION_BAD, ("--bucket '0s'",)),
+    "half a second": ({"bucket": "0.5"}, OPTION_BAD, ("--bucket '0.5' is not a duration", "whole seconds")),
+    "bucket of two days": ({"bucket": "2d"}, LIMIT_BAD, ("buckets of 2 d are too long", "--bucket 1 d or less")),
+    "naive start": ({"start": "2026-03-29T00:00"}, OPTION_BAD, ("--start '2026-03-29T00:00' has no zone",)),
     "start after the first": (
         {"start": "2026-03-29T01:00Z"},
         TIME_BAD,
@@ -151,14 +153,14 @@ OPTIONS: dict[str, Any] = {
         TIME_BAD,
         ("3.5 buckets of 1 h, not a whole number",),
     ),
-    "too many buckets": ({"bucket": "2s", "end": "2026-03-29T03:00:02Z"}, TIME_BAD, ("5401 buckets", "allow 5000")),
+    "too many buckets": ({"bucket": "2s", "end": "2026-03-29T03:00:02Z"}, LIMIT_BAD, ("5401 buckets", "allow 5000")),
     "rename to nothing": (
         {"rename": [("count", "number")]},
-        SCHEMA_BAD,
+        OPTION_BAD,
         ("no table has a column number", "bucket_start"),
     ),
-    "rename of nothing": ({"rename": [("anzahl", "count")]}, SCHEMA_BAD, ("--rename anzahl: no file has a column",)),
-    "ignore of nothing": ({"ignore": ["anzahl"]}, SCHEMA_BAD, ("--ignore anzahl: no file has a column",)),
+    "rename of nothing": ({"rename": [("anzahl", "count")]}, OPTION_BAD, ("--rename anzahl: no file has a column",)),
+    "ignore of nothing": ({"ignore": ["anzahl"]}, OPTION_BAD, ("--ignore anzahl: no file has a column",)),
     "two for one": ({"rename": [("channel", "count")]}, SCHEMA_BAD, ("'channel' and 'count'", "both stand for count")),
     "seed too large": ({"seed": 2**64}, Code.PARTITION_OR_PK_VIOLATION, ("seed",)),
     "scenario that is a path": ({"scenario_id": "a/b"}, Code.PARTITION_OR_PK_VIOLATION, ("scenario_id='a/b'",)),
@@ -200,11 +202,12 @@ GRIDS = {
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_wrong_grid_is_refused(tmp_path, name):
     text, says = GRIDS[name]
-    refused(request_of(tmp_path, edited(grid=text)), TIME_BAD, *says)
+    code = LIMIT_BAD if name == "long bucket" else TIME_BAD
+    refused(request_of(tmp_path, edited(grid=text)), code, *says)
 
 
 def test_a_grid_and_a_span_are_one_too_many(tmp_path):
-    refused(request_of(tmp_path, edited(grid=GRID), bucket="1h"), TIME_BAD, "--grid", "--bucket")
+    refused(request_of(tmp_path, edited(grid=GRID), bucket="1h"), OPTION_BAD, "--grid", "--bucket")
 
 
 INDEXED = "merchant_id,tz,bucket_index,count\n1,Europe/Berlin,0,3\n1,Europe/Berlin,4,3\n"

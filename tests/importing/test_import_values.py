@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.importing import import_world
 from tests.support.import_refused import (
-    COUNTS_BAD,
     EDGES_BAD,
     GOOD,
+    LIMIT_BAD,
     MODE_BAD,
     SCHEMA_BAD,
     SITES_BAD,
@@ -110,14 +110,14 @@ EDITS = {
         "counts",
         "Z,4",
         "Z,50001",
-        COUNTS_BAD,
+        LIMIT_BAD,
         ("counts.csv, line 3", "50001 arrivals", "allow 50000", "shorter buckets"),
     ),
     "counts that add up to too many": Edit(
         "counts",
         FIRST_COUNT,
         f"{FIRST_COUNT}0000\n{FIRST_COUNT}0000",
-        COUNTS_BAD,
+        LIMIT_BAD,
         ("line 3", "60000 arrivals in 2 rows"),
     ),
     "control character": Edit("counts", "web", "w\x07b", SCHEMA_BAD, ("line 4: channel", "control character")),
@@ -182,7 +182,7 @@ EDITS = {
     "fraction of a second": Edit("counts", "00:00:00Z,3", "00:00:00.5Z,3", TIME_BAD, ("not a whole second",)),
     "a year long ago": Edit("counts", "2026-03-29T00:00:00Z,3", "1969-03-29T00:00:00Z,3", TIME_BAD, ("line 2", "1970")),
     "one time far away": Edit(
-        "counts", "2026-03-29T02:00:00Z,6", "2027-03-29T02:00:00Z,6", TIME_BAD, ("8763 buckets", "allow 5000")
+        "counts", "2026-03-29T02:00:00Z,6", "2027-03-29T02:00:00Z,6", LIMIT_BAD, ("8763 buckets", "allow 5000")
     ),
     "index beside the time": Edit("counts", "channel,", "bucket_index,", SCHEMA_BAD, ("bucket_index 'card'",)),
     # Sites

@@ -148,7 +148,7 @@ def test_a_world_without_arrivals_is_no_pass(tmp_path):
     counts = tuple(replace(row, n=0) for row in small_world().counts)
     with pytest.raises(ArrivalError, match="nothing to compare") as caught:
         check(sealed(tmp_path / "run", counts=counts), tmp_path, tampering(unchanged))
-    assert caught.value.code is Code.S1_OR_S3_OUTPUT_MISSING
+    assert caught.value.code is Code.OPTION_INVALID
 
 
 @pytest.mark.cuda_sim

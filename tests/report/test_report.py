@@ -116,7 +116,7 @@ class TestFailures:
     def test_an_unknown_scenario(self, proven):
         with pytest.raises(ArrivalError, match="absent; published: baseline_v1") as raised:
             report(proven, ReportOptions(scenarios=("absent",)))
-        assert raised.value.code is Code.S1_OR_S3_OUTPUT_MISSING
+        assert raised.value.code is Code.OPTION_INVALID
 
     @pytest.mark.parametrize("damage", ["truncated", "gone between two lists", "another format"])
     def test_parts_that_cannot_be_read(self, damage, proven, tmp_path):

@@ -12,6 +12,7 @@ from tests.support.refusals import (
     COUNTS_BAD,
     EDGE_BAD,
     GRID_BAD,
+    LIMIT_BAD,
     MARS,
     ROUTING_BAD,
     SITE_BAD,
@@ -96,7 +97,7 @@ GRID_CASES = {
     ),
     "bucket longer than the policy allows": Case(
         harm(damage.edit_policy, PLACEMENT, max_bucket_duration_seconds="86399"),
-        GRID_BAD,
+        LIMIT_BAD,
         (GRID, "bucket 0", "max_bucket_duration_seconds = 86399"),
     ),
 }
@@ -107,17 +108,17 @@ COUNT_CASES = {
     "merchant zero": Case(put(COUNTS, "merchant_id", 0), COUNTS_BAD, (COUNTS, "merchant_id", "row 0", "below 1")),
     "count above the guardrail": Case(
         put(COUNTS, "count_N", 50_001, merchant_id=ONE_SLOT),
-        COUNTS_BAD,
+        LIMIT_BAD,
         (COUNTS, "count_N 50001", f"merchant {ONE_SLOT}", "max_arrivals_per_bucket = 50000"),
     ),
     "repeated rows add up to more than the guardrail": Case(
         put(COUNTS, "count_N", 25_001, merchant_id=TWO_ZONES, zone_representation=BERLIN, bucket_index=ODD_BUCKET),
-        COUNTS_BAD,
+        LIMIT_BAD,
         (COUNTS, "50002", f"merchant {TWO_ZONES}", BERLIN, f"bucket {ODD_BUCKET}", "max_arrivals_per_bucket = 50000"),
     ),
     "guardrail lowered by policy": Case(
         harm(damage.edit_policy, PLACEMENT, max_arrivals_per_bucket="2999"),
-        COUNTS_BAD,
+        LIMIT_BAD,
         (COUNTS, "count_N 3000", f"merchant {TWO_ZONES}", "max_arrivals_per_bucket = 2999"),
     ),
     "merchant nobody classified": Case(

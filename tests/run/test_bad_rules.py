@@ -39,6 +39,7 @@ from tests.support.refusals import (
     EDGE_BAD,
     GATE_BAD,
     IDENTITY_BAD,
+    OPTION_BAD,
     OTHER_64,
     OTHER_SEED,
     ROUTING_BAD,
@@ -300,7 +301,7 @@ class TestIdentity:
     def test_one_unknown_scenario_stops_the_run_before_the_known_ones(self, run_root):
         seal(run_root)
         error = refused(run_root, replace(CPU, scenarios=("baseline_v1", "no_such")))
-        assert error.code == COUNTS_BAD
+        assert error.code == OPTION_BAD
         assert "no_such" in error.message
         assert "baseline_v1" in error.message
 

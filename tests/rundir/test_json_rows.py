@@ -99,4 +99,4 @@ def test_a_document_is_not_written_that_would_not_be_read():
     check_size(bytes(SIZE_LIMIT), what="sealed_inputs_5B")
     with pytest.raises(ArrivalError, match="sealed_inputs_5B would take 16777217 bytes") as caught:
         check_size(bytes(SIZE_LIMIT + 1), what="sealed_inputs_5B")
-    assert caught.value.code is Code.RESOURCES_INSUFFICIENT
+    assert caught.value.code is Code.LIMIT_EXCEEDED

@@ -212,4 +212,4 @@ class TestMerchants:
     def test_one_without_arrivals_is_named(self, small_plan, merchants):
         with pytest.raises(ArrivalError, match=f"merchant {merchants[-1]} has no arrivals") as caught:
             stream_arrivals(small_plan, merchants=merchants)
-        assert caught.value.code is Code.S1_OR_S3_OUTPUT_MISSING
+        assert caught.value.code is Code.OPTION_INVALID

@@ -97,7 +97,7 @@ def test_a_repeated_key_may_add_up_to_the_guardrail_and_no_further(buckets):
             ArrivalError, match=f"merchant 7, Asia/Tokyo, mixed, bucket 2 add up to {MOST + more} "
         ) as e:
             merged([rows, [(ENTITIES[3], 2, more)]], buckets)
-        assert e.value.code is Code.S1_OR_S3_OUTPUT_MISSING
+        assert e.value.code is Code.LIMIT_EXCEEDED
 
 
 def test_many_rows_in_several_blocks():
