@@ -69,7 +69,7 @@ def _show_scenario(plan: ScenarioForecast) -> None:
     ]
     if plan.calibration and plan.expected_bytes is not None and plan.seconds is not None:
         timed = plan.calibration
-        rate = human.rate(timed.arrivals_per_second, "arrivals")
+        rate = human.speed(timed.arrivals, timed.work_seconds, "arrivals")
         each = plan.expected_bytes / plan.arrivals
         rows += [
             ("output", f"about {size(plan.expected_bytes)}, {each:.1f} bytes per arrival"),

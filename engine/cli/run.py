@@ -154,7 +154,7 @@ def show_scenario(scenario: ScenarioResult) -> None:
         ("routes", f"{human.count(scenario.physical)} physical, {human.count(scenario.virtual)} virtual"),
         ("files", f"{human.count(scenario.parts)}, {human.size(scenario.bytes)}"),
         ("digest", scenario.digest),
-        ("speed", human.rate(scenario.arrivals_per_second, "arrivals")),
+        ("speed", human.speed(scenario.arrivals, scenario.seconds, "arrivals")),
         ("time", f"{seconds} ({phases})" if phases else seconds),
         *_worker_rows(scenario.workers),
         ("memory", f"{human.size(scenario.peak_rss_bytes)} at most"),
@@ -168,5 +168,6 @@ def _worker_rows(workers: tuple[WorkerFacts, ...]) -> list[tuple[str, str]]:
     slowest_first = sorted(workers, key=lambda worker: worker.arrivals_per_second)
     if not slowest_first:
         return []
-    rates = [human.rate(worker.arrivals_per_second, "arrivals") for worker in (slowest_first[0], slowest_first[-1])]
+    ends = (slowest_first[0], slowest_first[-1])
+    rates = [human.speed(worker.arrivals, worker.seconds, "arrivals") for worker in ends]
     return [("workers", f"{human.count(len(workers))}, from {rates[0]} to {rates[1]}")]

@@ -21,6 +21,7 @@ from arrival_engine.engine.cluster.client import (
     shared,
     wait_for_workers,
 )
+from arrival_engine.engine.cluster.dashboard import answering
 from arrival_engine.engine.cluster.depot import EVENTS, Depot
 from arrival_engine.engine.cluster.ledgers import StoredLedger
 from arrival_engine.engine.cluster.receipts import ShardReceipt, check_receipt, worker_facts
@@ -50,7 +51,7 @@ class DaskMaker:
 
     def announce(self, options: RunOptions, reporter: Reporter) -> None:  # noqa: ARG002 - as `Maker.announce`
         """Say where Dask shows what its workers do."""
-        if link := self.client.dashboard_link:
+        if link := answering(self.client.dashboard_link):
             reporter.message(f"Dask dashboard: {link}")
 
     def make(self, order: Order, staged: Path, reporter: Reporter, *, resume: bool) -> Made:

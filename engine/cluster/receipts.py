@@ -12,6 +12,7 @@ from arrival_engine.contracts.part_names import part_name
 from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.engine.arrivals.parts import PartReceipt
 from arrival_engine.engine.cluster.shards import Shard
+from arrival_engine.engine.process import human
 from arrival_engine.engine.run.production import WorkerFacts
 
 
@@ -72,6 +73,6 @@ def _facts(worker: str, done: list[ShardReceipt]) -> WorkerFacts:
         shards=len(done),
         arrivals=arrivals,
         seconds=seconds,
-        arrivals_per_second=arrivals / seconds if seconds > 0.0 else 0.0,
+        arrivals_per_second=human.per_second(arrivals, seconds),
         peak_rss_bytes=max(receipt.peak_rss_bytes for receipt in done),
     )

@@ -24,6 +24,7 @@ from arrival_engine.engine.cluster.tasks import (
 )
 from arrival_engine.engine.expand.memory_check import BYTES_PER_ARRIVAL
 from arrival_engine.engine.expand.planning import DEFAULT_BATCH_ARRIVALS
+from arrival_engine.engine.process import human
 from arrival_engine.engine.process.machine import available_cores
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.process.threads import Cancellation, ordered
@@ -71,7 +72,7 @@ class Calibration:
     @property
     def arrivals_per_second(self) -> float:
         """Of one worker, while it expands and writes."""
-        return self.arrivals / self.work_seconds if self.work_seconds > 0.0 else 0.0
+        return human.per_second(self.arrivals, self.work_seconds)
 
 
 @dataclass(frozen=True)

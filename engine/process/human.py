@@ -25,6 +25,11 @@ def part(done: int, total: int | None, unit: str) -> str:
     return f"{size(done) if unit == BYTES else count(done)} of {amount(total, unit)}"
 
 
+def per_second(amount: int, seconds: float) -> float:
+    """A rate; 0.0 if no time passed by the clock, so that it is not known."""
+    return amount / seconds if seconds > 0.0 else 0.0
+
+
 def rate(per_second: float, unit: str) -> str:
     """8312345.0 of 'arrivals' -> '8.31 M arrivals/s'; bytes as a size: '1.5 GiB/s'."""
     if unit == BYTES:
@@ -34,6 +39,11 @@ def rate(per_second: float, unit: str) -> str:
         if per_second >= step:
             return f"{_three_digits(per_second / step)} {letter}{name}/s"
     return f"{_three_digits(per_second)}{name}/s"
+
+
+def speed(amount: int, seconds: float, unit: str) -> str:
+    """The rate of an amount done in some seconds, or that there is none, because no time passed by the clock."""
+    return rate(per_second(amount, seconds), unit) if seconds > 0.0 else "no rate measured"
 
 
 def _three_digits(value: float) -> str:

@@ -193,7 +193,7 @@ class Reporter:
         if not self._samples:
             return 0.0
         then, before = self._samples[0]
-        return (self._done - before) / (now - then) if now > then else 0.0
+        return human.per_second(self._done - before, now - then)
 
     def _on_phase_start(self, name: str) -> None:
         """Called when a phase begins."""

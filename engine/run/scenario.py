@@ -14,6 +14,7 @@ from arrival_engine.contracts.moments import utc_now
 from arrival_engine.contracts.part_names import publication_token
 from arrival_engine.engine.arrivals.publish import Outcome, Publication, Published, publication, refuse_certain_conflict
 from arrival_engine.engine.expand.ledger import ScenarioLedger
+from arrival_engine.engine.process import human
 from arrival_engine.engine.process.machine import peak_rss_bytes
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.records.diagnostics import write_anomalies, write_summary
@@ -177,7 +178,7 @@ def _result(
         fallbacks=ledger.fallbacks(),
         seconds=seconds,
         phases={name: spent for name, spent in phases.items() if spent > 0.0},
-        arrivals_per_second=ledger.digest.rows / seconds,
+        arrivals_per_second=human.per_second(ledger.digest.rows, seconds),
         peak_rss_bytes=max([peak_rss_bytes(), *(worker.peak_rss_bytes for worker in made.workers)]),
         notices=(*job.seal.notices, *world.notices, *set_aside),
         backend=made.backend,

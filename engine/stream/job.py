@@ -98,7 +98,7 @@ class StreamResult:
     latest_seconds: float
 
     def __str__(self) -> str:
-        rate = human.rate(self.rows / max(self.seconds, 1e-9), "arrivals")
+        rate = human.speed(self.rows, self.seconds, "arrivals")
         text = f"streamed {human.amount(self.rows, 'arrivals')} in {human.duration(self.seconds)}, {rate}"
         if self.latest_seconds > 0:
             text += f", at most {human.duration(self.latest_seconds)} late"

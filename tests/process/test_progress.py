@@ -308,6 +308,8 @@ def test_a_reader_that_goes_away_does_not_stop_the_work(kind):
         (human.rate(1.164e9, "arrivals"), "1.16 G arrivals/s"),
         (human.rate(999_999.0, "rows"), "1000 k rows/s"),
         (human.rate(0.0, "rows"), "0 rows/s"),
+        (human.speed(6, 0.5, "rows"), "12 rows/s"),
+        (human.speed(6, 0.0, "rows"), "no rate measured"),
         (human.rate(1_610_612_736.0, "bytes"), "1.5 GiB/s"),
         (human.amount(1234, "rows"), "1,234 rows"),
         (human.amount(2048, "bytes"), "2.0 KiB"),
