@@ -112,13 +112,18 @@ class ArrivalError(Exception):
 
 
 def unforeseen(failure: Exception, code: Code = Code.UNEXPECTED_INTERNAL_ERROR) -> ArrivalError:
-    """The `ArrivalError` for an unexpected exception: lack of memory, or a defect with the code `code`."""
+    """The `ArrivalError` for an unexpected exception: lack of memory, space or files, else a defect, `code`."""
     if isinstance(failure, MemoryError):
         return ArrivalError(
             Code.RESOURCES_INSUFFICIENT,
             f"out of memory: {str(failure) or 'an allocation failed'}",
             hint="lower --batch-arrivals or --threads, or give the process more memory; nothing was published",
         )
+    from arrival_engine.contracts.oserrors import of_the_system
+
+    write_failed = Code.S5_IO_WRITE_FAILED if code.name.startswith("S5_") else Code.IO_WRITE_FAILED
+    if named := of_the_system(failure, write_failed):
+        return named
     return ArrivalError(
         code,
         f"{type(failure).__name__}: {failure}",

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.options import FileFormat
-from arrival_engine.contracts.oserrors import reading, writing
+from arrival_engine.contracts.oserrors import READ_HINT, reading, reason, refusal, system_number, writing
 from arrival_engine.contracts.part_names import naming_fault, published_name
 from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.engine.arrivals.part_file import PartFile
@@ -48,6 +48,9 @@ def read_published(directory: Path) -> Published | None:
         try:
             digest += PartFile.at(path).digest()
         except (OSError, ValueError, pa.ArrowException) as failure:
+            if system_number(failure) is not None:
+                message = f"cannot read the published part {path}: {reason(failure)}"
+                raise refusal(Code.IO_READ_FAILED, message, failure, READ_HINT, path=path) from failure
             raise _conflict(directory, f"{path.name} states no arrival digest") from failure
     return Published(file_format, digest)
 

@@ -8,8 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.oserrors import reason, refusal
 from arrival_engine.engine.arrivals.part_file import PartFile
 from arrival_engine.engine.arrivals.parts import PartReceipt
+
+_CHECK_DISK = "check the disk; nothing was published"
 
 
 def verify_staged(directory: Path, schema: pa.Schema, parts: Sequence[PartReceipt]) -> None:
@@ -31,7 +34,8 @@ def verify_part(directory: Path, schema: pa.Schema, part: PartReceipt) -> None:
         file = PartFile.at(path)
         found, rows, digest = file.schema(), file.rows(), file.digest()
     except (OSError, ValueError, pa.ArrowException) as failure:
-        raise _damaged(path, f"cannot be read back: {failure}") from failure
+        message = f"{path} cannot be read back: {reason(failure)}"
+        raise refusal(Code.IO_WRITE_FAILED, message, failure, _CHECK_DISK, path=path) from failure
     if not found.equals(schema):
         raise ArrivalError(
             Code.SCHEMA_VIOLATION,
@@ -46,6 +50,6 @@ def _damaged(path: Path, problem: str) -> ArrivalError:
     return ArrivalError(
         Code.IO_WRITE_FAILED,
         f"{path} {problem}",
-        hint="check the disk; nothing was published",
+        hint=_CHECK_DISK,
         path=str(path),
     )

@@ -37,7 +37,7 @@ def command(
     """Count the output of a run of the sealed world under RUN_ROOT, and time a second of it; publish nothing.
 
     Arrivals, batches and shards are exact. Bytes and seconds are estimated from sample batches, expanded on one core of
-    this machine and written to RUN_ROOT/tmp.
+    this machine and written to RUN_ROOT/tmp (to the directory for temporary files if RUN_ROOT is read-only).
     """
     session = session_of(context)
 

@@ -29,7 +29,7 @@ from arrival_engine.engine.process.machine import available_cores
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.process.threads import Cancellation, ordered
 from arrival_engine.engine.rundir.receipt import read_receipt
-from arrival_engine.engine.rundir.staging import owned_staging
+from arrival_engine.engine.rundir.staging import scratch
 from arrival_engine.engine.sealing import verify_seal
 from arrival_engine.engine.world.counts import count_pieces
 from arrival_engine.engine.world.load import read_source
@@ -128,9 +128,11 @@ def forecast(
     sources = [read_source(receipt, scenario_id, seal=seal, strict=False) for scenario_id in wanted]
     plans = []
     for source in sources:
-        with owned_staging(receipt.run_root, "plan") as scratch:
+        with scratch(receipt.run_root, "plan") as folder:
+            if not folder.is_relative_to(receipt.run_root):
+                reporter.message(f"{receipt.run_root} cannot be written, so the sample is written to {folder}")
             errand = Errand(
-                source, Depot.open(scratch), options.backend, options.format, options.batch_arrivals, software()
+                source, Depot.open(folder), options.backend, options.format, options.batch_arrivals, software()
             )
             plans.append(_scenario_plan(errand, options, reporter))
     return ForecastResult(tuple(plans))

@@ -6,7 +6,6 @@ the reader takes each line by itself: what is not a record is set aside by name,
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import io
 import json
@@ -148,18 +147,13 @@ def append_line(what: str, path: Path, data: bytes) -> None:
 def _write_whole(file: io.FileIO, data: bytes) -> None:
     written = 0
     try:
-        written = file.write(data)
-        _refuse_part(written, len(data))
+        # A full disk, or a file at its largest size, takes what still fits without an error; the next write says why.
+        while written < len(data):
+            written += file.write(data[written:])
         os.fsync(file.fileno())
     except OSError:
         _take_back(file, written)
         raise
-
-
-def _refuse_part(written: int, size: int) -> None:
-    # A disk that fills up takes what still fits, without an error.
-    if written != size:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _take_back(file: io.FileIO, written: int) -> None:

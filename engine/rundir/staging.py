@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -10,10 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from arrival_engine.contracts import ArrivalError
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.engine.process.scratch import scratch_folder
 
 FOLDER = "tmp"
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def sync(path: Path) -> None:
@@ -63,6 +66,24 @@ def staging(run_root: Path, name: str) -> Iterator[Path]:
 
 
 @contextmanager
+def scratch(run_root: Path, name: str) -> Iterator[Path]:
+    """A new directory for files that are never published, removed at the end.
+
+    It is below RUN_ROOT/tmp, on the disk of a run, or below the directory for temporary files if the run directory is
+    only to be read. Raises IO_WRITE_FAILED.
+    """
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(owned_staging(run_root, name))
+        except ArrivalError as failure:
+            if not isinstance(failure.__cause__, OSError) or failure.__cause__.errno not in _READ_ONLY:
+                raise
+            with writing("temporary directory", Path(tempfile.gettempdir()), hint="set TMPDIR to a writable folder"):
+                folder = stack.enter_context(scratch_folder())
+        yield folder
+
+
+@contextmanager
 def exclusive(run_root: Path, name: str) -> Iterator[None]:
     """Hold the run directory's lock `name`, so that one process or thread at a time runs the block."""
     path = run_root / FOLDER / f"{name}.lock"
@@ -81,11 +102,16 @@ def write_file(path: Path, data: bytes) -> Path:
 
 def write_pieces(path: Path, pieces: Iterable[bytes]) -> Path:
     """Write `pieces` to a new file and flush it to the disk."""
-    with writing("file", path), path.open("xb") as file:
+    with writing("file", path):
+        _write(path, pieces)
+    return path
+
+
+def _write(path: Path, pieces: Iterable[bytes]) -> None:
+    with path.open("xb") as file:
         file.writelines(pieces)
         file.flush()
         os.fsync(file.fileno())
-    return path
 
 
 def replace_file(what: str, path: Path, data: bytes) -> None:
@@ -98,7 +124,8 @@ def replace_file(what: str, path: Path, data: bytes) -> None:
         staged = path.with_name(f".{path.name}.{os.getpid()}")
         staged.unlink(missing_ok=True)
         try:
-            write_file(staged, data).replace(path)
+            _write(staged, (data,))
+            staged.replace(path)
         finally:
             staged.unlink(missing_ok=True)
         sync(path.parent)

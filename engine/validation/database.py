@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.contracts.oserrors import reason
+from arrival_engine.contracts.oserrors import reason, refusal
 
 # The rest of the process takes less than 1 GiB: the interpreter, and Arrow buffers of the parts being read.
 MEMORY_BYTES = 2_560 * 2**20
@@ -164,8 +164,9 @@ def _speaking() -> Iterator[None]:
 
 
 def _unreadable(failure: Exception) -> ArrivalError:
-    return ArrivalError(
+    return refusal(
         Code.S5_IO_READ_FAILED,
         f"cannot read a file of the run: {reason(failure)}",
-        hint="the file is damaged, truncated, not readable or replaced by another run; restore it, or run this again",
+        failure,
+        "the file is damaged, truncated, not readable or replaced by another run; restore it, or run this again",
     )

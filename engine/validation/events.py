@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from arrival_engine.contracts import ArrivalError, Code, arrow_schema
-from arrival_engine.contracts.oserrors import reason
+from arrival_engine.contracts import Code, arrow_schema
+from arrival_engine.contracts.oserrors import reason, refusal
 from arrival_engine.contracts.part_names import naming_fault, parse_part_name
 from arrival_engine.engine.validation.database import Cursor, name, parquet
 
@@ -152,9 +152,10 @@ def reading_part(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as failure:
-        raise ArrivalError(
+        raise refusal(
             Code.S5_IO_READ_FAILED,
             f"cannot read {path.name}: {reason(failure)}",
-            hint="the part is damaged or not readable; run again with --replace",
+            failure,
+            "the part is damaged or not readable; run again with --replace",
             path=path,
         ) from failure
