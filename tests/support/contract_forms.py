@@ -158,3 +158,15 @@ REPORT_5B = "manifest_fingerprint:hex64 spec_version:text status:PASS|FAIL ..."
 REPORT_5B_TEXTS = ("error_code", "error_message")
 PASSED_FLAG = "manifest_fingerprint:hex64 bundle_digest_sha256:hex64"
 RUN_REPORT = f"layer:text segment:text state:text {_WORLD} run_id:text status:text ..."
+
+# --- Logs
+
+_COUNTERS = "rng_counter_before_lo:u64 rng_counter_before_hi:u64 rng_counter_after_lo:u64 rng_counter_after_hi:u64"
+LOGS = {
+    "rng_audit_log": f"ts_utc:micros run_id:hex32 seed:u64 {_WORLD} algorithm:philox2x64-10 build_commit:text "
+    "?code_digest:hex64 ?hostname:text ?platform:text ?notes:text",
+    "rng_trace_log": f"ts_utc:micros run_id:hex32 seed:u64 module:text substream_label:text {_COUNTERS} "
+    "draws_total:u64 blocks_total:u64 events_total:u64 ?detail:text",
+}
+RNG_EVENT = f"ts_utc:micros run_id:hex32 seed:u64 {_WORLD} module:5B.S4 substream_label:NAME {_COUNTERS} draws:decimal "
+RNG_EVENT += "blocks:u64 ?merchant_id:id64 ..."
