@@ -122,8 +122,7 @@ def forecast(
     """
     options, reporter = options or ForecastOptions(), reporter or Reporter()
     receipt = read_receipt(Path(run_root))
-    with reporter.phase("seal check"):
-        seal = verify_seal(receipt, reporter)
+    seal = verify_seal(receipt, reporter)
     wanted = dict.fromkeys(options.scenarios or seal.scenario_set)
     sources = [read_source(receipt, scenario_id, seal=seal, strict=False) for scenario_id in wanted]
     plans = []

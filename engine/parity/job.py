@@ -117,8 +117,7 @@ def _batch_arrivals(sides: Sides) -> int:
 
 def _load(run_root: Path, options: ParityOptions, reporter: Reporter) -> World:
     receipt = read_receipt(run_root)
-    with reporter.phase("seal check"):
-        seal = verify_seal(receipt, reporter)
+    seal = verify_seal(receipt, reporter)
     with reporter.phase("read"):
         # Backends do not decide which cache is right: both have to use it in the same way.
         world = load_world(receipt.run_root, options.scenario_id, seal=seal, accept_tz_cache=True)

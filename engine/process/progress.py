@@ -1,7 +1,7 @@
 """Progress of a run: phases, counts and notices.
 
     Reporter                silent; times phases, counts, keeps notices; safe to use from several threads
-      LineReporter          a plain line when a phase starts and ends, one per interval in between
+      LineReporter          a plain line per finished phase, and one per interval of silence
       JsonReporter          the same as one JSON object per line
       NoticeReporter        notices only (`--quiet`)
       TerminalReporter      a live bar, in `engine.process.terminal`
@@ -226,7 +226,7 @@ class NoticeReporter(Reporter):
 
 
 class _PulsingReporter(NoticeReporter):
-    """Reports every `interval` seconds while a phase runs, from its own thread."""
+    """Reports from its own thread when a phase runs and nothing was written for `interval` seconds."""
 
     def __init__(
         self,
@@ -237,32 +237,42 @@ class _PulsingReporter(NoticeReporter):
     ) -> None:
         super().__init__(stream, clock=clock)
         self._interval = interval
-        self._closed = threading.Event()
+        self._spoke = threading.Event()
+        self._closed = False
         self._pulse = threading.Thread(target=self._beat, name="progress", daemon=True)
         self._pulse.start()
 
     def close(self) -> None:
-        self._closed.set()
+        self._closed = True
+        self._spoke.set()
         self._pulse.join()
 
+    def _write(self, line: str) -> None:
+        super()._write(line)
+        self._spoke.set()
+
+    def _on_phase_start(self, name: str) -> None:  # noqa: ARG002 - for subclasses
+        # An interval of silence begins with the phase, or a phase that has just begun would be "still" working.
+        self._spoke.set()
+
     def _beat(self) -> None:
-        while not self._closed.wait(self._interval):
+        while not self._closed:
+            if self._spoke.wait(self._interval):
+                self._spoke.clear()
+                continue
             status = self.status()
             if status.phase:
                 self._on_pulse(status)
 
     def _on_pulse(self, status: Status) -> None:
-        """Called every `interval` seconds while a phase runs."""
+        """Called after `interval` seconds of silence while a phase runs."""
 
 
 class LineReporter(_PulsingReporter):
-    """Plain lines that begin with the seconds since the start."""
+    """Plain lines that begin with the seconds since the start: one per phase, when it ends, and signs of life."""
 
     def _say(self, text: str) -> None:
         self._write(f"[{self.elapsed_s:7.1f} s] {text}")
-
-    def _on_phase_start(self, name: str) -> None:
-        self._say(f"{name} ...")
 
     def _on_phase_end(self, name: str, seconds: float, finished: bool) -> None:
         self._say(f"{name}: {'done in' if finished else 'stopped after'} {human.duration(seconds)}")

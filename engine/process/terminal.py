@@ -9,27 +9,23 @@ from typing import TextIO, cast
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
-from rich.table import Table
 from rich.text import Text
 
 from arrival_engine.contracts.errors import Notice
 from arrival_engine.engine.process import human
 from arrival_engine.engine.process.console import SafeConsole, styled
-from arrival_engine.engine.process.progress import Reporter, Status, waiting
+from arrival_engine.engine.process.live_line import LiveLine
+from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.process.streams import TolerantStream
 
 __all__ = ["TerminalReporter"]
 
 
-Cell = Spinner | Text | ProgressBar
-
-
 class TerminalReporter(Reporter):
-    """Finished phases as lines, and below them a live line: phase, bar, done / total, rate, time left.
+    """One line per finished phase, and below them a live line about the phase that is running.
 
-    After `patience` seconds without an advance, the line says that the phase is waiting.
+    After `patience` seconds without an advance, the live line says that the phase is waiting.
     """
 
     def __init__(
@@ -59,19 +55,16 @@ class TerminalReporter(Reporter):
         """Remove the live line."""
         self._live.stop()
 
-    def render(self) -> Table:
+    def render(self) -> LiveLine:
         """The current live line."""
-        return self._line(self.status())
+        frame = self._spinner.render(self._clock())
+        return LiveLine(self.status(), cast("Text", frame), self._patience, self._ascii)
 
-    def _line(self, status: Status) -> Table:
-        line = Table.grid(padding=(0, 1))
-        name = styled((status.phase or "starting", "bold"))
-        cells: list[Cell] = [self._spinner, name]
-        cells += _count_cells(status) if status.unit else [_dim(human.duration(status.phase_s))]
-        if status.idle_s >= self._patience:
-            cells.append(styled((f"waiting: {waiting(status)}", "yellow")))
-        line.add_row(*cells)
-        return line
+    def _show(self, line: Text) -> None:
+        """Print a line that stays, above the live line as it is now: that of a phase that has ended would stay too."""
+        if self._live.is_started:
+            self._live.refresh()
+        self._console.print(line)
 
     def _on_phase_start(self, name: str) -> None:  # noqa: ARG002 - the live line asks for the status itself
         # Live.start() does nothing if it already runs.
@@ -81,26 +74,10 @@ class TerminalReporter(Reporter):
         mark, style = ("+", "green") if self._ascii else ("✓", "green")
         if not finished:
             mark, style = ("x", "red") if self._ascii else ("✗", "red")
-        self._console.print(styled((mark, style), f" {name} ", (human.duration(seconds), "dim")))
+        self._show(styled((mark, style), f" {name} ", (human.duration(seconds), "dim")))
 
     def _on_notice(self, notice: Notice) -> None:
-        self._console.print(styled((f"warning {notice.code}", "yellow bold"), f" {notice.message}"))
+        self._show(styled((f"warning {notice.code}", "yellow bold"), f" {notice.message}"))
 
     def _on_message(self, text: str) -> None:
-        self._console.print(_dim(text))
-
-
-def _count_cells(status: Status) -> list[Cell]:
-    cells: list[Cell] = []
-    if status.total:
-        cells.append(ProgressBar(total=status.total, completed=min(status.done, status.total), width=24))
-    cells.append(styled(human.part(status.done, status.total, status.unit)))
-    if status.per_second > 0.0:
-        cells.append(styled((human.rate(status.per_second, status.unit), "cyan")))
-    if status.remaining_s is not None:
-        cells.append(_dim(f"{human.duration(status.remaining_s)} left"))
-    return cells
-
-
-def _dim(text: str) -> Text:
-    return styled((text, "dim"))
+        self._show(styled((text, "dim")))

@@ -240,7 +240,7 @@ def verify_seal(receipt: Receipt, reporter: Reporter | None = None) -> Seal:
     S1_OR_S3_OUTPUT_MISSING, IO_READ_FAILED, and the errors of resolving the policies.
     """
     reporter = reporter if reporter is not None else Reporter()
-    with reporter.phase("verify seal"):
+    with reporter.phase("seal check"):
         stored = _require(receipt)
         scenarios = _check_scenarios(stored, receipt)
         inventory = take_inventory(receipt, scenarios)

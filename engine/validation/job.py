@@ -145,8 +145,7 @@ def judge_run(receipt: Receipt, options: ValidateOptions, reporter: Reporter, on
         reporter.notice(notice)
     lines = successes(logs)
     scenarios = upstream.judge_domain(receipt, sealed, lines, book)
-    with reporter.phase("sealed inputs"):
-        notices = upstream.judge_seal(receipt, sealed, lines, book, reporter)
+    notices = upstream.judge_seal(receipt, sealed, lines, book, reporter)
     for notice in notices:
         reporter.notice(notice)
     threads = options.threads or available_cores()

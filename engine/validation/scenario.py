@@ -74,7 +74,7 @@ def judge_scenario(
 ) -> tuple[ScenarioFacts, list[Claim]]:
     """Enter every check of a scenario; return its facts and the random-number counters that it claims."""
     receipt, reporter = stage.receipt, stage.reporter
-    with reporter.phase("read inputs"):
+    with reporter.phase("read counts"):
         horizon = load_scenario(cursor, receipt, scenario_id)
     events = _find_events(receipt, scenario_id)
     routing = document(receipt, "arrival_routing_policy_5B")

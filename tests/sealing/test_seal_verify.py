@@ -44,7 +44,7 @@ def test_a_verified_seal_says_what_was_sealed(run_root):
     assert found.created_utc == result.created_utc
     assert found.sha256 == {name: row["sha256_hex"] for name, row in rows_of(run_root).items()}
     assert (found.structural, found.notices, reporter.notices) == (False, (), ())
-    assert list(reporter.phases) == ["verify seal"]
+    assert list(reporter.phases) == ["seal check"]
 
 
 def test_a_moved_run_directory_verifies(run_root, tmp_path):
