@@ -56,7 +56,7 @@ HOMES = {
     "cudf": ("gpu_kernels/",),
     "rmm": ("gpu_kernels/",),
     "click": ("engine/cli/",),
-    "rich": ("engine/cli/", "engine/process/console.py", "engine/process/terminal.py"),
+    "rich": ("engine/cli/", "engine/process/console.py", "engine/process/live_line.py", "engine/process/terminal.py"),
 }
 
 SOURCES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
