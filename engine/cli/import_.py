@@ -214,8 +214,9 @@ def _days(found: LocalDays) -> list[tuple[str, str]]:
     plural = "day" if found.days == 1 else "days"
     lines = [("days", f"{human.count(found.days)} local {plural} of {' to '.join(hours)} h in {zones}")]
     if found.divided_rows:
-        rows = f"{human.count(found.divided_rows)} of the days' counts, {human.count(found.divided_arrivals)} arrivals"
-        lines.append(("divided", f"{rows}, drawn evenly over the day's buckets, {found.most_buckets} at most"))
+        arrivals = "1 arrival" if found.divided_arrivals == 1 else f"{human.count(found.divided_arrivals)} arrivals"
+        rows = f"{human.count(found.divided_rows)} of the days' counts, {arrivals}"
+        lines.append(("divided", f"{rows}, drawn evenly by time over up to {found.most_buckets} buckets each"))
     return lines
 
 

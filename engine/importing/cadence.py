@@ -97,14 +97,16 @@ def zones_of(counts: Table, last_us: int) -> ZoneTable:
 def longer_than_hours(found: Cadence) -> Bools:
     """Keys whose counts cannot be taken for counts of hours: bool[K].
 
-    All keys, if all their gaps are multiples of one step above an hour, or if no key has two times and all times are
-    starts of days. Else the keys that stand out: all times at starts of days, which chance does not explain; or many
+    All keys, if all their gaps are multiples of one step above an hour and most gaps last longer than an hour (two
+    hours over a clock change are two apart on the zone's clock); or if no key has two times and all times are starts of
+    days. Else the keys that stand out: all times at starts of days, which chance does not explain; or many
     times on a step above an hour that divides the day.
     """
     by_wall, by_utc = found.steps(found.wall), found.steps(found.time)
     step, sizes, days = np.maximum(by_wall, by_utc), found.sizes, found.of_days()
     common = int(np.gcd.reduce(step))
-    if common > HOUR_US or (common == 0 and days.all()):
+    gaps = np.delete(found.gaps(found.time), found.first)
+    if (common > HOUR_US and 2 * (gaps > HOUR_US).sum() > len(gaps)) or (common == 0 and days.all()):
         return np.ones(len(sizes), np.bool_)
     longer = _beyond_chance(sizes, days)
     for clock, steps in ((found.wall, by_wall), (found.time, by_utc)):

@@ -45,6 +45,7 @@ TAKEN = {
     "a night shop": key(1, BERLIN, NIGHT),
     "two hours of one key": key(1, BERLIN, ["2026-03-20T07:00Z", "2026-03-20T08:00Z"]),
     "one row per key, at all hours": [(n + 1, BERLIN, "", at, 5) for n, at in enumerate(HOURS)],
+    "the two hours around a clock change": key(1, BERLIN, ["2026-03-29T00:00Z", "2026-03-29T01:00Z"]),
     "hours over a clock change": key(1, BERLIN, clock(BERLIN, "2026-03-28T00:00", HOUR, 26)[3:]),
     "few hours, in no pattern": key(1, BERLIN, [HOURS[at] for at in (0, 7, 19, 23, 40)]),
     "a kiosk at noon beside a shop": key(1, BERLIN, HOURS) + key(2, BERLIN, times("2026-03-01T12:00", DAY, 28)),
@@ -116,6 +117,10 @@ REFUSED = {
     "six hours over a clock change": (
         key(1, BERLIN, clock(BERLIN, "2026-03-28T00:00", 6 * HOUR, 12)),
         ("usually 6 h apart", "list the buckets with --grid"),
+    ),
+    "two odd hours over a clock change": (
+        key(1, BERLIN, clock(BERLIN, "2026-03-29T01:00", 2 * HOUR, 6)),
+        ("usually 2 h apart", "list the buckets with --grid"),
     ),
     "six hours of UTC": (
         key(1, BERLIN, times("2026-03-28T00:00", 6 * HOUR, 12)),

@@ -101,3 +101,34 @@ def test_the_help_names_every_column():
     for layout in layouts(assume_utc=False).values():
         (line,) = [line for line in help_text.splitlines() if line.startswith(f"{layout.name}  ")]
         assert all(column.name in line for column in layout.columns)
+
+
+DAILY = (
+    "merchant_id,tz,bucket_start,count\n"
+    "1,Europe/Berlin,2026-03-27T00:00+01:00,2400\n"
+    "1,Europe/Berlin,2026-03-28T00:00+01:00,2400\n"
+    "1,Europe/Berlin,2026-03-29T00:00+01:00,2400\n"
+    "1,Europe/Berlin,2026-03-30T00:00+02:00,2400\n"
+)
+
+
+def test_counts_of_days_are_refused_until_they_are_said_to_be_days(tmp_path):
+    counts, sites = tmp_path / "counts.csv", tmp_path / "sites.csv"
+    counts.write_text(DAILY)
+    sites.write_text("merchant_id,tz,country,weight\n1,Europe/Berlin,DE,1\n")
+    words = ("import", "world", "--counts", "counts.csv", "--sites", "sites.csv")
+    done = arrivals(*words, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "TIME_GRID_MISMATCH" in done.stderr
+    assert "counts.csv are usually 1 d apart" in done.stderr
+    assert "give --bucket local-day if every count is of one local day" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "world").exists()
+    done = arrivals(*words, "--bucket", "local-day", cwd=tmp_path)
+    assert "  days         4 local days of 23 to 24 h in Europe/Berlin\n" in done.stdout
+    assert "divided" not in done.stdout
+    counts.write_text(f"{DAILY}1,Asia/Kolkata,2026-03-28,900\n")
+    done = arrivals("import", "zones", *words[2:], "--bucket", "local-day", cwd=tmp_path)
+    assert "  days         4 local days of 23 to 24 h in Asia/Kolkata, Europe/Berlin\n" in done.stdout
+    told = "  divided      5 of the days' counts, 10,500 arrivals, drawn evenly by time over up to 2 buckets each\n"
+    assert told in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from datetime import date, timedelta
@@ -18,7 +19,8 @@ from arrival_engine.engine.importing.identity import world_identity
 from arrival_engine.engine.validation.job import validate
 from tests.support.import_refused import LIMIT_BAD, OPTION_BAD, TIME_BAD, refused
 from tests.support.imported import sealed_run
-from tests.support.local_days import MICROS, day_bounds, days_request, divided, import_days
+from tests.support.local_days import MICROS, day_bounds, day_stream, days_request, divided, import_days
+from tests.support.paths import ROOT
 from tests.support.worlds import instant_us
 
 BERLIN, YORK, KOLKATA = "Europe/Berlin", "America/New_York", "Asia/Kolkata"
@@ -102,6 +104,17 @@ def test_a_day_of_25_hours_is_cut_after_24_and_keeps_its_count(tmp_path):
     assert 66 <= min(expected.values()) <= 174
     sealed_run(root)
     assert local_dates(root) == {(BERLIN, f"2026-10-{day}"): 3000 for day in (24, 25, 26)}
+
+
+def test_the_example_of_the_rule_holds(tmp_path):
+    result = import_days(tmp_path, [(1, BERLIN, "", "2026-10-25", 2400)])
+    parts = [arrivals for _, arrivals in sorted(counted(result.run_root, result).items())]
+    assert parts == [2295, 105]
+    page = (ROOT / "docs/reference/layouts.md").read_text(encoding="utf-8")
+    assert "are 2,295 and 105 in the two buckets" in page
+    assert [f"{word:016x}" for word in day_stream(1, BERLIN, "")] == re.findall(
+        r"(?:key|hi0) is `([0-9a-f]{16})`", page
+    )
 
 
 ZONES = [

@@ -45,12 +45,17 @@ def _sized(text):
     return len(text.encode()).to_bytes(4, "big") + text.encode()
 
 
+def day_stream(merchant, tzid, channel):
+    """Key and hi0 of an entity's days."""
+    entity = f"merchant_id={merchant}|zone={tzid}|channel_group={channel}"
+    digest = hashlib.sha256(_sized("arrival-engine.import") + _sized("local_day.v1") + _sized(entity)).digest()
+    return int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:16], "big")
+
+
 def divided(merchant, tzid, channel, day, count, edges):
     """The arrivals of a day by the edges (microseconds) of the buckets that it covers: {start of bucket: arrivals}."""
     start, end = day_bounds(tzid, day)
-    entity = f"merchant_id={merchant}|zone={tzid}|channel_group={channel}"
-    digest = hashlib.sha256(_sized("arrival-engine.import") + _sized("local_day.v1") + _sized(entity)).digest()
-    key, high = int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:16], "big")
+    key, high = day_stream(merchant, tzid, channel)
     number = (date.fromisoformat(day) - date(1970, 1, 1)).days
     found: dict[int, int] = {}
     for draw in range(count):
