@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from arrival_engine.config.policies import RUN_REFERENCE
 from arrival_engine.contracts import ArrivalError, Code, dataset, datasets
 from arrival_engine.contracts.errors import json_safe
 from arrival_engine.contracts.identity import Identity
@@ -209,6 +210,8 @@ def _control_folders(identity: Identity) -> list[str]:
     """The folders of every dataset except those that a run makes in bulk; none is inside another."""
     bulk = {EVENTS, "arrival_manifest_5B", *RNG_EVENTS, "run_receipt"}
     folders = {_folder(entry.path, identity) for entry in datasets() if entry.id not in bulk}
+    # Policies have two places in a run directory.
+    folders |= {f"{RUN_REFERENCE}/{_folder(entry.path, identity)}" for entry in datasets() if entry.role == "policy"}
     return sorted(path for path in folders if not any(path.startswith(f"{other}/") for other in folders))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,19 @@ def test_what_contradicts_the_engine_is_refused_by_name(
         resolve_policy(policy_id, external_roots=[tmp_path])
     assert fragment in caught.value.message
     assert caught.value.code is dataset(policy_id).on_invalid
+
+
+@pytest.mark.parametrize("policy_id", ACCEPTED)
+def test_upstreams_readers_find_the_same_values_in_the_packaged_policies(policy_id: str) -> None:
+    import yaml
+
+    # Theirs follow YAML 1.1, where `1e-9` is text.
+    read = json.loads if dataset(policy_id).format == "json" else yaml.safe_load
+    assert read(packaged_bytes(policy_id)) == floating(resolve_policy(policy_id).document)
+
+
+def floating(document: Any) -> Any:
+    return json.loads(json.dumps(document, default=float))
 
 
 # --------------------------------------------------------------------------- those of 0.1.0

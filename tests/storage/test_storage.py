@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from arrival_engine import run
+from arrival_engine.config import packaged_bytes, resolve_policy
 from arrival_engine.contracts import ArrivalError, Code, dataset
 from arrival_engine.contracts.identity import Identity
 from arrival_engine.engine.cli.main import main
@@ -100,6 +101,17 @@ class TestARun:
         scenario = result.scenarios[0]
         assert (scenario.path, scenario.published) == (store.url(HERE), "published")
         assert scenario.parts == sum(path.startswith(f"{HERE}/part-") for path in found)
+
+    def test_has_the_policies_of_both_places(self, url):
+        policy_id, store = "arrival_output_policy_5B", open_store(url)
+        text = packaged_bytes(policy_id).decode().replace("compression: lz4", "compression: zstd")
+        path = dataset(policy_id).path
+        store.write_bytes(path, packaged_bytes(policy_id))
+        store.write_bytes(f"reference/{path}", text.encode())
+        with run_directory(url, Reporter(), writes=False) as directory:
+            policy = resolve_policy(policy_id, run_root=directory.root)
+            assert policy.document["compression"] == "zstd"
+            assert policy.passed_over == (str(directory.root / path),)
 
     def test_is_found_by_readers_through_the_manifest(self, published, local):
         store = open_store(published)
