@@ -21,6 +21,7 @@ import click
 
 from arrival_engine.contracts import ArrivalError, Code, unforeseen
 from arrival_engine.engine.cli.session import Session, debug_option, honour_json
+from arrival_engine.engine.process import human
 
 __all__ = ["arrivals", "main"]
 
@@ -163,8 +164,8 @@ def _refuse_cramped_address_space(session: Session, words: list[str]) -> None:
         session.json = "--json" in words
         raise ArrivalError(
             Code.RESOURCES_INSUFFICIENT,
-            f"`ulimit -v` leaves this process {limit / 2**30:.1f} GiB of address space, and the libraries it loads "
-            f"reserve up to {_ADDRESS_SPACE_MIN / 2**30:.1f} GiB, most of which they never touch",
+            f"`ulimit -v` leaves this process {human.size(limit)} of address space, and the libraries it loads "
+            f"reserve up to {human.size(_ADDRESS_SPACE_MIN)}, most of which they never touch",
             hint="raise `ulimit -v`, or limit memory by a control group and lower --batch-arrivals and --threads",
             limit_bytes=limit,
         )

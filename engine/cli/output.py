@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import re
 import shlex
 import shutil
 import sys
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from arrival_engine.contracts.errors import ArrivalError, json_safe
+from arrival_engine.engine.cli.failure_context import context_rows
 from arrival_engine.engine.cli.session import Session, session_of
 from arrival_engine.engine.process.safe_text import json_line, visible
 
@@ -38,9 +37,6 @@ __all__ = [
 ]
 
 Result = TypeVar("Result")
-# A failure fits on one screen: longer values are cut, further context is left out and counted.
-_CONTEXT_CHARACTERS = 300
-_CONTEXT_ENTRIES = 12
 
 
 def plain(value: object) -> object:
@@ -168,31 +164,7 @@ def show_failure(error: ArrivalError, session: Session) -> None:
     console = SafeConsole(sys.stderr)
     console.print(styled(("error ", "bold red"), (error.code.value, "red")))
     rows: list[tuple[str, str]] = [("what", error.message)]
-    rows += _context_rows(error.context, f"{error.message}\n{error.hint}")
+    rows += context_rows(error.context, f"{error.message}\n{error.hint}")
     if error.hint:
         rows.append(("do", error.hint))
     show_facts(console, ((f"  {name}", value) for name, value in rows))
-
-
-def _context_rows(context: Mapping[str, object], said: str) -> list[tuple[str, str]]:
-    """The values of a failure that `said`, its message and hint, leaves out."""
-    safe = {name: json_safe(value) for name, value in context.items()}
-    texts = [
-        (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-        for name, value in safe.items()
-        if value not in (None, [], {})
-    ]
-    news = [(name, text) for name, text in texts if text and not _says(said, text)]
-    rows = [(name, _shortened(text)) for name, text in news[:_CONTEXT_ENTRIES]]
-    return rows if news == news[:_CONTEXT_ENTRIES] else [*rows, ("...", f"{len(news) - len(rows)} more with --json")]
-
-
-def _says(said: str, text: str) -> bool:
-    """Whether a text has `text` in it as a word or path of its own, not as a part of a longer one."""
-    return re.search(rf"(?<![\w/.-]){re.escape(text)}(?![\w/-]|\.\w)", said) is not None
-
-
-def _shortened(text: str) -> str:
-    if len(text) <= _CONTEXT_CHARACTERS:
-        return text
-    return f"{text[:_CONTEXT_CHARACTERS]}... ({len(text)} characters)"
