@@ -77,7 +77,9 @@ def _show(run_root: str, result: AdoptResult) -> None:
 def _seal_of(result: AdoptResult) -> str:
     if result.seal == "none":
         return _SEALS["none"]
-    return f"{_SEALS[result.seal]}: {human.count(result.sealed_inputs)} inputs, digest {result.sealed_inputs_digest}"
+    return (
+        f"{_SEALS[result.seal]}: {human.amount(result.sealed_inputs, 'inputs')}, digest {result.sealed_inputs_digest}"
+    )
 
 
 def _show_policy(policy: AdoptedPolicy) -> None:

@@ -75,7 +75,7 @@ def _add_who_and_when(tree: Tree, history: History) -> None:
         tree,
         f"bucket {bucket.index}",
         f"from {bucket.start_utc} to {bucket.end_utc}: D = {bucket.duration_us} us",
-        f"N = {human.count(bucket.count)} arrivals of the entity in it; this is draw j = {bucket.draw}",
+        f"N = {human.amount(bucket.count, 'arrivals')} of the entity in it; this is draw j = {bucket.draw}",
     )
 
 
@@ -103,7 +103,7 @@ def _add_time(tree: Tree, history: History) -> None:
 
 def _add_route(tree: Tree, history: History) -> None:
     mode = history.mode
-    edges = f"{human.count(mode.edges)} edges" if mode.edges else "no edge table"
+    edges = human.amount(mode.edges, "edges") if mode.edges else "no edge table"
     branch = _branch(tree, f"route: {'virtual' if mode.is_virtual else 'physical'}", f"mode {mode.mode}, {edges}")
     # The family that decides stands first.
     site, edge = history.blocks[1:]
@@ -160,10 +160,11 @@ def _add_order(tree: Tree, history: History) -> None:
     _branch(
         tree,
         f"arrival_seq {order.arrival_seq}",
-        f"{human.count(order.earlier_buckets)} arrivals of the merchant in earlier buckets + "
+        f"{human.amount(order.earlier_buckets, 'arrivals')} of the merchant in earlier buckets + "
         f"{order.place_in_bucket} by (ts_utc, zone, channel, j) among the {human.count(order.arrivals_in_bucket)} of "
         "this one",
-        f"{human.count(order.arrival_seq - 1)} arrivals before it, {human.count(order.arrivals_of_merchant)} in all",
+        f"{human.amount(order.arrival_seq - 1, 'arrivals')} before it, "
+        f"{human.count(order.arrivals_of_merchant)} in all",
     )
 
 

@@ -182,16 +182,16 @@ def _show(result: ImportResult) -> None:
     from arrival_engine.engine.importing.grid import length
 
     verb = "was there already, the same to the byte" if result.reused else "written"
-    headline(f"world {verb}: {human.count(result.arrivals)} arrivals to expect")
+    headline(f"world {verb}: {human.amount(result.arrivals, 'arrivals')} to expect")
     modes = f"{human.count(result.hybrid_merchants)} hybrid, {human.count(result.virtual_merchants)} virtual only"
     lengths = f" of {length(result.bucket_seconds * 1_000_000)}" if result.bucket_seconds else ""
     left_out = f", {human.count(result.zero_rows)} of them zero" if result.zero_rows else ""
     added_up = f", {human.count(result.merged_rows)} added to others" if result.merged_rows else ""
     days = [] if result.local_days is None else _days(result.local_days)
-    places = f"{human.count(result.sites)} sites and {human.count(result.edges)} edges"
+    places = f"{human.amount(result.sites, 'sites')} and {human.amount(result.edges, 'edges')}"
     show_block(
         ("merchants", f"{human.count(result.merchants)} with arrivals, {modes}"),
-        ("places", f"{places} in {human.count(result.tzids)} time zones"),
+        ("places", f"{places} in {human.amount(result.tzids, 'time zones')}"),
         ("buckets", f"{human.count(result.buckets)}{lengths}, {result.start_utc} to {result.end_utc}"),
         *days,
         ("count rows", f"{human.count(result.input_rows)}{left_out}{added_up}"),
@@ -210,13 +210,15 @@ def _days(found: LocalDays) -> list[tuple[str, str]]:
     """What was read as local days, and how their counts were divided."""
     hours = [f"{seconds / 3600:g}" for seconds in sorted({found.shortest_seconds, found.longest_seconds})]
     few = len(found.tzids) <= 3
-    zones = ", ".join(found.tzids) if few else f"{human.count(len(found.tzids))} time zones"
-    plural = "day" if found.days == 1 else "days"
-    lines = [("days", f"{human.count(found.days)} local {plural} of {' to '.join(hours)} h in {zones}")]
+    zones = ", ".join(found.tzids) if few else human.amount(len(found.tzids), "time zones")
+    days = human.amount(found.days, "local days")
+    lines = [("days", f"{days} of {' to '.join(hours)} h in {zones}")]
     if found.divided_rows:
-        arrivals = "1 arrival" if found.divided_arrivals == 1 else f"{human.count(found.divided_arrivals)} arrivals"
-        rows = f"{human.count(found.divided_rows)} of the days' counts, {arrivals}"
-        lines.append(("divided", f"{rows}, drawn evenly by time over up to {found.most_buckets} buckets each"))
+        rows = f"{human.count(found.divided_rows)} of the days' counts"
+        arrivals = human.amount(found.divided_arrivals, "arrivals")
+        lines.append(
+            ("divided", f"{rows}, {arrivals}, drawn evenly by time over up to {found.most_buckets} buckets each")
+        )
     return lines
 
 

@@ -81,12 +81,12 @@ def _show(result: ParityResult) -> None:
     verdict, style = ("the same bits", "bold green") if result.identical else ("DIFFERENT", "bold red")
     headline(f"{result.scenario_id}: {left.backend} and {right.backend}: {verdict}", style)
     compared = (
-        f"{human.count(extent.arrivals)} of {human.count(extent.arrivals_planned)} arrivals, "
-        f"{human.count(len(extent.batches))} of {human.count(extent.batches_planned)} batches"
+        f"{human.count(extent.arrivals)} of {human.amount(extent.arrivals_planned, 'arrivals')}, "
+        f"{human.count(len(extent.batches))} of {human.amount(extent.batches_planned, 'batches')}"
     )
     rows = [("compared", compared), ("left", _side(left)), ("right", _side(right))]
     if result.refused:
-        rows.append(("refused", f"{human.count(len(result.refused))} batches that the policy stops"))
+        rows.append(("refused", f"{human.amount(len(result.refused), 'batches')} that the policy stops"))
     rows += [
         (
             f"{verdict.group}.{verdict.name}",

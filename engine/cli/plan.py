@@ -56,13 +56,13 @@ def _show(result: ForecastResult) -> None:
 
 
 def _show_scenario(plan: ScenarioForecast) -> None:
-    count, size = human.count, human.size
-    workers = f"{count(plan.workers)} workers"
+    count, amount, size = human.count, human.amount, human.size
+    workers = amount(plan.workers, "workers")
     rows = [
-        ("count rows", f"{count(plan.count_rows)} of {count(plan.entities)} entities"),
-        ("segments", f"{count(plan.segments)} of {count(plan.merchants)} merchants"),
-        ("batches", f"{count(plan.batches)} of at most {count(plan.batch_arrivals)} arrivals, one part file each"),
-        ("shards", f"{count(plan.shards)} for {workers}, of at most {count(plan.largest_shard)} arrivals"),
+        ("count rows", f"{count(plan.count_rows)} of {amount(plan.entities, 'entities')}"),
+        ("segments", f"{count(plan.segments)} of {amount(plan.merchants, 'merchants')}"),
+        ("batches", f"{count(plan.batches)} of at most {amount(plan.batch_arrivals, 'arrivals')}, one part file each"),
+        ("shards", f"{count(plan.shards)} for {workers}, of at most {amount(plan.largest_shard, 'arrivals')}"),
         ("memory", f"{size(plan.run_memory_bytes)} for a run in one process here"),
         ("", f"{size(plan.worker_memory_bytes)} per worker of a cluster"),
         ("", f"{size(plan.table_bytes)} of either are lookup tables"),
@@ -74,7 +74,7 @@ def _show_scenario(plan: ScenarioForecast) -> None:
         rows += [
             ("output", f"about {size(plan.expected_bytes)}, {each:.1f} bytes per arrival"),
             ("time", f"about {human.duration(plan.seconds)} for {workers} with a core like this, after the seal check"),
-            ("timed", f"{rate} on one core ({timed.backend}), over {count(timed.arrivals)} arrivals"),
+            ("timed", f"{rate} on one core ({timed.backend}), over {amount(timed.arrivals, 'arrivals')}"),
         ]
-    headline(f"{plan.scenario_id}: {count(plan.arrivals)} arrivals")
+    headline(f"{plan.scenario_id}: {amount(plan.arrivals, 'arrivals')}")
     show_block(*rows)

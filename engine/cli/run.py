@@ -146,7 +146,7 @@ def _show(result: RunResult) -> None:
 
 def show_scenario(scenario: ScenarioResult) -> None:
     """Print the summary of one scenario of a run."""
-    headline(f"{scenario.scenario_id}: {human.count(scenario.arrivals)} arrivals")
+    headline(f"{scenario.scenario_id}: {human.amount(scenario.arrivals, 'arrivals')}")
     phases = ", ".join(f"{name} {human.duration(spent)}" for name, spent in scenario.phases.items())
     fallbacks = ", ".join(f"{name} {human.count(n)}" for name, n in scenario.fallbacks.items() if n)
     seconds = human.duration(scenario.seconds)

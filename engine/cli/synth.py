@@ -58,10 +58,10 @@ def command(context: click.Context, run_root: Path, preset: str, seed: int, scal
 
 def _show(result: SynthResult) -> None:
     verb = "was there already, the same to the byte" if result.reused else "written"
-    headline(f"world {verb}: {human.count(result.arrivals)} arrivals")
-    sites, tzids = human.count(result.sites), human.count(result.tzids)
+    headline(f"world {verb}: {human.amount(result.arrivals, 'arrivals')}")
+    sites, zones = human.amount(result.sites, "sites"), human.amount(result.tzids, "time zones")
     show_block(
-        ("merchants", f"{human.count(result.merchants)}, {sites} sites in {tzids} time zones"),
+        ("merchants", f"{human.count(result.merchants)}, {sites} in {zones}"),
         ("count rows", f"{human.count(result.count_rows)}, {100 * result.zero_share:.1f} % of them zero"),
         ("entities", human.count(result.entities)),
         ("virtual", f"{100 * result.virtual_share:.1f} % of the arrivals, expected"),

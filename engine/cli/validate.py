@@ -103,7 +103,7 @@ def _show_findings(findings: Sequence[Finding]) -> None:
 
 
 def _detail(finding: Finding) -> str:
-    rows = f"{human.count(finding.rows)} rows"
+    rows = human.amount(finding.rows, "rows")
     if str(finding.verdict) == "FAIL" and not finding.statistics:
         rows = f"{human.count(finding.violations)} of {rows} break it: {finding.rule.demands}"
     facts = ", ".join(f"{name} {value}" for name, value in list(finding.statistics.items())[:_STATISTICS_SHOWN])

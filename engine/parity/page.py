@@ -46,8 +46,8 @@ def _side_name(side: dict[str, Any]) -> str:
 def _summary(report: dict[str, Any], left: str, right: str) -> str:
     compared = report["compared"]
     extent = (
-        f"{human.count(compared['arrivals'])} of {human.count(compared['arrivals_planned'])} arrivals in "
-        f"{human.count(len(compared['batches']))} of {human.count(compared['batches_planned'])} batches"
+        f"{human.count(compared['arrivals'])} of {human.amount(compared['arrivals_planned'], 'arrivals')} in "
+        f"{human.count(len(compared['batches']))} of {human.amount(compared['batches_planned'], 'batches')}"
     )
     scenario = report["world"]["scenario_id"]
     if report["identical"]:
@@ -131,7 +131,7 @@ def _column_rows(report: dict[str, Any]) -> Iterable[tuple[str, ...]]:
     for column in report["columns"]:
         yield (
             column["name"],
-            "identical" if column["identical"] else f"DIFFERENT in {human.count(column['batches'])} batches",
+            "identical" if column["identical"] else f"DIFFERENT in {human.amount(column['batches'], 'batches')}",
             _GROUPS[column["group"]],
             column["dtype"],
             human.count(column["compared"]),

@@ -13,9 +13,14 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
+_SINGULARS = {"batches": "batch", "entities": "entity"}
+
+
 def amount(value: int, unit: str) -> str:
-    """1234567 of 'arrivals' -> '1,234,567 arrivals'; bytes as a size."""
-    return size(value) if unit == BYTES else f"{count(value)} {unit}"
+    """1234567 of 'arrivals' -> '1,234,567 arrivals', 1 of 'sites' -> '1 site'; bytes as a size."""
+    if unit == BYTES:
+        return size(value)
+    return f"{count(value)} {unit if value != 1 else _SINGULARS.get(unit, unit.removesuffix('s'))}"
 
 
 def part(done: int, total: int | None, unit: str) -> str:

@@ -98,13 +98,14 @@ def place_world(target: Target, write: Callable[[Path], WorldReport], reporter: 
 
     Raises IO_WRITE_CONFLICT for a directory that holds anything else, IO_READ_FAILED, IO_WRITE_FAILED.
     """
-    report = _look(target, reporter)
+    with reporter.phase("look for an existing world"):
+        report = _look(target)
     if report is not None:
         return report, True
     with exclusive(target.run_root, target.maker):
         _clear_leftovers(target)
         # Another process may have made the world while this call waited.
-        report = _look(target, reporter)
+        report = _look(target)
         if report is not None:
             return report, True
         with staging(target.run_root, target.maker) as stage:
@@ -114,9 +115,8 @@ def place_world(target: Target, write: Callable[[Path], WorldReport], reporter: 
     return report, False
 
 
-def _look(target: Target, reporter: Reporter) -> WorldReport | None:
-    hint = "give a directory that you may read and write"
-    with reading("directory", target.run_root, hint=hint), reporter.phase("look for an existing world"):
+def _look(target: Target) -> WorldReport | None:
+    with reading("directory", target.run_root, hint="give a directory that you may read and write"):
         return _existing_world(target)
 
 
