@@ -156,15 +156,16 @@ def _program() -> str:
 
 def show_failure(error: ArrivalError, session: Session) -> None:
     """What is wrong, where, and what to do: for people on standard error, for machines as by `emit_failure`."""
+    hint = session.pasteable(error.hint)
     if session.json:
-        emit_failure(session, error.to_dict())
+        emit_failure(session, {**error.to_dict(), "hint": hint})
         return
     from arrival_engine.engine.process.console import SafeConsole, styled
 
     console = SafeConsole(sys.stderr)
     console.print(styled(("error ", "bold red"), (error.code.value, "red")))
     rows: list[tuple[str, str]] = [("what", error.message)]
-    rows += context_rows(error.context, f"{error.message}\n{error.hint}")
-    if error.hint:
-        rows.append(("do", error.hint))
+    rows += context_rows(error.context, f"{error.message}\n{hint}")
+    if hint:
+        rows.append(("do", hint))
     show_facts(console, ((f"  {name}", value) for name, value in rows))

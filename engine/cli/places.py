@@ -10,6 +10,7 @@ import click
 
 from arrival_engine.contracts import ArrivalError
 from arrival_engine.contracts.moments import microseconds
+from arrival_engine.engine.cli.session import session_of
 from arrival_engine.engine.storage.url import Place, parse_place
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class _PlaceType(click.ParamType["Place"]):
         """The path, or the place that a URL names; a usage error for a URL that is not valid."""
         if not isinstance(value, str):
             return value  # type: ignore[return-value] # click converts its own defaults again
+        if ctx is not None and param is not None and param.name == "run_root":
+            session_of(ctx).run_root = value
         if not value:
             # An unset variable; as a path it would be the current directory.
             self.fail("the path is empty", param, ctx)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Session", "debug_option", "flag", "honour_json", "output_options", "row_output_options", "session_of"]
 
+_COMMAND = re.compile(r"`[^`]*`")
+_ROOT = re.compile(r"\b(RUN_ROOT|URL)\b")
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -21,19 +26,29 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 class Session:
     """The output options of one invocation; `on_interrupt` says what an interrupted command leaves behind.
 
-    rows_on_output: standard output has rows, so that results for machines go to standard error.
+    rows_on_output: standard output has rows, so that results for machines go to standard error. run_root: the run
+    directory as it was typed.
     """
 
     debug: bool = False
     json: bool = False
     quiet: bool = False
     rows_on_output: bool = False
+    run_root: str = ""
     on_interrupt: str = "nothing half-written was published"
 
     @property
     def documents(self) -> TextIO:
         """The stream for JSON objects: results and failures."""
         return sys.stderr if self.rows_on_output else sys.stdout
+
+    def pasteable(self, hint: str) -> str:
+        """A hint whose commands name the run directory in place of RUN_ROOT, quoted for a shell."""
+        if not self.run_root:
+            return hint
+        # A name that begins like an option would be taken for one.
+        root = shlex.quote(f"./{self.run_root}" if self.run_root.startswith("-") else self.run_root)
+        return _COMMAND.sub(lambda command: _ROOT.sub(lambda _: root, command[0]), hint)
 
     def reporter(self) -> Reporter:
         """The reporter that these options ask for; it writes to standard error."""

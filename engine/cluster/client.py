@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import shlex
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -88,7 +89,8 @@ def wait_for_workers(client: Client) -> int:
         raise ArrivalError(
             Code.CLUSTER_UNAVAILABLE,
             f"the Dask scheduler at {client.scheduler.address} has no workers",
-            hint="start some with `dask worker SCHEDULER_ADDRESS`, where they see RUN_ROOT at the same path",
+            hint=f"start some with `dask worker {shlex.quote(client.scheduler.address)}`, where they see the run "
+            "directory at the same path",
         ) from failure
     return sum(client.nthreads().values())
 

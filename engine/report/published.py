@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def find_published(receipt: Receipt, wanted: Sequence[str]) -> tuple[Published, 
         raise ArrivalError(
             Code.IO_READ_FAILED,
             f"{receipt.run_root} has no published arrivals: there is nothing to report on",
-            hint=f"run `arrivals run {receipt.run_root}` first",
+            hint="run `arrivals run RUN_ROOT` first",
             path=receipt.path("arrival_events_5B", scenario_id="any").parent,
         )
     unknown = [scenario for scenario in wanted if scenario not in known]
@@ -72,7 +73,7 @@ def find_published(receipt: Receipt, wanted: Sequence[str]) -> tuple[Published, 
         raise ArrivalError(
             Code.OPTION_INVALID,
             f"no published arrivals of scenario {', '.join(unknown)}; published: {', '.join(known)}",
-            hint="name a published scenario, or run the missing one with `arrivals run RUN_ROOT --scenario ID`",
+            hint=f"name a published one, or run `arrivals run RUN_ROOT --scenario {shlex.quote(unknown[0])}` first",
             scenarios=list(known),
         )
     return tuple(_published(receipt, scenario) for scenario in dict.fromkeys(wanted or known))

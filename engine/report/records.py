@@ -130,7 +130,9 @@ def _verdicts(receipt: Receipt, lines: Sequence[Record]) -> Verdicts | None:
     if folder is None:
         return None
     path = folder / Path(dataset("validation_report_5B").path).name
-    report = read_json(path, what="validation report", code=Code.IO_READ_FAILED, hint="run `arrivals validate` again")
+    report = read_json(
+        path, what="validation report", code=Code.IO_READ_FAILED, hint="run `arrivals validate RUN_ROOT` again"
+    )
     try:
         return Verdicts(
             passed=report["status"] == "PASS",

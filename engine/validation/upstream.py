@@ -34,7 +34,7 @@ def read_seal(receipt: Receipt) -> Sealed:
         raise ArrivalError(
             Code.S5_S0_GATE_MISSING_OR_INVALID,
             f"{receipt.run_root} is not sealed",
-            hint="validation needs a sealed run: `arrivals seal`, then `arrivals run`",
+            hint="run `arrivals seal RUN_ROOT`, then `arrivals run RUN_ROOT`, then validate again",
         )
     gate = stored.gate
     return Sealed(gate["sealed_inputs_digest"], gate["spec_version"], tuple(sorted(gate["scenario_set"])), stored)

@@ -9,7 +9,7 @@ from typing import Any
 
 from arrival_engine.contracts import ArrivalError, Code, check_document, dataset
 from arrival_engine.contracts.oserrors import reading
-from arrival_engine.engine.rundir.receipt import read_receipt
+from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
 from arrival_engine.engine.rundir.strict_json import parse_json
 
 PASS, FAIL = "PASS", "FAIL"
@@ -37,10 +37,19 @@ def verify(run_root: Path | str) -> Bundle:
     receipt = read_receipt(Path(run_root))
     folder = receipt.path("validation_bundle_5B")
     if not folder.is_dir():
-        failed = receipt.path("validation_failed_bundle_5B")
-        known = f"; the last validation failed, see {failed}" if failed.is_dir() else ""
-        raise _broken(Code.S5_BUNDLE_INDEX_INVALID, folder, f"there is no validation bundle{known}")
+        raise _without_bundle(receipt, folder)
     return verify_bundle(folder, receipt.identity.manifest_fingerprint)
+
+
+def _without_bundle(receipt: Receipt, folder: Path) -> ArrivalError:
+    failed = receipt.path("validation_failed_bundle_5B")
+    if failed.is_dir():
+        message = f"{receipt.run_root} has no bundle of a validation that passed: the last one failed, see {failed}"
+        hint = "mend what it lists, then run `arrivals validate RUN_ROOT`"
+    else:
+        message = f"{receipt.run_root} has no validation bundle: it has not been validated"
+        hint = "make one with `arrivals validate RUN_ROOT`"
+    return ArrivalError(Code.S5_BUNDLE_INDEX_INVALID, message, hint=hint, path=folder)
 
 
 def verify_bundle(folder: Path, manifest_fingerprint: str) -> Bundle:
@@ -132,6 +141,6 @@ def _broken(code: Code, path: Path, what: str) -> ArrivalError:
     return ArrivalError(
         code,
         f"{path}: {what}" if not what.startswith("is ") else f"{path} {what}",
-        hint="move the bundle away and run `arrivals validate` again",
+        hint="move the bundle away and run `arrivals validate RUN_ROOT` again",
         path=path,
     )

@@ -37,7 +37,7 @@ def load_zone_table(receipt: Receipt) -> ZoneTable:
             Code.DST_MAPPING_FAILED,
             f"{path} has {len(data)} bytes and SHA-256 {found}; its manifest states {manifest['rle_cache_bytes']} and "
             f"{manifest['tz_index_digest']}",
-            hint="restore the cache, or write a new one with `arrivals tz build`",
+            hint="restore the cache, or write a new one with `arrivals tz build RUN_ROOT`",
         )
     return decode(data, str(path))
 
