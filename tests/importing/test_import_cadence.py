@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.support.import_refused import TIME_BAD, refused
 from tests.support.local_days import days_request
 from tests.support.worlds import pinned_zone
 
-BERLIN, YORK, KOLKATA, UTC_ZONE = "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Etc/UTC"
+BERLIN, YORK, KOLKATA = "Europe/Berlin", "America/New_York", "Asia/Kolkata"
 
 
 def request_of(folder, rows, **options):
@@ -177,7 +178,16 @@ def test_days_in_hours_that_were_asked_for_are_taken_and_said(tmp_path):
     assert notice.context == {"usual_gap": 24, "unit": "buckets"}
 
 
-def test_numbered_and_listed_buckets_that_are_mostly_left_out_are_said(tmp_path):
+def test_listed_buckets_that_are_mostly_left_out_are_said(tmp_path):
+    edges = times("2026-03-26T23:00", HOUR, 97)
+    grid = tmp_path / "grid.csv"
+    lines = [f"{start},{end}\n" for start, end in pairwise(edges)]
+    grid.write_text("bucket_start,bucket_end\n" + "".join(lines))
+    (notice,) = import_world(request_of(tmp_path, key(1, BERLIN, SPRING), grid=[grid])).notices
+    assert (notice.code, notice.context["usual_gap"]) == ("COUNTS_FAR_APART", 24)
+
+
+def test_numbered_buckets_that_are_mostly_left_out_are_said(tmp_path):
     request = request_of(tmp_path, [(1, BERLIN, "", at, 5) for at in (0, 24, 48, 71)], bucket="1h", start="2026-03-27Z")
     counts = request.counts[0]
     counts.write_text(counts.read_text().replace("bucket_start", "bucket_index"))

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from arrival_engine.contracts import Code, dataset
-from arrival_engine.engine.importing import import_world
+from arrival_engine.engine.importing import division, import_world
 from arrival_engine.engine.importing.contents import Contents, Counts, GroupWeights, Members, Merchants
 from arrival_engine.engine.importing.identity import world_identity
 from arrival_engine.engine.validation.job import validate
@@ -173,6 +173,14 @@ def test_order_files_zeros_repeated_rows_and_forms_of_the_day_do_not_matter(thre
     sites = days_request(tmp_path / "sites", rows).sites
     files = replace(half, counts=[*other.counts, *half.counts], sites=sites)
     assert import_world(files).identity == result.identity
+
+
+def test_the_number_of_days_per_compiled_call_does_not_matter(three_zones, tmp_path, monkeypatch):
+    _, result = three_zones
+    monkeypatch.setattr(division, "_ARRIVALS_PER_CALL", 1)
+    assert import_days(tmp_path / "one", ZONES).identity == result.identity
+    monkeypatch.setattr(division, "_ARRIVALS_PER_CALL", 700)
+    assert import_days(tmp_path / "some", ZONES).identity == result.identity
 
 
 def test_the_seed_does_not_change_the_division(three_zones, tmp_path):
