@@ -127,7 +127,7 @@ def _load(
             accept_tz_cache=accept_tz_cache,
             merchant_ids=options.merchants or None,
         )
-    for notice in (*seal.notices, *world.notices):
+    for notice in world.notices:
         reporter.notice(notice)
     return world
 

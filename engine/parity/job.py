@@ -121,7 +121,7 @@ def _load(run_root: Path, options: ParityOptions, reporter: Reporter) -> World:
     with reporter.phase("read"):
         # Backends do not decide which cache is right: both have to use it in the same way.
         world = load_world(receipt.run_root, options.scenario_id, seal=seal, accept_tz_cache=True)
-    for notice in (*seal.notices, *world.notices):
+    for notice in world.notices:
         reporter.notice(notice)
     return world
 

@@ -91,8 +91,6 @@ def _run(
         maker = LocalMaker(backend, options.threads or available_cores(), shipping.take if shipping else None)
     maker.announce(options, reporter)
     seal = verify_seal(receipt, reporter)
-    for notice in seal.notices:
-        reporter.notice(notice)
     unknown = [scenario_id for scenario_id in options.scenarios if scenario_id not in seal.scenario_set]
     if unknown:
         raise ArrivalError(

@@ -247,7 +247,8 @@ def verify_seal(receipt: Receipt, reporter: Reporter | None = None) -> Seal:
         review = _judge(stored, _look(stored, inventory, receipt, reporter))
         _refuse(review, stored, receipt)
         require_all(inventory, receipt)
-    notices = inventory.notices() + ((_structural_notice(review),) if stored.structural else ())
+    # A seal of content has settled which file of a policy is in force; another one is a difference, refused above.
+    notices = (*inventory.notices(), _structural_notice(review)) if stored.structural else ()
     for notice in notices:
         reporter.notice(notice)
     return _seal(stored, scenarios, notices)

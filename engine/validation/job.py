@@ -146,8 +146,6 @@ def judge_run(receipt: Receipt, options: ValidateOptions, reporter: Reporter, on
     lines = successes(logs)
     scenarios = upstream.judge_domain(receipt, sealed, lines, book)
     notices = upstream.judge_seal(receipt, sealed, lines, book, reporter)
-    for notice in notices:
-        reporter.notice(notice)
     threads = options.threads or available_cores()
     chosen = [scenario for scenario in scenarios if not only or scenario in only]
     with owned_staging(receipt.run_root, "validate") as spill:

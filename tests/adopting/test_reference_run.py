@@ -11,6 +11,7 @@ import pytest
 from arrival_engine import RunOptions, adopt, report, run, seal, validate, verify
 from arrival_engine.contracts import ArrivalError, Code, dataset
 from arrival_engine.engine.adopting.version_1 import RULES
+from arrival_engine.engine.cli.main import main
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.receipt import read_receipt
 from tests.support.upstream_seal import BY_CONTENT, make_upstream_run, seal_as_upstream
@@ -38,6 +39,17 @@ def adopted(original: Path, tmp_path: Path) -> Path:
     """A copy of it, which shares its repository of policies."""
     shutil.copytree(original, tmp_path / "run")
     return tmp_path / "run"
+
+
+@pytest.mark.parametrize("command", ["run", "validate", "plan", "stream"])
+def test_a_command_says_each_warning_of_the_seal_once(
+    adopted: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(adopted, RunOptions(backend="cpu"))
+    options = {"run": ["--replace"], "stream": ["--limit", "1"]}.get(command, [])
+    main([command, str(adopted), "--quiet", *options])
+    err = capsys.readouterr().err
+    assert [err.count(f"warning {code}") for code in ("SEAL_STRUCTURAL", "POLICY_CHOSEN")] == [1, 1]
 
 
 def test_the_pipelines_seal_stays_and_what_it_leaves_open_is_named(adopted: Path) -> None:
