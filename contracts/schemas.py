@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from arrival_engine.contracts.conformity import Test, anchored, certainty_test
 from arrival_engine.contracts.errors import ArrivalError, Code
+from arrival_engine.contracts.guesses import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
@@ -161,8 +162,27 @@ def _pointer(fault: ValidationError) -> str:
 def _strangers(fault: ValidationError) -> list[str]:
     if fault.validator != "additionalProperties" or not isinstance(fault.instance, dict):
         return []
-    known = fault.schema.get("properties", {}) if isinstance(fault.schema, Mapping) else {}
+    known = _properties(fault)
     return sorted(str(key) for key in fault.instance if key not in known)
+
+
+def _properties(fault: ValidationError) -> Mapping[str, Any]:
+    properties: Mapping[str, Any] = fault.schema.get("properties", {}) if isinstance(fault.schema, Mapping) else {}
+    return properties
+
+
+def _guessed(fault: ValidationError, key: str) -> str:
+    """An unknown key, with the missing keys that it may stand for."""
+    instance: Any = fault.instance
+    guess = did_you_mean(key, [known for known in _properties(fault) if known not in instance])
+    return f"{key!r} ({guess})" if guess else repr(key)
+
+
+def _found(fault: ValidationError, key: str) -> str:
+    """A missing key, with the unknown key that may stand for it."""
+    instance: Any = fault.instance
+    near = nearest(key, [str(other) for other in instance if other not in _properties(fault)])
+    return f"{key!r} (misspelt {near[0]!r}?)" if near else repr(key)
 
 
 def _describe(fault: ValidationError) -> str:
@@ -170,14 +190,17 @@ def _describe(fault: ValidationError) -> str:
     value = shown(fault.instance)
     match fault.validator:
         case "additionalProperties":
-            return f"unknown key {', '.join(repr(key) for key in _strangers(fault))}"
+            return f"unknown key {', '.join(_guessed(fault, key) for key in _strangers(fault))}"
         case "required":
             present: Any = fault.instance
-            return f"missing key {', '.join(repr(key) for key in wanted if key not in present)}"
+            return f"missing key {', '.join(_found(fault, key) for key in wanted if key not in present)}"
         case "const":
             return f"value {value} must be {shown(wanted)}"
         case "enum":
-            return f"value {value} is not one of {', '.join(shown(choice) for choice in wanted)}"
+            words = [choice for choice in wanted if isinstance(choice, str)]
+            guess = did_you_mean(fault.instance, words) if isinstance(fault.instance, str) else ""
+            listed = ", ".join(shown(choice) for choice in wanted)
+            return f"value {value} is not one of {listed}{f'; {guess}' if guess else ''}"
         case "type":
             kinds = wanted if isinstance(wanted, str) else " or ".join(wanted)
             return f"value {value} is not of type {kinds}"

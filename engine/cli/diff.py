@@ -10,6 +10,7 @@ import click
 from arrival_engine.engine.cli.output import headline, present, show_block, show_line
 from arrival_engine.engine.cli.places import LOCAL
 from arrival_engine.engine.cli.session import output_options, session_of
+from arrival_engine.engine.cli.values import WholeNumber
 from arrival_engine.engine.process import human
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 @click.argument("a", type=LOCAL)
 @click.argument("b", type=LOCAL)
 @click.option("--scenario", metavar="ID", help="Compare only this scenario.")
-@click.option("--limit", type=click.IntRange(0), default=10, show_default=True, help="Most differing rows to show.")
+@click.option("--limit", type=WholeNumber(0), default=10, show_default=True, help="Most differing rows to show.")
 @output_options
 @click.pass_context
 def command(context: click.Context, /, a: Path, b: Path, scenario: str | None, limit: int) -> None:

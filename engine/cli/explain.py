@@ -11,6 +11,7 @@ from arrival_engine.contracts.moments import microseconds
 from arrival_engine.engine.cli.output import present
 from arrival_engine.engine.cli.places import INSTANT, LOCAL, U64
 from arrival_engine.engine.cli.session import output_options, session_of
+from arrival_engine.engine.cli.values import WholeNumber
 
 _SITE_NAME = re.compile(r"([A-Z]{2}):([1-9][0-9]*)")
 
@@ -21,7 +22,7 @@ _SITE_NAME = re.compile(r"([A-Z]{2}):([1-9][0-9]*)")
 )
 @click.argument("run_root", type=LOCAL)
 @click.option("--merchant", type=U64, required=True, help="The merchant's id.")
-@click.option("--seq", type=click.IntRange(1), help="The arrival with this arrival_seq.")
+@click.option("--seq", type=WholeNumber(1), help="The arrival with this arrival_seq.")
 @click.option(
     "--ts", type=INSTANT, metavar="TIME", help="The first arrival at or after TIME, such as 2026-03-29T01:00:00Z."
 )

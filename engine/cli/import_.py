@@ -12,6 +12,7 @@ from arrival_engine.contracts.options import DecimalMark, ThousandsMark, ZoneSou
 from arrival_engine.engine.cli.output import headline, present, show_block, show_next
 from arrival_engine.engine.cli.places import LOCAL, U64
 from arrival_engine.engine.cli.session import output_options, session_of
+from arrival_engine.engine.cli.values import Choice
 from arrival_engine.engine.process import human
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _renames(_context: click.Context, _parameter: click.Parameter, value: tuple[
 )
 @click.option(
     "--zones",
-    type=click.Choice(get_args(ZoneSource)),
+    type=Choice(get_args(ZoneSource)),
     default="counts",
     show_default=True,
     help="Zone of a physical arrival's site: that of its count row, or one drawn by group weights.",
@@ -110,13 +111,13 @@ def _renames(_context: click.Context, _parameter: click.Parameter, value: tuple[
 @click.option("--ignore", metavar="COLUMN", multiple=True, help="Column to ignore; may be repeated.")
 @click.option(
     "--thousands",
-    type=click.Choice(get_args(ThousandsMark)),
+    type=Choice(get_args(ThousandsMark)),
     metavar="MARK",
     help="Mark that groups thousands: a dot, a comma, an apostrophe or a space.",
 )
 @click.option(
     "--decimal",
-    type=click.Choice(get_args(DecimalMark)),
+    type=Choice(get_args(DecimalMark)),
     metavar="MARK",
     help="Decimal sign: a dot or a comma.",
 )

@@ -20,6 +20,7 @@ from types import FrameType
 import click
 
 from arrival_engine.contracts import ArrivalError, Code, unforeseen
+from arrival_engine.engine.cli.groups import Group, with_guess
 from arrival_engine.engine.cli.session import Session, debug_option, honour_json
 from arrival_engine.engine.process import human
 
@@ -62,7 +63,7 @@ class Terminated(KeyboardInterrupt):
         self.number = number
 
 
-class _LateGroup(click.Group):
+class _LateGroup(Group):
     """Imports a command's module when that command is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -187,6 +188,7 @@ def _usage(session: Session, error: click.ClickException, words: list[str]) -> i
     from arrival_engine.engine.cli.output import emit_failure
     from arrival_engine.engine.process.safe_text import visible
 
+    error = with_guess(error)
     honour_json(getattr(error, "ctx", None), words)
     if session.json:
         emit_failure(session, {"code": "USAGE", "message": error.format_message()})

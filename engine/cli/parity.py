@@ -12,6 +12,7 @@ from arrival_engine.engine.cli.explain_tree import show_explanation
 from arrival_engine.engine.cli.output import headline, present, show_block, show_line
 from arrival_engine.engine.cli.places import BATCH_ARRIVALS, LOCAL
 from arrival_engine.engine.cli.session import output_options, session_of
+from arrival_engine.engine.cli.values import Choice, FolderPath, WholeNumber
 from arrival_engine.engine.process import human
 
 if TYPE_CHECKING:
@@ -27,15 +28,15 @@ _SIDES = get_args(ParityName)
     short_help="Compare two backends bit for bit, and time both.",
 )
 @click.argument("run_root", type=LOCAL)
-@click.option("--left", type=click.Choice(_SIDES), help="[default: cpu]")
+@click.option("--left", type=Choice(_SIDES), help="[default: cpu]")
 @click.option(
     "--right",
-    type=click.Choice([side for side in _SIDES if side != "cpu"]),
+    type=Choice([side for side in _SIDES if side != "cpu"]),
     help="cudasim simulates the device.  [default: cuda if a device can be used, else cudasim]",
 )
 @click.option(
     "--sample-batches",
-    type=click.IntRange(1),
+    type=WholeNumber(1),
     metavar="N",
     help="Only N batches, evenly spaced.  [default: all; with cudasim at most 20,000 arrivals]",
 )
@@ -46,9 +47,7 @@ _SIDES = get_args(ParityName)
     help="Most arrivals per batch.  [default: as for a run; with cudasim 2,500]",
 )
 @click.option("--scenario", "scenario_id", metavar="ID", help="[default: the only one]")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder of the report.  [default: RUN_ROOT/reports/parity]"
-)
+@click.option("--out", type=FolderPath(), help="Folder of the report.  [default: RUN_ROOT/reports/parity]")
 @output_options
 @click.pass_context
 def command(context: click.Context, /, run_root: Path, **given: Any) -> None:

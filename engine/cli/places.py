@@ -11,6 +11,7 @@ import click
 from arrival_engine.contracts import ArrivalError
 from arrival_engine.contracts.moments import microseconds
 from arrival_engine.engine.cli.session import session_of
+from arrival_engine.engine.cli.values import FolderPath, WholeNumber, is_utf8
 from arrival_engine.engine.storage.url import Place, parse_place
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class _PlaceType(click.ParamType["Place"]):
         if not value:
             # An unset variable; as a path it would be the current directory.
             self.fail("the path is empty", param, ctx)
-        if not _is_utf8(value):
+        if not is_utf8(value):
             # Arrow takes no other paths.
             self.fail(f"the path {value!r} is not UTF-8: rename the directory", param, ctx)
         try:
@@ -69,18 +70,10 @@ class _InstantType(click.ParamType[str]):
         return str(value)
 
 
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 # More than any world has; without a limit, a number too long for the machine would look like a defect.
-BATCH_ARRIVALS = click.IntRange(1, 10**12)
+BATCH_ARRIVALS = WholeNumber(1, 10**12)
 
-U64 = click.IntRange(0, 2**64 - 1)
+U64 = WholeNumber(0, 2**64 - 1)
 
 INSTANT = _InstantType()
 PLACE = _PlaceType()
@@ -88,7 +81,7 @@ LOCAL = _LocalType()
 
 scratch_option = click.option(
     "--scratch",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FolderPath(),
     help="Directory for the working copy of a URL.  [default: the directory for temporary files]",
 )
 

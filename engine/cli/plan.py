@@ -11,6 +11,7 @@ from arrival_engine.contracts.options import BackendName, FileFormat
 from arrival_engine.engine.cli.output import headline, present, show_block
 from arrival_engine.engine.cli.places import BATCH_ARRIVALS, PLACE, open_place, scratch_option
 from arrival_engine.engine.cli.session import output_options, session_of
+from arrival_engine.engine.cli.values import Choice, WholeNumber
 from arrival_engine.engine.process import human
 from arrival_engine.engine.storage.url import Place
 
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 )
 @click.argument("run_root", type=PLACE)
 @click.option("--batch-arrivals", type=BATCH_ARRIVALS, help="Most arrivals per batch, as for a run.")
-@click.option("--workers", type=click.IntRange(1), help="Worker processes of one thread.  [default: one per core]")
+@click.option("--workers", type=WholeNumber(1), help="Worker processes of one thread.  [default: one per core]")
 @click.option("--scenario", "scenarios", multiple=True, metavar="ID", help="Only this scenario; may be repeated.")
-@click.option("--backend", type=click.Choice(get_args(BackendName)), help="Backend to time.  [default: auto]")
-@click.option("--format", "file_format", type=click.Choice(get_args(FileFormat)), help="[default: parquet]")
+@click.option("--backend", type=Choice(get_args(BackendName)), help="Backend to time.  [default: auto]")
+@click.option("--format", "file_format", type=Choice(get_args(FileFormat)), help="[default: parquet]")
 @scratch_option
 @output_options
 @click.pass_context

@@ -11,6 +11,7 @@ from arrival_engine.contracts.options import FigureFormat
 from arrival_engine.engine.cli.output import headline, present, results_console, show_block, show_facts
 from arrival_engine.engine.cli.places import LOCAL
 from arrival_engine.engine.cli.session import output_options, session_of
+from arrival_engine.engine.cli.values import Choice, FilePath, FolderPath
 from arrival_engine.engine.process import human
 
 if TYPE_CHECKING:
@@ -34,17 +35,17 @@ _VALIDATED = {True: "passed", False: "did not pass", None: "not yet: run `arriva
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FilePath(),
     metavar="FILE",
     help="File of the page.  [default: RUN_ROOT/reports/overview/arrivals_report.html]",
 )
 @click.option(
     "--figures",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FolderPath(),
     metavar="DIR",
     help="Write the figures as files too, in one folder per scenario.",
 )
-@click.option("--figure-format", type=click.Choice(get_args(FigureFormat)), help="Format of --figures.  [default: svg]")
+@click.option("--figure-format", type=Choice(get_args(FigureFormat)), help="Format of --figures.  [default: svg]")
 @output_options
 @click.pass_context
 def command(

@@ -13,6 +13,7 @@ from arrival_engine.contracts.options import BackendName, EventFormat, FileForma
 from arrival_engine.engine.cli.output import headline, present, show_block
 from arrival_engine.engine.cli.places import BATCH_ARRIVALS, PLACE, open_place, scratch_option
 from arrival_engine.engine.cli.session import output_options, session_of
+from arrival_engine.engine.cli.values import Choice, WholeNumber
 from arrival_engine.engine.process import human
 from arrival_engine.engine.storage.url import Place
 
@@ -34,8 +35,8 @@ _PUBLISHED = {
     short_help="Expand the sealed world into arrival events.",
 )
 @click.argument("run_root", type=PLACE)
-@click.option("--backend", type=click.Choice(get_args(BackendName)), help="[default: auto]")
-@click.option("--threads", type=click.IntRange(1), help="Batches expanded at once.  [default: one per core]")
+@click.option("--backend", type=Choice(get_args(BackendName)), help="[default: auto]")
+@click.option("--threads", type=WholeNumber(1), help="Batches expanded at once.  [default: one per core]")
 @click.option("--scenario", "scenarios", multiple=True, metavar="ID", help="Only this scenario; may be repeated.")
 @click.option(
     "--batch-arrivals",
@@ -45,11 +46,11 @@ _PUBLISHED = {
 @click.option("--strict", is_flag=True, help="Fail if a policy would fall back.")
 @click.option("--replace", is_flag=True, help="Replace a published output that differs.")
 @click.option("--resume", is_flag=True, help="Continue a killed run after verifying the parts it finished.")
-@click.option("--format", "file_format", type=click.Choice(get_args(FileFormat)), help="[default: parquet]")
+@click.option("--format", "file_format", type=Choice(get_args(FileFormat)), help="[default: parquet]")
 @click.option("--device-writer", is_flag=True, help="Write Parquet with cuDF on the device: same rows, other bytes.")
 @click.option(
     "--rng-events",
-    type=click.Choice([name for name in get_args(EventFormat) if name != "none"]),
+    type=Choice([name for name in get_args(EventFormat) if name != "none"]),
     is_flag=False,
     flag_value="parquet",
     help="Write one RNG event per count row and stream family.  [parquet if no format is given]",
@@ -59,9 +60,7 @@ _PUBLISHED = {
     metavar="ADDRESS",
     help="Expand on the workers of a Dask scheduler (tcp://HOST:PORT), or of a cluster started here (local).",
 )
-@click.option(
-    "--workers", type=click.IntRange(1), help="Worker processes of --scheduler local.  [default: one per core]"
-)
+@click.option("--workers", type=WholeNumber(1), help="Worker processes of --scheduler local.  [default: one per core]")
 @scratch_option
 @click.option("--accept-tz-cache", is_flag=True, help="Only warn if the tz cache and the pinned tzdata disagree.")
 @output_options

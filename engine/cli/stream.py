@@ -14,6 +14,7 @@ from arrival_engine.contracts.options import IdForm, StreamFormat
 from arrival_engine.engine.cli.output import present
 from arrival_engine.engine.cli.places import INSTANT, LOCAL, U64
 from arrival_engine.engine.cli.session import Session, row_output_options, session_of
+from arrival_engine.engine.cli.values import Choice, WholeNumber
 
 if TYPE_CHECKING:
     from arrival_engine.engine.process.progress import Reporter
@@ -37,7 +38,7 @@ _RATE_SECONDS = 5.0
     "--merchant", "merchants", type=U64, multiple=True, metavar="ID", help="Only this merchant; may be repeated."
 )
 @click.option("--speed", default="max", show_default=True, metavar="60x|max", help="Seconds of arrivals per second.")
-@click.option("--format", "file_format", type=click.Choice(get_args(StreamFormat)), default="jsonl", show_default=True)
+@click.option("--format", "file_format", type=Choice(get_args(StreamFormat)), default="jsonl", show_default=True)
 @click.option(
     "--output",
     default="-",
@@ -45,11 +46,11 @@ _RATE_SECONDS = 5.0
     metavar="-|tcp://127.0.0.1:PORT",
     help="Destination; - is standard output.",
 )
-@click.option("--limit", type=click.IntRange(0), metavar="N", help="Stop after N arrivals.")
+@click.option("--limit", type=WholeNumber(0), metavar="N", help="Stop after N arrivals.")
 @click.option("--columns", default="", metavar="A,B,...", help="Only these columns, in this order.  [default: all 21]")
 @click.option(
     "--ids",
-    type=click.Choice(get_args(IdForm)),
+    type=Choice(get_args(IdForm)),
     default="number",
     show_default=True,
     help="Form of 64-bit ids in JSON Lines.",

@@ -11,6 +11,7 @@ import click
 from arrival_engine.engine.cli.output import headline, present, show_block, show_next
 from arrival_engine.engine.cli.places import LOCAL, U64
 from arrival_engine.engine.cli.session import output_options, session_of
+from arrival_engine.engine.cli.values import Choice, Number
 from arrival_engine.engine.process import human
 from arrival_engine.engine.synth.presets import PRESETS
 
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     short_help="Write a synthetic world in the contract's layout.",
 )
 @click.argument("run_root", type=LOCAL)
-@click.option("--preset", type=click.Choice(list(PRESETS)), default="demo", show_default=True)
+@click.option("--preset", type=Choice(list(PRESETS)), default="demo", show_default=True)
 @click.option("--seed", type=U64, default=42, show_default=True, help="Determines the world.")
 @click.option(
     "--scale",
-    type=click.FloatRange(0.0, min_open=True),
+    type=Number(0.0),
     default=1.0,
     show_default=True,
     help="Multiplies the preset's number of merchants.",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from arrival_engine.engine.cli.groups import Group
 from arrival_engine.engine.cli.output import headline, present, show_block
 from arrival_engine.engine.cli.places import LOCAL
 from arrival_engine.engine.cli.session import output_options, session_of
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from arrival_engine.engine.tz.build import TzCacheResult
 
 
-@click.group(name="tz", epilog="Example: arrivals tz build runs/small", short_help="The tz timetable cache.")
+@click.group(name="tz", cls=Group, epilog="Example: arrivals tz build runs/small", short_help="The tz timetable cache.")
 def command() -> None:
     """Work with the tz timetable cache (TZC1), the table of every zone's UTC offsets."""
 

@@ -14,6 +14,7 @@ import click
 from arrival_engine.engine.cli.output import headline, plain, present, show_block, show_line
 from arrival_engine.engine.cli.places import PLACE, open_place, scratch_option
 from arrival_engine.engine.cli.session import output_options, session_of
+from arrival_engine.engine.cli.values import WholeNumber
 from arrival_engine.engine.process import human
 from arrival_engine.engine.storage.url import Place
 
@@ -43,7 +44,7 @@ _STATISTICS_SHOWN = 4
     short_help="Check every published arrival and write the validation bundle.",
 )
 @click.argument("run_root", type=PLACE)
-@click.option("--threads", type=click.IntRange(1), help="Part files checked at once.  [default: one per core]")
+@click.option("--threads", type=WholeNumber(1), help="Part files checked at once.  [default: one per core]")
 @scratch_option
 @output_options
 @click.pass_context

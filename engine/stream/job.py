@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from arrival_engine.contracts import Notice
 from arrival_engine.contracts.columns import table_shape
+from arrival_engine.contracts.guesses import did_you_mean
 from arrival_engine.contracts.options import IdForm, StreamFormat
 from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.engine.expand.assemble import Assembler
@@ -70,7 +71,10 @@ class StreamOptions:
         known = [column.name for column in table_shape("arrival_events_5B").columns]
         for name in self.columns:
             if name not in known:
-                raise ValueError(f"there is no column {name!r}; there are {', '.join(known)}")
+                guess = did_you_mean(name, known)
+                raise ValueError(
+                    f"there is no column {name!r}{f' ({guess})' if guess else ''}; there are {', '.join(known)}"
+                )
             if self.columns.count(name) > 1:
                 raise ValueError(f"column {name} is named more than once")
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from arrival_engine.contracts import ArrivalError, Code, Identity
+from arrival_engine.contracts.guesses import did_you_mean
 
 # Part of every identity: raise it if the same (preset, seed, scale) would give other arrivals.
 GENERATOR_VERSION = "1"
@@ -69,7 +70,10 @@ def world_spec(preset: str, seed: int, scale: float, *, complete_edges: bool = F
     """`scale` times a preset. Raises OPTION_INVALID for an unknown preset or an impossible scale."""
     base = PRESETS.get(preset)
     if base is None:
-        raise _refused(f"there is no preset {preset!r}", f"presets are {', '.join(PRESETS)}")
+        guess = did_you_mean(str(preset), PRESETS)
+        raise _refused(
+            f"there is no preset {preset!r}", f"{guess + ' ' if guess else ''}presets are {', '.join(PRESETS)}"
+        )
     if not (math.isfinite(scale) and 0.0 < scale <= SCALE_MAX):
         raise _refused(f"scale {scale!r} is not above 0 and at most {SCALE_MAX:g}", "give a scale such as 0.1 or 2")
     merchants = round(base.merchants * scale)
