@@ -6,7 +6,10 @@ import click
 
 from arrival_engine.contracts.guesses import did_you_mean
 
-__all__ = ["Group", "with_guess"]
+__all__ = ["COMPLETION_VARIABLE", "Group", "with_guess"]
+
+# The script of `arrivals completion` sets it to SHELL_complete; SHELL_source asks for the script.
+COMPLETION_VARIABLE = "_ARRIVALS_COMPLETE"
 
 
 class Group(click.Group):

@@ -10,7 +10,7 @@ import click
 
 from arrival_engine.contracts.options import DecimalMark, ThousandsMark, ZoneSource
 from arrival_engine.engine.cli.output import headline, present, show_block, show_next
-from arrival_engine.engine.cli.places import LOCAL, U64
+from arrival_engine.engine.cli.places import LOCAL, TABLE, U64
 from arrival_engine.engine.cli.session import output_options, session_of
 from arrival_engine.engine.cli.values import Choice
 from arrival_engine.engine.process import human
@@ -54,31 +54,31 @@ def _renames(_context: click.Context, _parameter: click.Parameter, value: tuple[
 @click.argument("run_root", type=LOCAL, required=False)
 @click.option(
     "--counts",
-    type=LOCAL,
+    type=TABLE,
     metavar="FILE",
     multiple=True,
     help="Counts per merchant, zone and bucket; may be repeated.",
 )
 @click.option(
-    "--sites", type=LOCAL, metavar="FILE", multiple=True, help="The merchants' sites, with zones and weights."
+    "--sites", type=TABLE, metavar="FILE", multiple=True, help="The merchants' sites, with zones and weights."
 )
 @click.option(
     "--virtual-merchants",
-    type=LOCAL,
+    type=TABLE,
     metavar="FILE",
     multiple=True,
     help="Merchants that sell online, exclusively or in part.",
 )
 @click.option(
     "--edges",
-    type=LOCAL,
+    type=TABLE,
     metavar="FILE",
     multiple=True,
     help="Origins of virtual merchants' arrivals, with zones and weights.",
 )
 @click.option(
     "--group-weights",
-    type=LOCAL,
+    type=TABLE,
     metavar="FILE",
     multiple=True,
     help="Zone weights per merchant; implies --zones weights.",
@@ -91,7 +91,7 @@ def _renames(_context: click.Context, _parameter: click.Parameter, value: tuple[
     help="Zone of a physical arrival's site: that of its count row, or one drawn by group weights.",
 )
 @click.option(
-    "--grid", type=LOCAL, metavar="FILE", multiple=True, help="Table of buckets, in place of the next three options."
+    "--grid", type=TABLE, metavar="FILE", multiple=True, help="Table of buckets, in place of the next three options."
 )
 @click.option("--start", metavar="TIME", help="Start of the first bucket.  [default: the earliest in the counts]")
 @click.option("--end", metavar="TIME", help="End of the last bucket.  [default: the latest in the counts]")

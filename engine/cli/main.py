@@ -20,7 +20,7 @@ from types import FrameType
 import click
 
 from arrival_engine.contracts import ArrivalError, Code, unforeseen
-from arrival_engine.engine.cli.groups import Group, with_guess
+from arrival_engine.engine.cli.groups import COMPLETION_VARIABLE, Group, with_guess
 from arrival_engine.engine.cli.session import Session, debug_option, honour_json
 from arrival_engine.engine.process import human
 
@@ -52,6 +52,7 @@ _COMMANDS = {
     "parity": "arrival_engine.engine.cli.parity",
     "tz": "arrival_engine.engine.cli.tz",
     "doctor": "arrival_engine.engine.cli.doctor",
+    "completion": "arrival_engine.engine.cli.completion",
 }
 
 
@@ -79,7 +80,7 @@ class _LateGroup(Group):
 
 
 def _show_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
-    if value:
+    if value and not context.resilient_parsing:  # a shell that completes the line asks for words
         from arrival_engine.engine.process.version import version
 
         click.echo(f"arrivals {version()}")
@@ -113,9 +114,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     session = Session()
     words = list(sys.argv[1:] if arguments is None else arguments)
+    instruction = None if arguments is not None else os.environ.get(COMPLETION_VARIABLE) or None
     try:
         with standard_streams(), _endings_as_exceptions(), heard_interrupts():
-            return _run(session, words)
+            return _run(session, words, instruction)
     except BrokenPipeError:
         return EXIT_BROKEN_PIPE
     except Terminated as again:
@@ -136,8 +138,10 @@ def _settle_process() -> None:
     atexit.register(_forget)
 
 
-def _run(session: Session, words: list[str]) -> int:
+def _run(session: Session, words: list[str], instruction: str | None = None) -> int:
     try:
+        if instruction is not None:
+            return _complete(instruction)
         if not {"--help", "--version"} & {*words}:
             _refuse_cramped_address_space(session, words)
         return _invoke(session, words)
@@ -182,6 +186,14 @@ def _invoke(session: Session, words: list[str]) -> int:
         code = early.exit_code
     sys.stdout.flush()
     return code
+
+
+def _complete(instruction: str) -> int:
+    from arrival_engine.engine.cli.completion import complete
+
+    sys.stdout.write(complete(arrivals, instruction))
+    sys.stdout.flush()
+    return 0
 
 
 def _usage(session: Session, error: click.ClickException, words: list[str]) -> int:

@@ -11,17 +11,17 @@ import click
 from arrival_engine.contracts import ArrivalError
 from arrival_engine.contracts.moments import microseconds
 from arrival_engine.engine.cli.session import session_of
-from arrival_engine.engine.cli.values import FolderPath, WholeNumber, is_utf8
+from arrival_engine.engine.cli.values import FolderPath, PathType, WholeNumber, is_utf8
 from arrival_engine.engine.storage.url import Place, parse_place
 
 if TYPE_CHECKING:
     from arrival_engine.engine.process.progress import Reporter
     from arrival_engine.engine.storage import RunDirectory
 
-__all__ = ["BATCH_ARRIVALS", "INSTANT", "LOCAL", "PLACE", "U64", "open_place", "scratch_option"]
+__all__ = ["BATCH_ARRIVALS", "INSTANT", "LOCAL", "PLACE", "TABLE", "U64", "open_place", "scratch_option"]
 
 
-class _PlaceType(click.ParamType["Place"]):
+class _PlaceType(PathType["Place"]):
     name = "directory"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Place:
@@ -42,8 +42,9 @@ class _PlaceType(click.ParamType["Place"]):
             self.fail(f"{error.message} ({error.hint})", param, ctx)
 
 
-class _LocalType(click.ParamType[Path]):
-    name = "directory"
+class _LocalType(PathType[Path]):
+    def __init__(self, name: str, kind: str) -> None:
+        self.name, self.kind = name, kind
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The path; a usage error for a URL, which this command cannot work on."""
@@ -77,7 +78,8 @@ U64 = WholeNumber(0, 2**64 - 1)
 
 INSTANT = _InstantType()
 PLACE = _PlaceType()
-LOCAL = _LocalType()
+LOCAL = _LocalType("directory", "dir")
+TABLE = _LocalType("table", "file")
 
 scratch_option = click.option(
     "--scratch",

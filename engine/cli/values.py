@@ -7,14 +7,18 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from arrival_engine.contracts.guesses import did_you_mean
 
-__all__ = ["Choice", "FilePath", "FolderPath", "Number", "WholeNumber", "is_utf8"]
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
+__all__ = ["Choice", "FilePath", "FolderPath", "Number", "PathType", "WholeNumber", "is_utf8"]
+
+Place = TypeVar("Place")
 _SHOWN = 40
 _DIGITS = re.compile("(?P<sign>[+-]?)(?P<digits>[0-9]+(_[0-9]+)*)")
 _INT64_MAX = 2**63 - 1
@@ -78,7 +82,24 @@ class Number(click.FloatRange):
         return number
 
 
-class _LocalPath(click.ParamType[Path]):
+class PathType(click.ParamType[Place]):
+    """A path, which a shell completes: `kind` is `dir` for directories alone, `file` for both."""
+
+    kind = "dir"
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """What tells the shell to complete the path itself."""
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type=self.kind)]
+
+
+class _LocalPath(PathType[Path]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The path; a usage error for an empty one and for one where something else is already."""
         if not os.fspath(value):
@@ -112,6 +133,7 @@ class FilePath(_LocalPath):
     """A file, there already or to be written."""
 
     name = "file"
+    kind = "file"
 
     def fault(self, path: Path) -> str:
         """Whether a directory is in its place."""

@@ -89,6 +89,7 @@ def json_results(folder: Path):
     yield "parity", [world, "--right", "cudasim", "--sample-batches", "1"]
     yield "tz build", [world]
     yield "doctor", []
+    yield "completion", ["bash"]
     yield "stream", [world, "--limit", "1"]
     options = (yield "import --example", [tables])["options"]
     yield "import", [folder / "imported", *(word for option in options.items() for word in option)]
