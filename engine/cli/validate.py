@@ -27,6 +27,7 @@ _MARKS = {
     "FAIL": ("FAIL", "bold red"),
     "WARN": ("warn", "yellow"),
     "NOTE": ("note", "cyan"),
+    "NOT_APPLICABLE": ("-", "dim"),
     "NO_DATA": ("-", "dim"),
     "NOT_RUN": ("NOT RUN", "bold red"),
 }
@@ -104,12 +105,16 @@ def _show_findings(findings: Sequence[Finding]) -> None:
 
 
 def _detail(finding: Finding) -> str:
+    from arrival_engine.engine.validation.findings import statistics_text
+    from arrival_engine.engine.validation.rules import Area
+
+    if str(finding.verdict) == "NOT_APPLICABLE":
+        return finding.message
     rows = human.amount(finding.rows, "rows")
-    if str(finding.verdict) == "FAIL" and not finding.statistics:
+    realism, broken = finding.rule.area is Area.REALISM, str(finding.verdict) in ("FAIL", "WARN")
+    demanded = broken and not (realism and finding.statistics)
+    if demanded:
         rows = f"{human.count(finding.violations)} of {rows} break it: {finding.rule.demands}"
-    facts = ", ".join(f"{name} {value}" for name, value in list(finding.statistics.items())[:_STATISTICS_SHOWN])
-    if str(finding.rule.area) == "realism" and facts:
-        rows = f"{rows}: {facts}"
-    elif str(finding.verdict) in ("FAIL", "WARN") and finding.statistics:
-        rows = f"{human.count(finding.violations)} of {rows} break it: {finding.rule.demands} ({facts})"
-    return f"{rows}; {finding.message}" if finding.message else rows
+    statistics = finding.statistics if realism or broken else {}
+    detail = statistics_text(statistics, finding.expected, finding.message, _STATISTICS_SHOWN)
+    return f"{rows}{'; ' if demanded else ': '}{detail}" if detail else rows

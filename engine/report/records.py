@@ -17,6 +17,7 @@ from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.strict_json import read_json
 from arrival_engine.engine.sealing.stored import Stored, read_stored
+from arrival_engine.engine.validation.findings import statistics_text
 from arrival_engine.engine.validation.records import Logs, Record, read_logs, successes
 from arrival_engine.engine.validation.rules import RULES, Area
 
@@ -179,9 +180,9 @@ def _checks(records: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Check, ...]
 
 
 def _message(record: Mapping[str, Any]) -> str:
-    told = record["verdict"] != "PASS"
-    facts = [f"{name} {value}" for name, value in record["statistics"].items() if told]
-    return "; ".join(text for text in (record["message"], ", ".join(facts[:_FACTS_SHOWN])) if text)
+    statistics = record["statistics"] if record["verdict"] != "PASS" else {}
+    # Bundles of earlier versions do not state what was expected.
+    return statistics_text(statistics, record.get("expected", {}), record["message"], _FACTS_SHOWN)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.receipt import read_receipt
-from arrival_engine.engine.validation.findings import Outcome
+from arrival_engine.engine.validation.findings import Outcome, Verdict
 from arrival_engine.engine.validation.job import ValidateOptions, judge_run
 from arrival_engine.engine.validation.rules import Area
 
@@ -44,9 +44,12 @@ def check_published(run_root: Path | str, scenario_id: str) -> CheckResult:
 def _check(outcome: Outcome, area: Area) -> Check:
     own = [finding for finding in outcome.findings if finding.rule.area is area]
     broken = [finding for finding in own if str(finding.verdict) in ("FAIL", "NOT_RUN")]
-    told = sum(str(finding.verdict) == "NO_DATA" for finding in own)
-    passed = len(own) - told
-    detail = f"{passed} check{'' if passed == 1 else 's'}" + (f", {told} more without enough data" if told else "")
+    others = (Verdict.NOT_APPLICABLE, Verdict.NO_DATA)
+    passed = sum(finding.verdict not in others for finding in own)
+    detail = f"{passed} check{'' if passed == 1 else 's'}"
+    for verdict in others:
+        if told := sum(finding.verdict is verdict for finding in own):
+            detail += f", {told} more {verdict.label}"
     if broken:
         detail = "; ".join(f"{finding.check}: {finding.message or finding.rule.demands}" for finding in broken)
     return Check(area.label, not broken, detail)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.validation.rules import RULES, Area, Labelled, Rule
+from arrival_engine.engine.validation.statistics import rounded
 
 EXAMPLES_MAX = 5
 Example = Mapping[str, Any]
@@ -24,12 +25,17 @@ class Severity(StrEnum):
 
 
 class Verdict(Labelled):
-    """The result of a check; NO_DATA: too little data to judge; NOT_RUN: something else prevented the check."""
+    """The result of a check.
+
+    NOT_APPLICABLE: the world has nothing that the check is about. NO_DATA: too little data to judge. NOT_RUN: something
+    else prevented the check.
+    """
 
     PASS = "PASS", "passed"
     FAIL = "FAIL", "failed"
     WARN = "WARN", "warned"
     NOTE = "NOTE", "noted"
+    NOT_APPLICABLE = "NOT_APPLICABLE", "not applicable"
     NO_DATA = "NO_DATA", "without enough data"
     NOT_RUN = "NOT_RUN", "not made"
 
@@ -42,9 +48,63 @@ def tally_text(tally: Mapping[str, int]) -> str:
 _BREACH = {Severity.ERROR: Verdict.FAIL, Severity.WARN: Verdict.WARN, Severity.INFO: Verdict.NOTE}
 
 
+class Measured(NamedTuple):
+    """A statistic and the closed range that is expected of it; None is no limit on that side, at least one is given."""
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the value is in the range."""
+        return (self.low is None or self.value >= self.low) and (self.high is None or self.value <= self.high)
+
+    @property
+    def shown(self) -> float:
+        """The value as it is reported."""
+        return self.value if isinstance(self.value, int) else rounded(self.value)
+
+    @property
+    def expected(self) -> str:
+        """The range in words."""
+        low, high = (limit if isinstance(limit, int) else f"{limit:g}" for limit in (self.low or 0.0, self.high or 0.0))
+        if self.low is None or self.high is None:
+            return f"at most {high}" if self.low is None else f"at least {low}"
+        return f"{low}" if self.low == self.high else f"{low} to {high}"
+
+    @property
+    def text(self) -> str:
+        """The value beside the range, with as many digits as it takes to see on which side of a limit it is."""
+        same_side = self._replace(value=self.shown).holds == self.holds
+        return f"{self.name} {self.shown if same_side else self.value}, expected {self.expected}"
+
+
+def breaches(measured: Iterable[Measured]) -> str:
+    """The statistics out of their range, each with that range."""
+    return "; ".join(each.text for each in measured if not each.holds)
+
+
+def statistics_text(statistics: Mapping[str, Any], expected: Mapping[str, str], message: str, most: int) -> str:
+    """Up to `most` statistics for people, measured ones with their range, and the message.
+
+    A statistic that the message gives is not repeated.
+    """
+    shown = []
+    for name, value in statistics.items():
+        if name in expected and f"; {name} " in f"; {message}":
+            continue
+        shown.append(f"{name} {value} ({expected[name]})" if name in expected else f"{name} {value}")
+    return "; ".join(text for text in (message, ", ".join(shown[:most])) if text)
+
+
 @dataclass(frozen=True)
 class Finding:
-    """The outcome of one check; `rows` were looked at, `violations` of them break it, `examples` are the first."""
+    """The outcome of one check; `rows` were looked at, `violations` of them break it, `examples` are the first.
+
+    expected: the range of each statistic that was compared with one, in words.
+    """
 
     check: str
     verdict: Verdict
@@ -54,6 +114,7 @@ class Finding:
     scenario_id: str | None = None
     examples: tuple[Example, ...] = ()
     statistics: Mapping[str, Any] = field(default_factory=dict)
+    expected: Mapping[str, str] = field(default_factory=dict)
     message: str = ""
 
     @property
@@ -73,6 +134,7 @@ class Finding:
             "violations": self.violations,
             "examples": [dict(example) for example in self.examples],
             "statistics": dict(self.statistics),
+            "expected": dict(self.expected),
             "message": self.message,
         }
 
@@ -101,21 +163,45 @@ class Book:
         rest = {"examples": shown, "message": message, "statistics": facts or {}}
         self._enter(check, verdict, severity, rows, violations, **rest)
 
+    def compare(
+        self,
+        check: str,
+        rows: int,
+        violations: int,
+        measured: Measured,
+        *,
+        severity: Severity,
+        examples: Iterable[Example] = (),
+        facts: Facts | None = None,
+    ) -> None:
+        """Enter an exact check that, among other things, holds rows to a limit; `measured` says how near they come."""
+        verdict = _BREACH[severity] if violations else Verdict.PASS
+        rest = {"examples": tuple(examples)[:EXAMPLES_MAX], "message": breaches([measured])}
+        self._enter(check, verdict, severity, rows, violations, **rest, **_told([measured], facts))
+
     def measure(
         self,
         check: str,
         rows: int,
-        holds: bool | None,
+        measured: Sequence[Measured],
         *,
         severity: Severity,
-        message: str = "",
         facts: Facts | None = None,
     ) -> None:
-        """Enter a check of a statistic; `holds` None means too little data to judge."""
-        verdict = Verdict.NO_DATA if holds is None else Verdict.PASS if holds else _BREACH[severity]
-        broken = int(holds is False)
-        note = message or ("not enough data" if holds is None else "")
-        self._enter(check, verdict, severity, rows, broken, message=note, statistics=facts or {})
+        """Enter a check of statistics: one out of its range is a breach."""
+        broken = sum(not each.holds for each in measured)
+        verdict = _BREACH[severity] if broken else Verdict.PASS
+        note = breaches(measured)
+        self._enter(check, verdict, severity, rows, int(broken > 0), message=note, **_told(measured, facts))
+
+    def undecided(self, check: str, rows: int, needed: str, *, severity: Severity, facts: Facts | None = None) -> None:
+        """Enter a check that has too little data to judge; `needed` says how much it takes."""
+        note = f"not enough data: {needed}"
+        self._enter(check, Verdict.NO_DATA, severity, rows, 0, message=note, statistics=facts or {})
+
+    def inapplicable(self, check: str, reason: str, *, severity: Severity) -> None:
+        """Enter a check of something that the world does not have."""
+        self._enter(check, Verdict.NOT_APPLICABLE, severity, 0, 0, message=f"does not apply: {reason}")
 
     def prevented(self, checks: Iterable[str], reason: str) -> None:
         """Enter checks that could not be made."""
@@ -130,6 +216,11 @@ class Book:
     def done(self, check: str) -> bool:
         """Whether the check has been entered."""
         return any(finding.check == check for finding in self.findings)
+
+
+def _told(measured: Sequence[Measured], facts: Facts | None) -> dict[str, Any]:
+    values = {each.name: each.shown for each in measured}
+    return {"statistics": {**values, **(facts or {})}, "expected": {each.name: each.expected for each in measured}}
 
 
 @dataclass(frozen=True)
@@ -167,8 +258,10 @@ class Outcome:
         decisive = self.failures or self._of(Verdict.NOT_RUN)
         if not decisive:
             first = self.warnings[0]
-            message = f"{len(self.warnings)} warnings, {self.max_warnings} allowed; the first is {first.check}"
-            return str(first.rule.code), message
+            several = "" if len(self.warnings) == 1 else "s"
+            detail = f": {first.message}" if first.message else ""
+            message = f"{len(self.warnings)} warning{several}, {self.max_warnings} allowed; the first is {first.check}"
+            return str(first.rule.code), f"{message}{detail}"
         first = decisive[0]
         where = f" in scenario {first.scenario_id}" if first.scenario_id else ""
         more = f"; {len(decisive) - 1} more checks failed" if len(decisive) > 1 else ""

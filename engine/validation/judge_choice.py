@@ -7,7 +7,9 @@ from fractions import Fraction
 
 import numpy as np
 
+from arrival_engine.engine.process import human
 from arrival_engine.engine.validation.case import Case
+from arrival_engine.engine.validation.findings import Measured
 from arrival_engine.engine.validation.statistics import (
     chi_square_tail,
     g_test,
@@ -47,16 +49,42 @@ _GROUPS = """
                           USING (merchant_id, place)) USING (merchant_id, day))"""
 
 
+# Whether the world has any choice: two members with a weight in one table.
+_SEVERAL_SITES = "SELECT 1 FROM site WHERE weight > 0 GROUP BY merchant_id, one_name(tzid) HAVING count(*) > 1"
+_SEVERAL_GROUPS = """
+    SELECT 1 FROM group_weight WHERE weight > 0 GROUP BY merchant_id, day HAVING count(DISTINCT one_name(tzid)) > 1"""
+_SEVERAL_EDGES = "SELECT 1 FROM edge WHERE weight > 0 GROUP BY merchant_id HAVING count(*) > 1"
+
+
 def judge_choices(case: Case) -> None:
     """Enter site_weights, group_weights, edge_weights and hybrid_share."""
-    _weights(case, "site_weights", _SITES)
-    if case.routing["physical_router"]["use_group_weights"]:
+    if _has(case, _SEVERAL_SITES):
+        _weights(case, "site_weights", _SITES)
+    else:
+        _no_choice(case, "site_weights", "no merchant has two sites in one zone")
+    if not case.routing["physical_router"]["use_group_weights"]:
+        _no_choice(case, "group_weights", "the routing policy leaves group weights unused")
+    elif _has(case, _SEVERAL_GROUPS):
         _weights(case, "group_weights", _GROUPS)
     else:
-        severity = case.policy.block("statistical_checks").severity
-        case.book.measure("group_weights", 0, None, severity=severity, message="the routing policy leaves them unused")
-    _weights(case, "edge_weights", _EDGES)
-    _hybrid_share(case)
+        _no_choice(case, "group_weights", "no merchant has two zones on one day")
+    if _has(case, _SEVERAL_EDGES):
+        _weights(case, "edge_weights", _EDGES)
+    else:
+        _no_choice(case, "edge_weights", "no virtual merchant has two edges")
+    if _has(case, "SELECT 1 FROM merchant WHERE mode = 'HYBRID' AND has_edges"):
+        _hybrid_share(case)
+    else:
+        _no_choice(case, "hybrid_share", "the world has no hybrid merchants")
+
+
+def _has(case: Case, query: str) -> bool:
+    (found,) = case.cursor.row(f"SELECT count(*) FROM ({query} LIMIT 1)")
+    return bool(found)
+
+
+def _no_choice(case: Case, check: str, reason: str) -> None:
+    case.book.inapplicable(check, reason, severity=case.policy.block("statistical_checks").severity)
 
 
 def _weights(case: Case, check: str, members: str) -> None:
@@ -81,7 +109,9 @@ def _weights(case: Case, check: str, members: str) -> None:
             tests.append(test)
             draws += int(observed[first:last].sum())
     if not tests:
-        case.book.measure(check, draws, None, severity=rules.severity, facts={"tables": 0})
+        enough, cell = human.count(limits.count("min_draws_per_table")), limits.number("min_expected_per_cell")
+        needed = f"a table of {enough} draws, with {cell:g} expected of each of two members, needed"
+        case.book.undecided(check, draws, needed, severity=rules.severity)
         return
     p_values = [chi_square_tail(g, freedom) for g, freedom in tests]
     total_g, total_freedom = math.fsum(g for g, _ in tests), sum(freedom for _, freedom in tests)
@@ -89,23 +119,21 @@ def _weights(case: Case, check: str, members: str) -> None:
     # The least p-value is judged by the probability of one that small among all of them.
     least = min(p_values)
     of_least = -math.expm1(len(p_values) * math.log1p(-least)) if least < 1.0 else 1.0
-    verdicts = [pooled, of_least]
+    level = rules.number("p_value_min")
+    measured = [Measured("p_pooled", pooled, level), Measured("p_of_least", of_least, level)]
     facts = {
         "tables": len(tests),
         "draws": draws,
         "g": rounded(total_g),
         "degrees_of_freedom": total_freedom,
-        "p_pooled": rounded(pooled),
         "p_least": rounded(least),
-        "p_of_least": rounded(of_least),
     }
     if len(p_values) >= limits.count("min_tables_for_ks"):
         distance = uniform_distance(p_values)
         p_ks = kolmogorov_tail(distance, len(p_values))
-        verdicts.append(p_ks)
-        facts |= {"ks_distance": rounded(distance), "p_ks": rounded(p_ks)}
-    holds = min(verdicts) >= rules.number("p_value_min")
-    case.book.measure(check, draws, holds, severity=rules.severity, facts=facts)
+        measured.append(Measured("p_ks", p_ks, level))
+        facts |= {"ks_distance": rounded(distance)}
+    case.book.measure(check, draws, measured, severity=rules.severity, facts=facts)
 
 
 def _hybrid_share(case: Case) -> None:
@@ -116,17 +144,17 @@ def _hybrid_share(case: Case) -> None:
                count(DISTINCT merchant_id)
         FROM found_place JOIN merchant USING (merchant_id) WHERE mode = 'HYBRID' AND has_edges""")
     share = float(Fraction(case.routing["hybrid_policy"]["p_virtual_hybrid"]))
-    if total < rules.block("hybrid_share").count("min_draws"):
-        case.book.measure("hybrid_share", total, None, severity=rules.severity, facts={"expected": share})
+    least = rules.block("hybrid_share").count("min_draws")
+    if total < least:
+        needed = f"{human.count(least)} arrivals of hybrid merchants needed"
+        case.book.undecided("hybrid_share", total, needed, severity=rules.severity, facts={"expected": share})
         return
-    z = (virtual - total * share) / math.sqrt(total * share * (1.0 - share))
-    p_value = normal_two_sided(z)
-    holds = p_value >= rules.number("p_value_min")
-    facts = {
-        "merchants": merchants,
-        "expected": share,
-        "found": rounded(virtual / total),
-        "z": rounded(z),
-        "p": rounded(p_value),
-    }
-    case.book.measure("hybrid_share", total, holds, severity=rules.severity, facts=facts)
+    facts = {"merchants": merchants, "expected": share, "found": rounded(virtual / total)}
+    if share == 0.0:
+        # The normal approximation has no spread here, and a single virtual arrival is wrong.
+        measured = Measured("virtual", virtual, high=0)
+    else:
+        z = (virtual - total * share) / math.sqrt(total * share * (1.0 - share))
+        facts["z"] = rounded(z)
+        measured = Measured("p", normal_two_sided(z), rules.number("p_value_min"))
+    case.book.measure("hybrid_share", total, [measured], severity=rules.severity, facts=facts)

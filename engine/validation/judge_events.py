@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from arrival_engine.engine.validation.case import Case
 from arrival_engine.engine.validation.civil import ClockTable
 from arrival_engine.engine.validation.file_order import RUN, Stream
-from arrival_engine.engine.validation.findings import EXAMPLES_MAX, Example, Severity
+from arrival_engine.engine.validation.findings import EXAMPLES_MAX, Example, Measured, Severity
 from arrival_engine.engine.validation.inputs import KEY, source
 from arrival_engine.engine.validation.scan import AT_END, AT_START, HOUR_US, Scan
 
@@ -65,17 +65,22 @@ def judge_rows(case: Case, scan: Scan) -> None:
     found = scan.violations(case.cursor)
     for check, violations in found.items():
         examples = scan.examples(case.cursor, check, _SHOWN[check]) if violations else []
-        severity, note = structure.severity, ""
         if check in _CLOCKS:
-            tolerated = gates.number("max_civil_mismatch_rate") * rows
-            severity = gates.severity if violations > tolerated else Severity.WARN
-            note = "" if violations > tolerated or not violations else "within the tolerated rate"
-        case.book.judge(check, rows, violations, severity=severity, examples=examples, message=note)
+            _rate(case, check, violations, gates.number("max_civil_mismatch_rate"), examples)
+        else:
+            case.book.judge(check, rows, violations, severity=structure.severity, examples=examples)
     broken = [check for check in _CLOCKS if found[check]]
     shifted = _one_hour_shifts(case, scan, broken) if broken else 0
-    tolerated = gates.number("max_one_hour_shift_rate") * rows
-    severity = gates.severity if shifted > tolerated else Severity.WARN
-    case.book.judge("one_hour_shift", rows, shifted, severity=severity)
+    _rate(case, "one_hour_shift", shifted, gates.number("max_one_hour_shift_rate"))
+
+
+def _rate(case: Case, check: str, violations: int, most: float, examples: Sequence[Example] = ()) -> None:
+    """Enter a check of clocks: violations within the tolerated rate only warn."""
+    rows = case.events.rows
+    within = violations <= most * rows
+    severity = Severity.WARN if within else case.policy.block("civil_time_gates").severity
+    measured = Measured("mismatch_rate", violations / rows if rows else 0.0, high=most)
+    case.book.compare(check, rows, violations, measured, severity=severity, examples=examples)
 
 
 def _one_hour_shifts(case: Case, scan: Scan, checks: Sequence[str]) -> int:
@@ -146,7 +151,7 @@ def judge_counts(case: Case) -> None:
 def _summary(case: Case) -> None:
     table = source(case.receipt, "s4_arrival_summary_5B", scenario_id=case.scenario_id)
     if not table:
-        case.book.judge("summary", 0, 0, message="there is no s4_arrival_summary_5B")
+        case.book.inapplicable("summary", "there is no s4_arrival_summary_5B", severity=Severity.ERROR)
         return
     different = f"""
         FROM (SELECT merchant_id::UBIGINT AS merchant_id, TRY_CAST(zone_representation AS zone_t) AS zone,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from arrival_engine.engine.process import human
 from arrival_engine.engine.validation.case import Case
-from arrival_engine.engine.validation.findings import EXAMPLES_MAX
+from arrival_engine.engine.validation.findings import EXAMPLES_MAX, Measured
 from arrival_engine.engine.validation.inputs import columns_of, source
-from arrival_engine.engine.validation.statistics import rounded
 
 _MICROS = 1_000_000
 # Stored intensities are rounded, so a factor at its bound may exceed it by this much.
@@ -50,8 +50,11 @@ def _time_grid(case: Case) -> None:
         f"SELECT bucket_index, start_us, end_us, bucket_duration_seconds FROM {grid} WHERE {every} "
         f"ORDER BY number LIMIT {EXAMPLES_MAX}"
     )
+    measured = Measured("buckets", rows, high=rules.count("max_buckets_per_scenario"))
     facts = {**found, "surplus_buckets": surplus}
-    case.book.judge("time_grid", rows, bad + surplus, severity=rules.severity, examples=examples, facts=facts)
+    case.book.compare(
+        "time_grid", rows, bad + surplus, measured, severity=rules.severity, examples=examples, facts=facts
+    )
 
 
 def _bucket_counts(case: Case) -> None:
@@ -64,8 +67,11 @@ def _bucket_counts(case: Case) -> None:
         ),
         "above_max_count_per_bucket": f"count_N > {rules.count('max_count_per_bucket')}",
     }
-    (found,) = case.cursor.records(f"SELECT {_tally(conditions)} FROM {counts}")
-    bad, rows = found.pop("bad"), found.pop("rows")
+    (found,) = case.cursor.records(
+        f"SELECT {_tally(conditions)}, coalesce(max(count_N), 0)::BIGINT AS largest FROM {counts}"
+    )
+    bad, rows, largest = found.pop("bad"), found.pop("rows"), found.pop("largest")
+    measured = Measured("largest_count", largest, high=rules.count("max_count_per_bucket"))
     every = " OR ".join(f"coalesce({condition}, true)" for condition in conditions.values())
     examples = (
         case.cursor.records(
@@ -75,29 +81,37 @@ def _bucket_counts(case: Case) -> None:
         if bad
         else []
     )
-    case.book.judge("bucket_counts", rows, bad, severity=rules.severity, examples=examples, facts=found)
+    case.book.compare("bucket_counts", rows, bad, measured, severity=rules.severity, examples=examples, facts=found)
 
 
 def _count_spread(case: Case) -> None:
     rules = case.policy.block("realism_checks").block("count_realism")
     counts = source(case.receipt, "s3_bucket_counts_5B", scenario_id=case.scenario_id)
+    if reason := _no_population(case):
+        case.book.inapplicable("count_spread", reason, severity=rules.severity)
+        return
     (rows,) = case.cursor.row(f"SELECT count(*) FROM {counts}")
     sizes = case.cursor.rows(f"SELECT count_N, count(*) FROM {counts} WHERE count_N > 0 GROUP BY 1 ORDER BY 1")
     nonzero = sum(times for _, times in sizes)
     if nonzero < rules.count("min_nonzero_rows"):
-        case.book.measure("count_spread", rows, None, severity=rules.severity, facts={"nonzero_rows": nonzero})
+        needed = f"{human.count(rules.count('min_nonzero_rows'))} count rows above zero needed"
+        case.book.undecided("count_spread", rows, needed, severity=rules.severity, facts={"nonzero_rows": nonzero})
         return
     p50, p99 = (_quantile(sizes, nonzero, share) for share in (0.50, 0.99))
-    fraction = nonzero / rows
-    holds = fraction >= rules.number("nonzero_fraction_min") and p99 / p50 >= rules.number("p99_p50_ratio_min")
-    facts = {
-        "nonzero_rows": nonzero,
-        "nonzero_fraction": rounded(fraction),
-        "p50": p50,
-        "p99": p99,
-        "p99_p50_ratio": rounded(p99 / p50),
-    }
-    case.book.measure("count_spread", rows, holds, severity=rules.severity, facts=facts)
+    measured = [
+        Measured("nonzero_fraction", nonzero / rows, rules.number("nonzero_fraction_min")),
+        Measured("p99_p50_ratio", p99 / p50, rules.number("p99_p50_ratio_min")),
+    ]
+    facts = {"nonzero_rows": nonzero, "p50": p50, "p99": p99}
+    case.book.measure("count_spread", rows, measured, severity=rules.severity, facts=facts)
+
+
+def _no_population(case: Case) -> str:
+    """Why the counts are not those of a simulated population of merchants; empty if they are."""
+    if not source(case.receipt, "s2_realised_intensity_5B", scenario_id=case.scenario_id):
+        return "the counts were given, and not drawn from intensities (there is no s2_realised_intensity_5B)"
+    (merchants,) = case.cursor.row("SELECT count(DISTINCT merchant_id) FROM expected")
+    return "one merchant has all arrivals" if merchants == 1 else ""
 
 
 def _quantile(sizes: list[tuple[int, ...]], total: int, share: float) -> int:
@@ -114,7 +128,7 @@ def _grouping(case: Case) -> None:
     rules = case.policy.block("structural_checks").block("s3_bucket_counts")
     groups = source(case.receipt, "s1_grouping_5B", scenario_id=case.scenario_id)
     if not groups:
-        case.book.judge("grouping", 0, 0, severity=rules.severity, message="there is no s1_grouping_5B")
+        case.book.inapplicable("grouping", "there is no s1_grouping_5B", severity=rules.severity)
         return
     channel = "coalesce(channel_group, '')" if "channel_group" in columns_of(case.cursor, groups) else "''"
     missing = f"""FROM (SELECT DISTINCT merchant_id, zone::VARCHAR AS zone, channel::VARCHAR AS channel FROM expected)
@@ -132,8 +146,9 @@ def _intensity(case: Case) -> None:
     latent = case.policy.block("realism_checks").block("lgcp_realism")
     table = source(case.receipt, "s2_realised_intensity_5B", scenario_id=case.scenario_id)
     if not table:
-        case.book.judge("intensity", 0, 0, severity=rules.severity, message="there is no s2_realised_intensity_5B")
-        case.book.measure("latent_factor", 0, None, severity=latent.severity)
+        reason = "there is no s2_realised_intensity_5B"
+        case.book.inapplicable("intensity", reason, severity=rules.severity)
+        case.book.inapplicable("latent_factor", reason, severity=latent.severity)
         return
     names = columns_of(case.cursor, table)
     conditions = {
@@ -145,8 +160,9 @@ def _intensity(case: Case) -> None:
         ),
         "above_max_lambda_realised": f"lambda_realised > {rules.number('max_lambda_realised')!r}",
     }
-    (found,) = case.cursor.records(f"SELECT {_tally(conditions)} FROM {table}")
-    bad, rows = found.pop("bad"), found.pop("rows")
+    finite = "coalesce(max(lambda_realised) FILTER (isfinite(lambda_realised)), 0)::DOUBLE"
+    (found,) = case.cursor.records(f"SELECT {_tally(conditions)}, {finite} AS largest FROM {table}")
+    bad, rows, largest = found.pop("bad"), found.pop("rows"), found.pop("largest")
     channel = "coalesce(channel_group, '')" if "channel_group" in names else "''"
     zero = rules.demanded({"require_lambda_zero_implies_count_zero": "lambda_realised > 0"})
     # A count row without a positive intensity row: absent and zero intensities alike.
@@ -158,10 +174,11 @@ def _intensity(case: Case) -> None:
     examples = case.cursor.records(f"SELECT * {unfounded} ORDER BY ALL LIMIT {EXAMPLES_MAX}") if groundless else []
     for example in examples:
         example.update({name: str(value) for name, value in example.items() if name in ("zone", "channel")})
-    case.book.judge(
+    case.book.compare(
         "intensity",
         rows,
         bad + groundless,
+        Measured("largest_lambda", largest, high=rules.number("max_lambda_realised")),
         severity=rules.severity,
         examples=examples,
         facts={**found, "counts_without_intensity": groundless},
@@ -176,16 +193,24 @@ def _latent_factor(case: Case, table: str, names: set[str]) -> None:
     elif "lambda_baseline" in names:
         factor, given = "lambda_realised / lambda_baseline", "lambda_baseline > 0"
     else:
-        case.book.measure("latent_factor", 0, None, severity=rules.severity)
+        reason = "s2_realised_intensity_5B states neither the factor nor the baseline"
+        case.book.inapplicable("latent_factor", reason, severity=rules.severity)
+        return
+    if reason := _no_population(case):
+        case.book.inapplicable("latent_factor", reason, severity=rules.severity)
         return
     rows, mean, low, high = case.cursor.row(
         f"SELECT count(*), fsum({factor}) / count(*), min({factor}), max({factor}) FROM {table} WHERE {given}"
     )
     if rows < rules.count("min_rows"):
-        case.book.measure("latent_factor", rows, None, severity=rules.severity)
+        needed = f"{human.count(rules.count('min_rows'))} rows with a factor needed"
+        case.book.undecided("latent_factor", rows, needed, severity=rules.severity)
         return
     least, most = rules.bounds("factor_bounds")
-    centred = abs(mean - rules.number("mean_factor_target")) <= rules.number("mean_factor_abs_tolerance")
-    within = low >= least * (1 - _BOUND_SLACK) and high <= most * (1 + _BOUND_SLACK)
-    facts = {"mean": rounded(mean), "low": rounded(low), "high": rounded(high)}
-    case.book.measure("latent_factor", rows, centred and within, severity=rules.severity, facts=facts)
+    target, tolerance = rules.number("mean_factor_target"), rules.number("mean_factor_abs_tolerance")
+    measured = [
+        Measured("mean", mean, target - tolerance, target + tolerance),
+        Measured("low", low, least * (1 - _BOUND_SLACK)),
+        Measured("high", high, high=most * (1 + _BOUND_SLACK)),
+    ]
+    case.book.measure("latent_factor", rows, measured, severity=rules.severity)

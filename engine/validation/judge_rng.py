@@ -232,8 +232,10 @@ def _judge_events(case: Case, trace: Mapping[tuple[str, str], Record], index: in
             if step.get(name) != value:
                 violations += 1
                 faults.append({"family": label, "field": name, "traced": step.get(name), "found": value})
-    message = "" if judged else "the run kept no event records"
-    case.book.judge("rng_events", rows, violations, severity=rules.severity, examples=faults, message=message)
+    if judged:
+        case.book.judge("rng_events", rows, violations, severity=rules.severity, examples=faults)
+    else:
+        case.book.inapplicable("rng_events", "the run kept no event records", severity=rules.severity)
 
 
 _TOTALS = "SELECT count(*), coalesce(sum(draws), 0)::BIGINT, coalesce(sum(blocks), 0)::BIGINT FROM {table}"

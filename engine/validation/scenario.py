@@ -27,6 +27,7 @@ from arrival_engine.engine.validation.judge_places import judge_places
 from arrival_engine.engine.validation.judge_realism import judge_realism
 from arrival_engine.engine.validation.judge_rng import claims, judge_draws, judge_events, predicted
 from arrival_engine.engine.validation.judge_routing import judge_routing, prepare_zones
+from arrival_engine.engine.validation.judge_sentinels import judge_sentinels
 from arrival_engine.engine.validation.policy import Rules, document
 from arrival_engine.engine.validation.records import Record
 from arrival_engine.engine.validation.rowchecks import Expectations, row_checks
@@ -110,7 +111,8 @@ def judge_scenario(
         judge_draws(case, predicted(case), trace)
         judge_events(case, trace, _index(stage.sealed.scenarios, scenario_id))
         judge_choices(case)
-        judge_realism(case, scan, stream)
+        judge_realism(case, stream)
+        judge_sentinels(case, scan)
     _prevent(book, stage.policy, "the check was not made")
     return _facts(scenario_id, totals, stream.digest), claimed
 

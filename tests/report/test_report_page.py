@@ -187,7 +187,8 @@ class TestWhatItSays:
         page = read(report(root).page)
         told = tables(page)
         whole = {row[0]: row[1] for caption in ("The run as a whole", SCENARIO) for row in told[caption][1:]}
-        words = {"PASS": "passed", "WARN": "warned", "NOTE": "noted", "NO_DATA": "without enough data"}
+        words = {"PASS": "passed", "WARN": "warned", "NOTE": "noted"}
+        words |= {"NO_DATA": "without enough data", "NOT_APPLICABLE": "not applicable"}
         assert whole == {name: words[finding["verdict"]] for name, finding in findings.items()}
         others = {name for name, finding in findings.items() if finding["verdict"] != "PASS"}
         assert {row[0] for row in told["What did not simply pass"][1:]} == others

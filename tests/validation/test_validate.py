@@ -107,7 +107,8 @@ def test_too_little_is_told_and_fails_nothing(tmp_path: Path) -> None:
     result = validate(tmp_path / "run")
     assert result.passed
     told = {finding.check for finding in result.findings if str(finding.verdict) == "NO_DATA"}
-    assert told >= {"offsets", "site_weights", "dst_hours", "hybrid_share", "top_zones", "offset_variety"}
+    assert told >= {"offsets", "site_weights", "dst_hours", "hybrid_share", "weekend_share", "offset_variety"}
+    assert all(finding.message for finding in result.findings if finding.check in told)
 
 
 def test_a_scenario_without_arrivals_passes(tmp_path: Path) -> None:
