@@ -12,6 +12,7 @@ from typing import Any
 from arrival_engine.engine.process import human
 
 _GROUPS = {"columns": "arrival", "row_totals": "count row", "sums": "batch", "refusal": "refused batch"}
+_HINT = "↔ Scroll sideways for all columns."
 
 
 def page(report: dict[str, Any]) -> str:
@@ -19,12 +20,13 @@ def page(report: dict[str, Any]) -> str:
     template = Template(files("arrival_engine.engine.parity").joinpath("report.html").read_text(encoding="utf-8"))
     sides = [report["left"], report["right"]]
     left, right = (_side_name(side) for side in sides)
-    verdict = "identical" if report["identical"] else "DIFFERENT"
+    verdict = "Identical" if report["identical"] else "Different"
     return template.substitute(
-        title=escape(f"Parity of {left} and {right}: {verdict}"),
+        title=escape(f"{verdict}: parity of {left} and {right}"),
+        verdict=verdict,
         verdict_class="good" if report["identical"] else "bad",
         summary=escape(_summary(report, left, right)),
-        notes="".join(f"<p class='note'>{escape(note)}</p>" for note in report["notes"]),
+        notes=_notes(report["notes"]),
         difference=_difference(report["first_difference"]),
         sides=_table(("", f"left: {left}", f"right: {right}"), _side_rows(sides)),
         chart=_chart(sides),
@@ -37,6 +39,11 @@ def page(report: dict[str, Any]) -> str:
         world=_table(("", ""), _world_rows(report)),
         environment=_table(("", ""), _flat(report["environment"])),
     )
+
+
+def _notes(notes: Sequence[str]) -> str:
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    return f"<section class='notes'><h2>Limits of this comparison</h2><ul>{items}</ul></section>" if notes else ""
 
 
 def _side_name(side: dict[str, Any]) -> str:
@@ -62,7 +69,8 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence
     body = "".join(f"<tr><th scope='row'>{escape(row[0])}</th>{_cells(row[1:], marks[1:])}</tr>" for row in rows)
     header = f"<thead><tr>{titles}</tr></thead>" if any(head) else ""
     kind = "facts" if numbers is None else "list"
-    return f"<div class='wide'><table class='{kind}'>{header}<tbody>{body}</tbody></table></div>"
+    hint = f"<p class='hint'>{_HINT}</p>" if any(head) else ""
+    return f"<div class='wide' tabindex='0'>{hint}<table class='{kind}'>{header}<tbody>{body}</tbody></table></div>"
 
 
 def _cells(cells: Sequence[str], marks: Sequence[str]) -> str:
@@ -81,7 +89,7 @@ def _side_rows(sides: Sequence[dict[str, Any]]) -> Iterable[tuple[str, ...]]:
     yield row("expand, to host memory", (human.duration(side["phase_seconds"]["expand"]) for side in sides))
     for name in ("expand", "load and expand"):
         yield row(f"arrivals/s, {name}", (_rate(side, name) for side in sides))
-    yield row("registers a thread", (_kernels(side, _registers) for side in sides))
+    yield row("registers per thread", (_kernels(side, _registers) for side in sides))
     yield row("occupancy", (_kernels(side, _occupancy) for side in sides))
 
 
@@ -105,7 +113,7 @@ def _occupancy(kernel: dict[str, Any]) -> str:
 
 
 def _chart(sides: Sequence[dict[str, Any]]) -> str:
-    """Arrivals a second as bars from zero, one scale for all."""
+    """Arrivals per second as bars from zero, one scale for all."""
     bars = [
         (f"{_side_name(side)}, {name}", rate, number)
         for name in ("expand", "load and expand")
@@ -116,7 +124,7 @@ def _chart(sides: Sequence[dict[str, Any]]) -> str:
     if not most:
         return "<p>Nothing was measured.</p>"
     rows = "".join(_bar(*bar, most) for bar in bars)
-    return f"<div class='chart' role='table' aria-label='Arrivals a second'>{rows}</div>"
+    return f"<div class='chart' role='table' aria-label='Arrivals per second'>{rows}</div>"
 
 
 def _bar(name: str, rate: float, side: int, most: float) -> str:

@@ -21,7 +21,7 @@ def plots_of(measures: Measures) -> tuple[Plot, ...]:
         *([time_plots.clock_change(spot)] if spot and comparable else []),
         time_plots.hours_of_day(measures),
         share_plots.zones(measures),
-        share_plots.lorenz(measures),
-        share_plots.merchants(measures),
+        *([share_plots.lorenz(measures)] if share_plots.comparable(measures) else []),
+        *([share_plots.merchants(measures)] if int((measures.merchants.arrivals > 0).sum()) > 1 else []),
         check_plots.offsets(measures),
     )

@@ -31,11 +31,18 @@ def zones(measures: Measures) -> Plot:
     number, first = len(measures.zones), measures.zones[0]
     half = _zones_of_half(measures)
     title = f"The largest of {counted(number, 'zone')}" if number > _ZONES_SHOWN else counted(number, "zone")
+    concentration = Panel(
+        "zones-concentration",
+        "Concentration",
+        f"Half of the arrivals lie in {counted(half, 'zone')} of {human.count(number)}.",
+        lambda axes, palette: _concentration(axes, palette, measures),
+        _TALL,
+    )
     return Plot(
         "zones",
         "Zones",
-        "the ranking follows where the world has its sites and edges, and the curve rises steeply and then bends, "
-        "without a single zone that holds nearly all.",
+        "the ranking follows where the world has its sites and edges, and a zone holds nearly all arrivals only if "
+        "nearly all sites and edges lie in it.",
         (
             Panel(
                 "zones-ranking",
@@ -44,13 +51,7 @@ def zones(measures: Measures) -> Plot:
                 lambda axes, palette: _ranking(axes, palette, measures),
                 _TALL,
             ),
-            Panel(
-                "zones-concentration",
-                "Concentration",
-                f"Half of the arrivals lie in {counted(half, 'zone')} of {human.count(number)}.",
-                lambda axes, palette: _concentration(axes, palette, measures),
-                _TALL,
-            ),
+            *([concentration] if number > 1 else []),
         ),
         "By primary zone: that of the site or the edge.",
     )
@@ -88,7 +89,7 @@ def _concentration(axes: Axes, palette: Palette, measures: Measures) -> None:
     shares, half = _zone_shares(measures), _zones_of_half(measures)
     ranks = np.arange(1, shares.size + 1)
     axes.plot(ranks, shares, color=palette.physical, marker="o" if shares.size < 30 else None, markersize=4)
-    axes.axhline(0.5, color=palette.muted, linewidth=0.9, linestyle=DOTS)
+    axes.axhline(0.5, color=palette.muted, linewidth=1.4, linestyle=DOTS)
     axes.annotate(
         f"half in {counted(half, 'zone')}",
         (half, 0.5),
@@ -111,17 +112,27 @@ def _concentration(axes: Axes, palette: Palette, measures: Measures) -> None:
 
 def lorenz(measures: Measures) -> Plot:
     """The inequality of arrivals among the existing sites and edges."""
-    curves = [_lorenz(measures.sites, "site", "physical")] if measures.sites.any() else []
-    curves += [_lorenz(measures.edges, "edge", "virtual")] if measures.edges.any() else []
+    # The curve of a single place is the diagonal, whatever its arrivals.
+    curves = [_lorenz(measures.sites, "site", "physical")] if _comparable(measures.sites) else []
+    curves += [_lorenz(measures.edges, "edge", "virtual")] if _comparable(measures.edges) else []
     without = "" if measures.edges.any() else " No edge has arrivals."
     return Plot(
         "lorenz",
         "Lorenz curves of sites and edges",
-        "a smooth curve well below the diagonal, since weights are uneven; the diagonal itself would mean that weights "
-        "were ignored, a right angle that one place takes everything.",
+        "a smooth curve, as far below the diagonal as weights and merchants are uneven; the diagonal means that all "
+        "places are alike, a right angle that one takes everything.",
         tuple(curves),
         f"All that exist are counted; those without arrivals are the flat beginning of a curve.{without}",
     )
+
+
+def comparable(measures: Measures) -> bool:
+    """Whether there are sites or edges to compare."""
+    return _comparable(measures.sites) or _comparable(measures.edges)
+
+
+def _comparable(counts: NDArray[np.int64]) -> bool:
+    return counts.size > 1 and bool(counts.any())
 
 
 def gini(counts: NDArray[np.int64]) -> float:
@@ -139,7 +150,7 @@ def _lorenz(counts: NDArray[np.int64], place: str, kind: str) -> Panel:
     picked = np.unique(np.linspace(0, counts.size, _CURVE_POINTS).round().astype(np.int64))
 
     def draw(axes: Axes, palette: Palette) -> None:
-        axes.plot([0, 1], [0, 1], color=palette.muted, linewidth=1.0, linestyle=DOTS)
+        axes.plot([0, 1], [0, 1], color=palette.muted, linewidth=1.4, linestyle=DOTS)
         colour = palette.physical if kind == "physical" else palette.virtual
         axes.plot(picked / counts.size, curve[picked], color=colour, linewidth=2.0)
         axes.text(0.05, 0.9, f"Gini {coefficient:.3f}", fontsize=12, transform=axes.transAxes)
@@ -172,8 +183,7 @@ def merchants(measures: Measures) -> Plot:
     return Plot(
         "merchants",
         "Merchant tail",
-        "the points lie on the line of what was expected, and scatter around 1 ever more widely the fewer arrivals a "
-        "merchant has.",
+        _healthy_tail(measures),
         (
             Panel("merchants-tail", "Arrivals by rank", shows, lambda axes, palette: _tail(axes, palette, measures)),
             Panel(
@@ -184,6 +194,15 @@ def merchants(measures: Measures) -> Plot:
             ),
         ),
         f"Expected: the sum of {measures.expected_by}.{unseen}",
+    )
+
+
+def _healthy_tail(measures: Measures) -> str:
+    if measures.expected_by.startswith("count_N "):
+        return "every merchant has exactly the arrivals of its counts, so all points lie on the lines."
+    return (
+        "the points lie on the line of what was expected, and scatter around 1 ever more widely the fewer arrivals a "
+        "merchant has."
     )
 
 
@@ -201,12 +220,12 @@ def _by_expected(measures: Measures) -> tuple[NDArray[np.int64], NDArray[np.int6
 
 def _tail(axes: Axes, palette: Palette, measures: Measures) -> None:
     rank, found, expected = _by_expected(measures)
-    axes.plot(rank, expected, color=palette.ink, linewidth=1.4, label="expected")
+    axes.plot(rank, expected, color=palette.ink, linewidth=1.6, label="expected")
     axes.plot(rank, found, label="found", **_rings(palette))
-    _rank_axis(axes)
+    _rank_axis(axes, rank)
     axes.set_yscale("log")
-    log_axis(axes.yaxis)
-    axes.set_ylabel("arrivals of a merchant")
+    log_axis(axes.yaxis, *axes.get_ylim())
+    axes.set_ylabel("arrivals per merchant")
     axes.legend(loc="lower left", frameon=False, fontsize=11)
 
 
@@ -217,14 +236,17 @@ def _ratio(axes: Axes, palette: Palette, measures: Measures) -> None:
     axes.plot(rank, ratio, **_rings(palette))
     reach = max([0.02, *(np.abs(ratio - 1.0) * 1.1)])
     axes.set_ylim(max(0.0, 1.0 - reach), 1.0 + reach)
-    _rank_axis(axes)
+    _rank_axis(axes, rank)
     axes.yaxis.set_major_formatter(short)
     axes.set_ylabel("found / expected")
 
 
-def _rank_axis(axes: Axes) -> None:
+def _rank_axis(axes: Axes, rank: NDArray[np.int64]) -> None:
+    low, high = 1.0, float(max(rank.max(), 2))
+    margin = (high / low) ** 0.05
     axes.set_xscale("log")
-    log_axis(axes.xaxis)
+    axes.set_xlim(low / margin, high * margin)
+    log_axis(axes.xaxis, low, high, whole=True)
     horizontal_lines(axes)
     axes.set_xlabel("rank of the merchant, by what was expected")
 

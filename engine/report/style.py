@@ -28,7 +28,7 @@ class Palette(NamedTuple):
 
 
 LIGHT = Palette("#1c2127", "#59626c", "#d9dde1", "#ffffff", "#0a66a8", "#b8480c", "#8a4a80", "#e9edf1")
-DARK = Palette("#e8eaec", "#a2abb4", "#39414a", "#16191d", "#62b5ea", "#f0984f", "#d79ace", "#272d34")
+DARK = Palette("#e8eaec", "#a2abb4", "#4a545f", "#16191d", "#62b5ea", "#f0984f", "#d79ace", "#272d34")
 ROLES = Palette(*(f"#0{index}0{index}fe" for index in range(1, 9)))
 
 _SETTINGS: dict[Any, Any] = {

@@ -23,6 +23,8 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _US_PER_DAY = 86_400_000_000
 _CHANGES_MARKED, _SHARE_MARKED = 6, 0.01
 _SMOOTH_FROM_DAYS = 10
+_DAYS_NAMED = 2
+_PARTS = ("weekdays", "weekends")
 # Factor by which constrained layout widens axes, after they are drawn on.
 _AXES_SHARE = 1.2
 # In points: the average width of a letter of a mark, and the distance between two rows of marks.
@@ -39,8 +41,8 @@ def over_time(measures: Measures) -> Plot:
     marked = _marked(measures)
     told = f"Clock changes: {'; '.join(map(_told, marked))}." if marked else "No clock changes."
     shows = (
-        f"Between {_day(measures.horizon.start_us)} and {_day(measures.horizon.end_us - 1)} an hour has "
-        f"{human.count(int(per_hour.min()))} to {human.count(int(per_hour.max()))} arrivals. {told}"
+        f"Between {_day(measures.horizon.start_us)} and {_day(measures.horizon.end_us - 1)} there are "
+        f"{human.count(int(per_hour.min()))} to {human.count(int(per_hour.max()))} arrivals per hour. {told}"
     )
 
     def draw(axes: Axes, palette: Palette) -> None:
@@ -50,15 +52,19 @@ def over_time(measures: Measures) -> Plot:
         axes.set_ylim(0, float(per_hour.max()) * 1.18)
         count_axis(axes.yaxis)
         horizontal_lines(axes)
-        axes.set_ylabel("arrivals an hour")
+        axes.set_ylabel("arrivals per hour")
         _mark_changes(axes, palette, marked)
 
-    days = round(per_hour.size / HOURS_PER_DAY)
+    days, whole = divmod(per_hour.size, HOURS_PER_DAY)
+    extent = (
+        counted(per_hour.size, "hour") if days < _DAYS_NAMED else counted(days + round(whole / HOURS_PER_DAY), "day")
+    )
     return Plot(
         "arrivals-over-time",
         "Arrivals over time",
-        "a steady rhythm of days and weeks, without gaps or lone spikes, and no step in the level where clocks change.",
-        (Panel("arrivals-over-time", f"Arrivals an hour over {counted(days, 'day')}, UTC", shows, draw, WIDE, NARROW),),
+        "a steady rhythm of days and weeks, without lone spikes or a step in the level where clocks change; gaps are "
+        "hours when all merchants are closed.",
+        (Panel("arrivals-over-time", f"Arrivals per hour over {extent}, UTC", shows, draw, WIDE, NARROW),),
         _about_marks(len(measures.changes), len(marked)),
     )
 
@@ -81,9 +87,9 @@ def _about_marks(changes: int, marked: int) -> str:
 def _series(axes: Axes, palette: Palette, per_hour: NDArray[np.int64], times: NDArray[np.float64]) -> None:
     """The hours and, given enough days, their centred mean over 24 hours."""
     if per_hour.size < _SMOOTH_FROM_DAYS * HOURS_PER_DAY:
-        axes.stairs(per_hour, times, color=palette.physical, linewidth=1.4, baseline=None)
+        axes.stairs(per_hour, times, color=palette.physical, linewidth=1.8, baseline=None)
         return
-    axes.stairs(per_hour, times, color=palette.physical, linewidth=0.7, alpha=0.55, baseline=None, label="each hour")
+    axes.stairs(per_hour, times, color=palette.physical, linewidth=1.1, alpha=0.8, baseline=None, label="each hour")
     sums = np.concatenate([[0], np.cumsum(per_hour)])
     daily = (sums[HOURS_PER_DAY:] - sums[:-HOURS_PER_DAY]) / HOURS_PER_DAY
     axes.plot(times[12:-12], daily, color=palette.ink, linewidth=2.0, label="mean of 24 hours")
@@ -97,7 +103,7 @@ def _mark_changes(axes: Axes, palette: Palette, changes: Sequence[ClockChange]) 
     taken: list[float] = []
     for change in changes:
         at = change.instant_us / _US_PER_DAY
-        axes.axvline(at, color=palette.change, linewidth=1.2, linestyle=DASHES)
+        axes.axvline(at, color=palette.change, linewidth=1.6, linestyle=DASHES)
         text = f"{city(change.lead)} {_shift(change.minutes)}"
         text += f", {change.zones} zones" if change.zones > 1 else ""
         place, length = (at - left) / (right - left) * width, len(text) * _LETTER
@@ -187,11 +193,14 @@ def hours_of_day(measures: Measures) -> Plot:
     return Plot(
         "hour-of-day",
         "Hours of the day, by the local clock",
-        "physical arrivals keep the hours of their shops, and virtual ones, whose edges lie in many zones, are spread "
-        "more evenly; no hour is empty or stands out alone.",
-        (panel(0, "weekdays"), panel(1, "weekends")),
+        "physical arrivals keep the hours of their shops, with few or none at night and when the shops are closed; "
+        "virtual ones keep those of their customers; no single hour stands out.",
+        tuple(panel(place, name) for place, name in enumerate(_PARTS) if measures.profile[:, place].any()),
         "Shares of each kind's own arrivals, Monday to Friday and Saturday to Sunday, by the stored local time."
-        + ("" if measures.virtual else " There are no virtual arrivals."),
+        + ("" if measures.virtual else " There are no virtual arrivals.")
+        + "".join(
+            f" No arrivals lie on {name}." for place, name in enumerate(_PARTS) if not measures.profile[:, place].any()
+        ),
     )
 
 

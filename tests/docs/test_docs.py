@@ -31,8 +31,11 @@ RUNNER = ROOT / "scripts" / "run_page.py"
 ROOT_NAMES = ("README", "ARCHITECTURE", "CHANGELOG", "CONTRIBUTING", "RELEASING", "SECURITY")
 AT_THE_ROOT = [ROOT / f"{name}.md" for name in ROOT_NAMES]
 PAGES = [*AT_THE_ROOT, *sorted(DOCS.rglob("*.md"))]
-# What a page takes for granted: the readme's example in Python follows `make demo`, for which a page has no Makefile.
-PREPARED = {"README.md": "arrivals synth arrivals-demo --scale 0.05 --quiet && arrivals seal arrivals-demo --quiet"}
+# What a page takes for granted: the readme's examples in Python follow `make demo`, for which a page has no Makefile.
+PREPARED = {
+    "README.md": "arrivals synth arrivals-demo --scale 0.05 --quiet && arrivals seal arrivals-demo --quiet "
+    "&& arrivals run arrivals-demo --quiet"
+}
 # Draws the figures of a million arrivals several times; tests/test_report*.py do the same on small worlds.
 SLOW = {"report.md"}
 RUN, SHOWN = {"console", "python"}, {"text", "yaml", "json", "csv", "sql", "toml", "dockerfile", "cff", "diff", "xml"}

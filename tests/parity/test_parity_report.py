@@ -84,7 +84,7 @@ def test_both_reports_say_the_same(run_root, planned, tmp_path):
         assert side["kernels"] is None
     assert all(column["identical"] for column in report["columns"])
     page = read_page(result.report_html)
-    assert "cpu and tampered: identical" in page
+    assert "<title>Identical: parity of cpu and tampered</title>" in page
     assert result.left.digest in page
     chart = ET.fromstring(re.search(r"<div class='chart'.*?</div></div>", page)[0])  # noqa: S314 - written just now
     widths = [float(bar.get("style")[len("width:") : -1]) for bar in chart.findall(".//span[@style]")]
@@ -154,3 +154,26 @@ def test_a_side_against_itself_is_bad_usage(run_root):
     done = arrivals("parity", run_root, "--left", "cudasim", "--right", "cudasim")
     assert done.returncode == 2
     assert "nothing to compare" in done.stderr
+
+
+def test_the_verdict_comes_first_and_largest(run_root, tmp_path):
+    page = read_page(check(run_root, tmp_path / "same", tampering(unchanged), sample_batches=1).report_html)
+    body = page[page.index("<body>") :]
+    assert re.match(r"<body>\s*<h1 class=\"good\">Identical</h1>\s*<p class=\"lead\">Scenario ", body)
+    assert body.index("</h1>") < body.index("class='notes'") < body.index("The two sides")
+    sizes = {
+        tag: float(size)
+        for tag, size in re.findall(r"^(h1|h2|\.lead|\.notes) \{[^}]*font-size: ([\d.]+)rem", page, re.MULTILINE)
+    }
+    assert sizes["h1"] > 2 * max(size for tag, size in sizes.items() if tag != "h1")
+    assert "Arrivals per second" in page
+    assert "registers per thread" in page
+    different = read_page(check(run_root, tmp_path / "other", tampering(flipped(0, 3, "ts_us"))).report_html)
+    assert '<h1 class="bad">Different</h1>' in different
+
+
+def test_tables_with_several_columns_say_that_they_scroll(run_root, tmp_path):
+    page = read_page(check(run_root, tmp_path / "out", tampering(unchanged), sample_batches=1).report_html)
+    headed = [table for table in page.split("<div class='wide'")[1:] if "<thead>" in table]
+    assert headed
+    assert all("class='hint'" in table.split("<table")[0] for table in headed)
