@@ -300,3 +300,9 @@ def test_the_laws_page_has_the_vectors_of_the_code() -> None:
     assert [row[1] for row in others] == [law["coins"][0]["threshold"], factors["1"], factors["12"], str(site)]
     text = (DOCS / "reference" / "law.md").read_text("utf-8")
     assert all(f"`{digest['digest']}`" in text for digest in law["digests"])
+
+
+def test_the_navigation_names_each_page_once() -> None:
+    named = re.findall(r"^\s+- (?:[\w ]+: )?([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
+    assert {"index.md", "scaling.md", "adr/index.md"} <= {*named}
+    assert sorted(named) == sorted(set(named))

@@ -222,7 +222,7 @@ def test_scenarios_without_much_in_them_are_reported_too(tmp_path):
     result = report(root, ReportOptions(figures=tmp_path / "figures"))
     assert {scenario.scenario_id: scenario.arrivals for scenario in result.scenarios} == {"empty": 0, "one": 1}
     names = {folder.name: {path.stem for path in folder.iterdir()} for folder in (tmp_path / "figures").iterdir()}
-    assert names == {"empty": {"speed"}, "one": set(PLOTS) - {"clock-change"}}
+    assert names == {"empty": {"speed"}, "one": set(PLOTS) - {"clock-change", "merchants"}}
     page = result.page.read_text("utf-8")
     assert "This scenario has no arrivals" in page
     assert "Scenario baseline_v1 is sealed but has no published arrivals." in page
