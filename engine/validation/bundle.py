@@ -149,7 +149,6 @@ def _issue(receipt: Receipt, finding: Finding) -> dict[str, Any]:
         "violations": finding.violations,
         "examples": [compact_json(json_safe(example)).decode() for example in finding.examples],
         "statistics": compact_json(json_safe(finding.statistics)).decode(),
-        "expected": compact_json(json_safe(finding.expected)).decode(),
     }
     return {
         **receipt.identity.columns(),

@@ -124,7 +124,7 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_every_axis_of_a_small_world_has_two_labels(four: str) -> None:
-    drawn = {re.search(r"<title[^>]*>([^<]*)", svg)[1]: _labels(svg) for svg in _SVG.findall(four)}  # type: ignore[index]
+    drawn = {re.search(r"<title[^>]*>([^<]*)", svg)[1]: _labels(svg) for svg in _SVG.findall(four)}
     checked = {"Arrivals by rank", "Found against expected", "4 sites", "Weekdays"}
     assert checked <= set(drawn)
     for title in checked:
