@@ -49,8 +49,8 @@ CLASSES = {
     ),
     *("Bundle", "ReportResult", "Explanation", "DiffResult", "ParityResult", "TzCacheResult", "Diagnosis"),
 }
-# What `arrivals` has besides: the demo, which calls functions of the API one after another.
-COMMANDS_WITHOUT_A_FUNCTION = {"demo"}
+# What `arrivals` has besides: the demo, which calls functions of the API one after another, and the scripts of shells.
+COMMANDS_WITHOUT_A_FUNCTION = {"demo", "completion"}
 FUNCTION_OF = {
     "synth": "synthesise",
     "import": "import_world",
