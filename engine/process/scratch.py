@@ -99,7 +99,7 @@ def _ours(parent: Path, prefix: str) -> list[Path]:
 
 def _own(folder: Path) -> IO[str] | None:
     """The locked file of a new folder; None where it cannot be written, so that the folder has no known owner."""
-    # Under another name until it is locked and written: nobody may take it for that of a killed process.
+    # Under another name until it is locked and written: no command may take it for that of a killed process.
     new = folder / f"{OWNER}.new"
     with suppress(OSError):
         file = new.open("x", encoding="utf-8")

@@ -119,7 +119,7 @@ def test_the_folder_of_an_unknown_owner_stays(tmp_path, change):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can give folders away")
-def test_the_folder_of_another_user_stays_whoever_could_remove_it(tmp_path):
+def test_the_folder_of_another_user_stays_even_where_it_could_be_removed(tmp_path):
     folder = killed(tmp_path)
     os.chown(folder, 12_345, 12_345)
     assert clear(tmp_path) == []

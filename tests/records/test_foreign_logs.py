@@ -1,4 +1,4 @@
-"""Logs that the reference pipeline writes to as well: its lines are kept, and read by no one."""
+"""Logs that the reference pipeline writes to as well: its lines are kept and not read."""
 
 from __future__ import annotations
 
