@@ -13,10 +13,11 @@ import os
 import pickle
 import platform
 import tempfile
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from typing import overload as typing_overload
 
 import llvmlite
@@ -25,12 +26,16 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import config as numba_config
-from numba.core.caching import IndexDataCacheFile
+from numba.core.caching import IndexDataCacheFile, UserProvidedCacheLocator
 from numba.extending import intrinsic, overload
 
+from arrival_engine.contracts.oserrors import reason
+from arrival_engine.cpu_fallback.own_files import ForeignFileError, own_folder, read_own, write_own
+
 __all__ = [
+    "Unused",
     "cache_directory",
-    "cache_is_usable",
+    "cache_unused",
     "intrinsic",
     "ir",
     "is_cached",
@@ -39,6 +44,7 @@ __all__ = [
     "overload",
     "source_fingerprint",
     "types",
+    "untold_refusals",
 ]
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -79,24 +85,62 @@ def source_fingerprint() -> str:
 def _cache_base() -> Path:
     for variable in ("ARRIVALS_CACHE_DIR", "NUMBA_CACHE_DIR"):
         if value := os.environ.get(variable):
-            return Path(value)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "arrival-engine" / "kernels"
+            return Path(value).absolute()
+    # A relative XDG_CACHE_HOME is to be ignored, says its specification.
+    caches = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (caches if caches.is_absolute() else Path.home() / ".cache") / "arrival-engine" / "kernels"
 
 
 def cache_directory() -> Path:
-    """The folder for kernels compiled from exactly these sources."""
+    """The folder for kernels compiled from exactly these sources, absolute; it need not exist.
+
+    Raises RuntimeError where no variable names a folder and the user has no home directory.
+    """
     return _cache_base() / source_fingerprint()
 
 
+class Unused(NamedTuple):
+    """Why the cache folder, or a file in it, is not used, and what to do; `refused` if others can write it."""
+
+    reason: str
+    remedy: str
+    refused: bool
+
+
 @functools.cache
-def cache_is_usable() -> bool:
-    """Whether the cache folder is writable; if not, every process compiles the kernels anew."""
+def cache_unused() -> Unused | None:
+    """Why no kernel is read from the cache or written to it; every process then compiles the kernels anew."""
     try:
-        cache_directory().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=cache_directory()):
-            return True
-    except OSError:
-        return False
+        folder = own_folder(_cache_base(), source_fingerprint())
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except ForeignFileError as error:
+        return _refused(error)
+    except RuntimeError:
+        return Unused("this user has no home directory", _WRITABLE, refused=False)
+    except OSError as error:
+        # A home directory that is read-only is usual in a container.
+        return Unused(f"{cache_directory()} cannot be written: {reason(error)}", _WRITABLE, refused=False)
+
+
+_WRITABLE = "set ARRIVALS_CACHE_DIR to a writable folder"
+_refusals: set[Unused] = set()
+_to_tell: deque[Unused] = deque()
+
+
+def _refused(error: ForeignFileError) -> Unused:
+    unused = Unused(error.reason, error.remedy, refused=True)
+    if unused not in _refusals:
+        _refusals.add(unused)
+        _to_tell.append(unused)
+    return unused
+
+
+def untold_refusals() -> Iterator[Unused]:
+    """What was refused because others can write it, each once per process."""
+    with suppress(IndexError):
+        while True:
+            yield _to_tell.popleft()
 
 
 @typing_overload
@@ -129,52 +173,79 @@ def njit(
 
 
 def _compile(function: F, options: Mapping[str, bool]) -> F:
-    # numba reads CACHE_DIR once, while it makes a dispatcher. Setting it only here leaves a host program's own kernels
-    # alone. No cache without it: numba would fall back to __pycache__, which has no fingerprint.
     # Two forms of one function share a cache entry, so a form without a Python wrapper must stay out of it. The entry
     # point that contains it is cached anyway.
-    if options["no_cpython_wrapper"] or not cache_is_usable():
+    if options["no_cpython_wrapper"] or cache_unused():
         return numba.njit(**options)(function)  # type: ignore[no-any-return]
-    before = numba_config.CACHE_DIR
+    # numba reads these once, while it makes a dispatcher. Setting them only here leaves a host program's own kernels
+    # alone, and a host program's settings leave ours: elsewhere, a cache would have no fingerprint.
+    before = numba_config.CACHE_DIR, numba_config.CACHE_LOCATOR_CLASSES
     numba_config.CACHE_DIR = str(cache_directory())
+    numba_config.CACHE_LOCATOR_CLASSES = f"{__name__}.{_Locator.__name__}"
     try:
         dispatcher = numba.njit(cache=True, **options)(function)
     finally:
-        numba_config.CACHE_DIR = before
+        numba_config.CACHE_DIR, numba_config.CACHE_LOCATOR_CLASSES = before
     # A plain function, under NUMBA_DISABLE_JIT, has no cache.
     if cache := getattr(dispatcher, "_cache", None):
         cache._cache_file.__class__ = _CheckedCacheFile  # noqa: SLF001 - numba has no public way in
     return dispatcher  # type: ignore[no-any-return]
 
 
-class _CheckedCacheFile(IndexDataCacheFile):  # type: ignore[misc] # numba has no types
-    """numba's cache files: a truncated or changed one counts as missing, and a full disk is not an error.
+class _Locator(UserProvidedCacheLocator):  # type: ignore[misc] # numba has no types
+    """Names the folder of a source file's kernels as numba does, and leaves making it to `_CheckedCacheFile`."""
 
-    numba renames without fsync, so a power cut can leave empty files, and it runs any machine code it reads.
+    def ensure_cache_path(self) -> None:
+        """Do nothing: numba would make the folder with whatever permissions the umask leaves."""
+
+
+class _CheckedCacheFile(IndexDataCacheFile):  # type: ignore[misc] # numba has no types
+    """numba's cache files: one that is damaged or that others can write counts as missing; a full disk is no error.
+
+    Both kinds begin with a hash of the sources' fingerprint and of what follows. It finds damage: numba renames without
+    fsync, so a power cut can leave empty files, and it unpickles and runs any bytes it reads. Against someone who can
+    write the file it is no help, since they can hash too. `own_files` refuses such files.
     """
 
     def save(self, key: object, data: object) -> None:
         with suppress(OSError):
+            folder = Path(self._cache_path)
+            own_folder(folder.parent.parent, folder.parent.name, folder.name)
             super().save(key, data)
 
     def _load_index(self) -> dict[object, str]:
         try:
-            return super()._load_index()  # type: ignore[no-any-return]
-        except Exception:  # noqa: BLE001 - what unpickling a damaged file raises can be anything
+            version, stamp, overloads = self._load_data(self._index_name)
+        except Exception:  # noqa: BLE001 - what unpickling raises can be anything
             return {}
+        # Data files of a stale index are numbered from 1 again, and so overwritten.
+        return overloads if (version, stamp) == (self._version, self._source_stamp) else {}
+
+    def _save_index(self, overloads: dict[object, str]) -> None:
+        self._save_data(self._index_name, (self._version, self._source_stamp, overloads))
 
     def _save_data(self, name: str, data: object) -> None:
         body = self._dump(data)
-        with self._open_for_write(self._data_path(name)) as file:
-            file.write(hashlib.sha256(body).digest() + body)
+        write_own(Path(self._data_path(name)), _hash(body) + body)
 
-    def _load_data(self, name: str) -> object:
-        content = Path(self._data_path(name)).read_bytes()
-        digest, body = content[:32], content[32:]
-        if hashlib.sha256(body).digest() != digest:
+    def _load_data(self, name: str) -> Any:
+        try:
+            content = read_own(Path(self._data_path(name)))
+        except ForeignFileError as error:
+            _refused(error)
+            raise
+        body = content[_HASH_BYTES:]
+        if _hash(body) != content[:_HASH_BYTES]:
             # numba takes this for a file that is gone: it compiles, and writes the file anew.
             raise FileNotFoundError(name)
-        return pickle.loads(body)  # noqa: S301 - as numba does, from the user's own cache
+        return pickle.loads(body)  # noqa: S301 - as numba does, from a file that only this user can write
+
+
+_HASH_BYTES = 32
+
+
+def _hash(body: bytes) -> bytes:
+    return hashlib.sha256(source_fingerprint().encode() + body).digest()
 
 
 def is_cached(function: Callable[..., Any]) -> bool:

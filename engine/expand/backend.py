@@ -15,6 +15,7 @@ from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.cpu_fallback.expand import expand_segments, kernels_are_cached, load_kernel
 from arrival_engine.cpu_fallback.tables import FAILED_NO_GROUP, Columns, Results, RowTotals, Work, empty_columns
 from arrival_engine.engine.expand.planning import Batch, Plan
+from arrival_engine.engine.process.kernel_cache import tell_of_refusals
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.world.load import World
 from arrival_engine.gpu_kernels import load, simulator
@@ -132,6 +133,7 @@ def _open_cpu(plan: Plan, reporter: Reporter) -> Iterator[Expander]:
         reporter.message("compiling the CPU kernel: once after an installation or an update, a few seconds")
     with reporter.phase("load kernels"):
         load_kernel(work)
+    tell_of_refusals(reporter)
     # Memory of released batches, for later ones. Fresh memory costs one page fault per page, and threads that fault at
     # the same time wait for one another: a sixth of the expansion.
     spare: deque[Columns] = deque()

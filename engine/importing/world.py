@@ -27,6 +27,7 @@ from arrival_engine.engine.importing.request import ImportRequest
 from arrival_engine.engine.importing.routes import PhysicalRoutes, physical_routes, virtual_counts
 from arrival_engine.engine.importing.values import MICROS
 from arrival_engine.engine.importing.write import write_world
+from arrival_engine.engine.process.kernel_cache import tell_of_refusals
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.tz.pinned import check_release
 from arrival_engine.engine.world_files.publish import Target, WorldReport, place_world
@@ -87,6 +88,7 @@ def make_world(request: ImportRequest, reporter: Reporter | None) -> ImportResul
         placement = place(request, tables["counts"], tables["grid"], policies.limits)
         built = build(tables, placement, policies.limits, zones)
         identity = world_identity(built.contents, policies.by_id, request.seed, request.scenario_id)
+    tell_of_refusals(reporter)
     notices += built.notices
     for notice in notices:
         reporter.notice(notice)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shlex
 import shutil
 import sys
@@ -42,6 +43,7 @@ _DEVICE_PACKAGES = {
     "cuDF": ("cudf-cu13", "cudf-cu12", "cudf"),
 }
 _CRAMPED_BYTES = 1 << 30
+_FINGERPRINT = re.compile("[0-9a-f]{16}")
 
 State = Literal["ok", "note", "problem"]
 
@@ -182,13 +184,13 @@ def _count_reader() -> Iterator[Fact]:
 def _jit_cache() -> Iterator[Fact]:
     from arrival_engine.cpu_fallback import jit
 
-    folder = jit.cache_directory()
-    if not jit.cache_is_usable():
-        advice = "every run compiles its kernels; set ARRIVALS_CACHE_DIR to a writable folder"
-        yield Fact("JIT cache", f"{folder} cannot be written", "note", advice)
+    if unused := jit.cache_unused():
+        advice = f"every process compiles its kernels; {unused.remedy}"
+        yield Fact("JIT cache", f"not used: {unused.reason}", "note", advice)
         return
+    folder = jit.cache_directory()
     kernels, kernel_bytes = _compiled(folder)
-    older = [other for other in folder.parent.iterdir() if other.is_dir() and other != folder]
+    older = [other for other in folder.parent.iterdir() if _FINGERPRINT.fullmatch(other.name) and other != folder]
     text = f"warm, {kernels} compiled functions, {human.size(kernel_bytes)}" if kernels else "cold"
     text += f", sources {jit.source_fingerprint()}, in {folder.parent}"
     if older:

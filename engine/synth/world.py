@@ -14,6 +14,7 @@ from typing import Any
 
 from arrival_engine.contracts import Identity
 from arrival_engine.cpu_fallback.law import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
+from arrival_engine.engine.process.kernel_cache import tell_of_refusals
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.synth.counts import CountTotals, write_counts, write_grid, write_grouping, write_local_demand
 from arrival_engine.engine.synth.draws import Draws
@@ -103,6 +104,7 @@ def _write(stage: Path, spec: WorldSpec, target: Target, reporter: Reporter) -> 
         write_local_demand(scene, model, shelf)
     with reporter.phase("counts"):
         totals = write_counts(scene, model, shelf, reporter)
+    tell_of_refusals(reporter)
     with reporter.phase("bundles and report"):
         write_bundles(shelf)
         for policy_id, data in target.policies.items():

@@ -11,6 +11,7 @@ from typing import Any
 
 from arrival_engine.contracts import ArrivalError, Code, Notice, check_document, unforeseen
 from arrival_engine.contracts.moments import utc_now
+from arrival_engine.engine.process.kernel_cache import tell_of_refusals
 from arrival_engine.engine.process.machine import available_cores, peak_rss_bytes
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.process.version import version
@@ -156,6 +157,7 @@ def judge_run(receipt: Receipt, options: ValidateOptions, reporter: Reporter, on
             )
         finally:
             database.close()
+    tell_of_refusals(reporter)
     upstream.judge_upstream(receipt, policy, sum(fact.physical for fact in facts), book)
     rules = policy.block("failure_policy")
     found = outcome([book, *books], rules.count("max_warnings"), fail_closed=rules.text("mode") == "fail_closed")

@@ -24,13 +24,13 @@ import json, sys
 import pyarrow as pa
 import arrival_engine
 from arrival_engine.cpu_fallback.expand import kernels_are_cached
-from arrival_engine.cpu_fallback.jit import cache_is_usable
+from arrival_engine.cpu_fallback.jit import cache_unused
 ready = kernels_are_cached()
 table = pa.Table.from_batches(
     arrival_engine.expand(arrival_engine.plan(arrival_engine.load_world(sys.argv[1])), threads=1)
 )
 columns = [table[name].cast(pa.int64()).to_pylist() for name in ("ts_utc", "ts_local_primary")]
-state = {"home": arrival_engine.__file__, "cached": cache_is_usable(), "ready": ready}
+state = {"home": arrival_engine.__file__, "cached": cache_unused() is None, "ready": ready}
 json.dump({**state, "times": list(zip(*columns))}, sys.stdout)
 """
 
