@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NoReturn
 
+from arrival_engine.contracts.plainness import nested_deeper, short
+
 DEPTH_MAX = 32
 # Long enough for any meaningful constant, short enough for cheap exact arithmetic.
 NUMBER_CHARS_MAX = 64
@@ -21,6 +23,7 @@ EXPONENT_MAX = 400
 
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _FRACTION = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?")
+_TAG_DIRECTIVE = re.compile("(?:^|[\n\r\x85\u2028\u2029])\ufeff?%TAG")
 _POWER = re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+")
 _WORDS: dict[str, object] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
@@ -35,7 +38,7 @@ class FormatError(ValueError):
 def parse_json(data: bytes) -> Any:
     """The JSON document in `data`; floats become Decimal. Raises FormatError."""
     try:
-        return json.loads(
+        value = json.loads(
             _decode(data),
             object_pairs_hook=_pairs,
             parse_float=_decimal,
@@ -46,6 +49,9 @@ def parse_json(data: bytes) -> Any:
         raise FormatError(f"line {error.lineno}: {error.msg}") from error
     except RecursionError as error:
         raise FormatError("nested too deeply") from error
+    if nested_deeper(value, DEPTH_MAX):
+        _fail(f"nested more than {DEPTH_MAX} levels deep")
+    return value
 
 
 def parse_yaml(data: bytes) -> Any:
@@ -53,8 +59,12 @@ def parse_yaml(data: bytes) -> Any:
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    text = _decode(data)
+    # The library compares each with all before it, ahead of the document that could be refused.
+    if _TAG_DIRECTIVE.search(text):
+        _fail("%TAG directives are not allowed")
     try:
-        return _build(yaml.parse(_decode(data), Loader=loader))
+        return _build(yaml.parse(text, Loader=loader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}: " if mark is not None else ""
@@ -76,7 +86,7 @@ def _pairs(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in pairs:
         if key in result:
-            _fail(f"key {key!r} appears twice")
+            _fail(f"key {short(key)} appears twice")
         result[key] = value
     return result
 
@@ -164,7 +174,7 @@ def _put(level: _Level, value: Any, line: int) -> None:
         if not isinstance(value, str):
             _fail(f"line {line}: key {value!r} is not text")
         if value in level.mapping:
-            _fail(f"line {line}: key {value!r} appears twice")
+            _fail(f"line {line}: key {short(value)} appears twice")
         level.key = value
     else:
         level.mapping[level.key] = value

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 __all__ = ["did_you_mean", "nearest"]
 
 _MOST = 3
+# Longer than any name of ours: such a word is not a misspelling, and comparing it would take long.
+_WORD_CHARS_MAX = 100
 _ALIKE = 0.6  # difflib's own bound: "rnu" is 0.67 like "run"
 
 
@@ -20,7 +22,7 @@ def nearest(word: str, known: Iterable[str]) -> list[str]:
     for name in known:
         plain.setdefault(_plain(name), name)
     wanted = _plain(word)
-    if not wanted:
+    if not wanted or len(wanted) > _WORD_CHARS_MAX:
         return []
     if wanted in plain:
         return [plain[wanted]]

@@ -8,17 +8,21 @@ from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from functools import cache, partial
 from importlib.resources import files
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from arrival_engine.contracts.conformity import Test, anchored, certainty_test
 from arrival_engine.contracts.errors import ArrivalError, Code
 from arrival_engine.contracts.guesses import did_you_mean, nearest
+from arrival_engine.contracts.plainness import NAMED_MAX, short
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
 _SUFFIX = ".schema.json"
 _VALUE_CHARS_MAX = 120
+# Each fault takes a third of a millisecond to find, and a document of another program may have millions.
+_FAULTS_MAX = 1000
 _SIGNS = {"minimum": ">=", "maximum": "<=", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}
 
 
@@ -42,12 +46,14 @@ def check_document(name: str, document: object, *, code: Code, where: str) -> No
     """
     if _certain(name)(document):
         return
-    faults = sorted(_validator(name).iter_errors(document), key=_pointer)
+    found = _validator(name).iter_errors(document)
+    faults = sorted(islice(found, _FAULTS_MAX), key=_pointer)
     if not faults:
         return
     fault = _innermost(faults[0])
     pointer = _pointer(fault)
-    more = f" (one of {len(faults)} faults)" if len(faults) > 1 else ""
+    number = f"at least {len(faults)}" if len(faults) == _FAULTS_MAX else f"{len(faults)}"
+    more = f" (one of {number} faults)" if len(faults) > 1 else ""
     raise ArrivalError(
         code,
         f"{where}: at {pointer or '/'}: {_describe(fault)}{more}",
@@ -85,7 +91,8 @@ def shown(value: object) -> str:
     elif isinstance(value, (dict, list)):
         text = f"{type(value).__name__} of {len(value)}"
     else:
-        text = repr(value)
+        # Only as much as may be shown: a text may have millions of characters.
+        text = short(value, _VALUE_CHARS_MAX) if isinstance(value, str) else repr(value)
     return text if len(text) <= _VALUE_CHARS_MAX else text[: _VALUE_CHARS_MAX - 3] + "..."
 
 
@@ -127,7 +134,7 @@ def _validator(name: str) -> Any:
     siblings: Any = Registry
     registry = siblings(retrieve=lambda uri: Resource.from_contents(_exact(uri.removesuffix(_SUFFIX))))
     extend: Any = validators.extend
-    strict = extend(Draft202012Validator, {"pattern": _pattern})
+    strict = extend(Draft202012Validator, {"pattern": _pattern, "uniqueItems": _unique_items})
     return strict(_exact(name), registry=registry)
 
 
@@ -138,6 +145,23 @@ def _pattern(_validator: object, pattern: str, instance: object, _schema: object
 
     if isinstance(instance, str) and not re.search(anchored(pattern), instance, re.ASCII):
         yield ValidationError(f"does not match {pattern}")
+
+
+def _unique_items(_validator: object, wanted: object, instance: object, _schema: object) -> Iterator[ValidationError]:
+    # jsonschema's own compares each item with all others where they have no common order.
+    from jsonschema.exceptions import ValidationError
+
+    if wanted and isinstance(instance, list) and len({_hashable(item) for item in instance}) < len(instance):
+        yield ValidationError("has repeated items")
+
+
+def _hashable(value: object) -> object:
+    """Equal for values that JSON Schema takes for equal, of which truth values equal no numbers."""
+    if isinstance(value, list):
+        return "list", tuple(_hashable(item) for item in value)
+    if isinstance(value, dict):
+        return "dict", frozenset((key, _hashable(item)) for key, item in value.items())
+    return isinstance(value, bool), value
 
 
 def _innermost(fault: ValidationError) -> ValidationError:
@@ -152,11 +176,16 @@ def _innermost(fault: ValidationError) -> ValidationError:
 
 
 def _pointer(fault: ValidationError) -> str:
-    steps = [str(step).replace("~", "~0").replace("/", "~1") for step in fault.absolute_path]
+    steps = [str(step) for step in fault.absolute_path]
     extra = _strangers(fault)
     if extra:
-        steps.append(extra[0].replace("~", "~0").replace("/", "~1"))
-    return "".join(f"/{step}" for step in steps)
+        steps.append(extra[0])
+    return "".join(f"/{_step(step)}" for step in steps)
+
+
+def _step(text: str) -> str:
+    kept = text if len(text) <= _VALUE_CHARS_MAX else text[: _VALUE_CHARS_MAX - 3] + "..."
+    return kept.replace("~", "~0").replace("/", "~1")
 
 
 def _strangers(fault: ValidationError) -> list[str]:
@@ -175,14 +204,15 @@ def _guessed(fault: ValidationError, key: str) -> str:
     """An unknown key, with the missing keys that it may stand for."""
     instance: Any = fault.instance
     guess = did_you_mean(key, [known for known in _properties(fault) if known not in instance])
-    return f"{key!r} ({guess})" if guess else repr(key)
+    return f"{short(key)} ({guess})" if guess else short(key)
 
 
 def _found(fault: ValidationError, key: str) -> str:
     """A missing key, with the unknown key that may stand for it."""
     instance: Any = fault.instance
-    near = nearest(key, [str(other) for other in instance if other not in _properties(fault)])
-    return f"{key!r} (misspelt {near[0]!r}?)" if near else repr(key)
+    strangers = (str(other) for other in instance if other not in _properties(fault))
+    near = nearest(key, list(islice(strangers, _FAULTS_MAX)))
+    return f"{key!r} (misspelt {short(near[0])}?)" if near else repr(key)
 
 
 def _describe(fault: ValidationError) -> str:
@@ -190,7 +220,9 @@ def _describe(fault: ValidationError) -> str:
     value = shown(fault.instance)
     match fault.validator:
         case "additionalProperties":
-            return f"unknown key {', '.join(_guessed(fault, key) for key in _strangers(fault))}"
+            strangers = _strangers(fault)
+            more = f" and {len(strangers) - NAMED_MAX} more" if len(strangers) > NAMED_MAX else ""
+            return f"unknown key {', '.join(_guessed(fault, key) for key in strangers[:NAMED_MAX])}{more}"
         case "required":
             present: Any = fault.instance
             return f"missing key {', '.join(_found(fault, key) for key in wanted if key not in present)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -140,7 +141,7 @@ def match_header(layout: Layout, file: SourceFile, naming: Naming) -> dict[str, 
     Raises SCHEMA_VIOLATION for missing, repeated and unknown columns and keys.
     """
     header = [name for name in file.header if name not in naming.ignore]
-    repeated = sorted({name for name in header if header.count(name) > 1})
+    repeated = sorted(name for name, times in Counter(header).items() if times > 1)
     if repeated:
         _refuse(
             file.name,
@@ -160,7 +161,7 @@ def match_header(layout: Layout, file: SourceFile, naming: Naming) -> dict[str, 
     for theirs in dict.fromkeys([*header, *keys]):
         ours = ours_of(theirs)
         if ours not in known:
-            _unknown(layout, theirs, [name for name in known if name not in (*header, *keys)], file)
+            _unknown(layout, theirs, sorted({*known}.difference(header, keys), key=known.index), file)
         if ours in found:
             what = f"has {found[ours]!r} and {theirs!r}, which both stand for {ours}"
             _refuse(file.name, what, f"leave one out: --ignore {shell_word(theirs)}", column=theirs)

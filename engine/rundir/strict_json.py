@@ -1,4 +1,4 @@
-"""Strict reading of JSON: bounded size, no repeated keys, no NaN, no infinity."""
+"""Strict reading of JSON: bounded size and depth, no repeated keys, no NaN, no infinity."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from typing import Any, BinaryIO
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.oserrors import reading
+from arrival_engine.contracts.plainness import nested_deeper, repeated
 
 # The largest document read as a whole, an inventory of a few dozen rows, takes about 40 KB. What grows with the number
 # of merchants is read by `read_json_rows`, for which this limits a single value.
 SIZE_LIMIT = 16 * 2**20
+# Several times what any document of a run has, and far from what recursive readers of it could not follow.
+DEPTH_LIMIT = 64
 _READ_BYTES = 2**20
 _PIECE_ROWS = 8192
 _SPACE = " \t\n\r"
@@ -24,9 +27,7 @@ _AFTER_VALUE = frozenset(_SPACE + ",]}:")
 def _single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise ValueError(f"key {', '.join(map(repr, twice))} appears twice")
+        raise ValueError(f"key {repeated(name for name, _ in pairs)} appears twice")
     return document
 
 
@@ -44,11 +45,18 @@ def _finite(text: str) -> float:
 def parse_json(data: bytes) -> Any:
     """The value of a UTF-8 JSON text; raises ValueError for anything else, repeated keys and NaN included."""
     try:
-        return json.loads(
+        value = json.loads(
             data.decode("utf-8"), object_pairs_hook=_single, parse_constant=_no_constant, parse_float=_finite
         )
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    return _shallow(value)
+
+
+def _shallow(value: Any) -> Any:
+    if nested_deeper(value, DEPTH_LIMIT):
+        raise ValueError(f"nested more than {DEPTH_LIMIT} levels deep")
+    return value
 
 
 def read_json(path: Path, *, what: str, code: Code, hint: str) -> Any:
@@ -146,7 +154,9 @@ class _Scan:
             return False
         if len(self._text) - self._at > SIZE_LIMIT:
             raise ValueError(f"the value at character {self.position} is longer than {SIZE_LIMIT} characters")
-        data = self._file.read(_READ_BYTES)
+        # Twice as much each time, because the value is parsed again from its start.
+        window = len(self._text) - self._at
+        data = self._file.read(min(max(window, _READ_BYTES), SIZE_LIMIT + _READ_BYTES - window))
         self._ended = not data
         self._before += self._at
         self._text = self._text[self._at :] + self._utf8.decode(data, final=self._ended)
@@ -195,4 +205,4 @@ class _Scan:
             # So may a number that seems complete: 1, if the window ends in "1e".
             if self._text[end : end + 1] in _AFTER_VALUE or not self._more():
                 self._at = end
-                return value
+                return _shallow(value)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from arrival_engine.contracts import ArrivalError, Code, check_document
+from arrival_engine.contracts.plainness import repeated
 from arrival_engine.engine.rundir.hashing import Row, inventory_digest
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.strict_json import read_json
@@ -92,10 +93,9 @@ def _check_rows(rows: list[Row], gate: Mapping[str, Any], path: Path) -> None:
         for name in ("manifest_fingerprint", "parameter_hash"):
             if row[name] != gate[name]:
                 raise _invalid(f"{path}: row {number} ({row['artifact_id']}) has another {name}", path=path)
-    names = [row["artifact_id"] for row in rows]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = repeated(row["artifact_id"] for row in rows)
     if twice:
-        raise _invalid(f"{path} lists {', '.join(twice)} more than once", path=path, artefacts=twice)
+        raise _invalid(f"{path} lists more than once: {twice}", path=path, artefacts=twice)
     if len(rows) != gate["sealed_inputs_row_count"]:
         raise _invalid(
             f"{path} has {len(rows)} rows, the gate receipt says {gate['sealed_inputs_row_count']}", path=path
