@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from arrival_engine.engine.cluster.production import MOST_ROW_GROUPS, SURVEYS_PER_THREAD
+from arrival_engine.engine.cluster.production import MOST_PIECES, SURVEYS_PER_THREAD
 from arrival_engine.engine.cluster.shards import MOST_BATCHES, MOST_COUNT_ROWS, SHARDS_PER_WORKER
 from arrival_engine.engine.forecast.forecast import process_memory
 
@@ -163,7 +163,7 @@ def _shards(shape: Shape, batches: int, workers: int) -> tuple[int, int]:
 def _surveys(rows_read: int, workers: int) -> int:
     """Survey tasks of count files with row groups of the size that pyarrow writes."""
     row_groups = math.ceil(rows_read / ROWS_PER_INPUT_GROUP)
-    each = min(math.ceil(row_groups / (workers * SURVEYS_PER_THREAD)), MOST_ROW_GROUPS)
+    each = min(math.ceil(row_groups / (workers * SURVEYS_PER_THREAD)), MOST_PIECES)
     return math.ceil(row_groups / each)
 
 

@@ -26,7 +26,7 @@ class Block(NamedTuple):
 
 
 def write_block(number: int, pieces: Sequence[DrawnRows], depot: Depot) -> tuple[Block, ...]:
-    """Hand in the rows of some row groups as block `number`; no block where there are none. Raises IO_WRITE_FAILED."""
+    """Hand in the rows of some pieces as block `number`; no block where there are none. Raises IO_WRITE_FAILED."""
     catalogue, codes = united([piece.catalogue for piece in pieces])
     entity = np.concatenate([code[piece.entity] for code, piece in zip(codes, pieces, strict=True)])
     if not entity.size:

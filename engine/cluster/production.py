@@ -37,10 +37,10 @@ from arrival_engine.engine.run.production import Made, Workshop, produce_parts
 from arrival_engine.engine.world.counts import count_pieces
 from arrival_engine.engine.world.load import World, read_source
 
-# Enough for workers of unequal speed; row groups that a task reads together are merged where they are read, and their
+# Enough for workers of unequal speed; pieces that a task reads together are merged where they are read, and their
 # rows with N > 0 are in its memory at once.
 SURVEYS_PER_THREAD = 4
-MOST_ROW_GROUPS = 16
+MOST_PIECES = 16
 
 
 @dataclass(frozen=True)
@@ -114,16 +114,16 @@ def _collected(depot: Depot) -> Iterator[Depot]:
 def _survey(client: Client, errand: Errand, threads: int, reporter: Reporter) -> Survey:
     pieces = count_pieces(errand.source.receipt, errand.source.scenario_id)
     buckets = errand.source.grid().start_us.size
-    each = min(-(-len(pieces) // (threads * SURVEYS_PER_THREAD)), MOST_ROW_GROUPS)
+    each = min(-(-len(pieces) // (threads * SURVEYS_PER_THREAD)), MOST_PIECES)
     groups = [pieces[first : first + each] for first in range(0, len(pieces), each)]
-    reporter.expect("row groups", len(pieces))
+    reporter.expect("row groups", sum(len(piece.groups) for piece in pieces))
     surveyed = []
     errand_there = shared(client, errand, f"errand-{errand.token}-survey")
     calls = [(errand_there, number, group, buckets) for number, group in enumerate(groups)]
     with closing(completed(client, survey_task, calls, f"survey-{errand.token}")) as results:
         for position, result in results:
             surveyed.append(result)
-            reporter.advance(len(groups[position]))
+            reporter.advance(sum(len(piece.groups) for piece in groups[position]))
     return merge_surveys(surveyed)
 
 

@@ -1,4 +1,4 @@
-"""Counts added up by segment, a few row groups at a time, so that no process holds the whole count table."""
+"""Counts added up by segment, a few pieces at a time, so that no process holds the whole count table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from arrival_engine.cpu_fallback.tables import I32, I64, U64
 from arrival_engine.engine.cluster.blocks import Block, write_block
 from arrival_engine.engine.cluster.depot import Depot
-from arrival_engine.engine.rundir.inputs import TablePiece
+from arrival_engine.engine.rundir.pieces import TablePiece
 from arrival_engine.engine.world.catalogue import Catalogue, united
 from arrival_engine.engine.world.counts import NO_ROWS, CountRows, DrawnRows, read_drawn
 
@@ -30,7 +30,7 @@ class SegmentSums(NamedTuple):
 
 
 class SurveyedPieces(NamedTuple):
-    """What some row groups hold."""
+    """What some pieces hold."""
 
     sums: SegmentSums
     catalogue: Catalogue
@@ -58,8 +58,8 @@ class Survey(NamedTuple):
 def survey_pieces(
     number: int, pieces: Sequence[TablePiece], buckets: int, max_count: int, depot: Depot
 ) -> SurveyedPieces:
-    """Read and check row groups, leave their rows as block `number` and add them up; errors as in `load_counts`."""
-    drawn = [read_drawn(piece, buckets, max_count) for piece in pieces]
+    """Read and check pieces, leave their rows as block `number` and add them up; errors as in `load_counts`."""
+    drawn = [rows for piece in pieces for rows in read_drawn(piece, buckets, max_count)]
     return SurveyedPieces(
         _merged([_sums(part) for part in drawn]),
         united([part.catalogue for part in drawn])[0],
@@ -70,7 +70,7 @@ def survey_pieces(
 
 
 def merge_surveys(surveyed: Sequence[SurveyedPieces]) -> Survey:
-    """The survey of a scenario from those of its row groups."""
+    """The survey of a scenario from those of its pieces."""
     catalogue, _ = united([part.catalogue for part in surveyed])
     input_rows = sum(part.input_rows for part in surveyed)
     drawn_rows = sum(part.drawn_rows for part in surveyed)

@@ -1,4 +1,4 @@
-"""What a worker does: survey row groups, expand a shard. Functions of their arguments, safe to run twice."""
+"""What a worker does: survey pieces, expand a shard. Functions of their arguments, safe to run twice."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from arrival_engine.engine.process.machine import peak_rss_bytes
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.process.version import LAW_VERSION, code_digest, version
 from arrival_engine.engine.run.production import Workshop, produce_parts
-from arrival_engine.engine.rundir.inputs import TablePiece
+from arrival_engine.engine.rundir.pieces import TablePiece
 from arrival_engine.engine.world.catalogue import Catalogue
 from arrival_engine.engine.world.counts import NO_ROWS, CountRows, merge_drawn
 from arrival_engine.engine.world.load import Source, World, assemble_world
@@ -71,7 +71,7 @@ class Errand:
 
 
 def survey_task(errand: Errand, number: int, pieces: Sequence[TablePiece], buckets: int) -> SurveyedPieces:
-    """Add up some row groups of the counts, and leave their rows for the shards."""
+    """Add up some pieces of the counts, and leave their rows for the shards."""
     _check_here(errand)
     return survey_pieces(number, pieces, buckets, errand.source.settings.max_count, errand.depot)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.cpu_fallback.tables import I32, Rows
 from arrival_engine.engine.process.threads import Cancellation, ordered
-from arrival_engine.engine.rundir.inputs import TablePiece, table_pieces
+from arrival_engine.engine.rundir.inputs import pieces_of
+from arrival_engine.engine.rundir.pieces import TablePiece
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.world.catalogue import Catalogue, Uncoded, catalogued, united
 from arrival_engine.engine.world.codes import encoded
@@ -38,7 +40,7 @@ class CountRows:
 
 
 class DrawnRows(NamedTuple):
-    """The rows with N > 0 of one piece; `entity` is an index into the piece's own catalogue."""
+    """The rows with N > 0 of one table; `entity` is an index into the table's own catalogue."""
 
     catalogue: Catalogue
     entity: I32
@@ -55,34 +57,36 @@ def read_counts(
     threads: int,
     merchant_ids: Collection[int] | None = None,
 ) -> list[DrawnRows]:
-    """Read and check the counts of a scenario, or of some merchants; row groups are read on `threads` threads.
+    """Read and check the counts of a scenario, or of some merchants; pieces are read on `threads` threads.
 
     Accepts any row order, several files, repeated keys, zeros, null channels, plain or dictionary strings.
     Raises S1_OR_S3_OUTPUT_MISSING for rows that the schema forbids, LIMIT_EXCEEDED for a count above the guardrail
     `max_count`, TIME_GRID_MISMATCH for a bucket without a grid row.
     """
 
-    def read(piece: TablePiece) -> DrawnRows:
+    def read(piece: TablePiece) -> list[DrawnRows]:
         return read_drawn(piece, buckets, max_count, merchant_ids)
 
     pieces = count_pieces(receipt, scenario_id)
     if merchant_ids is not None:
-        pieces = [piece for piece in pieces if piece.may_hold("merchant_id", merchant_ids)]
-    return list(ordered(read, pieces, threads, Cancellation()))
+        pieces = [part for piece in pieces for part in piece.holding("merchant_id", merchant_ids)]
+    return list(chain.from_iterable(ordered(read, pieces, threads, Cancellation())))
 
 
 def count_pieces(receipt: Receipt, scenario_id: str) -> list[TablePiece]:
-    """The row groups of a scenario's counts, for `read_drawn`."""
-    return table_pieces(receipt, "s3_bucket_counts_5B", _COLUMNS, scenario_id=scenario_id)
+    """A scenario's counts in pieces, for `read_drawn`."""
+    return pieces_of(receipt, "s3_bucket_counts_5B", _COLUMNS, scenario_id=scenario_id)
 
 
 def read_drawn(
     piece: TablePiece, buckets: int, max_count: int, merchant_ids: Collection[int] | None = None
-) -> DrawnRows:
-    """The checked rows with N > 0 of one row group, of all merchants or of some; errors as in `read_counts`."""
-    table = piece.read()
-    _check_rows(table, piece.tokens["scenario_id"], buckets, max_count)
-    return _drawn_rows(table, merchant_ids)
+) -> list[DrawnRows]:
+    """The checked rows with N > 0 of each table of a piece, of all merchants or of some; errors as in `read_counts`."""
+    drawn = []
+    for table in piece.tables():
+        _check_rows(table, piece.tokens["scenario_id"], buckets, max_count)
+        drawn.append(_drawn_rows(table, merchant_ids))
+    return drawn
 
 
 def _drawn_rows(table: pa.Table, merchant_ids: Collection[int] | None) -> DrawnRows:

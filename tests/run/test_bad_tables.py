@@ -197,5 +197,4 @@ class TestTables:
         whole = pa.concat_tables([table, wrong])
         pq.write_table(whole, damage.file_of(run_root, COUNTS), row_group_size=10)
         seal(run_root)
-        row = table.num_rows % 10
-        assert f"from row {table.num_rows - row}: column count_N in row {row} holds -7" in refused(run_root).message
+        assert f"column count_N in row {table.num_rows} holds -7" in refused(run_root).message

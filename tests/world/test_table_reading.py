@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from arrival_engine.contracts import ArrivalError
-from arrival_engine.engine.rundir.inputs import validate_fully
+from arrival_engine.engine.rundir.pieces import validate_fully
 from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.world.counts import count_pieces
 from tests.support import damage
