@@ -22,6 +22,7 @@ from arrival_engine.engine.rundir.exchange import exchange
 from arrival_engine.engine.rundir.staging import make_folder, sync
 
 Outcome = Literal["published", "identical", "replaced"]
+Comparison = Literal["statements", "manifest", "bytes"]
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 
 _PUBLISHED = {
     "published": "published",
-    "identical": "identical to what was published before, left as it is",
+    "identical": "published before, left as it is",
     "replaced": "published in place of a different one",
+}
+_COMPARED = {
+    "statements": "the digest that its parts state; --replace compares their bytes",
+    "manifest": "the digest that its manifest states, and names and sizes of its parts; --replace compares their bytes",
+    "bytes": "every byte",
 }
 
 
@@ -160,6 +165,7 @@ def show_scenario(scenario: ScenarioResult) -> None:
         ("merged", f"{human.count(scenario.merged_rows)} count rows that repeated a key"),
         ("fallbacks", fallbacks or "none"),
         ("output", f"{_PUBLISHED[scenario.published]}: {scenario.path}"),
+        *([("compared", _COMPARED[scenario.compared])] if scenario.compared else []),
     )
 
 

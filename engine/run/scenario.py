@@ -12,7 +12,14 @@ from pathlib import Path
 from arrival_engine.contracts import ArrivalError, Notice
 from arrival_engine.contracts.moments import utc_now
 from arrival_engine.contracts.part_names import publication_token
-from arrival_engine.engine.arrivals.publish import Outcome, Publication, Published, publication, refuse_certain_conflict
+from arrival_engine.engine.arrivals.publish import (
+    Comparison,
+    Outcome,
+    Publication,
+    Published,
+    publication,
+    refuse_certain_conflict,
+)
 from arrival_engine.engine.expand.ledger import ScenarioLedger
 from arrival_engine.engine.process import human
 from arrival_engine.engine.process.machine import peak_rss_bytes
@@ -47,6 +54,8 @@ class ScenarioResult:
     digest: str
     path: Path | str  # a URL where the run directory is in an object store
     published: Outcome
+    # What "identical" rests on: the parts' own statements, the manifest of a store and its parts' sizes, or all bytes.
+    compared: Comparison | None
     merged_rows: int
     fallbacks: Mapping[str, int]
     seconds: float
@@ -174,6 +183,7 @@ def _result(
         digest=str(ledger.digest),
         path=job.shipping.url_of(path) if job.shipping else path,
         published=outcome,
+        compared=_compared(job) if outcome == "identical" else None,
         merged_rows=world.merged_rows,
         fallbacks=ledger.fallbacks(),
         seconds=seconds,
@@ -186,6 +196,12 @@ def _result(
         thread_seconds=made.thread_seconds,
         workers=made.workers,
     )
+
+
+def _compared(job: Job) -> Comparison:
+    if job.options.replace:
+        return "bytes"
+    return "manifest" if job.shipping else "statements"
 
 
 def _refuse_conflict(job: Job, world: World, arrivals: int) -> None:

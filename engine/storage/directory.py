@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.sealing.inventory import scenario_set
-from arrival_engine.engine.storage.manifest import Manifest, partition, read_manifest
+from arrival_engine.engine.storage.manifest import Manifest, check_size, partition, read_manifest
 from arrival_engine.engine.storage.publish import Consignment, StorePublication, clear_staging
 from arrival_engine.engine.storage.store import Object, Store, open_store
 from arrival_engine.engine.storage.url import Place, StoreUrl, parse_place
@@ -51,13 +51,12 @@ class Shipping:
     def publish(self, world: World, made: Published, *, replace: bool, rng_events: bool) -> Outcome:
         """Put a scenario in place whose parts were taken, or are published in the copy; the manifest last.
 
-        Raises IO_WRITE_CONFLICT, IO_WRITE_FAILED, IO_READ_FAILED; nothing new is published then.
+        What is published already stays if its manifest states the same arrivals, with `replace` if every byte is the
+        same. Raises IO_WRITE_CONFLICT, IO_WRITE_FAILED, IO_READ_FAILED; nothing new is published then.
         """
         target, reporter = self._target(world.scenario_id), self.copy.carrier.reporter
-        if target.is_standing(made, replace=replace):
-            self._withdraw_rng_events(world, rng_events)
-            self.clear()
-            return "identical"
+        if not replace and target.states(made):
+            return self._left_as_it_is(world, rng_events=rng_events)
         consignment = self._consignment or Consignment(target)
         events = sorted((self.copy.root / target.partition).iterdir())
         if events:
@@ -65,6 +64,18 @@ class Shipping:
             with reporter.phase("upload"):
                 consignment.send_all(events)
         staged = consignment.staged()
+        check_size(staged.manifest)
+        if staged.manifest.digest != str(made.digest):
+            raise ArrivalError(
+                Code.IO_WRITE_CONFLICT,
+                f"parts with digest {staged.manifest.digest} were sent to {self.copy.store}, {made.digest} were made",
+                hint="another program writes to the scratch directory (--scratch DIR names another); run again",
+            )
+        if replace:
+            with reporter.phase("compare"):
+                same = target.holds(staged.manifest)
+            if same:
+                return self._left_as_it_is(world, rng_events=rng_events)
         try:
             with reporter.phase("put in place"):
                 replaced = target.place(staged)
@@ -77,6 +88,11 @@ class Shipping:
         for path in events:
             path.unlink()
         return "replaced" if replaced else "published"
+
+    def _left_as_it_is(self, world: World, *, rng_events: bool) -> Outcome:
+        self._withdraw_rng_events(world, rng_events)
+        self.clear()
+        return "identical"
 
     def clear(self) -> None:
         """Remove uploads that are not published, as far as the store still answers."""

@@ -13,8 +13,8 @@ from arrival_engine.engine.rundir.strict_json import parse_json
 from arrival_engine.engine.storage.store import Store
 
 MANIFEST = dataset("arrival_manifest_5B").path.rpartition("/")[2]
-# About 250 bytes per part; enough for far more parts than any reader can handle.
-_BYTES_MAX = 256 * 2**20
+# About 250 bytes per part, so a quarter of a million parts. Reading takes a multiple of it as memory.
+BYTES_MAX = 64 * 2**20
 _SCHEMA = "arrival_manifest_5B"
 
 
@@ -78,6 +78,19 @@ class Manifest:
         )
 
 
+def check_size(manifest: Manifest) -> None:
+    """Raise LIMIT_EXCEEDED for a manifest that is larger than readers take."""
+    size = len(manifest.to_bytes())
+    if size > BYTES_MAX:
+        raise ArrivalError(
+            Code.LIMIT_EXCEEDED,
+            f"the manifest of {len(manifest.parts)} parts would take {size} bytes; it may take {BYTES_MAX}",
+            hint="raise --batch-arrivals: a batch is a part file",
+            bytes=size,
+            limit=BYTES_MAX,
+        )
+
+
 def partition(identity: Identity, scenario_id: str) -> str:
     """The folder of a scenario's arrivals, below the run directory."""
     return dataset("arrival_events_5B").relative(identity.tokens(scenario_id=scenario_id)).rstrip("/")
@@ -89,10 +102,13 @@ def read_manifest(store: Store, identity: Identity, scenario_id: str) -> Manifes
     Raises IO_READ_FAILED, and IO_WRITE_CONFLICT for a manifest that is damaged or belongs elsewhere.
     """
     path = f"{partition(identity, scenario_id)}/{MANIFEST}"
-    if store.stat(path) is None:
+    found = store.stat(path)
+    if found is None:
         return None
     where = store.url(path)
-    data = store.read_bytes(path, _BYTES_MAX)
+    if found.bytes > BYTES_MAX:
+        raise _damaged(where, f"has {found.bytes} bytes; a manifest has at most {BYTES_MAX}")
+    data = store.read_bytes(path, BYTES_MAX)
     try:
         document = parse_json(data)
     except ValueError as failure:

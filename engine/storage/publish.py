@@ -84,21 +84,39 @@ class StorePublication:
             raise self._conflict(f"it holds {_described(standing)}; {made}")
         return standing is not None
 
-    def is_standing(self, expected: Published, *, replace: bool) -> bool:
-        """Whether exactly these arrivals are published; IO_WRITE_CONFLICT if others are and may not be replaced."""
+    def manifest(self) -> Manifest | None:
+        """The manifest of what is published. Raises IO_WRITE_CONFLICT for a damaged one, IO_READ_FAILED."""
+        return read_manifest(self._store, self.identity, self.scenario_id)
+
+    def states(self, expected: Published) -> bool:
+        """Whether the manifest of what is published states these arrivals; False if nothing is published.
+
+        Only names and sizes of the parts are looked at. Raises IO_WRITE_CONFLICT if other arrivals are published.
+        """
+        standing = self._standing()
+        if standing is None:
+            return False
+        if (standing.format, standing.digest) != (expected.format, str(expected.digest)):
+            made = f"this run made {expected.format} arrivals with digest {expected.digest}"
+            raise self._conflict(f"it holds {_described(standing)}; {made}")
+        return True
+
+    def holds(self, expected: Manifest) -> bool:
+        """Whether the published files are byte for byte these: every part is read and hashed, and there are no others.
+
+        Raises IO_READ_FAILED.
+        """
         try:
             standing = self._standing()
         except ArrivalError as error:
-            if not replace or error.code is not Code.IO_WRITE_CONFLICT:
+            if error.code is not Code.IO_WRITE_CONFLICT:
                 raise
             return False
-        if standing is None:
+        here = f"{self.partition}/"
+        names = {item.path.removeprefix(here) for item in self._store.list(self.partition)}
+        if standing != expected or names != {MANIFEST, *(part.name for part in expected.parts)}:
             return False
-        same = (standing.format, standing.digest) == (expected.format, str(expected.digest))
-        if not same and not replace:
-            made = f"this run made {expected.format} arrivals with digest {expected.digest}"
-            raise self._conflict(f"it holds {_described(standing)}; {made}")
-        return same
+        return all(found == Transfer(part.bytes, part.sha256) for part, found in self._hashed(expected))
 
     def place(self, staged: Staged) -> bool:
         """Copy staged parts into place and read them back; remove an earlier manifest. True if there was one.
@@ -122,16 +140,19 @@ class StorePublication:
 
     def verify(self, manifest: Manifest) -> None:
         """Read every part in its place; raises IO_WRITE_FAILED for one that differs from the manifest."""
-        here = self.partition
-        files = [Object(f"{here}/{part.name}", part.bytes) for part in manifest.parts]
-        for part, found in zip(manifest.parts, self.carrier.hash_all(files), strict=True):
+        for part, found in self._hashed(manifest):
+            where = self._store.url(f"{self.partition}/{part.name}")
             if found != Transfer(part.bytes, part.sha256):
                 raise ArrivalError(
                     Code.IO_WRITE_FAILED,
-                    f"{self._store.url(f'{here}/{part.name}')} has {found.bytes} bytes with SHA-256 {found.sha256}; "
+                    f"{where} has {found.bytes} bytes with SHA-256 {found.sha256}; "
                     f"{part.bytes} with {part.sha256} were written",
                     hint="another program writes there, or the store loses data; nothing was published, run again",
                 )
+
+    def _hashed(self, manifest: Manifest) -> list[tuple[Part, Transfer]]:
+        files = [Object(f"{self.partition}/{part.name}", part.bytes) for part in manifest.parts]
+        return list(zip(manifest.parts, self.carrier.hash_all(files), strict=True))
 
     def commit(self, staged: Staged) -> None:
         """Write the manifest of parts that are in place: from now on they are published."""
@@ -160,7 +181,7 @@ class StorePublication:
 
     def _standing(self) -> Manifest | None:
         """The manifest, if all its parts exist; None if nothing is there. Raises IO_WRITE_CONFLICT otherwise."""
-        manifest = read_manifest(self._store, self.identity, self.scenario_id)
+        manifest = self.manifest()
         here = f"{self.partition}/"
         sizes = {item.path.removeprefix(here): item.bytes for item in self._store.list(self.partition)}
         if manifest is None:
