@@ -51,6 +51,10 @@ class PartFile(ABC):
         """All rows, at most PIECE_ROWS at a time; texts are dictionaries where that is cheap."""
 
     @abstractmethod
+    def groups(self) -> Iterator[pa.Table]:
+        """All rows, one row group or record batch at a time, with the types of `schema`."""
+
+    @abstractmethod
     def matching(self, wanted: Mapping[str, int]) -> Iterator[pa.Table]:
         """The rows in which each unsigned column has the wanted value; what cannot hold one is not read."""
 
@@ -77,6 +81,11 @@ class _ParquetPart(PartFile):
         with pq.ParquetFile(self.path, read_dictionary=texts) as file:
             for batch in file.iter_batches(batch_size=PIECE_ROWS):
                 yield pa.Table.from_batches([batch])
+
+    def groups(self) -> Iterator[pa.Table]:
+        with pq.ParquetFile(self.path, pre_buffer=True) as file:
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group, use_threads=False)
 
     def matching(self, wanted: Mapping[str, int]) -> Iterator[pa.Table]:
         with pq.ParquetFile(self.path) as file:
@@ -105,6 +114,11 @@ class _ArrowPart(PartFile):
                 batch = reader.get_batch(index)
                 for first in range(0, batch.num_rows, PIECE_ROWS):
                     yield pa.Table.from_batches([batch.slice(first, PIECE_ROWS)])
+
+    def groups(self) -> Iterator[pa.Table]:
+        with self._open() as reader:
+            for index in range(reader.num_record_batches):
+                yield pa.Table.from_batches([reader.get_batch(index)])
 
     def matching(self, wanted: Mapping[str, int]) -> Iterator[pa.Table]:
         fields = [self.schema().get_field_index(name) for name in wanted]

@@ -16,10 +16,11 @@ import pyarrow as pa
 from arrival_engine.contracts.options import FileFormat
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.engine.arrivals.metadata import file_metadata
+from arrival_engine.engine.arrivals.part_file import DIGEST_KEY
 from arrival_engine.engine.arrivals.parts import PartReceipt, PartWriter
 from arrival_engine.engine.arrivals.verify import verify_part, verify_staged
 from arrival_engine.engine.expand.assemble import Assembler
-from arrival_engine.engine.expand.backend import Backend, BatchResult, BatchSums, Expander
+from arrival_engine.engine.expand.backend import Backend, BatchResult, Expander
 from arrival_engine.engine.expand.batch_checks import check_batch
 from arrival_engine.engine.expand.ledger import Ledger, ScenarioLedger
 from arrival_engine.engine.expand.planning import Batch, Plan
@@ -27,6 +28,7 @@ from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.process.threads import Cancellation, ordered
 from arrival_engine.engine.run.device_parts import DevicePartWriter
 from arrival_engine.engine.run.disk import DiskSync
+from arrival_engine.engine.run.finished_parts import compare_part
 from arrival_engine.engine.run.part_ledger import FinishedPart, PartLedger
 from arrival_engine.engine.rundir.hashing import content_sha256
 
@@ -104,9 +106,9 @@ class _Finishing:
     parts: dict[int, PartReceipt]
     taken: set[str] = field(default_factory=set)
 
-    def __call__(self, written: PartReceipt, sums: BatchSums) -> None:
-        part = self.hashed(sums.batch.index, written)
-        self.entries.record(part, sums)
+    def __call__(self, index: int, written: PartReceipt) -> None:
+        part = self.hashed(index, written)
+        self.entries.record(index, part)
         if self.take:
             verify_part(self.directory, self.schema, part)
             self.take(self.directory / part.name)
@@ -118,57 +120,87 @@ class _Finishing:
         return self.parts[index]
 
 
+@dataclass(frozen=True)
+class _Production:
+    """Expands batches, on any thread, and writes each to its part or compares it with the part that is finished."""
+
+    plan: Plan
+    assembler: Assembler
+    writer: PartWriter
+    on_device: DevicePartWriter | None
+    finished: Mapping[int, FinishedPart]
+    reporter: Reporter
+    work: _WorkSeconds = field(default_factory=_WorkSeconds)
+    cancellation: Cancellation = field(default_factory=Cancellation)
+
+    def __call__(self, expander: Expander, batch: Batch) -> tuple[BatchResult, PartReceipt]:
+        self.cancellation.check()
+        with self.work.spent("expand"):
+            result = expander(batch)
+        with ExitStack() as held:
+            held.callback(result.release)
+            with self.work.spent("check"):
+                check_batch(self.plan, result)
+            if batch.index in self.finished:
+                with self.work.spent("compare"):
+                    return result, self._compared(result, self.finished[batch.index])
+            with self.work.spent("assemble and write"):
+                return result, self._written(result)
+
+    def _written(self, result: BatchResult) -> PartReceipt:
+        if not self.on_device:
+            return self.writer.write(result.batch.index, self._record_batches(result), result.digest)
+        part = self.on_device.write(result)
+        self.reporter.advance(result.batch.arrivals)
+        return part
+
+    def _compared(self, result: BatchResult, part: FinishedPart) -> PartReceipt:
+        path = self.writer.directory / part.name
+        metadata = {**self.writer.metadata, DIGEST_KEY: str(result.digest)}
+        compare_part(path, part.sha256, self.assembler.schema.with_metadata(metadata), self._record_batches(result))
+        return PartReceipt(part.name, result.batch.arrivals, path.stat().st_size, result.digest, part.sha256)
+
+    def _record_batches(self, result: BatchResult) -> Iterator[pa.RecordBatch]:
+        for batch in self.assembler.batches(result):
+            yield batch
+            # Resumed here once the batch is written or compared.
+            self.cancellation.check()
+            self.reporter.advance(batch.num_rows)
+
+
 def produce_parts(shop: Workshop, plan: Plan, staged: Path, *, resume: bool = False) -> Made:
     """Write every batch to a part file in `staged`/events; all are on disk and verified when this returns.
 
-    `resume` takes over the parts that a killed run finished in `staged`, after hashing each. Raises the ArrivalError
-    of the first batch, in part order, that failed.
+    `resume` takes over the parts that a killed run finished in `staged`, each compared with its arrivals. Raises the
+    ArrivalError of the first batch, in part order, that failed.
     """
-    directory = staged / "events"
-    assembler, ledger, work = Assembler(plan.world), Ledger(plan.world), _WorkSeconds()
+    directory, reporter = staged / "events", shop.reporter
+    assembler, ledger = Assembler(plan.world), Ledger(plan.world)
     on_device = DevicePartWriter(directory, plan.world, assembler) if shop.backend.device_writer else None
     entries = PartLedger(staged, plan, shop.file_format, on_device.name if on_device else None)
-    options, reporter = plan.world.settings.output, shop.reporter
-    finished = _finished_parts(entries, directory, reporter) if resume else {}
+    finished = _finished_parts(entries, plan, directory, reporter) if resume else {}
     if not resume:
         with writing("arrivals", directory):
             directory.mkdir()
         entries.begin()
-    writer = PartWriter(directory, assembler.schema, options, shop.file_format, file_metadata(plan.world))
-    cancellation = Cancellation()
-
-    def produce(expander: Expander, batch: Batch) -> tuple[BatchResult, PartReceipt]:
-        cancellation.check()
-        with work.spent("expand"):
-            result = expander(batch)
-        with ExitStack() as held:
-            held.callback(result.release)
-            with work.spent("check"):
-                check_batch(plan, result)
-            with work.spent("assemble and write"):
-                if on_device:
-                    part = on_device.write(result)
-                    reporter.advance(batch.arrivals)
-                else:
-                    pieces = _record_batches(assembler, result, cancellation, reporter)
-                    part = writer.write(batch.index, pieces, result.digest)
-        return result, part
-
-    parts = {index: part.receipt for index, part in finished.items()}
+    metadata = file_metadata(plan.world)
+    writer = PartWriter(directory, assembler.schema, plan.world.settings.output, shop.file_format, metadata)
+    produce = _Production(plan, assembler, writer, on_device, finished, reporter)
+    parts: dict[int, PartReceipt] = {}
     finish = _Finishing(directory, assembler.schema, entries, shop.take, parts)
-    for part in finished.values():
-        ledger.add(part.sums)
-    left = [batch for batch in plan.batches if batch.index not in finished]
     with shop.backend.open(plan, reporter) as expander, DiskSync(shop.backlog) as disk:
         with reporter.phase("expand and write"):
-            reporter.expect("arrivals", sum(batch.arrivals for batch in left))
-            results = ordered(lambda batch: produce(expander, batch), left, shop.threads, cancellation)
+            reporter.expect("arrivals", plan.arrivals)
+            results = ordered(partial(produce, expander), plan.batches, shop.threads, produce.cancellation)
             # Closing ends the workers before their directory is removed, also when the loop fails.
             with closing(results):
                 for result, receipt in results:
+                    index = result.batch.index
                     ledger.add(result)
-                    sums = BatchSums(result.batch, result.row_totals, result.digest, result.at_start, result.at_end)
-                    disk.sync(directory / receipt.name, partial(finish, receipt, sums))
+                    if index in finished:
+                        parts[index] = receipt
+                    else:
+                        disk.sync(directory / receipt.name, partial(finish, index, receipt))
             if not plan.batches:
                 # A scenario without arrivals is a dataset without rows, not a missing dataset.
                 empty = writer.write(0, iter(()), ledger.digest)
@@ -178,22 +210,14 @@ def produce_parts(shop: Workshop, plan: Plan, staged: Path, *, resume: bool = Fa
     in_order = tuple(parts[index] for index in sorted(parts))
     with reporter.phase("verify"):
         verify_staged(directory, assembler.schema, [part for part in in_order if part.name not in finish.taken])
-    return Made(ledger, in_order, shop.backend.name, shop.threads, work.seconds)
+    return Made(ledger, in_order, shop.backend.name, shop.threads, produce.work.seconds)
 
 
-def _finished_parts(entries: PartLedger, directory: Path, reporter: Reporter) -> dict[int, FinishedPart]:
-    with reporter.phase("verify finished parts"):
-        finished = entries.resume(reporter.message)
-    rows = sum(part.receipt.rows for part in finished.values())
-    reporter.message(f"resuming: {len(finished)} parts with {rows:,} arrivals are finished in {directory}")
+def _finished_parts(entries: PartLedger, plan: Plan, directory: Path, reporter: Reporter) -> dict[int, FinishedPart]:
+    finished = entries.resume(reporter.message)
+    rows = sum(plan.batches[index].arrivals for index in finished)
+    reporter.message(
+        f"resuming: {len(finished)} parts with {rows:,} arrivals are finished in {directory}; "
+        "each is compared with its arrivals"
+    )
     return finished
-
-
-def _record_batches(
-    assembler: Assembler, result: BatchResult, cancellation: Cancellation, reporter: Reporter
-) -> Iterator[pa.RecordBatch]:
-    for batch in assembler.batches(result):
-        yield batch
-        # Resumed here once the batch is written.
-        cancellation.check()
-        reporter.advance(batch.num_rows)

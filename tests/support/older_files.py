@@ -18,7 +18,7 @@ from arrival_engine.contracts import dataset
 from arrival_engine.contracts.identity import Identity
 from arrival_engine.contracts.part_names import part_name
 from arrival_engine.engine.arrivals.parts import PartReceipt
-from arrival_engine.engine.expand.backend import BatchSums, choose_backend
+from arrival_engine.engine.expand.backend import choose_backend
 from arrival_engine.engine.expand.planning import plan
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.process.version import version
@@ -84,10 +84,8 @@ def _write_ledger(run_root: Path, folder: Path) -> None:
             result = expand(batch)
             (made,) = folder.glob(f"part-{batch.index:06d}-*.parquet")
             part = Path(shutil.copy(made, run_root / "events" / part_name(batch.index, "parquet")))
-            ledger.record(
-                PartReceipt(part.name, batch.arrivals, part.stat().st_size, result.digest, content_sha256([part])),
-                BatchSums(batch, result.row_totals, result.digest, result.at_start, result.at_end),
-            )
+            receipt = PartReceipt(part.name, batch.arrivals, part.stat().st_size, result.digest, content_sha256([part]))
+            ledger.record(batch.index, receipt)
     shutil.copytree(run_root / "ledger", folder, dirs_exist_ok=True)
 
 
