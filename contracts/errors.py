@@ -113,14 +113,16 @@ class ArrivalError(Exception):
 
 def unforeseen(failure: Exception, code: Code = Code.UNEXPECTED_INTERNAL_ERROR) -> ArrivalError:
     """The `ArrivalError` for an unexpected exception: lack of memory, space or files, else a defect, `code`."""
-    if isinstance(failure, MemoryError):
+    from arrival_engine.contracts.oserrors import lack_of_memory, of_the_system, reason, refusal
+
+    if lack_of_memory(failure):
+        return refusal(code, f"out of memory: {reason(failure)}", failure, "")
+    if isinstance(failure, RuntimeError) and "can't start new thread" in str(failure):
         return ArrivalError(
             Code.RESOURCES_INSUFFICIENT,
-            f"out of memory: {str(failure) or 'an allocation failed'}",
-            hint="lower --batch-arrivals or --threads, or give the process more memory; nothing was published",
+            "the system refuses this process another thread",
+            hint="lower --threads, or raise `ulimit -u`, the control group's pids.max, or the limit of memory",
         )
-    from arrival_engine.contracts.oserrors import of_the_system
-
     write_failed = Code.S5_IO_WRITE_FAILED if code.name.startswith("S5_") else Code.IO_WRITE_FAILED
     if named := of_the_system(failure, write_failed):
         return named

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +14,15 @@ from arrival_engine.contracts.errors import ArrivalError, Code
 READ_HINT = "check that the file exists and is readable"
 WRITE_HINT = "check that the directory is writable and that its disk has space"
 
+MEMORY_HINT = (
+    "this machine, or the limit of this process, has not enough memory for it: raise the limit, or lower "
+    "--batch-arrivals or --threads, or work on a smaller part at once"
+)
 # The machine or its limits are at fault, not the file that happens to be open at the time.
 _EXHAUSTED = {
     errno.EMFILE: "raise `ulimit -n`, the number of files that a process may have open",
     errno.ENFILE: "close other programs, or raise fs.file-max: the whole machine has too many files open",
-    errno.ENOMEM: "give the process more memory",
+    errno.ENOMEM: MEMORY_HINT,
 }
 _ADVICE = {
     errno.ENOSPC: "make space on the disk that this path is on",
@@ -39,6 +44,21 @@ _NUMBERS = {
 }
 
 
+# How libraries word it: Arrow, C++, DuckDB.
+_NO_MEMORY = re.compile(r"(?:malloc|realloc|posix_memalign) of size -?\d+ failed|std::bad_alloc|^Out of [Mm]emory")
+
+
+def lack_of_memory(failure: BaseException) -> bool:
+    """Whether an allocation failed, whatever exception a library made of that."""
+    if isinstance(failure, ArrivalError):
+        return False
+    return (
+        isinstance(failure, MemoryError)
+        or system_number(failure) == errno.ENOMEM
+        or bool(_NO_MEMORY.search(str(failure)))
+    )
+
+
 def system_number(failure: BaseException) -> int | None:
     """The system's number for a failure, also of Arrow or DuckDB; None where the system is not its cause."""
     if isinstance(failure, OSError) and failure.errno:
@@ -52,6 +72,8 @@ def reason(failure: BaseException) -> str:
     if isinstance(failure, OSError) and failure.errno and failure.strerror:
         # Arrow puts the system's message and number after its own text, which repeats the path.
         return os.strerror(failure.errno) if "[errno" in failure.strerror else failure.strerror
+    if isinstance(failure, MemoryError) and not str(failure):
+        return "an allocation failed"
     return next(iter(str(failure).splitlines()), "") or type(failure).__name__
 
 
@@ -61,6 +83,8 @@ def refusal(code: Code, message: str, failure: BaseException, hint: str, **conte
     Then the hint is about that: about permissions, space or a limit. Where the process or the machine has run out of
     something, the code is RESOURCES_INSUFFICIENT: no file is at fault.
     """
+    if lack_of_memory(failure):
+        return ArrivalError(Code.RESOURCES_INSUFFICIENT, message, hint=MEMORY_HINT, **context)
     number = system_number(failure)
     if number in _EXHAUSTED:
         return ArrivalError(Code.RESOURCES_INSUFFICIENT, message, hint=_EXHAUSTED[number], **context)
@@ -79,8 +103,11 @@ def of_the_system(failure: BaseException, code: Code) -> ArrivalError | None:
 
 @contextmanager
 def reading(what: str, path: Path, *, hint: str = READ_HINT, also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Turn an OSError, or a failure of a kind in `also`, into IO_READ_FAILED, or as `refusal` does."""
-    kinds: tuple[type[Exception], ...] = (OSError, *also)
+    """Turn an OSError, or a failure of a kind in `also`, into IO_READ_FAILED, or as `refusal` does.
+
+    Lack of memory is RESOURCES_INSUFFICIENT.
+    """
+    kinds: tuple[type[Exception], ...] = (OSError, MemoryError, *also)
     try:
         yield
     except kinds as failure:
@@ -90,9 +117,9 @@ def reading(what: str, path: Path, *, hint: str = READ_HINT, also: tuple[type[Ex
 
 @contextmanager
 def writing(what: str, path: Path, *, hint: str = WRITE_HINT) -> Iterator[None]:
-    """Turn an OSError into IO_WRITE_FAILED, or as `refusal` does."""
+    """Turn an OSError into IO_WRITE_FAILED, or as `refusal` does; lack of memory into RESOURCES_INSUFFICIENT."""
     try:
         yield
-    except OSError as failure:
+    except (OSError, MemoryError) as failure:
         message = f"cannot write {what} {path}: {reason(failure)}"
         raise refusal(Code.IO_WRITE_FAILED, message, failure, hint, path=path) from failure

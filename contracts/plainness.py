@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+# Ids, time zones, channels, countries and times are short. A longer text is no name of anything.
+TEXT_BYTES_MAX = 1024
 NAMED_MAX = 5
 _NAME_CHARS_MAX = 120
 

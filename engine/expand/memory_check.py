@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.expand.planning import Plan
 from arrival_engine.engine.process import human
-from arrival_engine.engine.process.machine import memory_limit_bytes
+from arrival_engine.engine.process.machine import memory_in_use_bytes, memory_limit_bytes
 
 # Columns (45), sort scratch of one segment, Arrow buffers, encoder pages; 165 were measured with LZ4.
 BYTES_PER_ARRIVAL = 200
-_FIELDS = {"ulimit -v": "VmSize:"}
 
 
 def check_memory(plan: Plan, threads: int) -> None:
@@ -20,7 +17,7 @@ def check_memory(plan: Plan, threads: int) -> None:
     largest = max((batch.arrivals for batch in plan.batches), default=0)
     in_flight = min(threads, len(plan.batches))
     needed = in_flight * largest * BYTES_PER_ARRIVAL
-    held = _held_bytes(_FIELDS.get(source, "VmRSS:"))
+    held = memory_in_use_bytes(source)
     if held + needed <= limit:
         return
     fitting = max(int((limit - held) / (BYTES_PER_ARRIVAL * in_flight)), 0)
@@ -40,11 +37,3 @@ def check_memory(plan: Plan, threads: int) -> None:
 def _largest_segment(plan: Plan) -> int:
     bounds = plan.segments.arrival_start
     return int((bounds[1:] - bounds[:-1]).max(initial=0))
-
-
-def _held_bytes(field: str) -> int:
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), 0)

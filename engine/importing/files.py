@@ -9,24 +9,25 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet as pq
 
 from arrival_engine.contracts import ArrivalError, Code, Notice
-from arrival_engine.contracts.oserrors import reading, reason
+from arrival_engine.contracts.oserrors import lack_of_memory, reading, reason
+from arrival_engine.engine.importing import parquet
 from arrival_engine.engine.importing.folders import TableFile
-from arrival_engine.engine.importing.formats import PARQUET, compression_of, head_of, refuse_other_format
+from arrival_engine.engine.importing.formats import HEAD_BYTES, PARQUET, compression_of, head_of, refuse_other_format
 from arrival_engine.engine.importing.quoting import shell_word
+from arrival_engine.engine.importing.room import Room
+from arrival_engine.engine.process import human
 
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _BLOCK_BYTES = 1 << 22
-_BATCH_ROWS = 1 << 17
 _EXCEL_LINE = re.compile("sep=.?")
 
 
@@ -50,9 +51,15 @@ class SourceFile:
         """Whether the file is CSV; otherwise it is Parquet."""
         return bool(self.delimiter)
 
-    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """The named columns, CSV's as text. Raises SCHEMA_VIOLATION for a broken file, IO_READ_FAILED."""
-        return _csv_batches(self, columns) if self.is_csv else _parquet_batches(self, columns)
+    def batches(self, columns: Sequence[str], room: Room) -> Iterator[pa.RecordBatch]:
+        """The named columns, CSV's as text.
+
+        Raises SCHEMA_VIOLATION for a broken file, LIMIT_EXCEEDED for one with too long lines or texts,
+        RESOURCES_INSUFFICIENT for more rows than fit the memory, IO_READ_FAILED.
+        """
+        return (
+            _csv_batches(self, columns, room) if self.is_csv else parquet.batches(self.path, self.name, columns, room)
+        )
 
     def place(self, row: int) -> Mapping[str, object]:
         """The place of data row `row` (from 0): the file, and its line (CSV, from 1) or row (Parquet, from 1)."""
@@ -73,14 +80,17 @@ def _open(path: Path) -> tuple[SourceFile, list[Notice]]:
     with reading("table", path):
         head = head_of(path, None)
         if head.startswith(PARQUET):
-            with _sound_parquet(name):
-                return SourceFile(path, name, tuple(pq.read_schema(path).names)), []
+            return SourceFile(path, name, parquet.header_of(path, name)), []
         compression = compression_of(head)
         if compression:
             head = head_of(path, compression)
     if not head.strip():
         _refuse(name, "is empty", "give a header line with column names and one line per row")
-    line = head.lstrip(b"\r\n").splitlines()[0]
+    line, *others = head.lstrip(b"\r\n").splitlines()
+    if not others and len(head) == HEAD_BYTES:
+        _refuse_long(
+            name, f"has no line end in its first {human.size(HEAD_BYTES)}", "begin it with a line of column names"
+        )
     try:
         text = line.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -88,7 +98,12 @@ def _open(path: Path) -> tuple[SourceFile, list[Notice]]:
     if _EXCEL_LINE.fullmatch(text):
         _refuse(name, f"begins with {text!r}, a line for Excel alone", f"remove it: sed -i 1d {shell_word(name)}")
     delimiter = max(_DELIMITERS, key=text.count)
-    header = next(csv.reader([text], delimiter=delimiter), [])
+    try:
+        header = next(csv.reader([text], delimiter=delimiter), [])
+    except csv.Error:
+        _refuse_long(
+            name, f"has a column name of more than {csv.field_size_limit()} characters", "check its first line"
+        )
     notices = []
     if delimiter != ",":
         message = f"{name} is read as values separated by a {_DELIMITERS[delimiter]}"
@@ -96,8 +111,9 @@ def _open(path: Path) -> tuple[SourceFile, list[Notice]]:
     return SourceFile(path, name, tuple(header), delimiter, compression), notices
 
 
-def _csv_batches(file: SourceFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _csv_batches(file: SourceFile, columns: Sequence[str], room: Room) -> Iterator[pa.RecordBatch]:
     ragged: list[pa.csv.InvalidRow] = []
+    rows = 0
 
     def refuse(row: pa.csv.InvalidRow) -> str:
         ragged.append(row)
@@ -118,8 +134,13 @@ def _csv_batches(file: SourceFile, columns: Sequence[str]) -> Iterator[pa.Record
                 ),
             ) as reader,
         ):
-            yield from reader
+            for batch in reader:
+                rows += batch.num_rows
+                room.check(rows, file.name)
+                yield batch
     except pa.ArrowInvalid as failure:
+        if lack_of_memory(failure):
+            raise
         _explain(file, failure, ragged)
 
 
@@ -136,12 +157,11 @@ def _explain(file: SourceFile, failure: Exception, ragged: Sequence[pa.csv.Inval
         raise ArrivalError(
             Code.SCHEMA_VIOLATION, f"{file.name}: {what}", hint="save it as UTF-8", file=file.name, line=line
         )
+    if "straddling object" in str(failure):
+        _refuse_long(file.name, f"has a line of more than {human.size(_BLOCK_BYTES)}", "check its quotes and line ends")
+    if "out of sync" in str(failure):
+        _refuse(file.name, "has a value that spans several lines", "write each row in one line, and check the quotes")
     _refuse(file.name, f"cannot be read as CSV: {reason(failure)}", "check the export")
-
-
-def _parquet_batches(file: SourceFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    with reading("table", file.path), _sound_parquet(file.name), pq.ParquetFile(file.path) as parquet:
-        yield from parquet.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns))
 
 
 # --- Second pass over a file that is refused ---------------------------------------------------------
@@ -184,12 +204,8 @@ def _first_undecodable(file: SourceFile) -> int:
     return 0
 
 
-@contextmanager
-def _sound_parquet(name: str) -> Iterator[None]:
-    try:
-        yield
-    except pa.ArrowException as failure:
-        _refuse(name, f"cannot be read as Parquet: {reason(failure)}", "export the table again")
+def _refuse_long(file: str, what: str, hint: str) -> NoReturn:
+    raise ArrivalError(Code.LIMIT_EXCEEDED, f"{file} {what}", hint=hint, file=file)
 
 
 def _refuse(file: str, what: str, hint: str) -> NoReturn:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable
+from itertools import islice
+
+from arrival_engine.contracts.plainness import short
 
 _PLAIN = re.compile(r"[\w.:/-]+")
+_MANY, _LONG = 40, 100
 
 
 def shell_word(text: str) -> str:
@@ -33,5 +37,10 @@ def _numbered(character: str) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names in a sentence; those that are empty or have spaces or signs are quoted."""
-    return ", ".join(name if _PLAIN.fullmatch(name) else repr(name) for name in names)
+    """Names in a sentence, the first of many; those that are empty, long, or have spaces or signs are quoted."""
+    every = iter(names)
+    first = ", ".join(
+        name if len(name) <= _LONG and _PLAIN.fullmatch(name) else short(name) for name in islice(every, _MANY)
+    )
+    others = sum(1 for _ in every)
+    return f"{first} and {others} more" if others else first

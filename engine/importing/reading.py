@@ -16,11 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from arrival_engine.contracts import ArrivalError, Code, Notice
+from arrival_engine.contracts.plainness import TEXT_BYTES_MAX
 from arrival_engine.engine.importing.columns import Column, Layout, Naming, match_header
 from arrival_engine.engine.importing.files import SourceFile, open_file
 from arrival_engine.engine.importing.folders import files_of
 from arrival_engine.engine.importing.numbers import Marks, plain
 from arrival_engine.engine.importing.quoting import shell_word
+from arrival_engine.engine.importing.room import Room
 from arrival_engine.engine.importing.values import Cell, HalfFloat, Instant, Refused, ShortFloat
 
 _DTYPES: Mapping[str, Any] = {"uint64": np.uint64, "int64": np.int64, "float64": np.float64, "text": np.int32}
@@ -95,6 +97,7 @@ class _Builder:
     files: list[SourceFile] = field(default_factory=list)
     first_rows: list[int] = field(default_factory=list)
     rows: int = 0
+    room: Room = field(default_factory=Room.here)
     pieces: dict[str, list[npt.NDArray[Any]]] = field(default_factory=dict)
     texts: dict[str, dict[str | None, int]] = field(default_factory=dict)
 
@@ -105,7 +108,7 @@ class _Builder:
         # In the layout's order, so that the first of several faults in a row is the same in every file.
         columns = [column for column in self.layout.columns if column.name in names]
         keys = self._keys(file, names, columns)
-        for batch in file.batches([theirs for theirs in names.values() if theirs in file.header]):
+        for batch in file.batches([theirs for theirs in names.values() if theirs in file.header], self.room):
             found = [self._column(file, column, names[column.name], batch, keys) for column in columns]
             for column, values in zip(columns, found, strict=True):
                 self.pieces[column.name].append(values)
@@ -148,6 +151,7 @@ class _Builder:
         """One column of a batch; each distinct cell is converted once. A partition key has one value for all rows."""
         if theirs not in file.header:
             return np.full(batch.num_rows, self._stored(column, [keys[column.name]])[0], _DTYPES[column.kind])
+        self._refuse_long(file, theirs, batch.column(theirs))
         codes, cells = _distinct(file, theirs, batch.column(theirs))
         converted: list[Any] = []
         refused: list[tuple[int, Refused]] = []
@@ -179,6 +183,23 @@ class _Builder:
         if column.number and isinstance(cell, str):
             cell = plain(cell, self.marks, whole=column.kind != "float64", comma_separated=file.delimiter == ",")
         return column.convert(cell)
+
+    def _refuse_long(self, file: SourceFile, theirs: str, array: pa.Array) -> None:
+        """Refuse a text that is longer than any name or number, before it is looked at."""
+        coded = pa.types.is_dictionary(array.type)
+        texts = array.dictionary if coded else array
+        if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
+            return
+        sizes = pc.binary_length(texts)
+        if (pc.max(sizes).as_py() or 0) <= TEXT_BYTES_MAX:
+            return
+        if coded:
+            sizes = sizes.take(array.indices)
+        row = pc.index(pc.greater(sizes, TEXT_BYTES_MAX), True).as_py()
+        if row >= 0:
+            what = f"has a text of {sizes[row].as_py():,} bytes, and a cell may have {TEXT_BYTES_MAX:,}"
+            hint = "shorten it: ids, time zones, channels and times are short"
+            self._refuse_cell(file, theirs, row, None, Refused(what, hint, Code.LIMIT_EXCEEDED))
 
     def _refuse_cell(self, file: SourceFile, theirs: str, row: int, cell: Cell, verdict: Refused) -> NoReturn:
         place = file.place(self.rows - self.first_rows[-1] + row)
@@ -231,32 +252,10 @@ def _distinct(file: SourceFile, theirs: str, array: pa.Array) -> tuple[npt.NDArr
     elif pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):
         # Arrow cannot look for distinct values of the narrow decimals.
         array = array.cast(pa.decimal128(kind.precision, kind.scale))
-    elif not _readable(kind):
-        raise ArrivalError(
-            Code.SCHEMA_VIOLATION,
-            f"{file.name}: column {theirs!r} has the type {kind}",
-            hint="store it as a number, a text, a date or a timestamp",
-            file=file.name,
-            column=theirs,
-        )
     coded = array.dictionary_encode()
     cells: list[Cell] = list(_cells(coded.dictionary, kind))
     codes = coded.indices.fill_null(len(cells)).to_numpy(zero_copy_only=False).astype(np.int64)
     return codes, [*cells, None] if coded.indices.null_count else cells
-
-
-def _readable(kind: pa.DataType) -> bool:
-    tests = (
-        pa.types.is_integer,
-        pa.types.is_floating,
-        pa.types.is_decimal,
-        pa.types.is_date,
-        pa.types.is_string,
-        pa.types.is_large_string,
-        pa.types.is_string_view,
-        pa.types.is_null,
-    )
-    return any(test(kind) for test in tests)
 
 
 def _micros(file: SourceFile, theirs: str, array: pa.Array) -> pa.Array:

@@ -8,7 +8,7 @@ import resource
 import socket
 from pathlib import Path
 
-__all__ = ["available_cores", "boot", "memory_limit_bytes", "peak_rss_bytes"]
+__all__ = ["available_cores", "boot", "memory_in_use_bytes", "memory_limit_bytes", "peak_rss_bytes"]
 
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -40,16 +40,26 @@ def memory_limit_bytes() -> tuple[int, str]:
     return min(limits)
 
 
+def memory_in_use_bytes(source: str) -> int:
+    """What this process has now of the memory that a limit of `memory_limit_bytes` is about; 0 if unknown."""
+    return _status_bytes("VmSize:" if source == "ulimit -v" else "VmRSS:") or 0
+
+
 def peak_rss_bytes() -> int:
     """Peak resident memory of this process."""
-    try:
-        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
+    peak = _status_bytes("VmHWM:")
+    if peak is not None:
+        return peak
     # Linux counts ru_maxrss in KiB; it survives exec, so it can also be an earlier program's peak.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _status_bytes(field: str) -> int | None:
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), None)
 
 
 def _cgroup_directories(controller: str) -> list[Path]:

@@ -1,0 +1,111 @@
+"""A user's Parquet files: refused by their metadata if they would fill the memory, and read as batches of cells.
+
+A file of a few kilobytes may hold texts of gigabytes, or a hundred million equal rows. What its metadata says is
+checked before a page is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.oserrors import lack_of_memory, reading, reason
+from arrival_engine.contracts.plainness import TEXT_BYTES_MAX
+from arrival_engine.engine.importing.room import Room
+from arrival_engine.engine.process import human
+
+_BATCH_ROWS = 1 << 17
+# The longest text with the header of a page of its own, which may repeat the text as both extremes.
+_ROW_BYTES_MAX = 4 * TEXT_BYTES_MAX
+_CHUNK_BYTES_MIN = 1 << 20
+
+
+def header_of(path: Path, name: str) -> tuple[str, ...]:
+    """The names of the columns. Raises SCHEMA_VIOLATION for a damaged file, IO_READ_FAILED."""
+    with reading("table", path), _sound(name):
+        return tuple(pq.read_schema(path).names)
+
+
+def batches(path: Path, name: str, columns: Sequence[str], room: Room) -> Iterator[pa.RecordBatch]:
+    """The named columns, in batches of at most 131,072 rows; texts are dictionary-encoded.
+
+    Raises SCHEMA_VIOLATION for a damaged file and for columns that are not cells, LIMIT_EXCEEDED for pages that texts
+    of the longest kind do not explain, RESOURCES_INSUFFICIENT for more rows than fit the memory, IO_READ_FAILED.
+    """
+    with reading("table", path), _sound(name):
+        schema = pq.read_schema(path)
+        for column in columns:
+            refuse_kind(name, column, schema.field(column).type)
+        # A long text that a million rows share is in the file once. So it is in the memory, until its length is known.
+        texts = [column for column in columns if is_text(schema.field(column).type)]
+        with pq.ParquetFile(path, read_dictionary=texts) as file:
+            room.check(file.metadata.num_rows, name)
+            _refuse_large_pages(file.metadata, name, columns)
+            yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns))
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether cells of the type are texts."""
+    return any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
+
+
+def refuse_kind(name: str, column: str, kind: pa.DataType) -> None:
+    """Raise SCHEMA_VIOLATION for a type whose values are not cells of a table."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    tests = (
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_decimal,
+        pa.types.is_date,
+        pa.types.is_timestamp,
+        is_text,
+        pa.types.is_null,
+    )
+    if not any(test(kind) for test in tests):
+        raise ArrivalError(
+            Code.SCHEMA_VIOLATION,
+            f"{name}: column {column!r} has the type {kind}",
+            hint="store it as a number, a text, a date or a timestamp",
+            file=name,
+            column=column,
+        )
+
+
+def _refuse_large_pages(metadata: pq.FileMetaData, name: str, columns: Sequence[str]) -> None:
+    number = {metadata.schema.column(index).path: index for index in range(metadata.num_columns)}
+    for group in range(metadata.num_row_groups):
+        row_group = metadata.row_group(group)
+        allowed = max(row_group.num_rows * _ROW_BYTES_MAX, _CHUNK_BYTES_MIN)
+        for column in columns:
+            held = row_group.column(number[column]).total_uncompressed_size
+            if not 0 <= held <= allowed:
+                raise ArrivalError(
+                    Code.LIMIT_EXCEEDED,
+                    f"{name}: column {column!r} of row group {group} takes {human.size(held)} for "
+                    f"{human.amount(row_group.num_rows, 'rows')}; a cell may have {TEXT_BYTES_MAX:,} bytes",
+                    hint="shorten its texts, or export the table again",
+                    file=name,
+                    column=column,
+                    limit=TEXT_BYTES_MAX,
+                )
+
+
+@contextmanager
+def _sound(name: str) -> Iterator[None]:
+    try:
+        yield
+    except pa.ArrowException as failure:
+        if lack_of_memory(failure):
+            raise
+        _refuse(name, f"cannot be read as Parquet: {reason(failure)}", "export the table again")
+
+
+def _refuse(file: str, what: str, hint: str) -> NoReturn:
+    raise ArrivalError(Code.SCHEMA_VIOLATION, f"{file} {what}", hint=hint, file=file)
