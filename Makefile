@@ -9,7 +9,7 @@ RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow coverage lint hooks bench docs wheel clean
+.PHONY: help demo test test-slow coverage lint hooks bench docs wheel audit clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,12 @@ wheel: $(DEV_STAMP) ## build into dist, install the wheel by itself and run the 
 	@$(BIN)/python -m venv build/wheel
 	@build/wheel/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
 	@build/wheel/bin/arrivals demo build/wheel/world
+
+# A package that the advisories' index does not have fails too: what was not looked up is not known to be sound.
+audit: $(RUN_STAMP) ## look up the pinned packages in PyPI's index of known vulnerabilities
+	@$(BIN)/python -m venv --clear build/audit
+	@build/audit/bin/python -m pip install --quiet --constraint constraints.txt pip-audit
+	@build/audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
 
 clean: ## remove the environment and every cache
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

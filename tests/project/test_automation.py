@@ -39,7 +39,7 @@ def test_the_workflow_runs_targets_of_the_makefile_and_nothing_else():
     scripts = [script for job in WORKFLOW["jobs"] for script in steps(job)]
     assert all(script.startswith("make ") for script in scripts)
     asked = {target for script in scripts for target in targets_in(script)}
-    assert asked == {"lint", "test", "coverage", "test-slow", "docs", "wheel"}
+    assert asked == {"lint", "test", "coverage", "test-slow", "docs", "wheel", "audit"}
     assert asked <= recipes().keys()
 
 
@@ -60,6 +60,13 @@ def test_slow_tests_run_at_night():
     assert WORKFLOW[True]["schedule"]
     assert "schedule" in WORKFLOW["jobs"]["slow"]["if"]
     assert steps("slow") == ["make test-slow"]
+
+
+def test_the_pins_are_looked_up_every_night():
+    assert steps("audit") == ["make audit"]
+    assert WORKFLOW["jobs"]["audit"]["if"] == "github.event_name != 'pull_request'"
+    (command,) = (line for line in recipes()["audit"].splitlines() if "bin/pip-audit" in line)
+    assert {"--strict", "--requirement constraints.txt"} <= set(re.findall(r"--strict|--requirement \S+", command))
 
 
 def test_the_hooks_are_the_steps_of_make_lint():
