@@ -13,11 +13,12 @@ from arrival_engine.contracts.options import BackendName, EventFormat, FileForma
 from arrival_engine.engine.cli.output import headline, present, show_block
 from arrival_engine.engine.cli.places import BATCH_ARRIVALS, PLACE, open_place, scratch_option
 from arrival_engine.engine.cli.session import output_options, session_of
-from arrival_engine.engine.cli.values import Choice, WholeNumber
+from arrival_engine.engine.cli.values import Choice, FilePath, WholeNumber
 from arrival_engine.engine.process import human
 from arrival_engine.engine.storage.url import Place
 
 if TYPE_CHECKING:
+    from arrival_engine.engine.cluster.tls import TlsFiles
     from arrival_engine.engine.run.job import RunResult
     from arrival_engine.engine.run.making import Maker
     from arrival_engine.engine.run.production import WorkerFacts
@@ -63,8 +64,11 @@ _COMPARED = {
 @click.option(
     "--scheduler",
     metavar="ADDRESS",
-    help="Expand on the workers of a Dask scheduler (tcp://HOST:PORT), or of a cluster started here (local).",
+    help="Expand on the workers of a Dask scheduler (tcp:// or tls://HOST:PORT), or of a cluster started here (local).",
 )
+@click.option("--tls-ca-file", type=FilePath(), help="Certificate authority of a tls:// scheduler, in PEM format.")
+@click.option("--tls-cert", type=FilePath(), help="This client's certificate, signed by that authority.")
+@click.option("--tls-key", type=FilePath(), help="The certificate's key.  [default: in the certificate's file]")
 @click.option("--workers", type=WholeNumber(1), help="Worker processes of --scheduler local.  [default: one per core]")
 @scratch_option
 @click.option("--accept-tz-cache", is_flag=True, help="Only warn if the tz cache and the pinned tzdata disagree.")
@@ -86,6 +90,7 @@ def command(
     same inputs give the same arrivals for any number of threads or workers and any batch size.
     """
     _check_combination(run_root, scheduler, {**given, "workers": workers, "scratch": scratch})
+    tls = _tls(scheduler, *(given.pop(name) for name in ("tls_ca_file", "tls_cert", "tls_key")))
     session = session_of(context)
 
     from arrival_engine.engine.run.job import run
@@ -101,7 +106,7 @@ def command(
     with (
         session.reporter() as reporter,
         open_place(run_root, reporter, scratch) as directory,
-        _maker(scheduler, workers) as maker,
+        _maker(scheduler, workers, tls) as maker,
     ):
         result = run(directory.root, RunOptions(**options), reporter, maker=maker, shipping=directory.shipping)
     present(context, result, _show)
@@ -131,15 +136,29 @@ def _check_combination(run_root: Place, scheduler: str | None, given: Mapping[st
         )
 
 
+def _tls(scheduler: str | None, ca_file: Path | None, cert: Path | None, key: Path | None) -> TlsFiles | None:
+    """The files of a client under TLS, as far as any is given."""
+    if ca_file is None and cert is None and key is None:
+        return None
+    if scheduler is None or not scheduler.startswith("tls://"):
+        raise click.UsageError("--tls-ca-file, --tls-cert and --tls-key are for --scheduler tls://HOST:PORT")
+    if ca_file is None or cert is None:
+        raise click.UsageError("TLS needs --tls-ca-file and --tls-cert together, and --tls-key if the key is apart")
+
+    from arrival_engine.engine.cluster.tls import TlsFiles
+
+    return TlsFiles(ca_file, cert, key)
+
+
 @contextmanager
-def _maker(scheduler: str | None, workers: int | None) -> Iterator[Maker | None]:
+def _maker(scheduler: str | None, workers: int | None, tls: TlsFiles | None) -> Iterator[Maker | None]:
     if scheduler is None:
         yield None
         return
     from arrival_engine.engine.cluster.client import open_client
     from arrival_engine.engine.cluster.production import DaskMaker
 
-    with open_client(scheduler, workers) as client:
+    with open_client(scheduler, workers, tls) as client:
         yield DaskMaker(client)
 
 

@@ -6,7 +6,7 @@
     tasks       a worker takes the count rows of its shard, writes the parts and hands them in
     depot       where it hands them in: the seam behind which a store other than a file system would go
     ledgers     the client reads back the sums per count row, some merchants at a time
-    production  `DaskMaker`, which does all of it for one scenario; client and receipts serve it
+    production  `DaskMaker`, which does all of it for one scenario; client, tls and receipts serve it
 
 Large data lies in files; only segment sums, shards and receipts pass through the scheduler.
 """

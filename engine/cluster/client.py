@@ -13,6 +13,7 @@ from queue import Empty, Queue
 from typing import Any, TypeAlias, TypeVar
 
 from arrival_engine.contracts import ArrivalError, Code, unforeseen
+from arrival_engine.engine.cluster.tls import TlsFiles, client_security, private_security
 from arrival_engine.engine.process.extras import require
 from arrival_engine.engine.process.machine import available_cores
 from arrival_engine.engine.process.progress import Reporter
@@ -34,17 +35,18 @@ _TRIES = 3
 
 
 @contextmanager
-def open_client(scheduler: str, workers: int | None = None) -> Iterator[Client]:
+def open_client(scheduler: str, workers: int | None = None, tls: TlsFiles | None = None) -> Iterator[Client]:
     """A client of the scheduler at an address such as tcp://host:8786, or of a cluster of processes made for the time.
 
-    scheduler: an address or "local"; workers: processes of one thread each, for "local" alone (default: one a core).
-    Raises DEPENDENCY_MISSING without Dask, and CLUSTER_UNAVAILABLE where no scheduler answers.
+    scheduler: an address or "local"; workers: processes of one thread each, for "local" alone (default: one a core);
+    tls: for an address that begins with tls:// (default: those of Dask's configuration).
+    Raises DEPENDENCY_MISSING without Dask, CLUSTER_UNAVAILABLE where no scheduler answers, and as `client_security`.
     """
     require("dask", "a run on a cluster")
     distributed: Any = importlib.import_module("distributed")
     _silence_logs()
     if scheduler != LOCAL:
-        with _connected(distributed, scheduler) as client:
+        with _connected(distributed, scheduler, client_security(scheduler, tls)) as client:
             yield client
         return
     with (
@@ -52,6 +54,8 @@ def open_client(scheduler: str, workers: int | None = None) -> Iterator[Client]:
             n_workers=workers or available_cores(),
             threads_per_worker=1,
             dashboard_address="127.0.0.1:0",
+            # Any user of this machine can reach the scheduler's port, and a client can have any code run.
+            security=private_security(),
             silence_logs=logging.CRITICAL,
         ) as cluster,
         distributed.Client(cluster) as client,
@@ -59,14 +63,20 @@ def open_client(scheduler: str, workers: int | None = None) -> Iterator[Client]:
         yield client
 
 
-def _connected(distributed: Any, scheduler: str) -> Client:
+def _connected(distributed: Any, scheduler: str, security: Any) -> Client:
     try:
-        return distributed.Client(scheduler, timeout=CONNECT_S)
+        return distributed.Client(scheduler, timeout=CONNECT_S, security=security)
     except (OSError, ValueError) as failure:
+        hint = "start one with `dask scheduler`, and give its address as tcp://HOST:PORT"
+        if security is not None:
+            hint = (
+                "see that a scheduler with --tls-ca-file, --tls-cert and --tls-key listens there, and that the same "
+                "authority signed its certificate and this client's"
+            )
         raise ArrivalError(
             Code.CLUSTER_UNAVAILABLE,
             f"no Dask scheduler answers at {scheduler}: {failure}",
-            hint="start one with `dask scheduler`, and give its address as tcp://HOST:PORT",
+            hint=hint,
             scheduler=scheduler,
         ) from failure
 

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from arrival_engine.contracts import ArrivalError, Code
 
-EXTRAS = {"report": ("matplotlib", "jinja2"), "dask": ("distributed",)}
+EXTRAS = {"report": ("matplotlib", "jinja2"), "dask": ("distributed", "cryptography")}
 
 
 def require(extra: str, purpose: str) -> None:
