@@ -120,11 +120,12 @@ def _hold(
 
 
 def _writer(batches: Plan, assembler: Assembler, folder: Path) -> PartWriter:
+    from arrival_engine.contracts.inside import InsidePath
     from arrival_engine.engine.arrivals.metadata import file_metadata
     from arrival_engine.engine.arrivals.parts import PartWriter
 
     world = batches.world
-    return PartWriter(folder, assembler.schema, world.settings.output, "parquet", file_metadata(world))
+    return PartWriter(InsidePath(folder), assembler.schema, world.settings.output, "parquet", file_metadata(world))
 
 
 def _write(held: list[Held], writer: PartWriter, threads: int, disk: DiskSync) -> list[PartReceipt]:

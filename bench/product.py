@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -42,7 +41,7 @@ def _unpublish(run_root: Path) -> None:
     from arrival_engine.engine.rundir.receipt import read_receipt
 
     for published in read_receipt(run_root).partitions("arrival_events_5B").values():
-        shutil.rmtree(published)
+        published.remove()
 
 
 def phase_seconds(lines: Iterable[str]) -> dict[str, float]:
@@ -70,4 +69,5 @@ def paths_of(run_root: Path, dataset_id: str) -> list[Path]:
     """The files of a dataset of the world's one scenario, in order; the world has been run before."""
     from arrival_engine.engine.rundir.receipt import read_receipt
 
-    return read_receipt(run_root).files(dataset_id, scenario_id=last_report(run_root)["scenario_id"])
+    files = read_receipt(run_root).files(dataset_id, scenario_id=last_report(run_root)["scenario_id"])
+    return [path.outside for path in files]

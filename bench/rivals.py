@@ -117,13 +117,14 @@ def _works(contender: str, planned: Plan, folder: Path) -> Iterator[tuple[Work, 
 
 def _assembled(expand: Callable[[Batch], BatchResult], planned: Plan, folder: Path) -> tuple[Work, Work]:
     """Columns of codes, given to the product's assembler and writer."""
+    from arrival_engine.contracts.inside import InsidePath
     from arrival_engine.engine.arrivals.metadata import file_metadata
     from arrival_engine.engine.arrivals.parts import PartWriter
     from arrival_engine.engine.expand.assemble import Assembler
 
     world = planned.world
     assembler = Assembler(world)
-    writer = PartWriter(folder, assembler.schema, world.settings.output, "parquet", file_metadata(world))
+    writer = PartWriter(InsidePath(folder), assembler.schema, world.settings.output, "parquet", file_metadata(world))
 
     def to_parquet(batch: Batch) -> None:
         result = expand(batch)

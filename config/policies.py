@@ -15,6 +15,7 @@ from arrival_engine.config.rules import first_fault
 from arrival_engine.config.strict import FormatError, parse_json, parse_yaml
 from arrival_engine.contracts.dictionary import Dataset, dataset, datasets
 from arrival_engine.contracts.errors import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath, inside
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.contracts.schemas import check_document, json_schema
 
@@ -47,7 +48,7 @@ class Policy:
 class PolicyFile:
     """A policy's file as it is found, not checked."""
 
-    path: Path
+    path: InsidePath
     origin: Origin
     data: bytes
 
@@ -62,7 +63,9 @@ def packaged_bytes(policy_id: str) -> bytes:
     return files("arrival_engine.config").joinpath(*_packaged_parts(_entry(policy_id))).read_bytes()
 
 
-def resolve_policy(policy_id: str, *, run_root: Path | None = None, external_roots: Sequence[Path] = ()) -> Policy:
+def resolve_policy(
+    policy_id: str, *, run_root: Path | InsidePath | None = None, external_roots: Sequence[Path] = ()
+) -> Policy:
     """The first existing file of `policy_files`, else the packaged policy.
 
     Numbers with a fraction or exponent are Decimal, exactly as written. Raises IO_READ_FAILED for a file that cannot
@@ -78,7 +81,7 @@ def resolve_policy(policy_id: str, *, run_root: Path | None = None, external_roo
 
 
 def policy_files(
-    policy_id: str, *, run_root: Path | None = None, external_roots: Sequence[Path] = ()
+    policy_id: str, *, run_root: Path | InsidePath | None = None, external_roots: Sequence[Path] = ()
 ) -> tuple[PolicyFile, ...]:
     """The policy's existing files, in the order in which they are looked up.
 
@@ -86,9 +89,9 @@ def policy_files(
     a file that cannot be read, the policy's `on_invalid` code for one that is too large.
     """
     entry = _entry(policy_id)
-    roots: list[tuple[Origin, Path]] = [("external", Path(root)) for root in external_roots]
+    roots: list[tuple[Origin, InsidePath]] = [("external", InsidePath(root)) for root in external_roots]
     if run_root is not None:
-        roots = [("run", Path(run_root) / RUN_REFERENCE), ("run", Path(run_root)), *roots]
+        roots = [("run", inside(run_root) / RUN_REFERENCE), ("run", inside(run_root)), *roots]
     read = [(root / entry.path, origin, _read(entry, root / entry.path)) for origin, root in roots]
     return tuple(PolicyFile(path, origin, data) for path, origin, data in read if data is not None)
 
@@ -110,10 +113,10 @@ def _packaged_parts(entry: Dataset) -> list[str]:
     return entry.path.split("/")[1:]
 
 
-def _read(entry: Dataset, path: Path) -> bytes | None:
+def _read(entry: Dataset, path: InsidePath) -> bytes | None:
     """The file's bytes, or None if the path does not exist. A path that exists but cannot be read is an error."""
     with reading("policy", path, hint="make the file readable, or remove it to use the packaged policy"):
-        if not (path.exists() or path.is_symlink()):
+        if not path.exists():
             return None
         with path.open("rb") as stream:
             data = stream.read(SIZE_MAX + 1)

@@ -11,10 +11,11 @@ from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from arrival_engine.contracts.errors import ArrivalError, Code
 from arrival_engine.contracts.identity import check_token
+from arrival_engine.contracts.inside import InsidePath, inside
 from arrival_engine.contracts.oserrors import reading
 
 Format = Literal["parquet", "json", "jsonl", "binary", "text", "yaml", "folder"]
@@ -24,6 +25,8 @@ _STATUSES = ("REQUIRED", "OPTIONAL")
 _NEEDS = ("always", "if_present", "never")
 _READ_SCOPES = ("ROW_LEVEL", "METADATA_ONLY")
 _TOKEN = re.compile(r"\{([a-z_]+)\}")
+# Places are found below a directory of the user's own or, where files are opened, below a root.
+Root = TypeVar("Root", Path, InsidePath)
 
 
 @dataclass(frozen=True)
@@ -71,16 +74,16 @@ class Dataset:
 
         return _TOKEN.sub(fill, self.path)
 
-    def locate(self, run_root: Path, tokens: Mapping[str, str]) -> Path:
+    def locate(self, run_root: Root, tokens: Mapping[str, str]) -> Root:
         """The dataset's file or directory. Raises PARTITION_OR_PK_VIOLATION for a missing or unsafe token."""
-        return Path(run_root) / self.relative(tokens)
+        return run_root / self.relative(tokens)
 
-    def folder(self, run_root: Path, tokens: Mapping[str, str]) -> Path:
+    def folder(self, run_root: Root, tokens: Mapping[str, str]) -> Root:
         """The dataset's directory, or the directory of its file."""
         target = self.locate(run_root, tokens)
         return target if self.kind == "directory" else target.parent
 
-    def part(self, run_root: Path, tokens: Mapping[str, str], index: int) -> Path:
+    def part(self, run_root: Root, tokens: Mapping[str, str], index: int) -> Root:
         """The path of part file `index` (from 0) of a directory dataset that names its parts by numbers alone."""
         if not self.part_name or "{token}" in self.part_name:
             raise ArrivalError(
@@ -91,20 +94,22 @@ class Dataset:
             )
         return self.locate(run_root, tokens) / self.part_name.format(index=index)
 
-    def files(self, run_root: Path, tokens: Mapping[str, str]) -> list[Path]:
+    def files(self, run_root: Path | InsidePath, tokens: Mapping[str, str]) -> list[InsidePath]:
         """The dataset's existing files, sorted by path.
 
         Parquet: every `*.parquet` in the partition directory, also for single-file datasets. Other directories, and
         the folder of a validation bundle whose path is that of its index: all files below, by relative path. Raises
-        IO_READ_FAILED if a directory cannot be listed.
+        IO_READ_FAILED if a directory cannot be listed, or holds a link where a file is expected.
         """
-        target = self.locate(run_root, tokens)
+        root = inside(run_root)
+        target = self.locate(root, tokens)
         with reading(self.id, target):
             if self.role == "validation_bundle":
-                return _files_below(self.folder(run_root, tokens))
+                return _files_below(self.folder(root, tokens))
             if self.format == "parquet":
-                folder = self.folder(run_root, tokens)
-                return [path for path in _listing(folder) if path.suffix == ".parquet" and path.is_file()]
+                folder = self.folder(root, tokens)
+                found = folder.entries() if folder.is_dir() else []
+                return [path for path, kind in found if path.suffix == ".parquet" and kind != "directory"]
             if self.kind == "directory":
                 return _files_below(target)
             return [target] if target.is_file() else []
@@ -134,20 +139,9 @@ def bundle_index(segment: str) -> Dataset:
     return bundle if bundle.kind == "file" else dataset(f"validation_bundle_index_{segment}")
 
 
-def _listing(folder: Path) -> list[Path]:
-    # Path.glob would treat an unreadable directory as empty.
-    return sorted(folder.iterdir(), key=lambda path: path.name) if folder.is_dir() else []
-
-
-def _files_below(folder: Path) -> list[Path]:
-    found: list[Path] = []
-    for entry in _listing(folder):
-        # A linked directory is not part of the dataset: its files are never read, and links may form a circle.
-        if not entry.is_dir():
-            found.append(entry)
-        elif not entry.is_symlink():
-            found += _files_below(entry)
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+def _files_below(folder: InsidePath) -> list[InsidePath]:
+    # Links are listed as files are: who opens them refuses them by name.
+    return [entry.path for entry in folder.walk()] if folder.is_dir() else []
 
 
 @cache

@@ -7,9 +7,9 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from arrival_engine.contracts.errors import ArrivalError, Code
+from arrival_engine.contracts.openat import UnsafePathError
 
 READ_HINT = "check that the file exists and is readable"
 WRITE_HINT = "check that the directory is writable and that its disk has space"
@@ -83,6 +83,8 @@ def refusal(code: Code, message: str, failure: BaseException, hint: str, **conte
     Then the hint is about that: about permissions, space or a limit. Where the process or the machine has run out of
     something, the code is RESOURCES_INSUFFICIENT: no file is at fault.
     """
+    if isinstance(failure, UnsafePathError):
+        return ArrivalError(code, message, hint=failure.advice, **context)
     if lack_of_memory(failure):
         return ArrivalError(Code.RESOURCES_INSUFFICIENT, message, hint=MEMORY_HINT, **context)
     number = system_number(failure)
@@ -95,6 +97,8 @@ def of_the_system(failure: BaseException, code: Code) -> ArrivalError | None:
     """The error for a failure that no code foresaw, but that only a full disk or a limit can cause; else None."""
     if not isinstance(failure, OSError):
         return None
+    if isinstance(failure, UnsafePathError):
+        return refusal(code, f"{failure.filename} is refused: {reason(failure)}", failure, "")
     if failure.errno not in (*_EXHAUSTED, errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return None
     place = f" {failure.filename}" if failure.filename else ""
@@ -102,7 +106,9 @@ def of_the_system(failure: BaseException, code: Code) -> ArrivalError | None:
 
 
 @contextmanager
-def reading(what: str, path: Path, *, hint: str = READ_HINT, also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def reading(
+    what: str, path: object, *, hint: str = READ_HINT, also: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
     """Turn an OSError, or a failure of a kind in `also`, into IO_READ_FAILED, or as `refusal` does.
 
     Lack of memory is RESOURCES_INSUFFICIENT.
@@ -116,7 +122,7 @@ def reading(what: str, path: Path, *, hint: str = READ_HINT, also: tuple[type[Ex
 
 
 @contextmanager
-def writing(what: str, path: Path, *, hint: str = WRITE_HINT) -> Iterator[None]:
+def writing(what: str, path: object, *, hint: str = WRITE_HINT) -> Iterator[None]:
     """Turn an OSError into IO_WRITE_FAILED, or as `refusal` does; lack of memory into RESOURCES_INSUFFICIENT."""
     try:
         yield

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from arrival_engine.contracts import Notice
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.cpu_fallback.tables import I32, U64, Rows
 from arrival_engine.gpu_kernels.memory import DeviceMemory, uploaded
 
@@ -43,7 +43,7 @@ class EntityNames(NamedTuple):
 class CountFiles:
     """Parquet files of count rows; `library` names the data frame library that reads them."""
 
-    paths: tuple[Path, ...]
+    paths: tuple[InsidePath, ...]
     entities: EntityNames
     library: str = "cudf"
 

@@ -20,6 +20,7 @@ from arrival_engine.config.policies import (
     resolve_policy,
 )
 from arrival_engine.contracts import ArrivalError, Code, Notice, dataset
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.adopting.counterparts import (
     CarriedValue,
     Difference,
@@ -93,7 +94,7 @@ class _Adoption(NamedTuple):
     source: PolicyFile
     source_version: str
     translation: Translation
-    target: Path
+    target: InsidePath
     data: bytes
     standing: bytes | None
 
@@ -242,7 +243,7 @@ def _sealed(receipt: Receipt, reporter: Reporter) -> tuple[SealState, str, int, 
     if stored is not None and stored.structural:
         verified = verify_seal(receipt, reporter)
         return "reference", verified.digest, verified.row_count, verified.notices
-    result = seal(receipt.run_root, reporter)
+    result = seal(receipt.run_root.outside, reporter)
     return "sealed" if result.changed else "unchanged", result.digest, result.row_count, result.notices
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from arrival_engine.contracts import Code, check_document, indented_json
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.alias_blobs.layout import SliceColumns, Slices
 from arrival_engine.engine.rundir.strict_json import read_json_rows
 
@@ -50,7 +50,7 @@ class _Columns:
         return SiteIndex(facts, self._slices.slices(), np.array(self._bits))
 
 
-def read_site_index(path: Path) -> SiteIndex:
+def read_site_index(path: InsidePath) -> SiteIndex:
     """The index at `path`, of any size. Raises SITE_RESOLUTION_FAILED for what its schema refuses, IO_READ_FAILED."""
     columns = _Columns(f"index {path}")
     hint = "restore the file and seal again"

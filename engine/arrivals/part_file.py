@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import pyarrow as pa
@@ -14,8 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.options import FileFormat
 from arrival_engine.cpu_fallback.digest import Digest
+from arrival_engine.engine.rundir.arrow_files import open_arrow, open_parquet, parquet_metadata, parquet_schema
 
 DIGEST_KEY = "arrivals.digest"
 PIECE_ROWS = 1 << 18
@@ -30,11 +31,11 @@ def is_time(column: str) -> bool:
 class PartFile(ABC):
     """A part file, opened anew by each method. Methods raise OSError or pa.ArrowException for an unreadable file."""
 
-    path: Path
+    path: InsidePath
     format: ClassVar[FileFormat]
 
     @staticmethod
-    def at(path: Path) -> PartFile:
+    def at(path: InsidePath) -> PartFile:
         """The part file at `path`, of the format that its suffix names."""
         return (_ParquetPart if path.suffix == ".parquet" else _ArrowPart)(path)
 
@@ -71,14 +72,14 @@ class _ParquetPart(PartFile):
     format = "parquet"
 
     def schema(self) -> pa.Schema:
-        return pq.read_schema(self.path)
+        return parquet_schema(self.path)
 
     def rows(self) -> int:
-        return int(pq.read_metadata(self.path).num_rows)
+        return int(parquet_metadata(self.path).num_rows)
 
     def pieces(self) -> Iterator[pa.Table]:
         texts = [field.name for field in self.schema() if pa.types.is_string(field.type) and not is_time(field.name)]
-        with pq.ParquetFile(self.path, read_dictionary=texts) as file:
+        with open_parquet(self.path, read_dictionary=texts) as file:
             for batch in file.iter_batches(batch_size=PIECE_ROWS):
                 yield pa.Table.from_batches([batch])
 
@@ -88,7 +89,7 @@ class _ParquetPart(PartFile):
                 yield file.read_row_group(group, use_threads=False)
 
     def matching(self, wanted: Mapping[str, int]) -> Iterator[pa.Table]:
-        with pq.ParquetFile(self.path) as file:
+        with open_parquet(self.path) as file:
             for group in range(file.num_row_groups):
                 if not _may_match(file.metadata.row_group(group), wanted):
                     continue
@@ -131,7 +132,7 @@ class _ArrowPart(PartFile):
 
     @contextmanager
     def _open(self, options: pa.ipc.IpcReadOptions | None = None) -> Iterator[pa.ipc.RecordBatchFileReader]:
-        with pa.OSFile(str(self.path)) as source, pa.ipc.open_file(source, options=options) as reader:
+        with open_arrow(self.path, options) as reader:
             yield reader
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.options import FileFormat
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.contracts.part_names import part_name
 from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.engine.arrivals.part_file import DIGEST_KEY
+from arrival_engine.engine.rundir.arrow_files import new_file
 from arrival_engine.engine.rundir.settings import OutputOptions
 
 # Ascending or slowly changing integers shrink best as deltas; the other columns repeat values and use dictionaries.
@@ -42,7 +42,7 @@ class PartReceipt:
 class PartWriter:
     """Writes part files of one run; `metadata` goes into every file besides the part's own digest."""
 
-    directory: Path
+    directory: InsidePath
     schema: pa.Schema
     options: OutputOptions
     file_format: FileFormat
@@ -62,7 +62,7 @@ class PartWriter:
         schema = self.schema.with_metadata({**self.metadata, DIGEST_KEY: str(digest)})
         # A Python file would take the interpreter's lock for every page, about a hundred per row group.
         with writing("arrivals", path):
-            with pa.BufferedOutputStream(pa.OSFile(os.fsencode(path), "wb"), _BUFFER_BYTES) as sink:
+            with new_file(path) as name, pa.BufferedOutputStream(pa.OSFile(name, "wb"), _BUFFER_BYTES) as sink:
                 if self.file_format == "parquet":
                     self._write_parquet(sink, schema, batches)
                 else:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import filecmp
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.options import FileFormat
 from arrival_engine.contracts.oserrors import READ_HINT, reading, reason, refusal, system_number, writing
 from arrival_engine.contracts.part_names import naming_fault, published_name
 from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.engine.arrivals.part_file import PartFile
-from arrival_engine.engine.rundir.exchange import exchange
-from arrival_engine.engine.rundir.staging import make_folder, sync
+from arrival_engine.engine.rundir.hashing import same_bytes
+from arrival_engine.engine.rundir.staging import make_folder
 
 Outcome = Literal["published", "identical", "replaced"]
 Comparison = Literal["statements", "manifest", "bytes"]
@@ -33,7 +31,7 @@ class Published:
     digest: Digest
 
 
-def read_published(directory: Path) -> Published | None:
+def read_published(directory: InsidePath) -> Published | None:
     """What a partition directory holds; None where there is none or it is empty.
 
     Raises IO_WRITE_CONFLICT when its parts cannot be read as ours.
@@ -56,7 +54,7 @@ def read_published(directory: Path) -> Published | None:
     return Published(file_format, digest)
 
 
-def refuse_certain_conflict(final: Path, file_format: FileFormat, arrivals: int) -> None:
+def refuse_certain_conflict(final: InsidePath, file_format: FileFormat, arrivals: int) -> None:
     """Raise IO_WRITE_CONFLICT before any work if the published arrivals differ in format or number."""
     if not _is_occupied(final):
         return
@@ -71,7 +69,9 @@ class Publication:
     def __init__(self, undo: ExitStack) -> None:
         self._undo = undo
 
-    def events(self, staged: Path, final: Path, expected: Published, token: str, *, replace: bool) -> Outcome:
+    def events(
+        self, staged: InsidePath, final: InsidePath, expected: Published, token: str, *, replace: bool
+    ) -> Outcome:
         """Put a directory of staged arrivals in place, its parts under names with the token of all parts.
 
         An existing partition of the same digest and format stays as it is; a different one is IO_WRITE_CONFLICT
@@ -85,37 +85,37 @@ class Publication:
             _name_parts(staged, token)
             if stands and not _differ(staged, final):
                 return "identical"
-            sync(staged)
+            staged.sync()
         self._put(staged, final)
         return "replaced" if occupied else "published"
 
-    def file(self, staged: Path, final: Path) -> None:
+    def file(self, staged: InsidePath, final: InsidePath) -> None:
         """Put a staged file in place, unless the same bytes are there already."""
         with writing("file", final):
-            same = final.is_file() and filecmp.cmp(staged, final, shallow=False)
+            same = final.is_file() and same_bytes(staged, final)
         if not same:
             with writing("file", staged):
-                sync(staged)
+                staged.sync()
             self._put(staged, final)
 
-    def withdraw(self, final: Path, aside: Path) -> None:
+    def withdraw(self, final: InsidePath, aside: InsidePath) -> None:
         """Take a published file, if there is one, out of its place."""
         with writing("published dataset", final):
-            if os.path.lexists(final):
+            if final.kind() is not None:
                 final.rename(aside)
                 self._undo.callback(_take_back, lambda: aside.rename(final))
-                sync(final.parent)
+                final.parent.sync()
 
-    def _put(self, staged: Path, final: Path) -> None:
+    def _put(self, staged: InsidePath, final: InsidePath) -> None:
         with writing("published dataset", final):
             make_folder(final.parent)
-            if os.path.lexists(final):
-                exchange(staged, final)
-                self._undo.callback(_take_back, lambda: exchange(staged, final))
+            if final.kind() is not None:
+                staged.exchange(final)
+                self._undo.callback(_take_back, lambda: staged.exchange(final))
             else:
                 staged.rename(final)
                 self._undo.callback(_take_back, lambda: final.rename(staged))
-            sync(final.parent)
+            final.parent.sync()
 
 
 @contextmanager
@@ -126,11 +126,11 @@ def publication() -> Iterator[Publication]:
         undo.pop_all()
 
 
-def _is_occupied(final: Path) -> bool:
+def _is_occupied(final: InsidePath) -> bool:
     with reading("directory", final):
         if final.is_dir():
             return any(final.iterdir())
-    if os.path.lexists(final):
+    if final.kind() is not None:
         raise ArrivalError(
             Code.IO_WRITE_CONFLICT,
             f"{final} is in the way: arrivals are published as a directory of that name",
@@ -140,7 +140,7 @@ def _is_occupied(final: Path) -> bool:
     return False
 
 
-def _stands(final: Path, expected: Published, *, replace: bool) -> bool:
+def _stands(final: InsidePath, expected: Published, *, replace: bool) -> bool:
     """Whether a partition holds what is expected; IO_WRITE_CONFLICT where it does not and may not be replaced."""
     try:
         standing = read_published(final)
@@ -153,18 +153,18 @@ def _stands(final: Path, expected: Published, *, replace: bool) -> bool:
     return standing == expected
 
 
-def _name_parts(staged: Path, token: str) -> None:
+def _name_parts(staged: InsidePath, token: str) -> None:
     for path in sorted(staged.iterdir()):
         path.rename(path.with_name(published_name(path.name, token)))
 
 
-def _differ(staged: Path, final: Path) -> bool:
+def _differ(staged: InsidePath, final: InsidePath) -> bool:
     """Whether any byte differs: the statements of part files do not show later damage."""
     names = sorted(path.name for path in staged.iterdir())
     with reading("arrivals", final):
         if names != sorted(path.name for path in final.iterdir()):
             return True
-        return bool(filecmp.cmpfiles(staged, final, names, shallow=False)[0] != names)
+        return not all(same_bytes(staged / name, final / name) for name in names)
 
 
 def _described(published: Published | None) -> str:
@@ -177,7 +177,7 @@ def _take_back(rename: Callable[[], object]) -> None:
         rename()
 
 
-def _conflict(directory: Path, problem: str) -> ArrivalError:
+def _conflict(directory: InsidePath, problem: str) -> ArrivalError:
     return ArrivalError(
         Code.IO_WRITE_CONFLICT,
         f"{directory} already exists: {problem}",

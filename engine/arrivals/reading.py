@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import pyarrow as pa
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.moments import utc_text, wall_text
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.arrivals.part_file import PartFile
 
 
-def part_files(directory: Path) -> list[Path]:
+def part_files(directory: InsidePath) -> list[InsidePath]:
     """The part files of a partition directory in name order, which is arrival order; none where there is none."""
     with reading_arrivals(directory):
         if not directory.is_dir():
@@ -22,13 +22,15 @@ def part_files(directory: Path) -> list[Path]:
         return sorted(path for path in directory.iterdir() if path.suffix in (".parquet", ".arrow"))
 
 
-def read_pieces(path: Path) -> Iterator[pa.Table]:
+def read_pieces(path: InsidePath) -> Iterator[pa.Table]:
     """A part file piece by piece, as `PartFile.pieces`. Raises IO_READ_FAILED."""
     with reading_arrivals(path):
         yield from PartFile.at(path).pieces()
 
 
-def find_rows(parts: Sequence[Path], merchant_id: int, arrival_seq: int) -> list[tuple[Path, dict[str, object]]]:
+def find_rows(
+    parts: Sequence[InsidePath], merchant_id: int, arrival_seq: int
+) -> list[tuple[InsidePath, dict[str, object]]]:
     """Every stored row with this key, in the contract's JSON form, and the part it stands in.
 
     Row groups and batches that cannot hold the key are not read.
@@ -73,7 +75,7 @@ def _json_columns(table: pa.Table | pa.RecordBatch) -> Iterator[list[object]]:
 
 
 @contextmanager
-def reading_arrivals(path: Path, *also: type[Exception]) -> Iterator[None]:
+def reading_arrivals(path: InsidePath, *also: type[Exception]) -> Iterator[None]:
     """Turn a failure to read part files, of the kinds `also` too, into IO_READ_FAILED."""
     hint = "the file is damaged, truncated or not readable; run `arrivals run RUN_ROOT --replace`"
     with reading("arrivals", path, hint=hint, also=(pa.ArrowException, *also)):

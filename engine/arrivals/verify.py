@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pyarrow as pa
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reason, refusal
 from arrival_engine.engine.arrivals.part_file import PartFile
 from arrival_engine.engine.arrivals.parts import PartReceipt
@@ -15,7 +15,7 @@ from arrival_engine.engine.arrivals.parts import PartReceipt
 _CHECK_DISK = "check the disk; nothing was published"
 
 
-def verify_staged(directory: Path, schema: pa.Schema, parts: Sequence[PartReceipt]) -> None:
+def verify_staged(directory: InsidePath, schema: pa.Schema, parts: Sequence[PartReceipt]) -> None:
     """Each part on disk has the contract's schema, its rows, its size and its digest; no other file is there.
 
     Raises SCHEMA_VIOLATION, IO_WRITE_FAILED.
@@ -27,7 +27,7 @@ def verify_staged(directory: Path, schema: pa.Schema, parts: Sequence[PartReceip
         verify_part(directory, schema, part)
 
 
-def verify_part(directory: Path, schema: pa.Schema, part: PartReceipt) -> None:
+def verify_part(directory: InsidePath, schema: pa.Schema, part: PartReceipt) -> None:
     """One part on disk has the contract's schema, its rows, its size and its digest. Raises as `verify_staged` does."""
     path = directory / part.name
     try:
@@ -46,7 +46,7 @@ def verify_part(directory: Path, schema: pa.Schema, part: PartReceipt) -> None:
         raise _damaged(path, f"has {rows} rows and digest {digest}; {part.rows} and {part.digest} were written")
 
 
-def _damaged(path: Path, problem: str) -> ArrivalError:
+def _damaged(path: InsidePath, problem: str) -> ArrivalError:
     return ArrivalError(
         Code.IO_WRITE_FAILED,
         f"{path} {problem}",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reading, writing
 from arrival_engine.engine.cluster.depot import ROWS, Depot
+from arrival_engine.engine.rundir.array_files import loaded_arrays, map_array, save_array, save_arrays
 from arrival_engine.engine.world.catalogue import Catalogue, Uncoded, catalogued, united
 from arrival_engine.engine.world.counts import DrawnRows
 
@@ -39,8 +40,8 @@ def write_block(number: int, pieces: Sequence[DrawnRows], depot: Depot) -> tuple
     first = np.searchsorted(catalogue.merchant[rows[0]], np.arange(merchant_ids.size + 1))
     with depot.attempt() as scratch, writing("count rows", scratch):
         files = [scratch / f"{number:06d}.npy", scratch / f"{number:06d}.npz"]
-        np.save(files[0], rows)
-        np.savez(files[1], row_start=first, **packed(catalogue))
+        save_array(files[0], rows)
+        save_arrays(files[1], row_start=first, **packed(catalogue))
         depot.hand_in(ROWS, files)
     return (Block(number, int(merchant_ids[0]), int(merchant_ids[-1])),)
 
@@ -50,11 +51,9 @@ def read_block(number: int, merchant_ids: Sequence[int], depot: Depot) -> DrawnR
     table = depot.folder / ROWS / f"{number:06d}.npy"
     with reading("count rows", table):
         first, end = _span(table.with_suffix(".npz"), merchant_ids)
-        entity, bucket, arrivals = (
-            np.array(column[first:end]) for column in np.load(table, mmap_mode="r", allow_pickle=False)
-        )
+        entity, bucket, arrivals = (np.array(column[first:end]) for column in map_array(table))
         used, entity = np.unique(entity, return_inverse=True)
-        with np.load(table.with_suffix(".npz"), allow_pickle=False) as facts:
+        with loaded_arrays(table.with_suffix(".npz")) as facts:
             whole = unpacked(facts)
     owner = whole.merchant_ids[whole.merchant[used]]
     # Those used are distinct and in order, so that each keeps its place.
@@ -62,21 +61,21 @@ def read_block(number: int, merchant_ids: Sequence[int], depot: Depot) -> DrawnR
     return DrawnRows(catalogued(part)[0], entity.astype(np.int32), bucket, arrivals, 0)
 
 
-def _span(path: Path, merchant_ids: Sequence[int]) -> tuple[int, int]:
-    with np.load(path, allow_pickle=False) as facts:
+def _span(path: InsidePath, merchant_ids: Sequence[int]) -> tuple[int, int]:
+    with loaded_arrays(path) as facts:
         known, row_start = facts["merchant_ids"], facts["row_start"]
     low, high = np.array([merchant_ids[0], merchant_ids[-1]], np.uint64)
     return int(row_start[np.searchsorted(known, low)]), int(row_start[np.searchsorted(known, high, side="right")])
 
 
 def packed(catalogue: Catalogue) -> dict[str, Any]:
-    """A catalogue as arrays for `np.savez`."""
+    """A catalogue as arrays for `save_arrays`."""
     texts = {name: np.array(getattr(catalogue, name), np.str_) for name in ("zones", "channels")}
     return {**catalogue._asdict(), **texts}
 
 
 def unpacked(arrays: Mapping[str, NDArray[Any]]) -> Catalogue:
-    """The catalogue among arrays that `np.load` gives."""
+    """The catalogue among arrays that `loaded_arrays` gives."""
     columns: dict[str, Any] = {name: arrays[name] for name in Catalogue._fields}
     texts = {name: tuple(columns[name].tolist()) for name in ("zones", "channels")}
     return Catalogue(**{**columns, **texts})

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import writing
-from arrival_engine.engine.rundir.staging import sync
 
 EVENTS, LEDGERS, ROWS, CATALOGUE = "events", "ledgers", "rows", "catalogue.npz"
 _ATTEMPTS = "attempts"
@@ -25,10 +22,10 @@ class Depot:
     abandoned task finds no place to write to.
     """
 
-    folder: Path
+    folder: InsidePath
 
     @classmethod
-    def open(cls, staged: Path) -> Depot:
+    def open(cls, staged: InsidePath) -> Depot:
         """A new depot. Raises IO_WRITE_FAILED."""
         depot = cls(staged / "depot")
         with writing("arrivals", depot.folder):
@@ -37,21 +34,21 @@ class Depot:
         return depot
 
     @contextmanager
-    def attempt(self) -> Iterator[Path]:
+    def attempt(self) -> Iterator[InsidePath]:
         """A folder for one attempt of one task. Raises IO_WRITE_FAILED."""
         with writing("arrivals", self.folder):
-            scratch = Path(tempfile.mkdtemp(dir=self.folder / _ATTEMPTS))
+            scratch = (self.folder / _ATTEMPTS).make_temporary("attempt")
         try:
             yield scratch
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.discard()
 
-    def hand_in(self, kind: str, files: Sequence[Path]) -> None:
+    def hand_in(self, kind: str, files: Sequence[InsidePath]) -> None:
         """Put files that are on the disk in place, under the names that they have. Raises IO_WRITE_FAILED."""
         with writing("arrivals", self.folder / kind):
             for file in files:
-                file.replace(self.folder / kind / file.name)
-            sync(self.folder / kind)
+                file.rename(self.folder / kind / file.name)
+            (self.folder / kind).sync()
 
     def close(self) -> Depot:
         """The same depot where no task can reach it. Raises IO_WRITE_FAILED."""

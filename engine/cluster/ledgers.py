@@ -21,6 +21,7 @@ from arrival_engine.engine.cluster.tasks import ledger_name
 from arrival_engine.engine.expand.backend import BatchSums
 from arrival_engine.engine.expand.ledger import FamilyAccount, Ledger
 from arrival_engine.engine.expand.planning import Batch
+from arrival_engine.engine.rundir.array_files import load_array
 from arrival_engine.engine.world.load import World
 
 Table = NDArray[np.int32]  # [6, R]: Rows above RowTotals
@@ -106,7 +107,7 @@ class StoredLedger:
     def _read(self, receipt: ShardReceipt) -> Table:
         path = self._depot.folder / LEDGERS / ledger_name(receipt.shard)
         with reading("sums per count row", path):
-            table: Table = np.load(path, allow_pickle=False)
+            table: Table = load_array(path)
         if hashlib.sha256(table.tobytes()).hexdigest() != receipt.ledger_sha256:
             raise ArrivalError(
                 Code.IO_READ_FAILED,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.cpu_fallback.segments import check_key_width
 from arrival_engine.engine.arrivals.parts import PartReceipt
@@ -54,14 +53,14 @@ class DaskMaker:
         if link := answering(self.client.dashboard_link):
             reporter.message(f"Dask dashboard: {link}")
 
-    def make(self, order: Order, staged: Path, reporter: Reporter, *, resume: bool) -> Made:
+    def make(self, order: Order, staged: InsidePath, reporter: Reporter, *, resume: bool) -> Made:
         """As `Maker.make`; the ArrivalError is that of the first task to fail."""
         if resume:
             raise ValueError("a cluster does a lost worker's shards again; it resumes no staging directory")
         return _make_on_cluster(self.client, order, staged.resolve(), reporter)
 
 
-def _make_on_cluster(client: Client, order: Order, staged: Path, reporter: Reporter) -> Made:
+def _make_on_cluster(client: Client, order: Order, staged: InsidePath, reporter: Reporter) -> Made:
     threads = wait_for_workers(client)
     options = order.options
     # Workers have working directories of their own.
@@ -154,8 +153,8 @@ def _verified(depot: Depot, receipts: Sequence[ShardReceipt]) -> tuple[PartRecei
     """
     parts = tuple(part for receipt in receipts for part in receipt.parts)
     folder = depot.folder / EVENTS
-    with writing("arrivals", folder), os.scandir(folder) as entries:
-        found = {entry.name: entry.stat().st_size for entry in entries}
+    with writing("arrivals", folder):
+        found = {path.name: path.stat().st_size for path in folder.iterdir()}
     if found != {part.name: part.bytes for part in parts}:
         raise ArrivalError(
             Code.IO_WRITE_FAILED,
@@ -176,7 +175,7 @@ def _check_totals(ledger: StoredLedger, survey: Survey) -> None:
         )
 
 
-def _made_here(options: RunOptions, world: World, staged: Path, reporter: Reporter) -> Made:
+def _made_here(options: RunOptions, world: World, staged: InsidePath, reporter: Reporter) -> Made:
     """A scenario without arrivals, which has nothing to hand out: one part without rows."""
     shop = Workshop(choose_backend(options.backend), 1, options.format, reporter)
     return produce_parts(shop, plan(world, options.batch_arrivals), staged)

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version as distribution_version
-from pathlib import Path
 
 import numpy as np
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.options import BackendName, FileFormat
 from arrival_engine.contracts.oserrors import reading, writing
 from arrival_engine.engine.cluster.blocks import packed, read_block, unpacked
@@ -30,6 +30,7 @@ from arrival_engine.engine.process.machine import peak_rss_bytes
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.process.version import LAW_VERSION, code_digest, version
 from arrival_engine.engine.run.production import Workshop, produce_parts
+from arrival_engine.engine.rundir.array_files import loaded_arrays, save_arrays
 from arrival_engine.engine.rundir.pieces import TablePiece
 from arrival_engine.engine.world.catalogue import Catalogue
 from arrival_engine.engine.world.counts import NO_ROWS, CountRows, merge_drawn
@@ -138,7 +139,7 @@ def write_catalogue(catalogue: Catalogue, depot: Depot) -> None:
     """Leave the entities where every worker finds them. Raises IO_WRITE_FAILED."""
     path = depot.folder / CATALOGUE
     with writing("catalogue of entities", path):
-        np.savez(path, **packed(catalogue))
+        save_arrays(path, **packed(catalogue))
 
 
 class _WorkerReporter(Reporter):
@@ -179,7 +180,7 @@ def _check_here(errand: Errand) -> None:
             )
 
 
-_lookups: dict[Path, tuple[World, Catalogue]] = {}
+_lookups: dict[InsidePath, tuple[World, Catalogue]] = {}
 _lookups_lock = threading.Lock()
 
 
@@ -204,11 +205,11 @@ def lookup_world(source: Source, counts: CountRows, *, accept_tz_cache: bool) ->
 
 def _read_catalogue(depot: Depot) -> Catalogue:
     path = depot.folder / CATALOGUE
-    with reading("catalogue of entities", path), np.load(path, allow_pickle=False) as columns:
+    with reading("catalogue of entities", path), loaded_arrays(path) as columns:
         return unpacked(columns)
 
 
-def _write_ledger(ledger: ScenarioLedger, path: Path) -> str:
+def _write_ledger(ledger: ScenarioLedger, path: InsidePath) -> str:
     (whole,) = ledger.pieces()
     table = np.stack([*whole.world.rows, *whole.row_totals])
     with writing("sums per count row", path), path.open("xb") as file:

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.engine.arrivals.part_file import PartFile
 from arrival_engine.engine.arrivals.reading import reading_arrivals
@@ -108,7 +109,7 @@ def diff(
     order.
     """
     options, reporter = options or DiffOptions(), reporter or Reporter()
-    pairing = pair_up(Path(a), Path(b), options.scenario_id)
+    pairing = pair_up(InsidePath(Path(a)), InsidePath(Path(b)), options.scenario_id)
     compared = []
     for pair in pairing.pairs:
         with reporter.phase(f"compare {pair.scenario_id}" if pair.scenario_id else "compare"):
@@ -131,12 +132,12 @@ class _Tally:
         self.null_clocks |= bool((physical & ~shown).any())
         self.mirrored_clocks |= bool((physical & shown).any())
 
-    def side(self, path: Path, parts: Sequence[Path]) -> Side:
+    def side(self, path: InsidePath, parts: Sequence[InsidePath]) -> Side:
         clocks = {(True, False): "null", (False, True): "mirror", (True, True): "mixed", (False, False): "none"}
         with reading_arrivals(parts[0]):
             times = PartFile.at(parts[0]).schema().field("ts_utc").type
         return Side(
-            path=path,
+            path=path.outside,
             parts=len(parts),
             format="/".join(sorted({part.suffix[1:] for part in parts})),
             timestamps="rfc3339" if pa.types.is_string(times) else "timestamp",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from arrival_engine.contracts import ArrivalError, Code, arrow_schema
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.moments import utc_text, wall_text
 from arrival_engine.contracts.oserrors import reason
 from arrival_engine.cpu_fallback.identifiers import text_word
@@ -150,7 +150,7 @@ class Rows:
         return bool(value) if name == "is_virtual" else int(value)
 
 
-def read_rows(parts: Sequence[Path], vocabulary: Vocabulary) -> Iterator[Rows]:
+def read_rows(parts: Sequence[InsidePath], vocabulary: Vocabulary) -> Iterator[Rows]:
     """The arrivals of part files in their order, piece by piece; raises SCHEMA_VIOLATION, IO_READ_FAILED."""
     for path in parts:
         for table in read_pieces(path):
@@ -158,7 +158,7 @@ def read_rows(parts: Sequence[Path], vocabulary: Vocabulary) -> Iterator[Rows]:
                 yield _canonical(table, path, vocabulary)
 
 
-def _canonical(table: pa.Table, path: Path, vocabulary: Vocabulary) -> Rows:
+def _canonical(table: pa.Table, path: InsidePath, vocabulary: Vocabulary) -> Rows:
     if sorted(table.column_names) != sorted(COLUMNS):
         odd = sorted(set(table.column_names) ^ set(COLUMNS))
         raise _refused(path, f"has other columns than arrival events: {', '.join(odd)}")
@@ -187,7 +187,7 @@ def _column(name: str, values: pa.ChunkedArray, vocabulary: Vocabulary) -> Colum
     return Column((values.fill_null(0) if valid is not None else values).to_numpy(), valid)
 
 
-def _refused(path: Path, problem: str) -> ArrivalError:
+def _refused(path: InsidePath, problem: str) -> ArrivalError:
     return ArrivalError(
         Code.SCHEMA_VIOLATION,
         f"{path} {problem}",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.comparing.canonical import Rows, Vocabulary, read_rows
 
 Key = tuple[int, int]
@@ -29,7 +29,7 @@ class Aligned(NamedTuple):
 class _Stream:
     """One side: what has been read and not been used yet."""
 
-    directory: Path
+    directory: InsidePath
     pieces: Iterator[Rows]
     head: Rows | None = None
     last: Key = (-1, 0)
@@ -72,7 +72,7 @@ class _Stream:
         self.last = (int(merchant[-1]), int(seq[-1]))
 
 
-def lockstep(a: Sequence[Path], b: Sequence[Path], vocabulary: Vocabulary) -> Iterator[Aligned]:
+def lockstep(a: Sequence[InsidePath], b: Sequence[InsidePath], vocabulary: Vocabulary) -> Iterator[Aligned]:
     """The part files of both sides, stretch by stretch; raises PARTITION_OR_PK_VIOLATION if not in key order."""
     left, right = (_Stream(parts[0].parent, read_rows(parts, vocabulary)) for parts in (a, b))
     while True:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from arrival_engine.contracts import ArrivalError, Code, dataset
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.arrivals.reading import part_files
 from arrival_engine.engine.rundir.receipt import read_receipt
 
@@ -15,8 +15,8 @@ class Pair(NamedTuple):
     """One scenario of both sides."""
 
     scenario_id: str
-    a: Path
-    b: Path
+    a: InsidePath
+    b: InsidePath
 
 
 class Pairing(NamedTuple):
@@ -27,7 +27,7 @@ class Pairing(NamedTuple):
     only_b: tuple[str, ...]
 
 
-def pair_up(a: Path, b: Path, scenario_id: str | None) -> Pairing:
+def pair_up(a: InsidePath, b: InsidePath, scenario_id: str | None) -> Pairing:
     """Scenarios of the same name; where each side has just one, those two under any names.
 
     Raises IO_READ_FAILED for a side without arrivals.
@@ -44,7 +44,7 @@ def pair_up(a: Path, b: Path, scenario_id: str | None) -> Pairing:
     )
 
 
-def _scenarios(path: Path, scenario_id: str | None) -> Mapping[str, Path]:
+def _scenarios(path: InsidePath, scenario_id: str | None) -> Mapping[str, InsidePath]:
     found = dict(_published(path))
     if scenario_id is not None and len(found) > 1:
         found = {name: directory for name, directory in found.items() if name == scenario_id}
@@ -55,7 +55,7 @@ def _scenarios(path: Path, scenario_id: str | None) -> Mapping[str, Path]:
     return found
 
 
-def listed(directory: Path) -> list[Path]:
+def listed(directory: InsidePath) -> list[InsidePath]:
     """The part files of a side's partition directory. Raises IO_READ_FAILED if they are gone."""
     parts = part_files(directory)
     if not parts:
@@ -63,7 +63,7 @@ def listed(directory: Path) -> list[Path]:
     return parts
 
 
-def _nothing(path: Path, wanted: str = "") -> ArrivalError:
+def _nothing(path: InsidePath, wanted: str = "") -> ArrivalError:
     return ArrivalError(
         Code.IO_READ_FAILED,
         f"{path} has no arrivals{wanted}",
@@ -72,10 +72,10 @@ def _nothing(path: Path, wanted: str = "") -> ArrivalError:
     )
 
 
-def _published(path: Path) -> Iterator[tuple[str, Path]]:
+def _published(path: InsidePath) -> Iterator[tuple[str, InsidePath]]:
     """Scenario and partition directory, in byte order of the scenario; "" where nothing names it."""
     if part_files(path):
-        name, _, value = path.resolve().name.partition("=")
+        name, _, value = path.outside.resolve().name.partition("=")
         yield (value if name == "scenario_id" else ""), path
     elif dataset("run_receipt").locate(path, {}).is_file():
         for scenario_id, directory in read_receipt(path).partitions("arrival_events_5B").items():

@@ -33,7 +33,7 @@ def explain(run_root: Path | str, question: Question, reporter: Reporter | None 
     reporter = reporter or Reporter()
     receipt = read_receipt(Path(run_root))
     world = load_world(
-        receipt.run_root,
+        receipt.run_root.outside,
         question.scenario_id,
         seal=read_seal(receipt),
         accept_tz_cache=True,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from arrival_engine.contracts import ArrivalError
 from arrival_engine.engine.arrivals.reading import find_rows, json_rows, part_files
 from arrival_engine.engine.expand.assemble import Assembler
@@ -36,7 +34,7 @@ def against_output(view: View, row: RowValues) -> Comparison:
     if len(found) > 1:
         return Comparison("stored row", "repeated", ", ".join(str(path) for path, _ in found))
     path, stored = found[0]
-    return _compared(row, stored, "stored row", str(Path(path)))
+    return _compared(row, stored, "stored row", str(path))
 
 
 def _compared(derived: RowValues, found: RowValues, source: str, where: str) -> Comparison:

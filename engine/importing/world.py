@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from arrival_engine.contracts import ArrivalError, Code, Identity, Notice, check_token
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.options import ZoneSource
 from arrival_engine.cpu_fallback.law import HYBRID, VIRTUAL_ONLY
 from arrival_engine.engine.importing.build import build
@@ -94,9 +95,9 @@ def make_world(request: ImportRequest, reporter: Reporter | None) -> ImportResul
         reporter.notice(notice)
     statistics = {"scenario_id": request.scenario_id, "zones": zones, **_statistics(built.contents, policies)}
     described = statistics if placement.days is None else {**statistics, "local_days": asdict(placement.days)}
-    target = Target(run_root, "import", "an imported world", identity, policies.by_id)
+    target = Target(InsidePath(run_root), "import", "an imported world", identity, policies.by_id)
 
-    def write(stage: Path) -> WorldReport:
+    def write(stage: InsidePath) -> WorldReport:
         shelf = Shelf(stage, identity, request.scenario_id)
         return write_world(shelf, built.contents, policies, target, described, reporter)
 

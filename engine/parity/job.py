@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.options import ParityName
 from arrival_engine.engine.expand.backend import Backend, parity_backend
 from arrival_engine.engine.expand.memory_check import check_memory
@@ -17,7 +18,7 @@ from arrival_engine.engine.expand.planning import DEFAULT_BATCH_ARRIVALS, Batch,
 from arrival_engine.engine.parity.compare import Tally
 from arrival_engine.engine.parity.environment import describe
 from arrival_engine.engine.parity.records import SIMULATOR, Extent, ParityResult
-from arrival_engine.engine.parity.report import document, write_reports
+from arrival_engine.engine.parity.report import REPORT_HTML, REPORT_JSON, document, write_reports
 from arrival_engine.engine.parity.sample import SIMULATED_BATCH_ARRIVALS, Sample, choose
 from arrival_engine.engine.parity.sides import Side, opened
 from arrival_engine.engine.parity.trace import trace
@@ -30,7 +31,7 @@ from arrival_engine.engine.sealing import verify_seal
 from arrival_engine.engine.world.load import World, load_world
 from arrival_engine.gpu_kernels.device import unusable_reason
 
-_REPORTS = Path("reports", "parity")
+_REPORTS = "reports/parity"
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def _load(run_root: Path, options: ParityOptions, reporter: Reporter) -> World:
     seal = verify_seal(receipt, reporter)
     with reporter.phase("read"):
         # Backends do not decide which cache is right: both have to use it in the same way.
-        world = load_world(receipt.run_root, options.scenario_id, seal=seal, accept_tz_cache=True)
+        world = load_world(receipt.run_root.outside, options.scenario_id, seal=seal, accept_tz_cache=True)
     for notice in world.notices:
         reporter.notice(notice)
     return world
@@ -158,7 +159,7 @@ class _Check:
         if tally.first is not None:
             with reporter.phase("derive"):
                 traced = trace(self.planned, tally.first)
-        out = options.out or self.world.receipt.run_root / _REPORTS
+        out = InsidePath(options.out) if options.out else self.world.receipt.run_root / _REPORTS
         result = ParityResult(
             scenario_id=self.world.scenario_id,
             extent=self._extent(),
@@ -171,11 +172,11 @@ class _Check:
             phases={**_shared(reporter), "compare": compare_seconds},
             notes=self._notes(),
             notices=(*self.world.seal.notices, *self.world.notices),
-            report_json=out / "parity_report.json",
-            report_html=out / "parity_report.html",
+            report_json=(out / REPORT_JSON).outside,
+            report_html=(out / REPORT_HTML).outside,
         )
         with reporter.phase("report"):
-            write_reports(result, document(result, self.world, environment))
+            write_reports(out, document(result, self.world, environment))
         return result
 
     def _compare(self, left: Side, right: Side, tally: Tally, reporter: Reporter) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from arrival_engine.contracts.forms import indented_json
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.moments import utc_now
 from arrival_engine.engine.explaining.facts import document as plain
 from arrival_engine.engine.parity.page import page
@@ -41,10 +42,13 @@ def document(result: ParityResult, world: World, environment: dict[str, object])
     }
 
 
-def write_reports(result: ParityResult, report: dict[str, Any]) -> None:
+REPORT_JSON, REPORT_HTML = "parity_report.json", "parity_report.html"
+
+
+def write_reports(folder: InsidePath, report: dict[str, Any]) -> None:
     """Write both files, each by rename over what an earlier check left. Raises IO_WRITE_FAILED."""
-    replace_file("the parity report", result.report_json, indented_json(report))
-    replace_file("the parity report", result.report_html, page(report).encode())
+    replace_file("the parity report", folder / REPORT_JSON, indented_json(report))
+    replace_file("the parity report", folder / REPORT_HTML, page(report).encode())
 
 
 def _plain(value: object) -> dict[str, Any]:

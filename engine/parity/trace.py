@@ -48,7 +48,7 @@ def _of_arrival(plan: Plan, batch: Batch, found: Difference) -> Trace:
     first = _of_row(plan, int(segments.row_start[segment]))
     try:
         question = Question(first.merchant_id, seq=seq, scenario_id=plan.world.scenario_id)
-        explanation = explain(plan.world.receipt.run_root, question)
+        explanation = explain(plan.world.receipt.run_root.outside, question)
     except ArrivalError as error:
         why_not = f"the arrival cannot be derived: {error}"
         return Trace(first.merchant_id, "", None, first.bucket_index, seq, why_not=why_not)

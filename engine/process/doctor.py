@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.process import human, machine
 from arrival_engine.engine.process.extras import EXTRAS
 from arrival_engine.engine.process.scratch import leftovers
@@ -240,7 +241,7 @@ def _temporary() -> Iterator[Fact]:
         yield Fact("temporary files", f"cannot be written: {error}", "note", advice)
         return
     yield Fact("temporary files", f"{folder}, {human.size(shutil.disk_usage(folder).free)} free")
-    dead, unknown = leftovers(Path(folder))
+    dead, unknown = leftovers(InsidePath(Path(folder)))
     if dead:
         advice = "the next command on a URL, or `arrivals report`, removes them"
         yield Fact("leftovers", f"{_described(dead)} of killed commands in {folder}", "note", advice)
@@ -250,12 +251,12 @@ def _temporary() -> Iterator[Fact]:
         yield Fact("unknown folders", f"{_described(unknown)} in {folder}", "note", advice)
 
 
-def _described(folders: Sequence[Path]) -> str:
+def _described(folders: Sequence[InsidePath]) -> str:
     size = 0
     for folder in folders:
-        for path in folder.rglob("*"):
-            with suppress(OSError):
-                size += path.lstat().st_size
+        # Another command may remove one meanwhile.
+        with suppress(OSError):
+            size += sum(path.stat().st_size for path, kind in folder.walk() if kind == "file")
     return f"{human.count(len(folders))} folder{'s' if len(folders) != 1 else ''}, {human.size(size)}"
 
 

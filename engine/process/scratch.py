@@ -10,14 +10,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
-import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.process.machine import boot
 
 PREFIX = "arrivals"
@@ -27,35 +26,40 @@ OWNER = ".arrivals-owner.json"
 class Leftovers(NamedTuple):
     """Folders that no living process of this machine owns: those of killed ones, and those of unknown owners."""
 
-    dead: tuple[Path, ...]
-    unknown: tuple[Path, ...]
+    dead: tuple[InsidePath, ...]
+    unknown: tuple[InsidePath, ...]
+
+
+def temporary_root() -> InsidePath:
+    """The directory for temporary files."""
+    return InsidePath(Path(tempfile.gettempdir()))
 
 
 @contextmanager
 def scratch_folder(
-    parent: Path | None = None, *, prefix: str = PREFIX, removed: Callable[[Path], object] = lambda _: None
-) -> Iterator[Path]:
+    parent: InsidePath | None = None, *, prefix: str = PREFIX, removed: Callable[[InsidePath], object] = lambda _: None
+) -> Iterator[InsidePath]:
     """A new private folder below `parent`, by default the directory for temporary files; removed at the end.
 
     Those of killed processes there are removed first, and told to `removed`. Raises OSError if none can be made.
     """
-    parent = parent or Path(tempfile.gettempdir())
+    parent = parent or temporary_root()
     for path in clear(parent, prefix):
         removed(path)
-    folder = Path(tempfile.mkdtemp(prefix=f"{prefix}-", dir=parent))
+    folder = parent.make_temporary(prefix)
     try:
         owner = _own(folder)
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            folder.discard()
             if owner is not None:
                 owner.close()
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.discard()
 
 
-def leftovers(parent: Path, prefix: str = PREFIX) -> Leftovers:
+def leftovers(parent: InsidePath, prefix: str = PREFIX) -> Leftovers:
     """The folders below `parent` that were left behind, or may have been."""
     dead, unknown = [], []
     for path in _ours(parent, prefix):
@@ -68,7 +72,7 @@ def leftovers(parent: Path, prefix: str = PREFIX) -> Leftovers:
     return Leftovers(tuple(dead), tuple(unknown))
 
 
-def clear(parent: Path, prefix: str = PREFIX) -> list[Path]:
+def clear(parent: InsidePath, prefix: str = PREFIX) -> list[InsidePath]:
     """Remove the folders of killed processes; return those that are gone."""
     gone = []
     for path in _ours(parent, prefix):
@@ -77,7 +81,7 @@ def clear(parent: Path, prefix: str = PREFIX) -> list[Path]:
             continue
         with owner:
             _remove(path)
-        if not path.exists():
+        if path.kind() is None:
             gone.append(path)
     return gone
 
@@ -85,24 +89,23 @@ def clear(parent: Path, prefix: str = PREFIX) -> list[Path]:
 _LIVE, _UNKNOWN = "live", "unknown"
 
 
-def _ours(parent: Path, prefix: str) -> list[Path]:
+def _ours(parent: InsidePath, prefix: str) -> list[InsidePath]:
     """Folders of this user; others cannot be judged, and must not be removed even by one who may."""
     found = []
     with suppress(OSError):
-        for path in sorted(parent.glob(f"{prefix}-*")):
+        for path in parent.glob(f"{prefix}-*"):
             with suppress(OSError):
-                facts = path.lstat()
-                if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid():
+                if path.kind() == "directory" and path.stat().st_uid == os.geteuid():
                     found.append(path)
     return found
 
 
-def _own(folder: Path) -> IO[str] | None:
+def _own(folder: InsidePath) -> IO[str] | None:
     """The locked file of a new folder; None where it cannot be written, so that the folder has no known owner."""
     # Under another name until it is locked and written: no command may take it for that of a killed process.
     new = folder / f"{OWNER}.new"
     with suppress(OSError):
-        file = new.open("x", encoding="utf-8")
+        file = new.open("x")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             json.dump({"pid": os.getpid(), "machine": boot()}, file)
@@ -115,10 +118,10 @@ def _own(folder: Path) -> IO[str] | None:
     return None
 
 
-def _claim(folder: Path) -> IO[str] | str:
+def _claim(folder: InsidePath) -> IO[str] | str:
     """The locked file of a dead owner, or whether the owner lives."""
     try:
-        file = (folder / OWNER).open("r+", encoding="utf-8")
+        file = (folder / OWNER).open("r+")
     except OSError:
         return _UNKNOWN
     try:
@@ -136,14 +139,9 @@ def _claim(folder: Path) -> IO[str] | str:
     return file
 
 
-def _remove(folder: Path) -> None:
+def _remove(folder: InsidePath) -> None:
     """Remove a folder, its owner's file last: what is interrupted here is gone on with by the next."""
     for path in folder.iterdir():
-        if path.name == OWNER:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            with suppress(OSError):
-                path.unlink()
-    shutil.rmtree(folder, ignore_errors=True)
+        if path.name != OWNER:
+            path.discard()
+    folder.discard()

@@ -7,22 +7,22 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from arrival_engine.contracts import arrow_schema
 from arrival_engine.contracts.arrow_columns import coded
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.cpu_fallback.streams import domain, length_prefixed
 from arrival_engine.engine.expand.ledger import Ledger, ScenarioLedger
 from arrival_engine.engine.process.threads import Cancellation, ordered
 from arrival_engine.engine.records.columns import laid_out
 from arrival_engine.engine.records.groups import Columns, equal_groups
+from arrival_engine.engine.rundir.arrow_files import new_parquet
 from arrival_engine.engine.rundir.settings import FALLBACK_MEANINGS
 from arrival_engine.engine.world.load import World
 
@@ -35,7 +35,7 @@ _STATISTICS = ("merchant_id", "bucket_index")
 _WRITTEN_AT_ONCE = 65_536
 
 
-def write_summary(ledger: ScenarioLedger, path: Path) -> None:
+def write_summary(ledger: ScenarioLedger, path: InsidePath) -> None:
     """One row per count row: N, physical, virtual; ordered by (merchant, zone bytes, channel bytes, bucket)."""
     schema = arrow_schema("s4_arrival_summary_5B")
     chunks = (chunk for piece in ledger.pieces() for chunk in _summary_chunks(piece))
@@ -80,7 +80,7 @@ def _summary(
     )
 
 
-def write_anomalies(ledger: ScenarioLedger, path: Path) -> int:
+def write_anomalies(ledger: ScenarioLedger, path: InsidePath) -> int:
     """One row per entity and fallback taken, ordered by anomaly_id; returns the number of rows."""
     # An entity's count rows all lie in its merchant's piece, so no anomaly is in two.
     found = sorted((row for piece in ledger.pieces() for row in _anomalies(piece)), key=lambda row: row.anomaly_id)
@@ -157,12 +157,12 @@ def _table(world: World, schema: pa.Schema, size: int, **columns: pa.Array) -> p
     return laid_out(schema, size, constants, columns)
 
 
-def _write(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:
+def _write(path: InsidePath, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     deltas = [name for name in schema.names if name in _DELTA_COLUMNS]
     with writing("diagnostic dataset", path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with pq.ParquetWriter(
+        with new_parquet(
             path,
             schema,
             compression="ZSTD",

@@ -5,16 +5,15 @@ Both hold the whole world, so that they are the same for every scenario.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from arrival_engine.contracts import arrow_schema
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.cpu_fallback.identifiers import site_id
 from arrival_engine.engine.records.columns import laid_out
+from arrival_engine.engine.rundir.arrow_files import write_table
 from arrival_engine.engine.rundir.inputs import read_table
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.world.sites import SITE_KEY, read_sites
@@ -23,14 +22,14 @@ _EDGE_COLUMNS = ("merchant_id", "edge_id", "edge_seq_index", "country_iso", "tzi
 _GROUP_ROWS = 1 << 18
 
 
-def write_sites(receipt: Receipt, path: Path) -> None:
+def write_sites(receipt: Receipt, path: InsidePath) -> None:
     """One row per site with a weight and a zone, ordered by (merchant, country, order)."""
     sites = read_sites(receipt).drop_null()
     keys = zip(*(sites[name].to_pylist() for name in SITE_KEY), strict=True)
     _write(receipt, "arrival_sites_5B", path, sites, site_id=pa.array([site_id(*key) for key in keys], pa.uint64()))
 
 
-def write_edges(receipt: Receipt, path: Path) -> None:
+def write_edges(receipt: Receipt, path: InsidePath) -> None:
     """One row per edge, ordered by (merchant, edge)."""
     edges = read_table(receipt, "edge_catalogue_3B", _EDGE_COLUMNS)
     edges = edges.set_column(1, "edge_hex", edges["edge_id"].cast(pa.string()))
@@ -41,11 +40,10 @@ def write_edges(receipt: Receipt, path: Path) -> None:
     _write(receipt, "arrival_edges_5B", path, edges, edge_id=numbers)
 
 
-def _write(receipt: Receipt, dataset_id: str, path: Path, table: pa.Table, **more: pa.Array) -> None:
+def _write(receipt: Receipt, dataset_id: str, path: InsidePath, table: pa.Table, **more: pa.Array) -> None:
     schema = arrow_schema(dataset_id)
     constants = {name: value for name, value in receipt.identity.columns().items() if name in schema.names}
     columns = {name: table[name] for name in table.column_names} | more
     with writing("table of places", path):
-        pq.write_table(
-            laid_out(schema, len(table), constants, columns), path, compression="ZSTD", row_group_size=_GROUP_ROWS
-        )
+        table = laid_out(schema, len(table), constants, columns)
+        write_table(path, table, compression="ZSTD", row_group_size=_GROUP_ROWS)

@@ -9,11 +9,9 @@ scenarios, so that a later run replaces its own events and no others.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import IO, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +21,7 @@ from numpy.typing import NDArray
 
 from arrival_engine.contracts import ArrivalError, Code, arrow_schema
 from arrival_engine.contracts.arrow_columns import coded
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.options import EventFormat
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.cpu_fallback.tables import Rows
@@ -31,6 +30,7 @@ from arrival_engine.engine.expand.ledger import FamilyAccount, FamilyUse, Scenar
 from arrival_engine.engine.records.columns import laid_out
 from arrival_engine.engine.records.groups import equal_groups
 from arrival_engine.engine.records.rng_logs import MODULE
+from arrival_engine.engine.rundir.arrow_files import new_parquet
 from arrival_engine.engine.world.load import World
 
 _FORMATS: tuple[EventFormat, ...] = ("parquet", "jsonl")
@@ -38,7 +38,7 @@ _GROUP_ROWS = 1 << 18
 
 
 def write_rng_events(
-    ledger: ScenarioLedger, accounts: Mapping[str, FamilyAccount], directory: Path, file_format: EventFormat
+    ledger: ScenarioLedger, accounts: Mapping[str, FamilyAccount], directory: InsidePath, file_format: EventFormat
 ) -> None:
     """Write one file per family to `directory`, which is recreated, with the totals of the trace log.
 
@@ -48,7 +48,7 @@ def write_rng_events(
     with writing("random-number events", directory):
         # A resumed run finds files of the killed run, complete or not.
         if directory.exists():
-            shutil.rmtree(directory)
+            directory.remove()
         directory.mkdir()
     for label in accounts:
         path = directory / f"{label}.{file_format}"
@@ -63,7 +63,7 @@ def write_rng_events(
         _check(label, written.account(), accounts[label])
 
 
-def publish_rng_events(output: Publication, world: World, staged: Path, file_format: EventFormat) -> None:
+def publish_rng_events(output: Publication, world: World, staged: InsidePath, file_format: EventFormat) -> None:
     """Replace the published events of a scenario, of either format, by the staged ones; "none" only removes them."""
     index = world.seal.scenario_set.index(world.scenario_id)
     for label in ("arrival_time_jitter", "arrival_site_pick", "arrival_edge_pick"):
@@ -170,12 +170,12 @@ class _Sink(Protocol):
 
 
 @contextmanager
-def _sink(path: Path, schema: pa.Schema, file_format: EventFormat) -> Iterator[_Sink]:
+def _sink(path: InsidePath, schema: pa.Schema, file_format: EventFormat) -> Iterator[_Sink]:
     if file_format == "jsonl":
         with path.open("xb") as file:
             yield _LineSink(file)
     else:
-        with pq.ParquetWriter(path, schema, compression="ZSTD") as writer:
+        with new_parquet(path, schema, compression="ZSTD") as writer:
             yield _ParquetSink(writer)
 
 
@@ -191,7 +191,7 @@ class _ParquetSink:
 class _LineSink:
     """JSON Lines, one `compact_json` per event, assembled column by column."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
     def write(self, events: pa.Table) -> None:

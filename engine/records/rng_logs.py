@@ -7,11 +7,11 @@ import socket
 from collections.abc import Container, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arrival_engine.contracts import Notice, compact_json
 from arrival_engine.contracts.identity import Identity
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.expand.ledger import FamilyAccount
 from arrival_engine.engine.process.version import code_digest, version
 from arrival_engine.engine.rundir.json_lines import Log, raw_lines, read_log
@@ -26,7 +26,7 @@ MODULE = "5B.S4"
 
 
 def update_rng_logs(
-    output: Publication, world: World, accounts: Mapping[str, FamilyAccount], moment: str, staged: Path
+    output: Publication, world: World, accounts: Mapping[str, FamilyAccount], moment: str, staged: InsidePath
 ) -> tuple[Notice, ...]:
     """Record this scenario in both logs of the run; a repeated run of the same scenario leaves them as they are.
 
@@ -39,7 +39,7 @@ def update_rng_logs(
     return (*audit.notices(), *trace.notices())
 
 
-def _update_audit(output: Publication, world: World, moment: str, staged: Path) -> Log:
+def _update_audit(output: Publication, world: World, moment: str, staged: InsidePath) -> Log:
     receipt = world.receipt
     path, key = receipt.path("rng_audit_log"), receipt.identity.document()
     log = read_log(path, receipt.run_root, "rng_audit_log", lambda record: key.items() <= record.items())
@@ -60,7 +60,7 @@ def _update_audit(output: Publication, world: World, moment: str, staged: Path) 
 
 
 def _update_trace(
-    output: Publication, world: World, accounts: Mapping[str, FamilyAccount], moment: str, staged: Path
+    output: Publication, world: World, accounts: Mapping[str, FamilyAccount], moment: str, staged: InsidePath
 ) -> Log:
     receipt = world.receipt
     path = receipt.path("rng_trace_log")
@@ -148,7 +148,9 @@ def _cumulative(world: World, steps: Steps, moment: str) -> list[dict[str, Any]]
     return records
 
 
-def _replace(output: Publication, path: Path, log: Log, records: Sequence[Mapping[str, Any]], staged: Path) -> None:
+def _replace(
+    output: Publication, path: InsidePath, log: Log, records: Sequence[Mapping[str, Any]], staged: InsidePath
+) -> None:
     """Put these records in the place of the log's entries: after other programs', before the lines set aside.
 
     A line set aside spoils the sums of the records after it.

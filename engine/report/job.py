@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.options import FigureFormat
 from arrival_engine.engine.process.extras import require
 from arrival_engine.engine.process.interrupts import import_in_steps
@@ -42,7 +43,7 @@ _DRAWN_WITH = (
     *("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "jinja2._identifier", "jinja2"),
 )
 
-PAGE = Path("reports", "overview", "arrivals_report.html")
+PAGE = "reports/overview/arrivals_report.html"
 
 
 @dataclass(frozen=True)
@@ -115,15 +116,15 @@ def report(
             _section(number, receipt, records, *both)
             for number, both in enumerate(zip(published, measured, strict=True), 1)
         ]
-    page = options.out or receipt.run_root / PAGE
+    page = InsidePath.of_user(options.out) if options.out else receipt.run_root / PAGE
     with reporter.phase("write page"):
         replace_file("report", page, render(records, sections, _unpublished(records, published, options)).encode())
     figures: tuple[Path, ...] = ()
     if options.figures is not None:
         with reporter.phase("write figures"):
-            figures = tuple(_write_figures(options.figures, options.figure_format, sections))
+            figures = tuple(_write_figures(InsidePath(options.figures), options.figure_format, sections))
     overviews = tuple(_overview(measures) for measures in measured)
-    return ReportResult(page, figures, overviews, records.verdicts.passed if records.verdicts else None)
+    return ReportResult(page.outside, figures, overviews, records.verdicts.passed if records.verdicts else None)
 
 
 def _unpublished(records: Records, published: Sequence[Published], options: ReportOptions) -> list[str]:
@@ -196,12 +197,12 @@ def _figure(panels: Sequence[Panel], size: tuple[int, int], palette: Palette) ->
 # --- Files -----------------------------------------------------------------------------------------------
 
 
-def _write_figures(folder: Path, form: FigureFormat, sections: Sequence[Section]) -> Iterator[Path]:
+def _write_figures(folder: InsidePath, form: FigureFormat, sections: Sequence[Section]) -> Iterator[Path]:
     for section in sections:
         for drawn in (*section.plots, *([section.speed] if section.speed else [])):
             path = folder / section.measures.scenario_id / f"{drawn.plot.name}.{form}"
             replace_file("report", path, _file(drawn.plot, form))
-            yield path
+            yield path.outside
 
 
 def _file(plot: Plot, form: FigureFormat) -> bytes:

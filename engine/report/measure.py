@@ -20,7 +20,7 @@ from arrival_engine.engine.report.published import Published
 from arrival_engine.engine.report.records import own_codes
 from arrival_engine.engine.rundir.inputs import locate_files
 from arrival_engine.engine.rundir.receipt import Receipt
-from arrival_engine.engine.validation.database import Cursor, Database, parquet, text
+from arrival_engine.engine.validation.database import Cursor, Database, text
 
 Counts = NDArray[np.int64]
 
@@ -160,7 +160,7 @@ class _Survey:
             CREATE TABLE grid AS
             SELECT bucket_index::BIGINT AS bucket_index, epoch_us(bucket_start_utc::TIMESTAMP) AS start_us,
                    epoch_us(bucket_end_utc::TIMESTAMP) AS end_us
-            FROM {parquet(files)}""")
+            FROM {self.cursor.parquet(files)}""")
         return Horizon(*self.cursor.row("SELECT min(start_us), max(end_us), count(*) FROM grid"))
 
     def _places(self) -> tuple[int, int]:
@@ -226,7 +226,7 @@ class _Survey:
         files = self.receipt.files(dataset_id)
         if not files:
             return seen
-        (known,) = self.cursor.row(f"SELECT count(*) FROM (SELECT DISTINCT {key} FROM {parquet(files)})")
+        (known,) = self.cursor.row(f"SELECT count(*) FROM (SELECT DISTINCT {key} FROM {self.cursor.parquet(files)})")
         return np.concatenate([np.zeros(max(known - seen.size, 0), np.int64), seen])
 
     def _merchants(self) -> tuple[Merchants, str]:
@@ -252,10 +252,12 @@ class _Survey:
         candidates.append(("s2_realised_intensity_5B", tuple(intensity), "lambda_realised"))
         candidates.append(("s3_bucket_counts_5B", counts, "count_N"))
         for dataset_id, files, column in candidates:
-            if files and self._states(parquet(files), column):
+            if files and self._states(self.cursor.parquet(files), column):
                 # Decimal sums do not depend on the order in which threads add.
                 value = f"sum(TRY_CAST({column} AS DECIMAL(38, 9))) AS expected"
-                sql = f"SELECT merchant_id::UBIGINT AS merchant_id, {value} FROM {parquet(files)} GROUP BY 1"
+                sql = (
+                    f"SELECT merchant_id::UBIGINT AS merchant_id, {value} FROM {self.cursor.parquet(files)} GROUP BY 1"
+                )
                 return f"{column} of {dataset_id}", sql
         raise ArrivalError(
             Code.S1_OR_S3_OUTPUT_MISSING,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.ipc
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.arrivals.part_file import PartFile
 from arrival_engine.engine.arrivals.reading import part_files, reading_arrivals
 from arrival_engine.engine.rundir.receipt import Receipt
@@ -24,7 +24,7 @@ class Published:
     """One scenario's part files in name order, their size, and whether their times are texts."""
 
     scenario_id: str
-    parts: tuple[Path, ...]
+    parts: tuple[InsidePath, ...]
     bytes: int
     text_times: bool
 
@@ -40,14 +40,14 @@ class Published:
             f"{self._microseconds(column)} AS {alias}"
             for column, alias in (("ts_utc", "ts_us"), ("ts_local_primary", "local_us"))
         )
-        if self.format == "parquet":
-            yield f"(SELECT *, {times} FROM {parquet(self.parts)})"
-            return
-        cursor.attach("arrow_parts", pyarrow.dataset.dataset([str(path) for path in self.parts], format="ipc"))
-        try:
+        with ExitStack() as held:
+            files = held.enter_context(cursor.opened(self.parts))
+            if self.format == "parquet":
+                yield f"(SELECT *, {times} FROM {parquet(files)})"
+                return
+            cursor.attach("arrow_parts", pyarrow.dataset.dataset(files, format="ipc"))
+            held.callback(cursor.detach, "arrow_parts")
             yield f"(SELECT *, {times} FROM arrow_parts)"
-        finally:
-            cursor.detach("arrow_parts")
 
     def _microseconds(self, column: str) -> str:
         return f"epoch_us(rtrim({column}, 'Z')::TIMESTAMP)" if self.text_times else f"epoch_us({column})"

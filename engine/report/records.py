@@ -6,14 +6,15 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from arrival_engine.contracts import ArrivalError, Code, Notice, dataset
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reading
+from arrival_engine.engine.rundir.arrow_files import open_parquet
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.strict_json import read_json
 from arrival_engine.engine.sealing.stored import Stored, read_stored
@@ -44,7 +45,7 @@ class Verdicts:
     """The verdicts of the latest validation bundle; checks by scenario, "" for those of the run as a whole."""
 
     passed: bool
-    folder: Path
+    folder: InsidePath
     error_message: str | None
     tally: Mapping[str, int]
     digests: Mapping[str, str]
@@ -98,7 +99,8 @@ def read_anomalies(receipt: Receipt, scenario_id: str) -> tuple[Anomaly, ...] | 
     if not path.is_file():
         return None
     with reading("anomalies", path, hint=_AGAIN, also=(ValueError, pa.ArrowException)):
-        table = pq.read_table(path, columns=["anomaly_code", "severity", "context"], partitioning=None)
+        with open_parquet(path) as file:
+            table = file.read(["anomaly_code", "severity", "context"])
         found: dict[tuple[str, str], tuple[int, int]] = {}
         for code, severity, context in zip(*(column.to_pylist() for column in table.columns), strict=True):
             entities, arrivals = found.get((code, severity), (0, 0))
@@ -130,7 +132,7 @@ def _verdicts(receipt: Receipt, lines: Sequence[Record]) -> Verdicts | None:
     folder = _latest_bundle(receipt, lines)
     if folder is None:
         return None
-    path = folder / Path(dataset("validation_report_5B").path).name
+    path = folder / PurePosixPath(dataset("validation_report_5B").path).name
     report = read_json(
         path, what="validation report", code=Code.IO_READ_FAILED, hint="run `arrivals validate RUN_ROOT` again"
     )
@@ -152,12 +154,13 @@ def _verdicts(receipt: Receipt, lines: Sequence[Record]) -> Verdicts | None:
         ) from failure
 
 
-def _latest_bundle(receipt: Receipt, lines: Sequence[Record]) -> Path | None:
+def _latest_bundle(receipt: Receipt, lines: Sequence[Record]) -> InsidePath | None:
     """The bundle of the last validation in the run report, or else the existing one."""
-    places = [receipt.path("validation_bundle_5B"), receipt.path("validation_failed_bundle_5B")]
-    stated = [receipt.run_root / line["bundle_path"] for line in lines if line.get("bundle_path")]
+    known = (receipt.path("validation_bundle_5B"), receipt.path("validation_failed_bundle_5B"))
+    places = {path.relative_to(receipt.run_root).as_posix(): path for path in known}
     # Only the two known places: a line of the report must not lead anywhere else.
-    candidates = [path for path in reversed(stated) if path in places] + places
+    stated = [places.get(str(line.get("bundle_path")).rstrip("/")) for line in lines]
+    candidates = [*(path for path in reversed(stated) if path is not None), *known]
     return next((path for path in candidates if path.is_dir()), None)
 
 

@@ -9,6 +9,7 @@ import importlib.metadata
 from pathlib import Path
 
 from arrival_engine.contracts import ArrivalError, Code, arrow_schema
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.contracts.part_names import part_name
 from arrival_engine.engine.arrivals.metadata import file_metadata
@@ -16,6 +17,7 @@ from arrival_engine.engine.arrivals.part_file import DIGEST_KEY
 from arrival_engine.engine.arrivals.parts import PartReceipt
 from arrival_engine.engine.expand.assemble import Assembler, constant_texts
 from arrival_engine.engine.expand.backend import BatchResult
+from arrival_engine.engine.rundir.arrow_files import new_file
 from arrival_engine.engine.world.load import World
 from arrival_engine.gpu_kernels.columns import Layout
 
@@ -47,7 +49,7 @@ class DevicePartWriter:
     Row groups are the assembler's.
     """
 
-    def __init__(self, directory: Path, world: World, assembler: Assembler) -> None:
+    def __init__(self, directory: InsidePath, world: World, assembler: Assembler) -> None:
         self._directory, self._assembler = directory, assembler
         self._layout = layout_of(world)
         self._compression = world.settings.output.compression
@@ -76,10 +78,12 @@ class DevicePartWriter:
         kept, stream, label = result.on_device
         path = self._directory / part_name(result.batch.index, "parquet")
         metadata = {**self._metadata, DIGEST_KEY: str(result.digest)}
-        part = DevicePart(path, metadata, self._compression, tuple(self._assembler.row_groups(result)))
+        row_groups = tuple(self._assembler.row_groups(result))
         try:
             with writing("arrivals", path):
-                write_part(self._layout, kept, stream, part)
+                with new_file(path) as name:
+                    part = DevicePart(Path(name), metadata, self._compression, row_groups)
+                    write_part(self._layout, kept, stream, part)
                 size = path.stat().st_size
         except MemoryError as failure:
             raise out_of_memory(f"{label} has no memory to write {result.batch.arrivals} arrivals") from failure

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import writing
-from arrival_engine.engine.rundir.staging import sync
 
 
 class DiskSync:
@@ -31,7 +30,7 @@ class DiskSync:
     ) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def sync(self, path: Path, then: Callable[[], object]) -> None:
+    def sync(self, path: InsidePath, then: Callable[[], object]) -> None:
         """Queue a finished file; `then` is called once it is on disk. Blocks while the queue is full."""
         self._pending.append(self._thread.submit(_sync, path, then))
         if self._backlog is not None:
@@ -46,7 +45,7 @@ class DiskSync:
             self._pending.pop(0).result()
 
 
-def _sync(path: Path, then: Callable[[], object]) -> None:
+def _sync(path: InsidePath, then: Callable[[], object]) -> None:
     with writing("arrivals", path):
-        sync(path)
+        path.sync()
     then()

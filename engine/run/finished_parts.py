@@ -7,12 +7,12 @@ Expanding and reading a part takes less than writing it, and a resumed run then 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.arrivals.part_file import PartFile
 from arrival_engine.engine.rundir.hashing import content_sha256
@@ -21,7 +21,7 @@ START_OVER = "run again without --resume to start over"
 _HINT = f"check the disk, then {START_OVER}"
 
 
-def compare_part(path: Path, sha256: str, schema: pa.Schema, expected: Iterator[pa.RecordBatch]) -> None:
+def compare_part(path: InsidePath, sha256: str, schema: pa.Schema, expected: Iterator[pa.RecordBatch]) -> None:
     """Refuse a part that is not the file of the ledger, or that does not hold the expected arrivals.
 
     `schema`: the contract's, with the file's metadata. `expected`: the row groups. Raises IO_READ_FAILED.
@@ -41,7 +41,7 @@ def compare_part(path: Path, sha256: str, schema: pa.Schema, expected: Iterator[
             raise damaged_run(path, "holds more arrivals than this run makes")
 
 
-def damaged_run(path: Path, problem: str) -> ArrivalError:
+def damaged_run(path: InsidePath, problem: str) -> ArrivalError:
     """The error for a staging directory that cannot be resumed."""
     return ArrivalError(
         Code.IO_READ_FAILED, f"the run to resume is damaged: {path} {problem}", hint=_HINT, path=str(path)

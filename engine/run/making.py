@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.expand.backend import Backend
 from arrival_engine.engine.expand.memory_check import check_memory
 from arrival_engine.engine.expand.planning import plan
@@ -39,7 +39,7 @@ class Maker(Protocol):
     def announce(self, options: RunOptions, reporter: Reporter) -> None:
         """Say once per run where the work is done, unless the options say so themselves."""
 
-    def make(self, order: Order, staged: Path, reporter: Reporter, *, resume: bool) -> Made:
+    def make(self, order: Order, staged: InsidePath, reporter: Reporter, *, resume: bool) -> Made:
         """Every part of a scenario in `staged`/events, on disk and read back; `resume` takes over finished ones."""
 
 
@@ -49,19 +49,19 @@ class LocalMaker:
 
     backend: Backend
     threads: int
-    take: Callable[[Path], None] | None = None
+    take: Callable[[InsidePath], None] | None = None
 
     def announce(self, options: RunOptions, reporter: Reporter) -> None:
         """As `Maker.announce`."""
         if options.backend == "auto":
             reporter.message(f"backend {self.backend.name}: {self.backend.reason}")
 
-    def make(self, order: Order, staged: Path, reporter: Reporter, *, resume: bool) -> Made:
+    def make(self, order: Order, staged: InsidePath, reporter: Reporter, *, resume: bool) -> Made:
         """As `Maker.make`."""
         options = order.options
         with reporter.phase("read"):
             world = load_world(
-                order.receipt.run_root,
+                order.receipt.run_root.outside,
                 order.scenario_id,
                 seal=order.seal,
                 strict=options.strict,

@@ -8,14 +8,13 @@ believed: `engine.run.finished_parts` compares the part with its arrivals.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as distribution_version
-from pathlib import Path
 from typing import Any
 
 from arrival_engine.contracts import ArrivalError, Code, compact_json
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.options import FileFormat
 from arrival_engine.contracts.oserrors import reading, writing
 from arrival_engine.contracts.part_names import parse_part_name, part_name
@@ -63,7 +62,7 @@ def run_terms(plan: Plan, file_format: FileFormat, device_writer: str | None = N
     }
 
 
-def abandoned_staging(run_root: Path, scenario_id: str) -> Path | None:
+def abandoned_staging(run_root: InsidePath, scenario_id: str) -> InsidePath | None:
     """The staging directory that a killed run of this scenario left with a ledger in it, the newest if several."""
     found = []
     for folder in (run_root / FOLDER).glob(f"{STAGING}-*"):
@@ -73,7 +72,7 @@ def abandoned_staging(run_root: Path, scenario_id: str) -> Path | None:
     return max(found)[1] if found else None
 
 
-def _terms_of(path: Path) -> Mapping[str, Any]:
+def _terms_of(path: InsidePath) -> Mapping[str, Any]:
     with reading("run ledger", path), path.open("rb") as file:
         first = file.readline(_TERMS_BYTES_MAX)
     try:
@@ -86,7 +85,9 @@ def _terms_of(path: Path) -> Mapping[str, Any]:
 class PartLedger:
     """Records finished parts in a staging directory, and reads what an earlier run recorded there."""
 
-    def __init__(self, staged: Path, plan: Plan, file_format: FileFormat, device_writer: str | None = None) -> None:
+    def __init__(
+        self, staged: InsidePath, plan: Plan, file_format: FileFormat, device_writer: str | None = None
+    ) -> None:
         """`device_writer` names what writes parts on a device, with its version; None for Arrow's writer here."""
         self._folder = staged / FOLDER_NAME
         self._path = self._folder / _NAME
@@ -135,10 +136,10 @@ class PartLedger:
         with writing("arrivals", self._events):
             for staged in self._events.iterdir():
                 if staged.name not in kept:
-                    _remove(staged)
+                    staged.remove()
             for staged in self._events.parent.iterdir():
                 if staged not in (self._events, self._folder):
-                    _remove(staged)
+                    staged.remove()
         replace_file("run ledger", self._path, b"".join(line + b"\n" for line in whole))
         return finished
 
@@ -183,10 +184,3 @@ class PartLedger:
         if name != part_name(index, self._format) or not isinstance(sha256, str):
             return None
         return FinishedPart(index, name, sha256)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()

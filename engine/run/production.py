@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 import pyarrow as pa
 
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.options import FileFormat
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.engine.arrivals.metadata import file_metadata
@@ -42,7 +42,7 @@ class Workshop:
     file_format: FileFormat
     reporter: Reporter
     # Moves each verified part out of the staging directory, for runs whose output does not fit on this machine.
-    take: Callable[[Path], None] | None = None
+    take: Callable[[InsidePath], None] | None = None
 
     @property
     def backlog(self) -> int | None:
@@ -99,10 +99,10 @@ class _WorkSeconds:
 class _Finishing:
     """Hashes a part that is on disk, enters it in the ledger, and hands it to `take`; `parts` by index."""
 
-    directory: Path
+    directory: InsidePath
     schema: pa.Schema
     entries: PartLedger
-    take: Callable[[Path], None] | None
+    take: Callable[[InsidePath], None] | None
     parts: dict[int, PartReceipt]
     taken: set[str] = field(default_factory=set)
 
@@ -168,7 +168,7 @@ class _Production:
             self.reporter.advance(batch.num_rows)
 
 
-def produce_parts(shop: Workshop, plan: Plan, staged: Path, *, resume: bool = False) -> Made:
+def produce_parts(shop: Workshop, plan: Plan, staged: InsidePath, *, resume: bool = False) -> Made:
     """Write every batch to a part file in `staged`/events; all are on disk and verified when this returns.
 
     `resume` takes over the parts that a killed run finished in `staged`, each compared with its arrivals. Raises the
@@ -213,7 +213,9 @@ def produce_parts(shop: Workshop, plan: Plan, staged: Path, *, resume: bool = Fa
     return Made(ledger, in_order, shop.backend.name, shop.threads, produce.work.seconds)
 
 
-def _finished_parts(entries: PartLedger, plan: Plan, directory: Path, reporter: Reporter) -> dict[int, FinishedPart]:
+def _finished_parts(
+    entries: PartLedger, plan: Plan, directory: InsidePath, reporter: Reporter
+) -> dict[int, FinishedPart]:
     finished = entries.resume(reporter.message)
     rows = sum(plan.batches[index].arrivals for index in finished)
     reporter.message(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from arrival_engine.contracts import ArrivalError, Notice
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.moments import utc_now
 from arrival_engine.contracts.part_names import publication_token
 from arrival_engine.engine.arrivals.publish import (
@@ -112,14 +112,14 @@ def run_scenario(job: Job, scenario_id: str) -> ScenarioResult:
 
 
 @contextmanager
-def _staged(job: Job, scenario_id: str) -> Iterator[tuple[Path, bool]]:
+def _staged(job: Job, scenario_id: str) -> Iterator[tuple[InsidePath, bool]]:
     """A staging directory, and whether a killed run left finished parts in it."""
     run_root = job.receipt.run_root
     abandoned = abandoned_staging(run_root, scenario_id) if job.options.resume else None
     if abandoned:
         yield abandoned, True
         # Not before: until publication, a run that is interrupted again can be resumed again.
-        shutil.rmtree(abandoned, ignore_errors=True)
+        abandoned.discard()
         return
     if job.options.resume:
         job.reporter.message(f"nothing to resume for {scenario_id}: starting with its first part")
@@ -127,7 +127,7 @@ def _staged(job: Job, scenario_id: str) -> Iterator[tuple[Path, bool]]:
         yield fresh, False
 
 
-def _made_and_published(job: Job, scenario_id: str, staged: Path, *, resume: bool) -> ScenarioResult:
+def _made_and_published(job: Job, scenario_id: str, staged: InsidePath, *, resume: bool) -> ScenarioResult:
     """Write everything to `staged` first; arrivals, diagnostics, logs and report then appear together."""
     reporter, options = job.reporter, job.options
     begin, before, started = time.perf_counter(), dict(reporter.phases), utc_now()
@@ -181,7 +181,7 @@ def _result(
         parts=len(made.parts),
         bytes=sum(part.bytes for part in made.parts),
         digest=str(ledger.digest),
-        path=job.shipping.url_of(path) if job.shipping else path,
+        path=job.shipping.url_of(path) if job.shipping else path.outside,
         published=outcome,
         compared=_compared(job) if outcome == "identical" else None,
         merged_rows=world.merged_rows,
@@ -214,11 +214,11 @@ def _refuse_conflict(job: Job, world: World, arrivals: int) -> None:
         job.shipping.prepare(world, options.format, arrivals, replace=options.replace)
 
 
-def _publish(job: Job, output: Publication, made: Made, staged: Path) -> Outcome:
+def _publish(job: Job, output: Publication, made: Made, staged: InsidePath) -> Outcome:
     ledger, options = made.ledger, job.options
     world = ledger.world
 
-    def final(dataset_id: str) -> Path:
+    def final(dataset_id: str) -> InsidePath:
         return world.receipt.path(dataset_id, scenario_id=world.scenario_id)
 
     expected = Published(options.format, ledger.digest)

@@ -7,13 +7,10 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
-from errno import EINVAL
-from io import FileIO
-from pathlib import Path
-from stat import S_ISREG
 from threading import Event
 from typing import Any
 
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.process.progress import Reporter
 
@@ -65,7 +62,7 @@ def structural_digest(row: Row) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def content_sha256(files: Sequence[Path], reporter: Reporter | None = None, stop: Event | None = None) -> str:
+def content_sha256(files: Sequence[InsidePath], reporter: Reporter | None = None, stop: Event | None = None) -> str:
     """SHA-256 over the files' concatenated bytes.
 
     Reads 1 MiB at a time, advances `reporter` by bytes, stops when `stop` is set. Raises IO_READ_FAILED.
@@ -74,7 +71,7 @@ def content_sha256(files: Sequence[Path], reporter: Reporter | None = None, stop
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_READ_BYTES))
     for path in files:
-        with reading("file", path), _opened(path) as file:
+        with reading("file", path), path.open("rb", 0) as file:
             while size := file.readinto(buffer):
                 if stop is not None and stop.is_set():
                     raise CancelledError
@@ -83,14 +80,18 @@ def content_sha256(files: Sequence[Path], reporter: Reporter | None = None, stop
     return digest.hexdigest()
 
 
-def _opened(path: Path) -> FileIO:
-    # Opening a pipe waits for its writer, and a device may never end.
-    if not S_ISREG(path.stat().st_mode):
-        raise OSError(EINVAL, "not a regular file")
-    return path.open("rb", buffering=0)
+def same_bytes(first: InsidePath, second: InsidePath) -> bool:
+    """Whether two files have the same content. Raises OSError."""
+    with first.open("rb") as one, second.open("rb") as other:
+        if os.fstat(one.fileno()).st_size != os.fstat(other.fileno()).st_size:
+            return False
+        while piece := one.read(_READ_BYTES):
+            if piece != other.read(len(piece)):
+                return False
+    return True
 
 
-def content_hashes(artefacts: Mapping[str, Sequence[Path]], reporter: Reporter) -> dict[str, str]:
+def content_hashes(artefacts: Mapping[str, Sequence[InsidePath]], reporter: Reporter) -> dict[str, str]:
     """The content hash of each named list of files, several at a time, the largest first.
 
     The first failure or interruption stops all reading within one piece. Raises IO_READ_FAILED.

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from arrival_engine.contracts import ArrivalError, Dataset, check_document, dataset
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.rundir.pieces import TablePiece, of_another_run, readable, table_pieces
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.strict_json import read_json
 
 
-def locate_files(receipt: Receipt, dataset_id: str, **tokens: str) -> tuple[Path, ...]:
+def locate_files(receipt: Receipt, dataset_id: str, **tokens: str) -> tuple[InsidePath, ...]:
     """The files of a dataset at the receipt's identity; an error with the expected path if there are none."""
     entry = dataset(dataset_id)
     files = tuple(receipt.files(dataset_id, **tokens))
@@ -28,7 +28,7 @@ def locate_files(receipt: Receipt, dataset_id: str, **tokens: str) -> tuple[Path
     return files
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: InsidePath) -> bytes:
     """A whole file; OS failures become IO_READ_FAILED."""
     with readable(path):
         return path.read_bytes()
@@ -54,7 +54,7 @@ def read_table(receipt: Receipt, dataset_id: str, columns: Sequence[str], **toke
     return pa.concat_tables([piece.read() for piece in pieces_of(receipt, dataset_id, columns, **tokens)])
 
 
-def check_document_identity(receipt: Receipt, entry: Dataset, document: Mapping[str, object], path: Path) -> None:
+def check_document_identity(receipt: Receipt, entry: Dataset, document: Mapping[str, object], path: InsidePath) -> None:
     """Refuse a JSON document with identity fields of another run. Raises PARTITION_OR_PK_VIOLATION."""
     for name, expected in receipt.identity.columns().items():
         if document.get(name, expected) != expected:

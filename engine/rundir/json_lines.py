@@ -12,10 +12,10 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from arrival_engine.contracts import ArrivalError, Code, Notice, check_document, dataset
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reading, writing
 from arrival_engine.contracts.schemas import json_schema
 from arrival_engine.engine.rundir.strict_json import parse_json
@@ -75,7 +75,7 @@ class Log:
         return tuple(named)
 
 
-def read_log(path: Path, run_root: Path, dataset_id: str, wanted: Callable[[Record], bool]) -> Log:
+def read_log(path: InsidePath, run_root: InsidePath, dataset_id: str, wanted: Callable[[Record], bool]) -> Log:
     """The records of a dataset's log that are `wanted`, each checked against the schema.
 
     Records that are not wanted are other programs' and may have any form. Set aside are lines that are not JSON
@@ -97,7 +97,7 @@ def read_log(path: Path, run_root: Path, dataset_id: str, wanted: Callable[[Reco
     return Log(path.relative_to(run_root).as_posix(), tuple(entries), tuple(aside))
 
 
-def raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def raw_lines(path: InsidePath) -> Iterator[tuple[int, bytes]]:
     """Each line that is not blank, without its end, with its number from 1. Raises IO_READ_FAILED."""
     with reading("log", path):
         if not path.exists():
@@ -129,7 +129,7 @@ def _check(schema: str, document: object) -> None:
         raise ValueError(error.message) from error
 
 
-def append_line(what: str, path: Path, data: bytes) -> None:
+def append_line(what: str, path: InsidePath, data: bytes) -> None:
     """Append `data`, a line with its end, whole or not at all, and flush it to the disk. Raises IO_WRITE_FAILED.
 
     The line is a new one even if the last of the file was cut off. Appends of several processes and threads follow

@@ -5,14 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.engine.rundir.staging import FOLDER
 
@@ -21,7 +20,7 @@ _CLEARED = "cleared"
 
 
 @contextmanager
-def run_lock(run_root: Path) -> Iterator[None]:
+def run_lock(run_root: InsidePath) -> Iterator[None]:
     """Hold the run directory for arrivals; if another process has it, refuse at once and name the holder.
 
     The kernel releases the lock when its holder ends for any reason, so a leftover lock file blocks no other run.
@@ -30,7 +29,7 @@ def run_lock(run_root: Path) -> Iterator[None]:
     path = run_root / FOLDER / "arrivals.lock"
     with writing("run lock", path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
+        file = path.open("a+")
     with file:
         with writing("run lock", path):
             try:
@@ -49,20 +48,20 @@ def run_lock(run_root: Path) -> Iterator[None]:
         yield
 
 
-def clear_leftovers(run_root: Path) -> list[str]:
+def clear_leftovers(run_root: InsidePath) -> list[str]:
     """Remove the staging directories of killed runs; return their names.
 
     The caller must hold the lock: no other run is in progress, so everything staged is abandoned.
     """
     folder = run_root / FOLDER
-    leftovers = [path for path in folder.glob(f"{STAGING}-*") if path.is_dir()]
+    leftovers = folder.glob(f"{STAGING}-*")
     for path in leftovers:
         # A worker of a killed client may still be writing; after a rename, it cannot find the directory.
         with suppress(OSError):
             path.rename(path.with_name(f"{_CLEARED}-{path.name}"))
     for path in folder.glob(f"{_CLEARED}-*"):
-        shutil.rmtree(path, ignore_errors=True)
-    return sorted(path.name for path in leftovers if not path.exists())
+        path.discard()
+    return sorted(path.name for path in leftovers if path.kind() is None)
 
 
 def _ourselves() -> dict[str, object]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from arrival_engine.contracts import ArrivalError, Code, Dataset, Identity, dataset
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.contracts.tables import conform
+from arrival_engine.engine.rundir.arrow_files import open_parquet, parquet_metadata
 from arrival_engine.engine.rundir.receipt import Receipt
 
 # Row groups are read together up to these sizes, so that the work per piece does not grow with the number of groups,
@@ -33,7 +34,7 @@ class TablePiece:
 
     identity: Identity
     dataset_id: str
-    path: Path
+    path: InsidePath
     footer: pq.FileMetaData
     groups: range
     first_row: int
@@ -52,7 +53,7 @@ class TablePiece:
         """
         entry = dataset(self.dataset_id)
         first_row = self.first_row
-        with readable(self.path), pq.ParquetFile(self.path, metadata=self.footer) as file:
+        with readable(self.path), open_parquet(self.path, metadata=self.footer) as file:
             names = file.schema_arrow.names
         identity = [name for name in (*self.identity.columns(), *self.tokens) if name in names]
         wanted = [*self.columns, *(name for name in identity if name not in self.columns)]
@@ -70,7 +71,7 @@ class TablePiece:
         texts = [name for name in names if _is_text(schema.field(name).type)]
         with (
             readable(self.path),
-            pq.ParquetFile(self.path, metadata=self.footer, read_dictionary=texts) as file,
+            open_parquet(self.path, metadata=self.footer, read_dictionary=texts) as file,
         ):
             if rows <= PIECE_ROWS:
                 yield _sound(file.read_row_groups(list(self.groups), columns=names, use_threads=False))
@@ -106,13 +107,13 @@ def _may_hold(rows: pq.RowGroupMetaData, column: str, values: Collection[int]) -
 
 
 def table_pieces(
-    receipt: Receipt, dataset_id: str, files: Sequence[Path], columns: Sequence[str], tokens: Mapping[str, str]
+    receipt: Receipt, dataset_id: str, files: Sequence[InsidePath], columns: Sequence[str], tokens: Mapping[str, str]
 ) -> list[TablePiece]:
     """The pieces of a dataset's files in file and row order; reads every file's footer and checks its schema once."""
     pieces = []
     for path in files:
         with readable(path):
-            footer = pq.read_metadata(path)
+            footer = parquet_metadata(path)
             conform(dataset_id, footer.schema.to_arrow_schema().empty_table(), where=str(path))
         first_row = 0
         for groups, rows in _cut(footer):
@@ -136,7 +137,7 @@ def _cut(footer: pq.FileMetaData) -> Iterator[tuple[range, int]]:
     yield range(first, footer.num_row_groups), rows
 
 
-def readable(path: Path) -> AbstractContextManager[None]:
+def readable(path: InsidePath) -> AbstractContextManager[None]:
     """Name a failure to read the file of a table: the system's, or Arrow's of damage."""
     hint = "the file is damaged, truncated or not readable; restore it and seal again"
     return reading("file", path, hint=hint, also=(pa.ArrowException, UnicodeDecodeError))
@@ -176,7 +177,9 @@ def _is_sound(array: pa.Array) -> bool:
     return least is None or bool(0 <= least <= most < len(array.dictionary))
 
 
-def _check_identity(identity: Identity, entry: Dataset, table: pa.Table, path: Path, tokens: Mapping[str, str]) -> None:
+def _check_identity(
+    identity: Identity, entry: Dataset, table: pa.Table, path: InsidePath, tokens: Mapping[str, str]
+) -> None:
     for name, expected in {**identity.columns(), **tokens}.items():
         if name not in table.column_names or _is_constant(table.column(name), expected):
             continue
@@ -196,7 +199,7 @@ def _is_constant(column: pa.ChunkedArray, value: object) -> bool:
     return False
 
 
-def of_another_run(entry: Dataset, path: Path, name: str, found: object, expected: object) -> ArrivalError:
+def of_another_run(entry: Dataset, path: InsidePath, name: str, found: object, expected: object) -> ArrivalError:
     """The error for a value of the identity that is not the run's."""
     return ArrivalError(
         Code.PARTITION_OR_PK_VIOLATION,

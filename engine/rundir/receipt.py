@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from arrival_engine.contracts import ArrivalError, Code, Identity, check_document, dataset
+from arrival_engine.contracts.inside import InsidePath, inside
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.rundir.strict_json import read_json
 
@@ -24,28 +25,30 @@ _ANY = {"scenario_id": "any", "utc_day": "2000-01-01"}
 class Receipt:
     """A checked `run_receipt.json`; `external_roots` are absolute, in the order they are searched."""
 
-    run_root: Path
+    run_root: InsidePath
     identity: Identity
     external_roots: tuple[Path, ...]
     created_utc: str
     document: Mapping[str, Any]
 
-    def path(self, dataset_id: str, **tokens: str) -> Path:
+    def path(self, dataset_id: str, **tokens: str) -> InsidePath:
         """A dataset's file or directory in this run; `tokens` are those that the identity lacks."""
         return dataset(dataset_id).locate(self.run_root, self.identity.tokens(**tokens))
 
-    def part(self, dataset_id: str, index: int, **tokens: str) -> Path:
+    def part(self, dataset_id: str, index: int, **tokens: str) -> InsidePath:
         """Part file `index` (from 0) of a directory dataset with numbered parts."""
         return dataset(dataset_id).part(self.run_root, self.identity.tokens(**tokens), index)
 
-    def files(self, dataset_id: str, **tokens: str) -> list[Path]:
+    def files(self, dataset_id: str, **tokens: str) -> list[InsidePath]:
         """The dataset's existing files as `Dataset.files` lists them."""
         return dataset(dataset_id).files(self.run_root, self.identity.tokens(**tokens))
 
-    def partitions(self, dataset_id: str, by: Literal["scenario_id", "utc_day"] = "scenario_id") -> dict[str, Path]:
+    def partitions(
+        self, dataset_id: str, by: Literal["scenario_id", "utc_day"] = "scenario_id"
+    ) -> dict[str, InsidePath]:
         """The dataset's existing directories `<by>=<value>` by value, ascending.
 
-        Raises IO_READ_FAILED if they cannot be listed.
+        Raises IO_READ_FAILED if they cannot be listed, or if one of them is a link.
         """
         partition = self.path(dataset_id, **{by: _ANY[by]})
         # The template may put further levels below the partition's.
@@ -53,18 +56,17 @@ class Receipt:
             partition = partition.parent
         folder, prefix = partition.parent, f"{by}="
         with reading("directory", folder):
-            children = sorted(folder.iterdir()) if folder.is_dir() else []
-            found = [child for child in children if child.name.startswith(prefix) and child.is_dir()]
+            found = [child for child in folder.glob(f"{prefix}*") if child.is_dir()] if folder.is_dir() else []
         return {child.name.removeprefix(prefix): child for child in found}
 
 
-def _neighbours(run_root: Path) -> list[Path]:
+def _neighbours(run_root: InsidePath) -> list[InsidePath]:
     """Child directories that have a receipt."""
     name = dataset("run_receipt").path
-    return sorted(child for child in run_root.iterdir() if (child / name).is_file())
+    return [path for path, kind in run_root.entries() if kind == "directory" and (path / name).kind() == "file"]
 
 
-def _missing(run_root: Path, path: Path) -> ArrivalError:
+def _missing(run_root: InsidePath, path: InsidePath) -> ArrivalError:
     children = _neighbours(run_root)
     if children:
         shown = ", ".join(str(child) for child in children[:_LISTED])
@@ -77,11 +79,11 @@ def _missing(run_root: Path, path: Path) -> ArrivalError:
         f"{run_root} has no run receipt {path.name}",
         hint=hint,
         path=path,
-        candidates=children,
+        candidates=[child.outside for child in children],
     )
 
 
-def _identity(document: Mapping[str, Any], path: Path) -> Identity:
+def _identity(document: Mapping[str, Any], path: InsidePath) -> Identity:
     try:
         return Identity(
             manifest_fingerprint=document["manifest_fingerprint"],
@@ -107,25 +109,25 @@ def _refuse_nameless(run_root: Path) -> None:
         ) from error
 
 
-def read_receipt(run_root: Path) -> Receipt:
+def read_receipt(run_root: Path | InsidePath) -> Receipt:
     """Read RUN_ROOT/run_receipt.json, check it against its schema, and take the run's identity from it.
 
     Raises S0_GATE_MISSING_OR_INVALID if it is missing or breaks its schema, PARTITION_OR_PK_VIOLATION if a value cannot
     be part of a path or the run id is not that of the directory's name, IO_READ_FAILED if it is unreadable.
     """
-    run_root = Path(run_root)
-    _refuse_nameless(run_root)
-    path = dataset("run_receipt").locate(run_root, {})
-    with reading("run directory", run_root):
-        if not run_root.is_dir():
-            raise NotADirectoryError(ENOTDIR, "not a directory" if run_root.exists() else "no such directory")
+    root = inside(run_root)
+    _refuse_nameless(root.outside)
+    path = dataset("run_receipt").locate(root, {})
+    with reading("run directory", root):
+        if not root.outside.is_dir():
+            raise NotADirectoryError(ENOTDIR, "not a directory" if root.outside.exists() else "no such directory")
         if not path.exists():
-            raise _missing(run_root, path)
+            raise _missing(root, path)
     code = Code.S0_GATE_MISSING_OR_INVALID
     document = read_json(path, what="run receipt", code=code, hint=_HINT)
     check_document("run_receipt", document, code=code, where=str(path))
     identity = _identity(document, path)
-    folder = run_root.resolve().name
+    folder = root.outside.resolve().name
     if _RUN_ID.fullmatch(folder) and folder != identity.run_id:
         raise ArrivalError(
             Code.PARTITION_OR_PK_VIOLATION,
@@ -135,5 +137,5 @@ def read_receipt(run_root: Path) -> Receipt:
             run_id=identity.run_id,
             directory=folder,
         )
-    roots = tuple((run_root / root).resolve() for root in document.get("external_roots", ()))
-    return Receipt(run_root, identity, roots, document["created_utc"], document)
+    roots = tuple((root.outside / other).resolve() for other in document.get("external_roots", ()))
+    return Receipt(root, identity, roots, document["created_utc"], document)

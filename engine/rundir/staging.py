@@ -5,41 +5,30 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 
 from arrival_engine.contracts import ArrivalError
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import writing
-from arrival_engine.engine.process.scratch import scratch_folder
+from arrival_engine.engine.process.scratch import scratch_folder, temporary_root
 
 FOLDER = "tmp"
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def sync(path: Path) -> None:
-    """Flush a file's bytes, or a directory's entries, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def make_folder(folder: Path) -> None:
+def make_folder(folder: InsidePath) -> None:
     """Make a directory and its parents, and flush the entry of each new one to the disk; it may exist already."""
     if folder.is_dir():
         return
     if folder.parent != folder:
         make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    sync(folder.parent)
+    folder.parent.sync()
 
 
 @contextmanager
-def owned_staging(run_root: Path, name: str) -> Iterator[Path]:
+def owned_staging(run_root: InsidePath, name: str) -> Iterator[InsidePath]:
     """As `staging`, with a file beside the caller's that names the owner; removes those of killed processes first."""
     parent = run_root / FOLDER
     with ExitStack() as stack:
@@ -50,7 +39,7 @@ def owned_staging(run_root: Path, name: str) -> Iterator[Path]:
 
 
 @contextmanager
-def staging(run_root: Path, name: str) -> Iterator[Path]:
+def staging(run_root: InsidePath, name: str) -> Iterator[InsidePath]:
     """A new directory below RUN_ROOT/tmp, removed at the end with everything not published from it.
 
     For callers that clear up after killed processes themselves, under a lock.
@@ -58,15 +47,15 @@ def staging(run_root: Path, name: str) -> Iterator[Path]:
     parent = run_root / FOLDER
     with writing("staging directory", parent):
         parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
+        folder = parent.make_temporary(name)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.discard()
 
 
 @contextmanager
-def scratch(run_root: Path, name: str) -> Iterator[Path]:
+def scratch(run_root: InsidePath, name: str) -> Iterator[InsidePath]:
     """A new directory for files that are never published, removed at the end.
 
     It is below RUN_ROOT/tmp, on the disk of a run, or below the directory for temporary files if the run directory is
@@ -78,13 +67,13 @@ def scratch(run_root: Path, name: str) -> Iterator[Path]:
         except ArrivalError as failure:
             if not isinstance(failure.__cause__, OSError) or failure.__cause__.errno not in _READ_ONLY:
                 raise
-            with writing("temporary directory", Path(tempfile.gettempdir()), hint="set TMPDIR to a writable folder"):
+            with writing("temporary directory", temporary_root(), hint="set TMPDIR to a writable folder"):
                 folder = stack.enter_context(scratch_folder())
         yield folder
 
 
 @contextmanager
-def exclusive(run_root: Path, name: str) -> Iterator[None]:
+def exclusive(run_root: InsidePath, name: str) -> Iterator[None]:
     """Hold the run directory's lock `name`, so that one process or thread at a time runs the block."""
     path = run_root / FOLDER / f"{name}.lock"
     with ExitStack() as stack:
@@ -95,26 +84,26 @@ def exclusive(run_root: Path, name: str) -> Iterator[None]:
         yield
 
 
-def write_file(path: Path, data: bytes) -> Path:
+def write_file(path: InsidePath, data: bytes) -> InsidePath:
     """Write `data` to a new file and flush it to the disk."""
     return write_pieces(path, (data,))
 
 
-def write_pieces(path: Path, pieces: Iterable[bytes]) -> Path:
+def write_pieces(path: InsidePath, pieces: Iterable[bytes]) -> InsidePath:
     """Write `pieces` to a new file and flush it to the disk."""
     with writing("file", path):
         _write(path, pieces)
     return path
 
 
-def _write(path: Path, pieces: Iterable[bytes]) -> None:
+def _write(path: InsidePath, pieces: Iterable[bytes]) -> None:
     with path.open("xb") as file:
         file.writelines(pieces)
         file.flush()
         os.fsync(file.fileno())
 
 
-def replace_file(what: str, path: Path, data: bytes) -> None:
+def replace_file(what: str, path: InsidePath, data: bytes) -> None:
     """Put `data` at `path` by rename, over an earlier file; readers see either the old or the new bytes.
 
     For pages beside the datasets, which have no staging directory. Raises IO_WRITE_FAILED naming `what`.
@@ -125,13 +114,13 @@ def replace_file(what: str, path: Path, data: bytes) -> None:
         staged.unlink(missing_ok=True)
         try:
             _write(staged, (data,))
-            staged.replace(path)
+            staged.rename(path)
         finally:
             staged.unlink(missing_ok=True)
-        sync(path.parent)
+        path.parent.sync()
 
 
-def publish_files(moves: Sequence[tuple[Path, Path]]) -> None:
+def publish_files(moves: Sequence[tuple[InsidePath, InsidePath]]) -> None:
     """Rename each (staged, final) pair into place, in order; on failure, remove those already in place.
 
     Final paths must be free or hold leftovers that may be removed. Raises IO_WRITE_FAILED.
@@ -140,29 +129,29 @@ def publish_files(moves: Sequence[tuple[Path, Path]]) -> None:
         for staged, final in moves:
             with writing("file", final):
                 make_folder(final.parent)
-                staged.replace(final)
+                staged.rename(final)
                 undo.callback(_remove, final)
-                sync(final.parent)
+                final.parent.sync()
         undo.pop_all()
 
 
-def _remove(path: Path) -> None:
+def _remove(path: InsidePath) -> None:
     # The caller reports the failure that made this necessary.
     with suppress(OSError):
         path.unlink()
 
 
-def publish_folder(staged: Path, final: Path, retired: Path) -> None:
+def publish_folder(staged: InsidePath, final: InsidePath, retired: InsidePath) -> None:
     """Rename a staged directory into place; an existing one moves to `retired`, and back on failure.
 
     Raises IO_WRITE_FAILED.
     """
     with writing("directory", final), ExitStack() as undo:
-        sync(staged)
+        staged.sync()
         make_folder(final.parent)
-        if final.exists():
+        if final.kind() is not None:
             final.rename(retired)
             undo.callback(retired.rename, final)
         staged.rename(final)
         undo.pop_all()
-        sync(final.parent)
+        final.parent.sync()

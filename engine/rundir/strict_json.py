@@ -6,10 +6,10 @@ import codecs
 import json
 import math
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.contracts.plainness import nested_deeper, repeated
 
@@ -59,7 +59,7 @@ def _shallow(value: Any) -> Any:
     return value
 
 
-def read_json(path: Path, *, what: str, code: Code, hint: str) -> Any:
+def read_json(path: InsidePath, *, what: str, code: Code, hint: str) -> Any:
     """The value in a JSON file; raises `code` for text that is not strict JSON, IO_READ_FAILED."""
     with reading(what, path), path.open("rb") as file:
         data = file.read(SIZE_LIMIT + 1)
@@ -85,7 +85,7 @@ def check_size(data: bytes, *, what: str) -> None:
 
 
 def read_json_rows(
-    path: Path, key: str, take: Callable[[list[Any]], None], *, what: str, code: Code, hint: str
+    path: InsidePath, key: str, take: Callable[[list[Any]], None], *, what: str, code: Code, hint: str
 ) -> dict[str, Any]:
     """The object in a JSON file of any size, with an empty list at `key`: `take` gets the rows of that list in pieces.
 
@@ -132,7 +132,7 @@ def _scan_rows(scan: _Scan, take: Callable[[list[Any]], None]) -> None:
 class _Scan:
     """A file of UTF-8 JSON text, read value by value through a window."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._utf8 = codecs.getincrementaldecoder("utf-8")("strict")
         self._parse = json.JSONDecoder(

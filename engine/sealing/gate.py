@@ -154,8 +154,8 @@ def _result(receipt: Receipt, gate: Mapping[str, Any], found: _Findings, *, chan
         scenario_set=found.scenarios,
         upstream=found.statuses(),
         created_utc=gate["created_utc"],
-        gate_path=where.gate,
-        inventory_path=where.inventory,
+        gate_path=where.gate.outside,
+        inventory_path=where.inventory.outside,
         notices=found.notices(),
     )
 

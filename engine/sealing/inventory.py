@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 from arrival_engine.config import resolve_policy
 from arrival_engine.contracts import ArrivalError, Code, Dataset, Notice, check_token, dataset, datasets
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.rundir.receipt import Receipt
 
@@ -27,7 +27,7 @@ class Artefact:
     """
 
     dataset: Dataset
-    files: tuple[Path, ...]
+    files: tuple[InsidePath, ...]
     sha256: str = ""
     notes: str = ""
     path: str = ""
@@ -62,7 +62,7 @@ class Inventory:
     artefacts: Mapping[str, Artefact]
     missing: Mapping[str, str]
 
-    def files(self) -> dict[str, tuple[Path, ...]]:
+    def files(self) -> dict[str, tuple[InsidePath, ...]]:
         """The files of each artefact to hash; policies are hashed when they are resolved."""
         return {name: found.files for name, found in self.artefacts.items() if not found.sha256}
 
@@ -121,11 +121,11 @@ def _where(entry: Dataset, receipt: Receipt, extra: Mapping[str, str]) -> str:
     tokens = {SCENARIO: "*", **receipt.identity.tokens(), **extra}
     folder = receipt.run_root
     parts: list[str] = []
-    for part in Path(entry.path).parts:
+    for part in PurePosixPath(entry.path).parts:
         match = _TOKEN.fullmatch(part)
         name = part if match is None else f"{match[1]}={tokens[match[2]]}"
         if match is not None and not (folder / name).is_dir() and folder.is_dir():
-            there = sorted(child.name for child in folder.iterdir() if child.name.startswith(f"{match[1]}="))
+            there = [child.name for child in folder.glob(f"{match[1]}=*")]
             if there:
                 return f"no {'/'.join([*parts, name])}, but {', '.join(there)} there"
         folder /= name
@@ -133,9 +133,9 @@ def _where(entry: Dataset, receipt: Receipt, extra: Mapping[str, str]) -> str:
     return f"no {'/'.join(parts)}"
 
 
-def _find(entry: Dataset, receipt: Receipt, scenarios: tuple[str, ...]) -> tuple[list[Path], list[str]]:
+def _find(entry: Dataset, receipt: Receipt, scenarios: tuple[str, ...]) -> tuple[list[InsidePath], list[str]]:
     """The artefact's files by path below the run root, and a line for each absent partition."""
-    files: list[Path] = []
+    files: list[InsidePath] = []
     absent: list[str] = []
     for extra in _partitions(entry, scenarios):
         found = receipt.files(entry.id, **extra)
@@ -144,8 +144,7 @@ def _find(entry: Dataset, receipt: Receipt, scenarios: tuple[str, ...]) -> tuple
             absent.append(_where(entry, receipt, extra))
     if SCENARIO in entry.partitions and not scenarios:
         absent.append(_where(entry, receipt, {}))
-    root = os.fspath(receipt.run_root)
-    return sorted(files, key=lambda path: os.path.relpath(path, root)), absent
+    return sorted(files, key=lambda path: path.relative_to(receipt.run_root).as_posix()), absent
 
 
 def _policy(entry: Dataset, receipt: Receipt) -> Artefact:

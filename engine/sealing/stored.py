@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from arrival_engine.contracts import ArrivalError, Code, check_document
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.plainness import repeated
 from arrival_engine.engine.rundir.hashing import Row, inventory_digest
 from arrival_engine.engine.rundir.receipt import Receipt
@@ -22,8 +22,8 @@ AGAIN = "restore both files of the seal, or remove both directories and run `arr
 class Places:
     """The paths of a run's seal."""
 
-    gate: Path
-    inventory: Path
+    gate: InsidePath
+    inventory: InsidePath
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,13 @@ def _invalid(what: str, hint: str = AGAIN, **context: object) -> ArrivalError:
     return ArrivalError(_CODE, what, hint=hint, **context)
 
 
-def _document(schema: str, path: Path) -> Any:
+def _document(schema: str, path: InsidePath) -> Any:
     document = read_json(path, what="seal", code=_CODE, hint=AGAIN)
     check_document(schema, document, code=_CODE, where=str(path))
     return document
 
 
-def _check_identity(gate: Mapping[str, Any], receipt: Receipt, path: Path) -> None:
+def _check_identity(gate: Mapping[str, Any], receipt: Receipt, path: InsidePath) -> None:
     wrong = [
         f"{name} is {gate[name]!r}, the run receipt has {value!r}"
         for name, value in receipt.identity.document().items()
@@ -88,7 +88,7 @@ def _check_identity(gate: Mapping[str, Any], receipt: Receipt, path: Path) -> No
         )
 
 
-def _check_rows(rows: list[Row], gate: Mapping[str, Any], path: Path) -> None:
+def _check_rows(rows: list[Row], gate: Mapping[str, Any], path: InsidePath) -> None:
     for number, row in enumerate(rows):
         for name in ("manifest_fingerprint", "parameter_hash"):
             if row[name] != gate[name]:

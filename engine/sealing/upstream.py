@@ -18,10 +18,11 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from arrival_engine.contracts import ArrivalError, Code, bundle_index, check_document, dataset
+from arrival_engine.contracts.inside import InsidePath
+from arrival_engine.contracts.openat import UnsafePathError
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.rundir.hashing import content_sha256
 from arrival_engine.engine.rundir.receipt import Receipt
@@ -75,19 +76,19 @@ class _BundleError(Exception):
     """Why a bundle does not pass."""
 
 
-def _member(base: Path, relative: str) -> Path:
-    """The file that an index names; it must be below `base`, both as written and with links resolved."""
+def _member(base: InsidePath, relative: str) -> InsidePath:
+    """The file that an index names, below `base`."""
     parts = relative.split("/")
     if "\\" in relative or "\0" in relative or any(part in ("", ".", "..") for part in parts):
-        raise _BundleError(f"the index names {relative!r}, which is no plain relative path")
-    path = base.joinpath(*parts)
+        raise _BundleError(f"the index names {relative!r}, which is not a plain relative path")
+    return base / relative
+
+
+def _is_file(path: InsidePath) -> bool:
     try:
-        inside = path.resolve().is_relative_to(base.resolve())
-    except (OSError, RuntimeError):
-        inside = False
-    if not inside:
-        raise _BundleError(f"the index names {relative!r}, which leads out of {base}")
-    return path
+        return path.is_file()
+    except UnsafePathError as refused:
+        raise _BundleError(f"the index names a path that is refused: {refused.strerror}") from None
 
 
 def _entries(index: Any, law: _Law) -> list[dict[str, Any]]:
@@ -103,21 +104,21 @@ def _entries(index: Any, law: _Law) -> list[dict[str, Any]]:
     return sorted(entries, key=lambda entry: str(entry[order]))
 
 
-def _hash_text(entries: list[dict[str, Any]], bases: tuple[Path, ...]) -> str:
+def _hash_text(entries: list[dict[str, Any]], bases: tuple[InsidePath, ...]) -> str:
     digest = hashlib.sha256()
     for entry in entries:
         digest.update(entry["sha256_hex"].encode("ascii"))
         # A member may be a dataset in another place; one that is a file here must have the hash of the index.
         for path in (_member(base, entry["path"]) for base in bases):
-            if path.is_file() and content_sha256([path]) != entry["sha256_hex"]:
+            if _is_file(path) and content_sha256([path]) != entry["sha256_hex"]:
                 raise _BundleError(f"{entry['path']} does not have the hash that the index gives")
     return digest.hexdigest()
 
 
-def _hash_bytes(entries: list[dict[str, Any]], base: Path) -> str:
+def _hash_bytes(entries: list[dict[str, Any]], base: InsidePath) -> str:
     paths = [_member(base, entry["path"]) for entry in entries]
     for entry, path in zip(entries, paths, strict=True):
-        if not path.is_file():
+        if not _is_file(path):
             raise _BundleError(f"the index lists {entry['path']}, which is not there")
         stated = entry.get("sha256_hex")
         if stated is not None and content_sha256([path]) != stated:
@@ -125,7 +126,7 @@ def _hash_bytes(entries: list[dict[str, Any]], base: Path) -> str:
     return content_sha256(paths)
 
 
-def _flagged_digest(path: Path, law: _Law, manifest_fingerprint: str) -> str:
+def _flagged_digest(path: InsidePath, law: _Law, manifest_fingerprint: str) -> str:
     with reading("flag", path), path.open("rb") as file:
         data = file.read(_FLAG_BYTES_MAX)
     if not law.json_flag:
@@ -145,9 +146,9 @@ def _flagged_digest(path: Path, law: _Law, manifest_fingerprint: str) -> str:
 
 @dataclass(frozen=True)
 class _Places:
-    bundle: Path
-    index: Path
-    flag: Path
+    bundle: InsidePath
+    index: InsidePath
+    flag: InsidePath
 
 
 def _places(segment: str, receipt: Receipt) -> _Places:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.process.threads import Cancellation, ordered
@@ -36,7 +36,7 @@ class Carrier:
         """The files that exist."""
         return [item for item in self._each(lambda path, _: self.store.stat(path), paths) if item is not None]
 
-    def download_all(self, files: Sequence[Object], root: Path) -> list[Transfer]:
+    def download_all(self, files: Sequence[Object], root: InsidePath) -> list[Transfer]:
         """Copy files to the same paths below `root`. Raises IO_READ_FAILED for one that is cut short."""
 
         def fetch(item: Object, check: Check) -> Transfer:
@@ -54,7 +54,7 @@ class Carrier:
         self.reporter.expect("bytes", sum(item.bytes for item in files))
         return self._each(fetch, files)
 
-    def upload_all(self, files: Sequence[tuple[Path, str]]) -> list[Transfer]:
+    def upload_all(self, files: Sequence[tuple[InsidePath, str]]) -> list[Transfer]:
         """Write local files to paths of the store."""
         self.reporter.expect("bytes", sum(path.stat().st_size for path, _ in files))
         return self._each(lambda pair, check: self.store.upload(pair[0], pair[1], check), files)
@@ -90,5 +90,5 @@ class Carrier:
             return list(results)
 
 
-def _receiving(target: Path) -> AbstractContextManager[None]:
+def _receiving(target: InsidePath) -> AbstractContextManager[None]:
     return writing("file", target, hint="check that the scratch directory has room (--scratch DIR names another)")

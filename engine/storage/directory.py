@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.sealing.inventory import scenario_set
 from arrival_engine.engine.storage.manifest import Manifest, check_size, partition, read_manifest
@@ -39,7 +40,7 @@ class Shipping:
         published = not replace and target.refuse_certain_conflict(file_format, arrivals)
         self._consignment = None if published else Consignment(target)
 
-    def take(self, path: Path) -> None:
+    def take(self, path: InsidePath) -> None:
         """Upload a finished, verified part, and remove the local file to save space.
 
         If arrivals are published already, only remove it: they are the same, or refused. For one thread.
@@ -100,7 +101,7 @@ class Shipping:
             with suppress(ArrivalError):
                 self.copy.store.delete_folder(self._consignment.folder)
 
-    def url_of(self, path: Path) -> str:
+    def url_of(self, path: InsidePath) -> str:
         """The URL in the store of a file of the copy."""
         return self.copy.url_of(path)
 
@@ -133,7 +134,7 @@ class RunDirectory:
 
     def shown(self, path: Path) -> Path | str:
         """The name of a file below `root` in messages: its path or its URL."""
-        return self.copy.url_of(path) if self.copy else path
+        return self.copy.store.url(path.relative_to(self.root).as_posix()) if self.copy else path
 
     def fetch_arrivals(self) -> None:
         """Download arrivals and random-number events, for commands that read them.
@@ -179,7 +180,7 @@ def run_directory(
     with working_copy(Store(place), reporter, scratch=scratch, writes=writes) as copy:
         shipping = Shipping(copy)
         try:
-            yield RunDirectory(copy.root, copy, shipping)
+            yield RunDirectory(copy.root.outside, copy, shipping)
         except BaseException:
             shipping.clear()
             raise

@@ -12,11 +12,11 @@ import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.identity import Identity
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.part_names import publication_token, published_name
 from arrival_engine.engine.rundir.lock import STAGING
 from arrival_engine.engine.rundir.staging import FOLDER
@@ -211,12 +211,12 @@ class Consignment:
         self._source: Source | None = None
         self.folder = f"{FOLDER}/{STAGING}-{target.scenario_id}-{secrets.token_hex(8)}"
 
-    def send(self, path: Path) -> None:
+    def send(self, path: InsidePath) -> None:
         """Upload one part file."""
         _refuse_large(path)
         self._enter(path, self._target.carrier.store.upload(path, f"{self.folder}/{path.name}"))
 
-    def send_all(self, paths: Sequence[Path]) -> None:
+    def send_all(self, paths: Sequence[InsidePath]) -> None:
         """Upload part files, several at once."""
         for path in paths:
             _refuse_large(path)
@@ -240,7 +240,7 @@ class Consignment:
         manifest = Manifest(self._target.identity, self._target.scenario_id, form, self._source, named)
         return Staged(self.folder, names, manifest)
 
-    def _enter(self, path: Path, transfer: Transfer) -> None:
+    def _enter(self, path: InsidePath, transfer: Transfer) -> None:
         from arrival_engine.engine.arrivals.part_file import PartFile
 
         digest = PartFile.at(path).digest()
@@ -257,7 +257,7 @@ def clear_staging(store: Store) -> list[str]:
     return staged
 
 
-def _source(path: Path) -> Source:
+def _source(path: InsidePath) -> Source:
     from arrival_engine.engine.arrivals.part_file import PartFile
 
     stated = PartFile.at(path).statements()
@@ -268,7 +268,7 @@ def _source(path: Path) -> Source:
     )
 
 
-def _refuse_large(path: Path) -> None:
+def _refuse_large(path: InsidePath) -> None:
     size = path.stat().st_size
     if size > COPY_LIMIT:
         raise ArrivalError(

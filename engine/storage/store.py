@@ -10,10 +10,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.storage.url import Place, StoreUrl, parse_place, path_fault
 
@@ -139,7 +140,7 @@ class Store:
             )
         return data
 
-    def download(self, path: str, target: Path, check: Check | None = None) -> Transfer:
+    def download(self, path: str, target: InsidePath, check: Check | None = None) -> Transfer:
         """Copy a file to `target`, which must not exist; `check` is called with the size of every block."""
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as sink:
@@ -149,7 +150,7 @@ class Store:
         """Read a file and hash it."""
         return self._read(path, None, check)
 
-    def _read(self, path: str, sink: BinaryIO | None, check: Check | None) -> Transfer:
+    def _read(self, path: str, sink: IO[bytes] | None, check: Check | None) -> Transfer:
         filesystem, state, size = self.filesystem, hashlib.sha256(), 0
         with _named(Code.IO_READ_FAILED, "read", self, path):
             source = filesystem.open_input_stream(self.key(path))
@@ -166,7 +167,7 @@ class Store:
                 if check is not None:
                     check(len(block))
 
-    def upload(self, source: Path, path: str, check: Check | None = None) -> Transfer:
+    def upload(self, source: InsidePath, path: str, check: Check | None = None) -> Transfer:
         """Write a local file to the store, a large one in several pieces, and check that it is complete there.
 
         Raises IO_WRITE_FAILED, IO_READ_FAILED for the local file.
@@ -290,9 +291,9 @@ def _endpoint() -> dict[str, str]:
 
 
 @contextmanager
-def _opened(source: Path) -> Iterator[BinaryIO]:
+def _opened(source: InsidePath) -> Iterator[IO[bytes]]:
     with reading("file", source):
-        file = source.open("rb", buffering=0)
+        file = source.open("rb", 0)
     with file:
         yield file
 

@@ -5,8 +5,6 @@ The command itself works on files, so the seal check hashes exactly the bytes th
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -17,9 +15,10 @@ from arrival_engine.config.policies import RUN_REFERENCE
 from arrival_engine.contracts import ArrivalError, Code, dataset, datasets
 from arrival_engine.contracts.errors import json_safe
 from arrival_engine.contracts.identity import Identity
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.engine.process.progress import Reporter
-from arrival_engine.engine.process.scratch import scratch_folder
+from arrival_engine.engine.process.scratch import scratch_folder, temporary_root
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
 from arrival_engine.engine.rundir.staging import FOLDER
 from arrival_engine.engine.storage.carrier import Carrier
@@ -42,7 +41,7 @@ class WorkingCopy:
     """The fetched files of `store` below `root`; `receipt` is the copy's."""
 
     carrier: Carrier
-    root: Path
+    root: InsidePath
     receipt: Receipt
     _seen: dict[str, _Stamp] = field(default_factory=dict)
 
@@ -51,11 +50,11 @@ class WorkingCopy:
         """The store of the run directory."""
         return self.carrier.store
 
-    def path_of(self, path: Path) -> str:
+    def path_of(self, path: InsidePath) -> str:
         """The path below the run directory of a file of the copy."""
         return path.relative_to(self.root).as_posix()
 
-    def url_of(self, path: Path) -> str:
+    def url_of(self, path: InsidePath) -> str:
         """The URL in the store of a file of the copy."""
         return self.store.url(self.path_of(path))
 
@@ -103,13 +102,10 @@ class WorkingCopy:
     def _stamps(self) -> dict[str, _Stamp]:
         stamps = {}
         own = (FOLDER, self.folder(EVENTS))
-        for folder, _, names in os.walk(self.root):
-            base = Path(folder).relative_to(self.root).as_posix()
-            if any(base == mine or base.startswith(f"{mine}/") for mine in own):
-                continue
-            for name in names:
-                found = (Path(folder) / name).stat()
-                path = name if base == "." else f"{base}/{name}"
+        for file, _ in self.root.walk():
+            path = self.path_of(file)
+            if not any(path.startswith(f"{mine}/") for mine in own):
+                found = file.stat()
                 stamps[path] = (found.st_mtime_ns, found.st_size, found.st_ino)
         return stamps
 
@@ -161,21 +157,21 @@ def _name(store: Store) -> str:
 
 
 @contextmanager
-def _scratch(parent: Path | None, reporter: Reporter) -> Iterator[Path]:
+def _scratch(parent: Path | None, reporter: Reporter) -> Iterator[InsidePath]:
     """A private folder; those that killed commands left in the same place are removed."""
 
-    def tell(path: Path) -> None:
+    def tell(path: InsidePath) -> None:
         reporter.message(f"removed {path}, which a killed command had left behind")
 
     with ExitStack() as stack:
-        with writing("working copy", parent or Path(tempfile.gettempdir())):
-            if parent is not None:
-                parent.mkdir(parents=True, exist_ok=True)
-            folder = stack.enter_context(scratch_folder(parent, removed=tell))
+        place = InsidePath(parent) if parent else temporary_root()
+        with writing("working copy", place):
+            place.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(scratch_folder(place, removed=tell))
         yield folder.resolve()
 
 
-def _fetch_receipt(store: Store, root: Path) -> Receipt:
+def _fetch_receipt(store: Store, root: InsidePath) -> Receipt:
     name = dataset("run_receipt").path
     if store.stat(name) is None:
         store.require()
@@ -227,14 +223,14 @@ def _folder(template: str, identity: Identity) -> str:
 
 
 @contextmanager
-def _speaking_of(store: Store, root: Path) -> Iterator[None]:
+def _speaking_of(store: Store, root: InsidePath) -> Iterator[None]:
     try:
         yield
     except ArrivalError as error:
         raise _outward(error, store, root) from error
 
 
-def _outward(error: ArrivalError, store: Store, root: Path) -> ArrivalError:
+def _outward(error: ArrivalError, store: Store, root: InsidePath) -> ArrivalError:
     """The error with URLs of the store in place of the copy's paths, which no longer exist when it is read."""
     local, there = str(root), str(store)
     context = _replaced(json_safe(error.context), local, there)

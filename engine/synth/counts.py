@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Self
@@ -17,6 +18,7 @@ from arrival_engine.contracts import conform
 from arrival_engine.contracts.arrow_columns import coded, constant
 from arrival_engine.cpu_fallback.law import HYBRID, VIRTUAL_ONLY
 from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.rundir.arrow_files import new_parquet
 from arrival_engine.engine.synth import kernels
 from arrival_engine.engine.synth.intensity import Intensity, Scene
 from arrival_engine.engine.synth.kernels import CountRows, Entities
@@ -182,6 +184,7 @@ class _Table:
         self._dataset_id = dataset_id
         self._pool = ThreadPoolExecutor(1, dataset_id)
         self._pending: Future[None] | None = None
+        self._file = ExitStack()
         self._writer: pq.ParquetWriter | None = None
 
     def __enter__(self) -> Self:
@@ -192,8 +195,7 @@ class _Table:
             self._wait()
         finally:
             self._pool.shutdown()
-            if self._writer is not None:
-                self._writer.close()
+            self._file.close()
 
     def append(self, piece: _Piece) -> None:
         """Write `piece` in the background."""
@@ -210,15 +212,17 @@ class _Table:
         if self._writer is None:
             split = [name for name in table.column_names if name in ("lambda_realised", "mu")]
             plain = {"bucket_index", *split}
-            self._writer = pq.ParquetWriter(
-                self._shelf.path(self._dataset_id),
-                table.schema,
-                compression=COMPRESSION,
-                use_dictionary=[name for name in table.column_names if name not in plain],
-                column_encoding={
-                    "bucket_index": "DELTA_BINARY_PACKED",
-                    **dict.fromkeys(split, "BYTE_STREAM_SPLIT"),
-                },
+            self._writer = self._file.enter_context(
+                new_parquet(
+                    self._shelf.path(self._dataset_id),
+                    table.schema,
+                    compression=COMPRESSION,
+                    use_dictionary=[name for name in table.column_names if name not in plain],
+                    column_encoding={
+                        "bucket_index": "DELTA_BINARY_PACKED",
+                        **dict.fromkeys(split, "BYTE_STREAM_SPLIT"),
+                    },
+                )
             )
         self._writer.write_table(table, row_group_size=CHUNK_ROWS)
 

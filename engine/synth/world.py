@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from arrival_engine.contracts import Identity
+from arrival_engine.contracts.inside import InsidePath, inside
 from arrival_engine.cpu_fallback.law import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
 from arrival_engine.engine.process.kernel_cache import tell_of_refusals
 from arrival_engine.engine.process.progress import Reporter
@@ -43,7 +44,7 @@ class SynthResult:
     `virtual_share` is the expected share of arrivals, coin included. `seconds` is the time of this call.
     """
 
-    run_root: Path
+    run_root: InsidePath
     identity: Identity
     count_rows: int
     entities: int
@@ -64,7 +65,7 @@ def make_world(run_root: Path, spec: WorldSpec, reporter: Reporter | None) -> Sy
     reporter = reporter or Reporter()
     began = reporter.elapsed_s
     check_release()
-    target = Target(Path(run_root), "synth", "a synthetic world", world_identity(spec), policy_copies())
+    target = Target(inside(run_root), "synth", "a synthetic world", world_identity(spec), policy_copies())
     report, reused = place_world(target, lambda stage: _write(stage, spec, target, reporter), reporter)
     if reused:
         reporter.message(f"{run_root} holds exactly this world already; nothing was written")
@@ -78,7 +79,7 @@ def make_world(run_root: Path, spec: WorldSpec, reporter: Reporter | None) -> Sy
     )
 
 
-def _write(stage: Path, spec: WorldSpec, target: Target, reporter: Reporter) -> WorldReport:
+def _write(stage: InsidePath, spec: WorldSpec, target: Target, reporter: Reporter) -> WorldReport:
     identity = target.identity
     shelf = Shelf(stage, identity, SCENARIO_ID)
     draws = Draws(identity.manifest_fingerprint)

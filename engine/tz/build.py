@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from arrival_engine.contracts import ArrivalError, Code, receipt_json
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reading, writing
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
@@ -48,7 +49,7 @@ def _manifest(receipt: Receipt, data: bytes) -> bytes:
     )
 
 
-def _existing(folder: Path) -> dict[str, bytes] | None:
+def _existing(folder: InsidePath) -> dict[str, bytes] | None:
     """The files in the cache's folder, None if it does not exist."""
     with reading("directory", folder):
         if not folder.exists():
@@ -56,7 +57,7 @@ def _existing(folder: Path) -> dict[str, bytes] | None:
         return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def _conflict(folder: Path, present: dict[str, bytes], wanted: dict[str, bytes]) -> ArrivalError:
+def _conflict(folder: InsidePath, present: dict[str, bytes], wanted: dict[str, bytes]) -> ArrivalError:
     return ArrivalError(
         Code.IO_WRITE_CONFLICT,
         f"{folder} holds a time zone cache that differs from the one built from tzdata {release()}",
@@ -67,7 +68,7 @@ def _conflict(folder: Path, present: dict[str, bytes], wanted: dict[str, bytes])
     )
 
 
-def _publish(run_root: Path, folder: Path, wanted: dict[str, bytes]) -> None:
+def _publish(run_root: InsidePath, folder: InsidePath, wanted: dict[str, bytes]) -> None:
     with owned_staging(run_root, "tz") as work:
         staged = work / "new"
         with writing("directory", staged):
@@ -109,4 +110,4 @@ def build_tz(
             raise _conflict(folder, present, wanted)
         if changed:
             _publish(receipt.run_root, folder, wanted)
-    return TzCacheResult(changed, folder, len(table.tzids), sha256(data).hexdigest(), release())
+    return TzCacheResult(changed, folder.outside, len(table.tzids), sha256(data).hexdigest(), release())

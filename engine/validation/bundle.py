@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from arrival_engine.contracts import ArrivalError, Code, arrow_schema, check_document, compact_json, dataset
 from arrival_engine.contracts.errors import json_safe
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.moments import utc_now
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.engine.process.version import version
@@ -170,7 +171,7 @@ def publish(receipt: Receipt, content: Mapping[str, bytes], spec_version: str, *
     digest = bundle_digest(content)
     standing = _standing(final, receipt)
     if standing == digest:
-        return Published(final, digest, "identical")
+        return Published(final.outside, digest, "identical")
     if passed and standing is not None:
         raise ArrivalError(
             Code.S5_IO_WRITE_CONFLICT,
@@ -190,7 +191,7 @@ def publish(receipt: Receipt, content: Mapping[str, bytes], spec_version: str, *
                 "bundle_digest_sha256": digest,
             }
             check_document("passed_flag", flag, code=Code.S5_FLAG_SCHEMA_VIOLATION, where="flag")
-            write_file(folder / Path(dataset("validation_passed_flag_5B").path).name, compact_json(flag))
+            write_file(folder / PurePosixPath(dataset("validation_passed_flag_5B").path).name, compact_json(flag))
         written = verify_bundle(folder, receipt.identity.manifest_fingerprint)
         if written.digest != digest:
             raise ArrivalError(
@@ -199,7 +200,7 @@ def publish(receipt: Receipt, content: Mapping[str, bytes], spec_version: str, *
                 hint="check the disk; nothing was published",
             )
         publish_folder(folder, final, stage / "retired")
-    return Published(final, digest, "published" if standing is None else "replaced")
+    return Published(final.outside, digest, "published" if standing is None else "replaced")
 
 
 def bundle_digest(content: Mapping[str, bytes]) -> str:
@@ -214,7 +215,7 @@ def _ordered(content: Mapping[str, bytes]) -> list[str]:
     return sorted(content, key=lambda path: path.encode("utf-8"))
 
 
-def _standing(final: Path, receipt: Receipt) -> str | None:
+def _standing(final: InsidePath, receipt: Receipt) -> str | None:
     """The digest of the existing bundle; empty if it is broken, None if there is none."""
     if not final.exists():
         return None
@@ -260,10 +261,10 @@ def _index(
     return index
 
 
-def _write(folder: Path, content: Mapping[str, bytes], index: Mapping[str, Any]) -> None:
+def _write(folder: InsidePath, content: Mapping[str, bytes], index: Mapping[str, Any]) -> None:
     for path in _ordered(content):
         place = folder / path
         with writing("bundle member", place):
             place.parent.mkdir(parents=True, exist_ok=True)
         write_file(place, content[path])
-    write_file(folder / Path(dataset("validation_bundle_index_5B").path).name, compact_json(index))
+    write_file(folder / PurePosixPath(dataset("validation_bundle_index_5B").path).name, compact_json(index))

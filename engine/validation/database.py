@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import resource
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.contracts.oserrors import reason, refusal
+from arrival_engine.contracts.inside import InsidePath
+from arrival_engine.contracts.oserrors import reading, reason, refusal
+from arrival_engine.engine.rundir.arrow_files import open_file
 
 # The rest of the process takes less than 1 GiB: the interpreter, and Arrow buffers of the parts being read.
 MEMORY_BYTES = 2_560 * 2**20
@@ -27,31 +30,57 @@ def name(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
-def parquet(paths: Sequence[Path]) -> str:
-    """FROM item over Parquet files; columns come from the files alone, never from `key=value` folders."""
-    listed = ", ".join(text(_literal(path)) for path in paths)
-    return f"(SELECT * FROM read_parquet([{listed}], hive_partitioning = false))"
+class _OpenFiles:
+    """Files that DuckDB reads: it opens paths only, and is given those of files that are open already."""
+
+    def __init__(self) -> None:
+        self._held = ExitStack()
+        self._names: dict[InsidePath, str] = {}
+        self._lock = threading.Lock()
+        # A scenario may have more parts than the 1,024 files that many systems allow at first.
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+    def held(self, path: InsidePath) -> str:
+        """The name of a file that stays open until `close`. Raises IO_READ_FAILED."""
+        with self._lock:
+            if path not in self._names:
+                with reading("file", path):
+                    self._names[path] = self._held.enter_context(open_file(path))
+            return self._names[path]
+
+    @contextmanager
+    def opened(self, path: InsidePath) -> Iterator[str]:
+        """The name of a file that is open for the block. Raises IO_READ_FAILED."""
+        with ExitStack() as held:
+            with reading("file", path):
+                name = held.enter_context(open_file(path))
+            self._names[path] = name
+            held.callback(self._names.pop, path)
+            yield name
+
+    def in_words(self, message: str) -> str:
+        """A message of DuckDB with the files' own paths."""
+        names = sorted(self._names.items(), key=lambda item: -len(item[1]))
+        for path, name in names:
+            message = message.replace(name, str(path))
+        return message
+
+    def close(self) -> None:
+        self._held.close()
 
 
-def json_lines(paths: Sequence[Path], columns: str) -> str:
-    """FROM item over JSON Lines files, with the columns (`name: 'TYPE', ...`) to read."""
-    listed = ", ".join(text(_literal(path)) for path in paths)
-    return (
-        f"(SELECT * FROM read_json([{listed}], format = 'newline_delimited', columns = {{{columns}}}, "
-        "hive_partitioning = false))"
-    )
-
-
-def _literal(path: Path) -> str:
-    # DuckDB reads *, ? and [ in a path as a pattern.
-    return "".join(f"[{mark}]" if mark in "*?[" else mark for mark in str(path))
+def parquet(files: Sequence[str]) -> str:
+    """FROM item over opened Parquet files; their columns are the files' own, never those of `key=value` folders."""
+    return f"(SELECT * FROM read_parquet([{', '.join(map(text, files))}], hive_partitioning = false))"
 
 
 class Database:
     """Runs SQL for several threads, each on a cursor of its own; errors of DuckDB become ArrivalError."""
 
-    def __init__(self, spill: Path, threads: int, memory_bytes: int = MEMORY_BYTES) -> None:
+    def __init__(self, spill: InsidePath, threads: int, memory_bytes: int = MEMORY_BYTES) -> None:
         self._threads = threads
+        self._files = _OpenFiles()
         self._connection = duckdb.connect(
             ":memory:",
             config={
@@ -69,8 +98,8 @@ class Database:
     @contextmanager
     def cursor(self) -> Iterator[Cursor]:
         """A cursor for one thread."""
-        with _speaking(), self._connection.cursor() as cursor:
-            yield Cursor(cursor)
+        with _speaking(self._files), self._connection.cursor() as cursor:
+            yield Cursor(cursor, self._files)
 
     @contextmanager
     def one_thread_a_query(self) -> Iterator[None]:
@@ -86,24 +115,44 @@ class Database:
         self._connection.interrupt()
 
     def close(self) -> None:
-        """Free memory and spill files."""
+        """Free memory and spill files, and close the files that were read."""
         self._connection.close()
+        self._files.close()
 
 
 class Cursor:
     """SQL on one thread."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, files: _OpenFiles) -> None:
         self._connection = connection
+        self._files = files
+
+    def parquet(self, paths: Sequence[InsidePath]) -> str:
+        """FROM item over Parquet files, which stay open as long as the database. Raises IO_READ_FAILED."""
+        return parquet([self._files.held(path) for path in paths])
+
+    def json_lines(self, paths: Sequence[InsidePath], columns: str) -> str:
+        """The same over JSON Lines files, with the columns (`name: 'TYPE', ...`) to read."""
+        listed = ", ".join(text(self._files.held(path)) for path in paths)
+        return (
+            f"(SELECT * FROM read_json([{listed}], format = 'newline_delimited', columns = {{{columns}}}, "
+            "hive_partitioning = false))"
+        )
+
+    @contextmanager
+    def opened(self, paths: Sequence[InsidePath]) -> Iterator[list[str]]:
+        """Files that are open for the block, by names that DuckDB and Arrow can read. Raises IO_READ_FAILED."""
+        with ExitStack() as held:
+            yield [held.enter_context(self._files.opened(path)) for path in paths]
 
     def run(self, sql: str) -> None:
         """Execute statements without a result."""
-        with _speaking():
+        with _speaking(self._files):
             self._connection.execute(sql)
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """All rows of a small result."""
-        with _speaking():
+        with _speaking(self._files):
             return self._connection.execute(sql).fetchall()
 
     def row(self, sql: str) -> tuple[Any, ...]:
@@ -113,36 +162,36 @@ class Cursor:
 
     def records(self, sql: str) -> list[dict[str, Any]]:
         """A small result as one mapping per row, columns by name."""
-        with _speaking():
+        with _speaking(self._files):
             result = self._connection.execute(sql)
             names = [column[0] for column in result.description or ()]
             return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
     def arrow(self, sql: str) -> pa.Table:
         """A result as an Arrow table."""
-        with _speaking():
+        with _speaking(self._files):
             return self._connection.sql(sql).to_arrow_table()
 
     def store(self, table: str, content: pa.Table) -> None:
         """Store an Arrow table as a table of the database."""
-        with _speaking():
+        with _speaking(self._files):
             self._connection.register("incoming", content)
             self._connection.execute(f"CREATE OR REPLACE TABLE {name(table)} AS SELECT * FROM incoming")
             self._connection.unregister("incoming")
 
     def attach(self, view: str, source: object) -> None:
         """Make an Arrow dataset readable as `view` on this cursor."""
-        with _speaking():
+        with _speaking(self._files):
             self._connection.register(view, source)
 
     def detach(self, view: str) -> None:
         """Forget a view."""
-        with _speaking():
+        with _speaking(self._files):
             self._connection.unregister(view)
 
 
 @contextmanager
-def _speaking() -> Iterator[None]:
+def _speaking(files: _OpenFiles) -> Iterator[None]:
     try:
         yield
     except duckdb.OutOfMemoryException as failure:
@@ -152,7 +201,7 @@ def _speaking() -> Iterator[None]:
             hint="use fewer threads, and check that the disk of the run directory has room",
         ) from failure
     except (duckdb.IOException, duckdb.InvalidInputException) as failure:
-        raise _unreadable(failure) from failure
+        raise _unreadable(failure, files) from failure
     except duckdb.InterruptException:
         raise KeyboardInterrupt from None
     except duckdb.Error as failure:
@@ -163,10 +212,10 @@ def _speaking() -> Iterator[None]:
         ) from failure
 
 
-def _unreadable(failure: Exception) -> ArrivalError:
+def _unreadable(failure: Exception, files: _OpenFiles) -> ArrivalError:
     return refusal(
         Code.S5_IO_READ_FAILED,
-        f"cannot read a file of the run: {reason(failure)}",
+        f"cannot read a file of the run: {files.in_words(reason(failure))}",
         failure,
         "the file is damaged, truncated, not readable or replaced by another run; restore it, or run this again",
     )

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.dataset
-import pyarrow.parquet as pq
 
 from arrival_engine.contracts import Code, arrow_schema
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reason, refusal
 from arrival_engine.contracts.part_names import naming_fault, parse_part_name
+from arrival_engine.engine.rundir.arrow_files import open_arrow, parquet_metadata, parquet_schema
 from arrival_engine.engine.validation.database import Cursor, name, parquet
 
 Encoding = Literal["timestamp", "rfc3339"]
@@ -33,7 +33,7 @@ _WALL_FORM = _UTC_FORM.replace("Z$", "$")
 class Part:
     """One part file: rows by its footer, schema and key-value metadata as stored."""
 
-    path: Path
+    path: InsidePath
     rows: int
     schema: pa.Schema
     metadata: Mapping[str, str]
@@ -44,7 +44,7 @@ class Events:
     """The parts of one scenario in name order; `strangers` are other files in their directory."""
 
     scenario_id: str
-    directory: Path
+    directory: InsidePath
     encoding: Encoding
     mirrored: bool
     parts: tuple[Part, ...]
@@ -82,17 +82,17 @@ class Events:
     def relation(self, cursor: Cursor, part: Part) -> Iterator[str]:
         """FROM item over one part: its columns, and every time also in µs (`ts_us`, `local_us`, ...)."""
         extra = ", ".join(f"{self._microseconds(column)} AS {alias}" for alias, column in _INSTANTS.items())
-        if part.path.suffix == ".parquet":
-            yield f"(SELECT *, {extra} FROM {parquet([part.path])})"
-            return
-        with reading_part(part.path):
-            source = pyarrow.dataset.dataset(part.path, format="ipc")
-        view = f"view_{part.path.stem.replace('-', '_')}"
-        cursor.attach(view, source)
-        try:
+        with ExitStack() as held:
+            (file,) = held.enter_context(cursor.opened([part.path]))
+            if part.path.suffix == ".parquet":
+                yield f"(SELECT *, {extra} FROM {parquet([file])})"
+                return
+            with reading_part(part.path):
+                source = pyarrow.dataset.dataset(file, format="ipc")
+            view = f"view_{part.path.stem.replace('-', '_')}"
+            cursor.attach(view, source)
+            held.callback(cursor.detach, view)
             yield f"(SELECT *, {extra} FROM {name(view)})"
-        finally:
-            cursor.detach(view)
 
     def _microseconds(self, column: str) -> str:
         if self.encoding == "timestamp":
@@ -122,7 +122,7 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(value) or pa.types.is_large_string(value))
 
 
-def find_events(directory: Path, scenario_id: str, encoding: Encoding, *, mirrored: bool) -> Events:
+def find_events(directory: InsidePath, scenario_id: str, encoding: Encoding, *, mirrored: bool) -> Events:
     """List and open the parts of a scenario. Raises S5.IO_READ_FAILED for a part that cannot be opened."""
     parts, strangers = [], []
     for path in sorted(directory.iterdir(), key=lambda path: path.name) if directory.is_dir() else ():
@@ -133,12 +133,12 @@ def find_events(directory: Path, scenario_id: str, encoding: Encoding, *, mirror
     return Events(scenario_id, directory, encoding, mirrored, tuple(parts), tuple(strangers))
 
 
-def _open(path: Path) -> Part:
+def _open(path: InsidePath) -> Part:
     with reading_part(path):
         if path.suffix == ".parquet":
-            schema, rows = pq.read_schema(path), pq.read_metadata(path).num_rows
+            schema, rows = parquet_schema(path), parquet_metadata(path).num_rows
         else:
-            with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as reader:
+            with open_arrow(path) as reader:
                 schema = reader.schema
                 rows = sum(reader.get_batch(index).num_rows for index in range(reader.num_record_batches))
     metadata = {key.decode("utf-8", "replace"): value for key, value in (schema.metadata or {}).items()}
@@ -147,7 +147,7 @@ def _open(path: Path) -> Part:
 
 
 @contextmanager
-def reading_part(path: Path) -> Iterator[None]:
+def reading_part(path: InsidePath) -> Iterator[None]:
     """Turn a failure to read a part file into S5.IO_READ_FAILED."""
     try:
         yield

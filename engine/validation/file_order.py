@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from arrival_engine.contracts.inside import InsidePath
+from arrival_engine.engine.rundir.arrow_files import open_arrow, open_parquet
 from arrival_engine.engine.validation.findings import EXAMPLES_MAX
 from arrival_engine.engine.validation.kernels import StoredRows, Terms, Words, digest_rows, factors, irregular_rows
 
@@ -90,7 +90,7 @@ class _Batch:
         )
 
 
-def stream_part(path: Path) -> Stream:
+def stream_part(path: InsidePath) -> Stream:
     """Read a part once, in order. Raises OSError or pa.ArrowException for a part that cannot be read."""
     result = Stream()
     digester = _Digester()
@@ -109,12 +109,12 @@ def table_digest(table: pa.Table) -> str:
     return result.digest
 
 
-def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+def _batches(path: InsidePath) -> Iterator[pa.RecordBatch]:
     if path.suffix == ".parquet":
-        with pq.ParquetFile(path, read_dictionary=list(_TEXTS)) as file:
+        with open_parquet(path, read_dictionary=list(_TEXTS)) as file:
             yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=list(_COLUMNS), use_threads=False)
         return
-    with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as reader:
+    with open_arrow(path) as reader:
         for index in range(reader.num_record_batches):
             whole = reader.get_batch(index)
             for first in range(0, whole.num_rows, _BATCH_ROWS):

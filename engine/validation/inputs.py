@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from arrival_engine.contracts import ArrivalError, Code, check_document, dataset
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.zone_names import zone_of_name
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.strict_json import read_json, read_json_rows
 from arrival_engine.engine.validation.civil import ClockTable, change_table, clock_table
-from arrival_engine.engine.validation.database import Cursor, parquet
+from arrival_engine.engine.validation.database import Cursor
 
 KEY = "merchant_id, zone, channel, bucket_index"
 _US_PER_DAY = 86_400_000_000
 
 
-def files_of(receipt: Receipt, dataset_id: str, **tokens: str) -> list[Path]:
+def files_of(receipt: Receipt, dataset_id: str, **tokens: str) -> list[InsidePath]:
     """A dataset's files; an absent optional one has none, a required one raises S5.S0_SEALED_INPUTS_INCONSISTENT."""
     entry = dataset(dataset_id)
     found = receipt.files(dataset_id, **tokens)
@@ -48,10 +48,10 @@ def document_of(receipt: Receipt, dataset_id: str) -> dict[str, Any]:
     return dict(document)
 
 
-def source(receipt: Receipt, dataset_id: str, **tokens: str) -> str:
+def source(cursor: Cursor, receipt: Receipt, dataset_id: str, **tokens: str) -> str:
     """FROM item over an input table; empty if an optional one is absent."""
     files = files_of(receipt, dataset_id, **tokens)
-    return parquet(files) if files else ""
+    return cursor.parquet(files) if files else ""
 
 
 def columns_of(cursor: Cursor, relation: str) -> set[str]:
@@ -75,8 +75,8 @@ def load_run(cursor: Cursor, receipt: Receipt) -> None:
         CREATE OR REPLACE TABLE group_weight AS
         SELECT merchant_id::UBIGINT AS merchant_id, (utc_day::DATE - DATE '1970-01-01')::INTEGER AS day,
                tz_group_id::VARCHAR AS tzid, max(p_group)::DOUBLE AS weight
-        FROM {source(receipt, "s4_group_weights")} GROUP BY ALL""")
-    allocation = source(receipt, "zone_alloc")
+        FROM {source(cursor, receipt, "s4_group_weights")} GROUP BY ALL""")
+    allocation = source(cursor, receipt, "zone_alloc")
     rows = (
         f"SELECT merchant_id::UBIGINT AS merchant_id, legal_country_iso::VARCHAR AS country, tzid::VARCHAR AS tzid, "
         f"max(zone_site_count)::BIGINT AS sites FROM {allocation} GROUP BY ALL"
@@ -88,13 +88,14 @@ def load_run(cursor: Cursor, receipt: Receipt) -> None:
 
 def _sites(cursor: Cursor, receipt: Receipt) -> None:
     key = "merchant_id, legal_country_iso, site_order"
-    located = source(receipt, "site_locations")
+    located = source(cursor, receipt, "site_locations")
     known = f"LEFT JOIN (SELECT DISTINCT {key}, true AS located FROM {located}) USING ({key})" if located else ""
     found = cursor.arrow(f"""
         SELECT merchant_id::UBIGINT AS merchant_id, legal_country_iso::VARCHAR AS country,
                site_order::BIGINT AS site_order, max(p_weight)::DOUBLE AS weight, max(tzid)::VARCHAR AS tzid,
                {"coalesce(bool_or(located), false)" if located else "true"} AS located
-        FROM {source(receipt, "s1_site_weights")} LEFT JOIN {source(receipt, "site_timezones")} USING ({key}) {known}
+        FROM {source(cursor, receipt, "s1_site_weights")}
+        LEFT JOIN {source(cursor, receipt, "site_timezones")} USING ({key}) {known}
         GROUP BY 1, 2, 3""")
     keys = (found[column].to_pylist() for column in ("merchant_id", "country", "site_order"))
     identifiers = pa.array([site_id(*site) for site in zip(*keys, strict=True)], pa.uint64())
@@ -113,7 +114,7 @@ def _edges(cursor: Cursor, receipt: Receipt) -> None:
         SELECT merchant_id::UBIGINT AS merchant_id, ('0x' || edge_id)::UBIGINT AS edge_id,
                max(tzid_operational)::VARCHAR AS tzid, max(country_iso)::VARCHAR AS country,
                max(edge_weight)::DOUBLE AS weight
-        FROM {source(receipt, "edge_catalogue_3B")} GROUP BY 1, 2""")
+        FROM {source(cursor, receipt, "edge_catalogue_3B")} GROUP BY 1, 2""")
 
 
 def _aliases(cursor: Cursor, receipt: Receipt) -> None:
@@ -121,7 +122,7 @@ def _aliases(cursor: Cursor, receipt: Receipt) -> None:
     cursor.run(f"""
         CREATE OR REPLACE TABLE alias_3b AS
         SELECT DISTINCT merchant_id::UBIGINT AS merchant_id
-        FROM {source(receipt, "edge_alias_index_3B")} WHERE scope = 'MERCHANT'""")
+        FROM {source(cursor, receipt, "edge_alias_index_3B")} WHERE scope = 'MERCHANT'""")
 
 
 def _alias_merchants(receipt: Receipt) -> pa.ChunkedArray:
@@ -148,9 +149,9 @@ def _merchants(cursor: Cursor, receipt: Receipt) -> None:
                mode <> 'NON_VIRTUAL' AND has_edges AS may_be_virtual,
                NOT (mode = 'VIRTUAL_ONLY' AND has_edges) AS may_be_physical
         FROM (SELECT merchant_id::UBIGINT AS merchant_id, max(virtual_mode)::VARCHAR AS mode
-              FROM {source(receipt, "virtual_classification_3B")} GROUP BY 1)
+              FROM {source(cursor, receipt, "virtual_classification_3B")} GROUP BY 1)
         LEFT JOIN (SELECT merchant_id::UBIGINT AS merchant_id, max(tzid_settlement)::VARCHAR AS settlement
-                   FROM {source(receipt, "virtual_settlement_3B")} GROUP BY 1) USING (merchant_id)
+                   FROM {source(cursor, receipt, "virtual_settlement_3B")} GROUP BY 1) USING (merchant_id)
         LEFT JOIN (SELECT merchant_id, count(*) AS edges FROM edge GROUP BY 1) USING (merchant_id)
         LEFT JOIN alias_3b USING (merchant_id)""")
 
@@ -187,7 +188,7 @@ def load_scenario(cursor: Cursor, receipt: Receipt, scenario_id: str) -> Horizon
         SELECT bucket_index::BIGINT AS bucket_index, epoch_us(min(bucket_start_utc)::TIMESTAMP) AS start_us,
                epoch_us(max(bucket_end_utc)::TIMESTAMP) AS end_us,
                floor(epoch_us(min(bucket_start_utc)::TIMESTAMP) / {_US_PER_DAY})::INTEGER AS day
-        FROM {source(receipt, "s1_time_grid_5B", scenario_id=scenario_id)} GROUP BY 1""")
+        FROM {source(cursor, receipt, "s1_time_grid_5B", scenario_id=scenario_id)} GROUP BY 1""")
     buckets, start_us, end_us = cursor.row("SELECT count(*), min(start_us), max(end_us) FROM grid")
     if not buckets or start_us is None or end_us is None:
         raise ArrivalError(
@@ -199,7 +200,7 @@ def load_scenario(cursor: Cursor, receipt: Receipt, scenario_id: str) -> Horizon
     horizon = Horizon(buckets, start_us, end_us, clock_table(start_us, end_us))
     cursor.store("clock", horizon.clock.content)
     cursor.store("change", change_table(start_us, end_us))
-    _expected(cursor, source(receipt, "s3_bucket_counts_5B", scenario_id=scenario_id))
+    _expected(cursor, source(cursor, receipt, "s3_bucket_counts_5B", scenario_id=scenario_id))
     return horizon
 
 

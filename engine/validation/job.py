@@ -256,7 +256,7 @@ def _failed(error: ArrivalError) -> dict[str, Any]:
 
 def _line(receipt: Receipt, judged: Judgement, report: Mapping[str, Any], result: ValidateResult) -> dict[str, Any]:
     """The S5 metrics (docs/reference/layouts.md, "Run report") and the duration."""
-    folder = Path(result.bundle.folder).relative_to(receipt.run_root).as_posix()
+    folder = Path(result.bundle.folder).relative_to(receipt.run_root.outside).as_posix()
     rng_ok = judged.outcome.holds(Area.RNG)
     return {
         "status": report["status"],

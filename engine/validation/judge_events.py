@@ -149,7 +149,7 @@ def judge_counts(case: Case) -> None:
 
 
 def _summary(case: Case) -> None:
-    table = source(case.receipt, "s4_arrival_summary_5B", scenario_id=case.scenario_id)
+    table = source(case.cursor, case.receipt, "s4_arrival_summary_5B", scenario_id=case.scenario_id)
     if not table:
         case.book.inapplicable("summary", "there is no s4_arrival_summary_5B", severity=Severity.ERROR)
         return
@@ -202,7 +202,7 @@ def report_totals(case: Case) -> dict[str, Any]:
         "SELECT count(*), min((end_us - start_us) // 1000000), max((end_us - start_us) // 1000000) "
         "FROM grid SEMI JOIN expected USING (bucket_index)"
     )
-    counts = source(case.receipt, "s3_bucket_counts_5B", scenario_id=case.scenario_id)
+    counts = source(case.cursor, case.receipt, "s3_bucket_counts_5B", scenario_id=case.scenario_id)
     read, drawn = cursor.row(f"SELECT count(*), count(*) FILTER (count_N > 0) FROM {counts}")
     merged, merchants = cursor.row("SELECT count(*), count(DISTINCT merchant_id) FROM expected")
     (entities,) = cursor.row("SELECT count(DISTINCT (merchant_id, zone, channel)) FROM expected")

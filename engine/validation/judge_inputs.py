@@ -41,7 +41,7 @@ def _time_grid(case: Case) -> None:
                        lag(end_us) OVER (ORDER BY bucket_index, start_us) AS end_before
                 FROM (SELECT bucket_index, bucket_duration_seconds, epoch_us(bucket_start_utc::TIMESTAMP) AS start_us,
                              epoch_us(bucket_end_utc::TIMESTAMP) AS end_us
-                      FROM {source(case.receipt, "s1_time_grid_5B", scenario_id=case.scenario_id)}))"""
+                      FROM {source(case.cursor, case.receipt, "s1_time_grid_5B", scenario_id=case.scenario_id)}))"""
     (found,) = case.cursor.records(f"SELECT {_tally(conditions)} FROM {grid}")
     bad, rows = found.pop("bad"), found.pop("rows")
     surplus = max(0, rows - rules.count("max_buckets_per_scenario"))
@@ -59,7 +59,7 @@ def _time_grid(case: Case) -> None:
 
 def _bucket_counts(case: Case) -> None:
     rules = case.policy.block("structural_checks").block("s3_bucket_counts")
-    counts = source(case.receipt, "s3_bucket_counts_5B", scenario_id=case.scenario_id)
+    counts = source(case.cursor, case.receipt, "s3_bucket_counts_5B", scenario_id=case.scenario_id)
     conditions = {
         "off_the_grid": f"bucket_index NOT BETWEEN 0 AND {case.horizon.buckets - 1}",
         **rules.demanded(
@@ -86,7 +86,7 @@ def _bucket_counts(case: Case) -> None:
 
 def _count_spread(case: Case) -> None:
     rules = case.policy.block("realism_checks").block("count_realism")
-    counts = source(case.receipt, "s3_bucket_counts_5B", scenario_id=case.scenario_id)
+    counts = source(case.cursor, case.receipt, "s3_bucket_counts_5B", scenario_id=case.scenario_id)
     if reason := _no_population(case):
         case.book.inapplicable("count_spread", reason, severity=rules.severity)
         return
@@ -108,7 +108,7 @@ def _count_spread(case: Case) -> None:
 
 def _no_population(case: Case) -> str:
     """Why the counts are not those of a simulated population of merchants; empty if they are."""
-    if not source(case.receipt, "s2_realised_intensity_5B", scenario_id=case.scenario_id):
+    if not source(case.cursor, case.receipt, "s2_realised_intensity_5B", scenario_id=case.scenario_id):
         return "the counts were given, and not drawn from intensities (there is no s2_realised_intensity_5B)"
     (merchants,) = case.cursor.row("SELECT count(DISTINCT merchant_id) FROM expected")
     return "one merchant has all arrivals" if merchants == 1 else ""
@@ -126,7 +126,7 @@ def _quantile(sizes: list[tuple[int, ...]], total: int, share: float) -> int:
 
 def _grouping(case: Case) -> None:
     rules = case.policy.block("structural_checks").block("s3_bucket_counts")
-    groups = source(case.receipt, "s1_grouping_5B", scenario_id=case.scenario_id)
+    groups = source(case.cursor, case.receipt, "s1_grouping_5B", scenario_id=case.scenario_id)
     if not groups:
         case.book.inapplicable("grouping", "there is no s1_grouping_5B", severity=rules.severity)
         return
@@ -144,7 +144,7 @@ def _intensity(case: Case) -> None:
     """Check the intensity table, if there is one, and its latent factor."""
     rules = case.policy.block("structural_checks").block("s2_realised_intensity")
     latent = case.policy.block("realism_checks").block("lgcp_realism")
-    table = source(case.receipt, "s2_realised_intensity_5B", scenario_id=case.scenario_id)
+    table = source(case.cursor, case.receipt, "s2_realised_intensity_5B", scenario_id=case.scenario_id)
     if not table:
         reason = "there is no s2_realised_intensity_5B"
         case.book.inapplicable("intensity", reason, severity=rules.severity)

@@ -31,7 +31,7 @@ def judge_places(case: Case) -> None:
 
 
 def _judge(case: Case, check: str, dataset_id: str, stated: str, expected: str) -> None:
-    table = source(case.receipt, dataset_id)
+    table = source(case.cursor, case.receipt, dataset_id)
     if not table:
         case.book.judge(check, 0, 0, message=f"there is no {dataset_id}")
         return

@@ -13,7 +13,7 @@ from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.rundir.json_lines import Log
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.validation.case import Case
-from arrival_engine.engine.validation.database import json_lines, parquet, text
+from arrival_engine.engine.validation.database import Cursor, text
 from arrival_engine.engine.validation.findings import EXAMPLES_MAX, Book
 from arrival_engine.engine.validation.inputs import KEY
 from arrival_engine.engine.validation.policy import Rules
@@ -215,7 +215,7 @@ def _judge_events(case: Case, trace: Mapping[tuple[str, str], Record], index: in
     rows = violations = 0
     judged = False
     for label, touched in _TOUCHED.items():
-        table = _events_table(case.receipt, label, case.scenario_id)
+        table = _events_table(case.cursor, case.receipt, label, case.scenario_id)
         kept, draws, blocks = case.cursor.row(_TOTALS.format(table=table)) if table else (0, 0, 0)
         # A file of lines that lost all of them is empty, and so is one of a family that no count row touches.
         part = case.receipt.part(f"rng_event_{label}", index).with_suffix(".jsonl")
@@ -282,22 +282,22 @@ _EVENT_COLUMNS = {
 }
 
 
-def _events_table(receipt: Receipt, label: str, scenario_id: str) -> str:
+def _events_table(cursor: Cursor, receipt: Receipt, label: str, scenario_id: str) -> str:
     """FROM item over a scenario's event records of a family, Parquet or JSON Lines; empty where no file is kept.
 
     Records without a zone are another engine's: they do not say which count row they are about.
     """
     folder = receipt.path(f"rng_event_{label}")
-    found = sorted(folder.glob("part-*")) if folder.is_dir() else []
+    found = folder.glob("part-*")
     tables = [path for path in found if path.suffix == ".parquet"]
     lines = [path for path in found if path.suffix == ".jsonl"]
     names = ", ".join(_EVENT_COLUMNS)
     parts = []
     if tables:
-        parts.append(f"SELECT {names} FROM {parquet(tables)}")
+        parts.append(f"SELECT {names} FROM {cursor.parquet(tables)}")
     if lines:
         kinds = ", ".join(f"{name}: {text(kind)}" for name, kind in _EVENT_COLUMNS.items())
-        parts.append(f"SELECT {names} FROM {json_lines(lines, kinds)}")
+        parts.append(f"SELECT {names} FROM {cursor.json_lines(lines, kinds)}")
     if not parts:
         return ""
     return f"""(

@@ -88,7 +88,7 @@ def _weekend(case: Case, scan: Scan) -> float:
 
 def _residual_spread(case: Case, arrivals: int, rules: Rules, bounds: tuple[float, float], severity: Severity) -> None:
     """Standard deviation of (N - mu) / sqrt(mu) over count rows with an intensity above zero."""
-    counts = source(case.receipt, "s3_bucket_counts_5B", scenario_id=case.scenario_id)
+    counts = source(case.cursor, case.receipt, "s3_bucket_counts_5B", scenario_id=case.scenario_id)
     names = columns_of(case.cursor, counts)
     mean = "mu" if "mu" in names else "lambda_realised" if "lambda_realised" in names else ""
     stated, merchants = case.cursor.row(f"""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 from arrival_engine.contracts import Notice, dataset
@@ -41,7 +41,7 @@ def read_logs(receipt: Receipt) -> Logs:
     identity, root = receipt.identity.document(), receipt.run_root
     report = dataset("segment_state_runs")
     days = [
-        read_log(day / Path(report.path).name, root, report.id, lambda line: _is_line(line, identity))
+        read_log(day / PurePosixPath(report.path).name, root, report.id, lambda line: _is_line(line, identity))
         for day in receipt.partitions(report.id, "utc_day").values()
     ]
     audit = read_log(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from arrival_engine.contracts import ArrivalError, Code, check_document, dataset
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
 from arrival_engine.engine.rundir.strict_json import parse_json
@@ -21,7 +22,7 @@ _INDEX_BYTES_MAX = 1 << 24
 class Bundle:
     """A consistent bundle: its digest, its members in order, and whether it has passed."""
 
-    folder: Path
+    folder: InsidePath
     manifest_fingerprint: str
     status: str
     digest: str
@@ -41,7 +42,7 @@ def verify(run_root: Path | str) -> Bundle:
     return verify_bundle(folder, receipt.identity.manifest_fingerprint)
 
 
-def _without_bundle(receipt: Receipt, folder: Path) -> ArrivalError:
+def _without_bundle(receipt: Receipt, folder: InsidePath) -> ArrivalError:
     failed = receipt.path("validation_failed_bundle_5B")
     if failed.is_dir():
         message = f"{receipt.run_root} has no bundle of a validation that passed: the last one failed, see {failed}"
@@ -52,9 +53,9 @@ def _without_bundle(receipt: Receipt, folder: Path) -> ArrivalError:
     return ArrivalError(Code.S5_BUNDLE_INDEX_INVALID, message, hint=hint, path=folder)
 
 
-def verify_bundle(folder: Path, manifest_fingerprint: str) -> Bundle:
+def verify_bundle(folder: InsidePath, manifest_fingerprint: str) -> Bundle:
     """The same for a bundle in any directory; one whose status is FAIL must have no flag."""
-    names = {kind: Path(dataset(f"validation_{kind}_5B").path).name for kind in ("bundle_index", "passed_flag")}
+    names = {kind: _name(kind) for kind in ("bundle_index", "passed_flag")}
     index = _index(folder / names["bundle_index"], manifest_fingerprint)
     listed = [entry["path"] for entry in index["entries"]]
     _check_listing(folder, listed, set(names.values()))
@@ -71,14 +72,21 @@ def verify_bundle(folder: Path, manifest_fingerprint: str) -> Bundle:
     return Bundle(folder, manifest_fingerprint, status, digest.hexdigest(), tuple(listed))
 
 
-def _index(path: Path, manifest_fingerprint: str) -> dict[str, Any]:
+def _name(kind: str) -> str:
+    """The name of one of the bundle's own documents."""
+    return PurePosixPath(dataset(f"validation_{kind}_5B").path).name
+
+
+def _index(path: InsidePath, manifest_fingerprint: str) -> dict[str, Any]:
     code = Code.S5_BUNDLE_INDEX_INVALID
     if not path.is_file():
         raise _broken(code, path, "is missing")
     return _document(code, path, "validation_bundle_index_5B", manifest_fingerprint, _INDEX_BYTES_MAX)
 
 
-def _document(code: Code, path: Path, dataset_id: str, manifest_fingerprint: str, bytes_max: int) -> dict[str, Any]:
+def _document(
+    code: Code, path: InsidePath, dataset_id: str, manifest_fingerprint: str, bytes_max: int
+) -> dict[str, Any]:
     with reading(path.name, path), path.open("rb") as file:
         data = file.read(bytes_max)
     try:
@@ -91,7 +99,7 @@ def _document(code: Code, path: Path, dataset_id: str, manifest_fingerprint: str
     return dict(document)
 
 
-def _check_listing(folder: Path, listed: list[str], outside: set[str]) -> None:
+def _check_listing(folder: InsidePath, listed: list[str], outside: set[str]) -> None:
     code = Code.S5_BUNDLE_INDEX_INVALID
     for path in listed:
         steps = path.split("/")
@@ -99,20 +107,19 @@ def _check_listing(folder: Path, listed: list[str], outside: set[str]) -> None:
             raise _broken(code, folder, f"the index names {path!r}, which is not the path of a member")
     if listed != sorted(set(listed), key=lambda path: path.encode("utf-8")):
         raise _broken(code, folder, "the index repeats a path, or its paths do not ascend")
-    absent = {Path(dataset(f"validation_{kind}_5B").path).name for kind in ("report", "issue_table")} - set(listed)
+    absent = {_name(kind) for kind in ("report", "issue_table")} - set(listed)
     if absent:
         raise _broken(code, folder, f"the index lacks {', '.join(sorted(absent))}")
-    files = [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()]
-    found = {path.relative_to(folder).as_posix() for path in files}
+    found = {path.relative_to(folder).as_posix() for path, _ in folder.walk()}
     strangers = sorted(found - set(listed) - outside)
     if strangers:
         raise _broken(code, folder, f"holds {', '.join(strangers)}, which the index does not list")
 
 
-def _add(digest: Any, folder: Path, relative: str) -> str:
+def _add(digest: Any, folder: InsidePath, relative: str) -> str:
     """Add a member's bytes to the bundle's digest; return the member's own."""
-    path = folder.joinpath(*relative.split("/"))
-    if path.is_symlink() or not path.is_file():
+    path = folder / relative
+    if path.kind() != "file":
         raise _broken(Code.S5_BUNDLE_MEMBER_MISSING_OR_HASH_MISMATCH, path, "is missing")
     own = hashlib.sha256()
     with reading("bundle member", path), path.open("rb") as file:
@@ -122,7 +129,7 @@ def _add(digest: Any, folder: Path, relative: str) -> str:
     return own.hexdigest()
 
 
-def _check_flag(path: Path, status: str, manifest_fingerprint: str, digest: str) -> None:
+def _check_flag(path: InsidePath, status: str, manifest_fingerprint: str, digest: str) -> None:
     code = Code.S5_FLAG_SCHEMA_VIOLATION
     if status != PASS:
         if path.exists():
@@ -137,7 +144,7 @@ def _check_flag(path: Path, status: str, manifest_fingerprint: str, digest: str)
         )
 
 
-def _broken(code: Code, path: Path, what: str) -> ArrivalError:
+def _broken(code: Code, path: InsidePath, what: str) -> ArrivalError:
     return ArrivalError(
         code,
         f"{path}: {what}" if not what.startswith("is ") else f"{path} {what}",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from arrival_engine.contracts import bundle_index, compact_json, dataset, indented_json
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.rundir.hashing import content_sha256
 from arrival_engine.engine.world_files.shelf import CREATED_UTC, SPEC_VERSION, Shelf
 
@@ -63,23 +63,23 @@ def write_bundles(shelf: Shelf) -> None:
 _Index = tuple[Any, str]
 
 
-def _listed(_shelf: Shelf, _digests: Mapping[str, str], report: Path) -> _Index:
+def _listed(_shelf: Shelf, _digests: Mapping[str, str], report: InsidePath) -> _Index:
     entry = {"artifact_id": "checks", "kind": "summary", "path": _CHECKS, "mime": "application/json", "notes": None}
     return [entry], content_sha256([report])
 
 
-def _files(_shelf: Shelf, _digests: Mapping[str, str], report: Path) -> _Index:
+def _files(_shelf: Shelf, _digests: Mapping[str, str], report: InsidePath) -> _Index:
     own = content_sha256([report])
     return {"files": [{"path": _CHECKS, "sha256_hex": own}]}, own
 
 
-def _files_below_the_run_root(shelf: Shelf, digests: Mapping[str, str], report: Path) -> _Index:
+def _files_below_the_run_root(shelf: Shelf, digests: Mapping[str, str], report: InsidePath) -> _Index:
     paths = sorted([report, *(shelf.path(subject) for subject in digests)], key=lambda path: _below(shelf, path))
     index = [{"path": _below(shelf, path), "sha256_hex": content_sha256([path])} for path in paths]
     return index, content_sha256(paths)
 
 
-def _members_by_hash(shelf: Shelf, digests: Mapping[str, str], report: Path) -> _Index:
+def _members_by_hash(shelf: Shelf, digests: Mapping[str, str], report: InsidePath) -> _Index:
     datasets = [
         {
             "logical_id": subject,
@@ -96,12 +96,12 @@ def _members_by_hash(shelf: Shelf, digests: Mapping[str, str], report: Path) -> 
     return index, hashlib.sha256(hashes.encode("ascii")).hexdigest()
 
 
-def _members(shelf: Shelf, _digests: Mapping[str, str], report: Path) -> _Index:
+def _members(shelf: Shelf, _digests: Mapping[str, str], report: InsidePath) -> _Index:
     own = content_sha256([report])
     return {**_parameters(shelf), "s5_manifest_digest": own, "members": [_checks_member(report)]}, own
 
 
-def _entries(shelf: Shelf, _digests: Mapping[str, str], report: Path) -> _Index:
+def _entries(shelf: Shelf, _digests: Mapping[str, str], report: InsidePath) -> _Index:
     own = content_sha256([report])
     index = {
         "manifest_fingerprint": shelf.identity.manifest_fingerprint,
@@ -114,7 +114,7 @@ def _entries(shelf: Shelf, _digests: Mapping[str, str], report: Path) -> _Index:
     return index, own
 
 
-_INDEX: Mapping[str, Callable[[Shelf, Mapping[str, str], Path], _Index]] = {
+_INDEX: Mapping[str, Callable[[Shelf, Mapping[str, str], InsidePath], _Index]] = {
     "1A": _listed,
     "1B": _listed,
     "2A": _files,
@@ -132,7 +132,7 @@ def _parameters(shelf: Shelf) -> dict[str, str]:
     }
 
 
-def _checks_member(report: Path) -> dict[str, str]:
+def _checks_member(report: InsidePath) -> dict[str, str]:
     # The contract has no schema of these checks.
     return {
         "logical_id": "checks",
@@ -155,5 +155,5 @@ def _write_flag(shelf: Shelf, segment: str, digest: str) -> None:
         shelf.binary(flag, f"sha256_hex = {digest}\n".encode("ascii"))
 
 
-def _below(shelf: Shelf, path: Path) -> str:
+def _below(shelf: Shelf, path: InsidePath) -> str:
     return path.relative_to(shelf.root).as_posix()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from arrival_engine.contracts import ArrivalError, Code, Identity, dataset, indented_json, receipt_json
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reading, writing
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.hashing import content_sha256
@@ -26,7 +25,7 @@ class Target:
     because an identity need not cover them.
     """
 
-    run_root: Path
+    run_root: InsidePath
     maker: str
     what: str
     identity: Identity
@@ -61,21 +60,20 @@ def receipt_bytes(identity: Identity) -> bytes:
     return receipt_json(document)
 
 
-def file_digests(root: Path) -> dict[str, str]:
+def file_digests(root: InsidePath) -> dict[str, str]:
     """SHA-256 of every file below `root`, by its path there."""
-    paths = sorted(path for path in root.rglob("*") if path.is_file())
-    return {path.relative_to(root).as_posix(): content_sha256([path]) for path in paths}
+    return {path.relative_to(root).as_posix(): content_sha256([path]) for path, _ in root.walk()}
 
 
 def write_report(
-    stage: Path,
+    stage: InsidePath,
     target: Target,
     made_by: Mapping[str, Any],
     statistics: Mapping[str, Any],
     features: Mapping[str, Any],
 ) -> WorldReport:
     """Write the world's report, including `made_by`, about all files in the stage."""
-    size = sum(path.stat().st_size for path in stage.rglob("*") if path.is_file())
+    size = sum(path.stat().st_size for path, _ in stage.walk())
     report = WorldReport(statistics, features, file_digests(stage), size)
     path = stage / target.report
     path.parent.mkdir(parents=True)
@@ -93,7 +91,9 @@ def write_report(
     return report
 
 
-def place_world(target: Target, write: Callable[[Path], WorldReport], reporter: Reporter) -> tuple[WorldReport, bool]:
+def place_world(
+    target: Target, write: Callable[[InsidePath], WorldReport], reporter: Reporter
+) -> tuple[WorldReport, bool]:
     """The report of the target's world and whether it existed already; if not, `write` fills a stage with it.
 
     Raises IO_WRITE_CONFLICT for a directory that holds anything else, IO_READ_FAILED, IO_WRITE_FAILED.
@@ -148,7 +148,7 @@ def _existing_world(target: Target) -> WorldReport | None:
     return report
 
 
-def _conflict(run_root: Path, what: str, **context: object) -> ArrivalError:
+def _conflict(run_root: InsidePath, what: str, **context: object) -> ArrivalError:
     return ArrivalError(
         Code.IO_WRITE_CONFLICT,
         what,
@@ -173,13 +173,13 @@ def _read_report(target: Target) -> WorldReport:
 def _clear_leftovers(target: Target) -> None:
     """Remove the stages of killed attempts; the caller must hold the run directory's lock."""
     for path in (target.run_root / FOLDER).glob(f"{target.maker}-*"):
-        shutil.rmtree(path, ignore_errors=True)
+        path.discard()
 
 
-def _publish(stage: Path, target: Target) -> None:
+def _publish(stage: InsidePath, target: Target) -> None:
     """Move the stage's contents into the run directory, then write the receipt; undo the moves on a failure."""
     run_root = target.run_root
-    moved: list[Path] = []
+    moved: list[InsidePath] = []
     try:
         with writing(target.what, run_root):
             for source in sorted(stage.iterdir()):
@@ -188,8 +188,8 @@ def _publish(stage: Path, target: Target) -> None:
                 moved.append(place)
             receipt = stage / dataset("run_receipt").path
             receipt.write_bytes(receipt_bytes(target.identity))
-            receipt.replace(run_root / receipt.name)
+            receipt.rename(run_root / receipt.name)
     except BaseException:
         for place in moved:
-            shutil.rmtree(place, ignore_errors=True)
+            place.discard()
         raise

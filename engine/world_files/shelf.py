@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from arrival_engine.contracts import Identity, arrow_schema, check_document, conform, dataset
 from arrival_engine.contracts.arrow_columns import constant
+from arrival_engine.contracts.inside import InsidePath
+from arrival_engine.engine.rundir.arrow_files import new_parquet, write_table
 from arrival_engine.engine.rundir.strict_json import check_size
 
 COMPRESSION = "zstd"
@@ -19,7 +19,7 @@ SPEC_VERSION = "1.0.0"
 CREATED_UTC = "2026-01-01T00:00:00.000000Z"
 
 
-def _checked(dataset_id: str, columns: Mapping[str, pa.Array] | pa.Table, path: Path) -> pa.Table:
+def _checked(dataset_id: str, columns: Mapping[str, pa.Array] | pa.Table, path: InsidePath) -> pa.Table:
     table = columns if isinstance(columns, pa.Table) else pa.table(dict(columns))
     return conform(dataset_id, table, where=path.name)
 
@@ -32,18 +32,18 @@ def absent(rows: int, kind: pa.DataType | None = None) -> pa.Array:
 class Shelf:
     """Writes datasets below a staging root under one identity and scenario."""
 
-    def __init__(self, root: Path, identity: Identity, scenario_id: str) -> None:
+    def __init__(self, root: InsidePath, identity: Identity, scenario_id: str) -> None:
         self.root = root
         self.identity = identity
         self.tokens = identity.tokens(scenario_id=scenario_id)
 
-    def path(self, dataset_id: str) -> Path:
+    def path(self, dataset_id: str) -> InsidePath:
         """Path of the dataset's file, or first part; makes its directory."""
         path = self._place(dataset_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    def _place(self, dataset_id: str) -> Path:
+    def _place(self, dataset_id: str) -> InsidePath:
         entry = dataset(dataset_id)
         return entry.part(self.root, self.tokens, 0) if entry.part_name else entry.locate(self.root, self.tokens)
 
@@ -61,34 +61,34 @@ class Shelf:
         seed = pa.array(np.full(rows, self.identity.seed, np.uint64))
         return {name: seed if name == "seed" else constant(texts[name], rows) for name in names}
 
-    def table(self, dataset_id: str, columns: Mapping[str, pa.Array] | pa.Table) -> Path:
+    def table(self, dataset_id: str, columns: Mapping[str, pa.Array] | pa.Table) -> InsidePath:
         """Check and write a whole table as one file."""
         path = self.path(dataset_id)
-        pq.write_table(_checked(dataset_id, columns, path), path, compression=COMPRESSION)
+        write_table(path, _checked(dataset_id, columns, path), compression=COMPRESSION)
         return path
 
-    def tables(self, dataset_id: str, pieces: Iterable[Mapping[str, pa.Array]]) -> Path:
+    def tables(self, dataset_id: str, pieces: Iterable[Mapping[str, pa.Array]]) -> InsidePath:
         """Check and write a table piece by piece, a row group each, as one file; without a piece it has no rows."""
         path = self.path(dataset_id)
         schema = arrow_schema(dataset_id)
-        with pq.ParquetWriter(path, schema, compression=COMPRESSION) as writer:
+        with new_parquet(path, schema, compression=COMPRESSION) as writer:
             for piece in pieces:
                 checked = _checked(dataset_id, piece, path)
                 writer.write_table(checked.cast(schema), row_group_size=max(1, checked.num_rows))
         return path
 
-    def document(self, dataset_id: str, document: object, data: bytes) -> Path:
+    def document(self, dataset_id: str, document: object, data: bytes) -> InsidePath:
         """Check a JSON document and write `data`, its serialised form."""
         entry = dataset(dataset_id)
         check_document(entry.schema, document, code=entry.on_invalid, where=dataset_id)
         check_size(data, what=dataset_id)
         return self.binary(dataset_id, data)
 
-    def binary(self, dataset_id: str, data: bytes) -> Path:
+    def binary(self, dataset_id: str, data: bytes) -> InsidePath:
         """Write bytes."""
         return self.pieces(dataset_id, [data])
 
-    def pieces(self, dataset_id: str, data: Iterable[bytes]) -> Path:
+    def pieces(self, dataset_id: str, data: Iterable[bytes]) -> InsidePath:
         """Write bytes, piece by piece."""
         path = self.path(dataset_id)
         with path.open("wb") as file:

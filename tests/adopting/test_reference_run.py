@@ -100,7 +100,7 @@ def test_what_the_pipeline_sealed_by_content_is_guarded(artefact: str, adopted: 
         path.parent.mkdir(parents=True)
         path.write_bytes(dataset(artefact).locate(root, {}).read_bytes() + b"\n")
     else:
-        path = receipt.files(artefact)[0]
+        path = receipt.files(artefact)[0].outside
         path.write_bytes(path.read_bytes() + b"\n")
     with pytest.raises(ArrivalError) as caught:
         run(adopted, RunOptions(backend="cpu"))
@@ -112,7 +112,7 @@ def test_what_the_pipeline_sealed_by_content_is_guarded(artefact: str, adopted: 
 @pytest.mark.parametrize("segment", ["1A", "2B", "3A", "5A"])
 def test_a_bundle_that_changed_is_refused(segment: str, adopted: Path) -> None:
     receipt = read_receipt(adopted)
-    folder = receipt.path(f"validation_passed_flag_{segment}").parent
+    folder = receipt.path(f"validation_passed_flag_{segment}").parent.outside
     members = [
         path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(("_", "index"))
     ]

@@ -21,15 +21,17 @@ steps = []
 def noted(name, describe):
     real = getattr(os, name)
     def call(*given, **named):
-        facts = describe(*given)
+        facts = describe(*given, **named)
         answer = real(*given, **named)
         steps.append([name, *facts])
         return answer
     setattr(os, name, call)
 noted("fsync", lambda handle: [os.fstat(handle).st_ino])
-noted("mkdir", lambda path, *_: [os.path.abspath(path)])
+def whole(name, folder=None):
+    return os.path.abspath(name if folder is None else os.path.join(os.readlink(f"/proc/self/fd/{folder}"), name))
+noted("mkdir", lambda path, *_, dir_fd=None: [whole(path, dir_fd)])
 for name in ("rename", "replace"):
-    noted(name, lambda old, new: [os.path.abspath(old), os.path.abspath(new)])
+    noted(name, lambda old, new, src_dir_fd=None, dst_dir_fd=None: [whole(old, src_dir_fd), whole(new, dst_dir_fd)])
 from arrival_engine.engine.cli.main import main
 assert main(sys.argv[1:]) == 0
 print(json.dumps(steps))

@@ -24,6 +24,7 @@ from arrival_engine.contracts import (
     dataset,
     datasets,
 )
+from arrival_engine.contracts.openat import UnsafePathError
 from tests.support.paths import ROOT
 
 MF, PH, RUN = "a" * 64, "b" * 64, "c" * 32
@@ -210,17 +211,20 @@ def test_files_of_a_folder_come_in_relative_path_order(tmp_path: Path) -> None:
     (folder / "a-b").mkdir(parents=True)
     for name in ("tz_timetable_cache.json", "tz_cache_v1.bin", "a-b/z", "a"):
         (folder / name).write_bytes(b"x")
-    found = [path.relative_to(folder).as_posix() for path in entry.files(tmp_path, TOKENS)]
+    found = [path.outside.relative_to(folder).as_posix() for path in entry.files(tmp_path, TOKENS)]
     assert found == ["a", "a-b/z", "tz_cache_v1.bin", "tz_timetable_cache.json"]
 
 
-def test_a_linked_directory_is_no_part_of_the_dataset(tmp_path: Path) -> None:
+def test_a_linked_directory_is_listed_as_a_file_and_never_entered(tmp_path: Path) -> None:
     entry = dataset("validation_bundle_5B")
     folder = entry.locate(tmp_path, TOKENS)
     folder.mkdir(parents=True)
     (folder / "loop").symlink_to(folder)
     (folder / "report.json").write_bytes(b"{}")
-    assert entry.files(tmp_path, TOKENS) == [folder / "report.json"]
+    found = entry.files(tmp_path, TOKENS)
+    assert [path.name for path in found] == ["loop", "report.json"]
+    with pytest.raises(UnsafePathError, match="loop is a symbolic link"):
+        found[0].read_bytes()
 
 
 def test_files_of_a_document_is_the_document_if_it_exists(tmp_path: Path) -> None:
@@ -229,7 +233,7 @@ def test_files_of_a_document_is_the_document_if_it_exists(tmp_path: Path) -> Non
     path = entry.locate(tmp_path, TOKENS)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"{}")
-    assert entry.files(tmp_path, TOKENS) == [path]
+    assert [found.outside for found in entry.files(tmp_path, TOKENS)] == [path]
 
 
 def test_the_members_of_the_civil_time_cache_lie_in_its_directory(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 
 from arrival_engine import RunOptions, run
 from arrival_engine.contracts import ArrivalError, Code, arrow_schema
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.cpu_fallback.expand import expand_segments
 from arrival_engine.cpu_fallback.tables import Columns
 from arrival_engine.engine.arrivals.publish import read_published
@@ -390,7 +391,7 @@ def test_cudf_writes_the_same_rows(tmp_path, compression):
         assert found.schema.equals(wanted.schema, check_metadata=True)
         assert plain(found).equals(plain(wanted))
     # By the statistics that cuDF wrote; ids reach beyond int64.
-    parts = part_files(Path(scenario.path))
+    parts = part_files(InsidePath(Path(scenario.path)))
     for merchant in set(pa.concat_tables(tables[0])["merchant_id"].to_pylist()):
         ((_, row),) = find_rows(parts, merchant, 1)
         assert row["merchant_id"] == merchant

@@ -22,7 +22,7 @@ HOURS_PER_WEEK = 168
 
 def rows(root: Path, result: ImportResult, name: str) -> list[dict[str, Any]]:
     (path,) = dataset(name).files(root, result.identity.tokens(scenario_id=result.scenario_id))
-    return pq.read_table(path, partitioning=None).to_pylist()
+    return pq.read_table(path.outside, partitioning=None).to_pylist()
 
 
 @pytest.mark.parametrize("name", WORLD_TABLES)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from arrival_engine.config import resolve_policy
 from arrival_engine.contracts import Code, check_document, conform, datasets
+from arrival_engine.contracts.inside import inside
 from arrival_engine.engine.importing import ImportRequest, import_world
 from tests.support.imported import assert_expands_like_the_reference, sealed_run
 from tests.support.importing import (
@@ -45,7 +46,8 @@ def test_every_dataset_conforms_and_carries_the_identity(small):
     for entry in datasets():
         if not entry.sealed or entry.role not in ("dataset", "policy"):
             continue
-        files = [root / entry.path] if entry.role == "policy" else entry.files(root, tokens)
+        found = [inside(root) / entry.path] if entry.role == "policy" else entry.files(root, tokens)
+        files = [path.outside for path in found]
         if not files or not all(path.is_file() for path in files):
             absent.append(entry.id)
             continue

@@ -47,4 +47,4 @@ def test_eighty_thousand_merchants_go_all_the_way(tmp_path):
     assert made["peak_rss_bytes"] <= planned["run_memory_bytes"]
     assert did("validate", world)["passed"] is True
     parts = list(receipt.files("arrival_events_5B", scenario_id="baseline_v1"))
-    assert sum(pq.read_metadata(part).num_rows for part in parts) == planned["arrivals"]
+    assert sum(pq.read_metadata(part.outside).num_rows for part in parts) == planned["arrivals"]

@@ -12,21 +12,38 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from arrival_engine.engine.process import doctor
-from arrival_engine.engine.process.scratch import OWNER, clear, leftovers, scratch_folder
+from arrival_engine.contracts.inside import InsidePath
+from arrival_engine.engine.process import doctor, scratch
+from arrival_engine.engine.process.scratch import OWNER, Leftovers
 from arrival_engine.engine.rundir.staging import owned_staging
 from tests.support.paths import ROOT
 
 _HOLDER = """
 import sys
 from pathlib import Path
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.process.scratch import scratch_folder
-with scratch_folder(Path(sys.argv[1])) as folder:
+with scratch_folder(InsidePath(Path(sys.argv[1]))) as folder:
     (folder / "inputs").mkdir()
     (folder / "inputs" / "part").write_bytes(b"x" * 5000)
     print(folder, flush=True)
     sys.stdin.read()
 """
+
+
+def clear(parent):
+    return [path.outside for path in scratch.clear(InsidePath(parent))]
+
+
+def leftovers(parent):
+    found = scratch.leftovers(InsidePath(parent))
+    return Leftovers._make(tuple(path.outside for path in paths) for paths in found)
+
+
+@contextmanager
+def scratch_folder(parent, removed=lambda _: None):
+    with scratch.scratch_folder(InsidePath(parent), removed=lambda path: removed(path.outside)) as folder:
+        yield folder.outside
 
 
 @contextmanager
@@ -153,7 +170,7 @@ def test_a_command_removes_what_killed_ones_of_its_kind_staged(tmp_path):
     validate, plan = (tmp_path / "tmp" / f"{name}-12345678" for name in ("validate", "plan"))
     folder.rename(validate)
     shutil.copytree(validate, plan)
-    with owned_staging(tmp_path, "validate") as folder:
+    with owned_staging(InsidePath(tmp_path), "validate") as folder:
         assert not validate.exists()
         assert plan.is_dir()
         (folder / "spilled").write_bytes(b"")

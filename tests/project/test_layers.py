@@ -25,7 +25,7 @@ ROOMS = {
     "adopting": ("process", "rundir", "sealing"),
     "world": ("process", "rundir", "tz", "alias_blobs", "sealing"),
     "world_files": ("process", "rundir", "tz", "alias_blobs"),
-    "synth": ("process", "tz", "world_files"),
+    "synth": ("process", "rundir", "tz", "world_files"),
     "importing": ("process", "tz", "world_files"),
     "expand": ("process", "rundir", "world"),
     "arrivals": ("process", "rundir", "world"),

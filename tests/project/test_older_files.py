@@ -12,6 +12,7 @@ import pytest
 
 from arrival_engine import run
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.part_names import part_name
 from arrival_engine.engine.arrivals.part_file import PartFile
 from arrival_engine.engine.run.part_ledger import PartLedger, run_terms
@@ -119,8 +120,8 @@ def test_lines_of_a_ledger_are_understood(killed):
     lines = ledger.read_bytes().split(b"\n")[1:]
     ledger.write_bytes(b"\n".join([json.dumps(run_terms(today, "parquet")).encode(), *lines]))
     told: list[str] = []
-    finished = PartLedger(staged, today, "parquet").resume(told.append)
+    finished = PartLedger(InsidePath(staged), today, "parquet").resume(told.append)
     assert (sorted(finished), told) == ([*range(FINISHED)], [])
     for index, part in finished.items():
         assert (part.index, part.name) == (index, part_name(index, "parquet"))
-        assert part.sha256 == content_sha256([staged / "events" / part.name])
+        assert part.sha256 == content_sha256([InsidePath(staged) / "events" / part.name])

@@ -32,7 +32,7 @@ OTHER = small_world(scenario_id="a_second", counts=(CountRow(TWO_ZONES, BERLIN, 
 
 def parts_of(run_root, label):
     tokens = read_receipt(run_root).identity.tokens()
-    return dataset(f"rng_event_{label}").files(run_root, tokens)
+    return [path.outside for path in dataset(f"rng_event_{label}").files(run_root, tokens)]
 
 
 def all_parts(run_root):

@@ -13,6 +13,7 @@ import pytest
 
 from arrival_engine import RunOptions, run, validate
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.arrivals.publish import publication
 from arrival_engine.engine.expand.ledger import FamilyAccount
 from arrival_engine.engine.process.progress import Reporter
@@ -45,7 +46,7 @@ class Ran(NamedTuple):
         """Update the logs as a run does; the messages about lines set aside."""
         told = []
         for scenario in scenarios:
-            with staging(self.root, "test") as staged, publication() as output:
+            with staging(InsidePath(self.root), "test") as staged, publication() as output:
                 told += update_rng_logs(output, *self.scenarios[scenario], MOMENT, staged)
         return [notice.message for notice in told]
 
@@ -99,7 +100,7 @@ def test_a_log_cut_off_at_any_byte_of_its_last_line_keeps_every_other_line(ran, 
             assert found.records == (records if complete else records[:-1])
             assert [aside.line for aside in found.aside] == [number] * torn
             assert [str(number) in notice.message for notice in found.notices()] == [True] * torn
-            append_line("log", path, last)
+            append_line("log", InsidePath(path.parent) / path.name, last)
             found = ran.read()[log]
             # The first record of the audit counts, however often it was entered.
             assert found.records == [*records, *records[-1:] * (complete and log != AUDIT)]

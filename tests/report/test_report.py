@@ -69,7 +69,7 @@ class TestRecords:
         shutil.copytree(root / lines[-1]["bundle_path"], tmp_path / "elsewhere")
         lines[-1]["bundle_path"] = "../elsewhere"
         report_path(root).write_text("".join(json.dumps(line) + "\n" for line in lines), "ascii")
-        assert read_run(read_receipt(root)).verdicts.folder.is_relative_to(root)
+        assert read_run(read_receipt(root)).verdicts.folder.outside.is_relative_to(root)
 
     def test_a_failure_counts_until_a_run_has_succeeded(self, proven, tmp_path):
         root = copied(proven, tmp_path / "run")

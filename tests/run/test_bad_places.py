@@ -11,6 +11,7 @@ import pytest
 
 from arrival_engine import RunOptions, run
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.arrivals.publish import read_published
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.sealing import seal
@@ -111,7 +112,7 @@ class TestPlaces:
         assert sorted((path.name, path.read_bytes()) for path in first.path.iterdir()) == before
         again = run(run_root, replace(CPU, replace=True)).scenarios[0]
         assert (again.published, again.digest) == ("replaced", first.digest)
-        assert str(read_published(Path(first.path)).digest) == first.digest
+        assert str(read_published(InsidePath(Path(first.path))).digest) == first.digest
 
     def test_a_certain_conflict_is_met_before_the_work(self, run_root):
         seal(run_root)

@@ -15,6 +15,7 @@ import pytest
 
 from arrival_engine import run
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.options import FileFormat
 from arrival_engine.engine.arrivals.part_file import PartFile
 from arrival_engine.engine.expand.backend import choose_backend
@@ -39,7 +40,7 @@ def killed(tmp_path_factory):
         run_root = write_sealed(small_world(), tmp_path_factory.mktemp("forged") / form).run_root
         staged = run_root / "tmp" / "arrivals-baseline_v1-abcdefgh"
         staged.mkdir(parents=True)
-        produce_parts(Workshop(CPU, 1, form, Reporter()), planned(run_root, BATCH), staged)
+        produce_parts(Workshop(CPU, 1, form, Reporter()), planned(run_root, BATCH), InsidePath(staged))
         found[form] = run_root
     return found
 

@@ -13,6 +13,7 @@ import pytest
 
 from arrival_engine import run
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.run.part_ledger import PartLedger
 from arrival_engine.engine.sealing import seal
@@ -151,7 +152,7 @@ class TestGoingOn:
             ledger.write_bytes(whole[:cut])
             shutil.copy(aside, part)
             told = []
-            finished = PartLedger(staged, work, "parquet").resume(told.append)
+            finished = PartLedger(InsidePath(staged), work, "parquet").resume(told.append)
             complete = cut >= len(whole) - 1
             assert set(finished) == (parts if complete else parts - {last["index"]})
             assert len(told) == (begin < cut < len(whole) - 1)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.rundir import strict_json
 from arrival_engine.engine.rundir.hashing import Row
 from arrival_engine.engine.rundir.strict_json import DEPTH_LIMIT, SIZE_LIMIT, _Scan, _scan_object, parse_json
@@ -71,5 +72,5 @@ def test_an_inventory_that_repeats_its_rows_is_refused():
     row = {"manifest_fingerprint": "f", "parameter_hash": "p"}
     rows: list[Row] = [{**row, "artifact_id": f"a{number // 2}"} for number in range(MANY)]
     with pytest.raises(ArrivalError, match=f"lists more than once: 'a0', .* and {MANY // 2 - 5} more") as caught:
-        stored._check_rows(rows, row, Path("inventory.json"))
+        stored._check_rows(rows, row, InsidePath(Path("inventory.json")))
     assert caught.value.code == Code.S0_GATE_MISSING_OR_INVALID

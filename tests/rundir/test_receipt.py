@@ -44,7 +44,7 @@ def refusal(root):
 
 def test_a_receipt_gives_the_identity_and_where_policies_lie(run_root):
     receipt = read_receipt(write(run_root, GOOD))
-    assert receipt.run_root == run_root
+    assert receipt.run_root.outside == run_root
     assert receipt.identity.tokens() == {
         "manifest_fingerprint": "a" * 64,
         "parameter_hash": "b" * 64,
@@ -64,7 +64,7 @@ def test_a_receipt_knows_where_its_datasets_lie(run_root):
     assert receipt.part("site_locations", 3).parent == receipt.path("site_locations")
     assert receipt.files("arrival_events_5B", scenario_id="s") == []
     events.mkdir(parents=True)
-    (events / "part-000000.parquet").touch()
+    (events / "part-000000.parquet").write_bytes(b"")
     assert receipt.files("arrival_events_5B", scenario_id="s") == [events / "part-000000.parquet"]
 
 
@@ -86,7 +86,7 @@ def test_partitions_are_the_directories_named_by_a_token(run_root, dataset_id, t
     assert list(found) == values
     assert [path.name for path in found.values()] == [f"{token}={value}" for value in values]
     beside = next(iter(found.values())).parent
-    (beside / f"{token}=file").touch()
+    (beside / f"{token}=file").write_bytes(b"")
     (beside / "another").mkdir()
     assert receipt.partitions(dataset_id, token) == found
 
@@ -97,7 +97,7 @@ def test_external_roots_are_optional(run_root):
 
 
 def test_a_text_path_will_do(run_root):
-    assert read_receipt(str(write(run_root, GOOD))).run_root == run_root  # type: ignore[arg-type]
+    assert read_receipt(str(write(run_root, GOOD))).run_root.outside == run_root  # type: ignore[arg-type]
 
 
 def test_a_directory_named_by_its_run_id_must_hold_that_run(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 
 from arrival_engine.config import packaged_bytes, policy_ids
 from arrival_engine.contracts import Code, dataset, datasets
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.hashing import content_hashes, content_sha256, inventory_digest, structural_digest
 from arrival_engine.engine.sealing import seal
@@ -80,7 +81,7 @@ def test_content_is_read_in_pieces_and_counted(tmp_path, monkeypatch):
     monkeypatch.setattr("arrival_engine.engine.rundir.hashing._READ_BYTES", 7)
     files = [put(tmp_path, "a", b"0123456789"), put(tmp_path, "b", b""), put(tmp_path, "c", b"xyz" * 7)]
     reporter = Reporter()
-    assert content_sha256(files, reporter) == sha(b"0123456789" + b"xyz" * 7)
+    assert content_sha256([InsidePath(path) for path in files], reporter) == sha(b"0123456789" + b"xyz" * 7)
     assert reporter.status().done == 31
 
 

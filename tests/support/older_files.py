@@ -16,6 +16,7 @@ from pathlib import Path
 from arrival_engine import RunOptions, run
 from arrival_engine.contracts import dataset
 from arrival_engine.contracts.identity import Identity
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.part_names import part_name
 from arrival_engine.engine.arrivals.parts import PartReceipt
 from arrival_engine.engine.expand.backend import choose_backend
@@ -65,7 +66,7 @@ def make(folder: Path) -> None:
                 run(directory.root, OPTIONS, shipping=directory.shipping)
             here = partition(IDENTITY, WORLD.scenario_id)
             for item in store.list(here):
-                store.download(item.path, folder / Path(item.path).name)
+                store.download(item.path, InsidePath(folder) / Path(item.path).name)
         _write_ledger(copy_of("killed"), folder)
 
 
@@ -77,14 +78,15 @@ def _copies_of_a_sealed_world(scratch: Path) -> Callable[[str], Path]:
 def _write_ledger(run_root: Path, folder: Path) -> None:
     planned = plan(load_world(run_root), BATCH)
     (run_root / "events").mkdir()
-    ledger = PartLedger(run_root, planned, "parquet")
+    ledger = PartLedger(InsidePath(run_root), planned, "parquet")
     ledger.begin()
     with choose_backend("cpu").open(planned, Reporter()) as expand:
         for batch in planned.batches[:FINISHED]:
             result = expand(batch)
             (made,) = folder.glob(f"part-{batch.index:06d}-*.parquet")
             part = Path(shutil.copy(made, run_root / "events" / part_name(batch.index, "parquet")))
-            receipt = PartReceipt(part.name, batch.arrivals, part.stat().st_size, result.digest, content_sha256([part]))
+            sha256 = content_sha256([InsidePath(part)])
+            receipt = PartReceipt(part.name, batch.arrivals, part.stat().st_size, result.digest, sha256)
             ledger.record(batch.index, receipt)
     shutil.copytree(run_root / "ledger", folder, dirs_exist_ok=True)
 

@@ -30,7 +30,7 @@ class Made:
         self._tables = {}
 
     def files(self, name):
-        return dataset(name).files(self.root, self.tokens)
+        return [path.outside for path in dataset(name).files(self.root, self.tokens)]
 
     def table(self, name):
         if name not in self._tables:

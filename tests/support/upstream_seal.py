@@ -78,7 +78,7 @@ def seal_as_upstream(run_root: Path) -> dict[str, dict[str, Any]]:
     for name, document in (("sealed_inputs_5B", rows), ("s0_gate_receipt_5B", gate)):
         path = receipt.path(name)
         path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(document, sort_keys=True, separators=(",", ":")), encoding="utf-8")
+        path.write_bytes(json.dumps(document, sort_keys=True, separators=(",", ":")).encode())
     return {row["artifact_id"]: row for row in rows}
 
 
@@ -95,7 +95,7 @@ def _below(receipt: Receipt, name: str) -> str:
 
 
 def _flagged(receipt: Receipt, segment: str) -> str:
-    text = receipt.path(f"validation_passed_flag_{segment}").read_text(encoding="utf-8")
+    text = receipt.path(f"validation_passed_flag_{segment}").read_text()
     return str(json.loads(text)["bundle_digest_sha256"]) if segment == "5A" else text.split(" = ")[1].strip()
 
 

@@ -92,7 +92,7 @@ def test_every_sealed_dataset_and_policy_is_there_and_conforms(world):
             entry.owner_segment == "5B" and (entry.role == "member")
         ):
             continue
-        files = entry.files(world.root, world.tokens)
+        files = [path.outside for path in entry.files(world.root, world.tokens)]
         assert files, entry.id
         if entry.format == "parquet":
             for path in files:

@@ -14,6 +14,7 @@ import pytest
 
 from arrival_engine import RunOptions, run
 from arrival_engine.contracts import Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.cli.main import main
 from arrival_engine.engine.sealing import seal
 from arrival_engine.engine.validation.database import Database
@@ -232,7 +233,7 @@ def test_documentation_names_every_check() -> None:
 
 def test_memory_is_bounded_by_the_database(tmp_path: Path) -> None:
     """A grouping far larger than the limit goes through the spill directory instead of memory."""
-    database = Database(tmp_path, 2, memory_bytes=96 * 2**20)
+    database = Database(InsidePath(tmp_path), 2, memory_bytes=96 * 2**20)
     with database.cursor() as cursor:
         groups, total = cursor.row("""
             SELECT count(*), sum(n)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arrival_engine.contracts import Code, Identity, arrow_schema
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.validation.civil import clock, clock_table
 from arrival_engine.engine.validation.database import Database, text
 from arrival_engine.engine.validation.file_order import RUN, stream_part
@@ -70,7 +71,7 @@ def test_the_digest_has_the_laws_vectors(tmp_path: Path) -> None:
 
         table = pa.Table.from_pylist(rows, schema=schema)
         pq.write_table(table, tmp_path / "part-000000.parquet")
-        assert stream_part(tmp_path / "part-000000.parquet").digest == expected
+        assert stream_part(InsidePath(tmp_path) / "part-000000.parquet").digest == expected
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_the_clock_says_what_zoneinfo_says(tmp_path: Path) -> None:
     zones = clock(start, end)
     assert len(zones) > 500
     table = clock_table(start * 10**6, end * 10**6)
-    database = Database(tmp_path / "spill", 1)
+    database = Database(InsidePath(tmp_path) / "spill", 1)
     with database.cursor() as cursor:
         cursor.store("clock", table.content)
         from tests.support.worlds import pinned_zone

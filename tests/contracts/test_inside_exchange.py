@@ -6,22 +6,22 @@ import shutil
 
 import pytest
 
-from arrival_engine.engine.rundir.exchange import _exchange_by_renames, exchange
+from arrival_engine.contracts.inside import InsidePath
 
 
 class TestExchange:
     """Both ways of swapping, on real directories."""
 
-    @pytest.fixture(params=[exchange, _exchange_by_renames])
+    @pytest.fixture(params=[InsidePath.exchange, InsidePath._exchange_by_renames])
     def swap(self, request):
         return request.param
 
     @pytest.fixture
     def places(self, tmp_path):
-        first, second = tmp_path / "first", tmp_path / "second"
+        first, second = InsidePath(tmp_path) / "first", InsidePath(tmp_path) / "second"
         for place in (first, second):
             place.mkdir()
-            (place / place.name).write_text(place.name)
+            (place / place.name).write_bytes(place.name.encode())
         return first, second
 
     def test_each_holds_what_the_other_held(self, swap, places):
@@ -33,7 +33,7 @@ class TestExchange:
 
     @pytest.mark.parametrize("absent", [0, 1])
     def test_a_failure_leaves_both_as_they_were(self, swap, places, absent):
-        shutil.rmtree(places[absent])
+        shutil.rmtree(places[absent].outside)
         with pytest.raises(FileNotFoundError):
             swap(*places)
         (left,) = places[0].parent.iterdir()
@@ -41,7 +41,8 @@ class TestExchange:
         assert [path.name for path in left.iterdir()] == [left.name]
 
     def test_files_swap_as_directories_do(self, swap, tmp_path):
-        (tmp_path / "a").write_text("a")
-        (tmp_path / "b").write_text("b")
-        swap(tmp_path / "a", tmp_path / "b")
-        assert ((tmp_path / "a").read_text(), (tmp_path / "b").read_text()) == ("b", "a")
+        root = InsidePath(tmp_path)
+        (root / "a").write_bytes(b"a")
+        (root / "b").write_bytes(b"b")
+        swap(root / "a", root / "b")
+        assert ((root / "a").read_text(), (root / "b").read_text()) == ("b", "a")
