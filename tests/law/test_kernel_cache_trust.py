@@ -153,6 +153,13 @@ class TestProcesses:
         assert json.loads(told(LOOK, planted.cache)) == [False, False]
         assert not planted.mark.exists()
 
+    def test_a_damaged_index_is_not_unpickled(self, planted):
+        """Its last byte ends the program that a pickle is: all before it would have run."""
+        content = planted.file.read_bytes()
+        write_own(planted.file, content[:-1] + bytes([content[-1] ^ 1]))
+        assert json.loads(told(LOOK, planted.cache)) == [False, False]
+        assert not planted.mark.exists()
+
     def test_what_is_made_is_for_this_user_alone_and_a_refused_file_is_replaced(self, tmp_path):
         top = tmp_path / "some"
         told(COMPILE, top / "where" / "cache", umask=0)
