@@ -19,6 +19,7 @@ _DEFAULT_ARROW = {"string": "string", "integer": "int64", "number": "float64", "
 class Column:
     """One column: its Arrow type as text, whether null and absence are allowed, the bounds on its values.
 
+    pattern_fault: what is wrong with a text that the pattern does not match, in words; empty where the pattern says it.
     fields: those of an object, or of the objects in a list, whose Arrow type is a struct.
     """
 
@@ -33,6 +34,7 @@ class Column:
     exclusive_maximum: int | float | None = None
     choices: tuple[str, ...] = ()
     pattern: str = ""
+    pattern_fault: str = ""
     min_length: int = 0
     fields: tuple[Column, ...] = ()
 
@@ -87,6 +89,7 @@ def _column(name: str, body: Mapping[str, Any], schema: str, required: bool) -> 
         exclusive_maximum=flat.get("exclusiveMaximum"),
         choices=tuple(choice for choice in choices if choice is not None),
         pattern=flat.get("pattern", ""),
+        pattern_fault=flat.get("x-fault", ""),
         min_length=flat.get("minLength", 0),
         fields=inner,
     )

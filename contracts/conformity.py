@@ -28,7 +28,7 @@ _TYPES: dict[str, frozenset[type]] = {
     "null": frozenset({type(None)}),
 }
 _PLAIN = frozenset[type]().union(*_TYPES.values())
-_SILENT = ("$schema", "$id", "$defs", "title", "description", "x-arrow", "x-accepts-version")
+_SILENT = ("$schema", "$id", "$defs", "title", "description", "x-arrow", "x-accepts-version", "x-fault")
 
 
 def anchored(pattern: str) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from arrival_engine.contracts.safe_text import visible
+
 
 class Code(StrEnum):
     """Error codes: the 20 canonical codes of 5B.S4, the 24 of 5B.S5 (members `S5_...`), then the engine's own.
@@ -95,7 +97,8 @@ class ArrivalError(Exception):
         self.context: dict[str, object] = dict(context)
 
     def __str__(self) -> str:
-        return f"{self.code.value}: {self.message}"
+        # For people: Python prints it to the terminal of a program that does not catch it. `message` is as it is.
+        return visible(f"{self.code.value}: {self.message}")
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exception's own pickling calls the class with only `args` and would lose the code.

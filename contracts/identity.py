@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from arrival_engine.contracts.errors import ArrivalError, Code
+from arrival_engine.contracts.safe_text import is_line
 
 U64_MAX = 2**64 - 1
 _HEX64 = re.compile(r"[a-f0-9]{64}")
@@ -47,8 +48,8 @@ def _fault(name: str, value: object) -> str:
         return f"is {type(value).__name__}, not text"
     if value in ("", ".", ".."):
         return "is empty or a relative path step"
-    if any(ch in "/\\" or ord(ch) < 0x20 or 0x7F <= ord(ch) < 0xA0 for ch in value):
-        return "contains a path separator or a control character"
+    if "/" in value or "\\" in value or not is_line(value):
+        return "contains a path separator, a control character or a mark of writing direction"
     if any(0xD800 <= ord(ch) <= 0xDFFF for ch in value):
         return "is not valid Unicode text"
     if len(value.encode("utf-8")) > _TOKEN_BYTES_MAX:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import shlex
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
+
+from arrival_engine.contracts.safe_text import shell_word
 
 Kind = Literal["file", "directory", "link", "other"]
 
@@ -134,7 +135,7 @@ def refused_depth(path: object) -> UnsafePathError:
         errno.ENAMETOOLONG,
         f"directories lie more than {_DEPTH_MAX} deep",
         path,
-        f"remove it: rm -r {shlex.quote(str(path))}",
+        f"remove it: rm -r {shell_word(str(path))}",
     )
 
 

@@ -239,6 +239,7 @@ def _describe(fault: ValidationError) -> str:
         case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
             return f"value {value} is not {_SIGNS[fault.validator]} {shown(wanted)}"
         case "pattern":
-            return f"value {value} does not match {wanted}"
+            known: Any = fault.schema
+            return f"value {value} {known.get('x-fault') or f'does not match {wanted}'}"
         case _:
             return f"value {value} violates {fault.validator}: {shown(wanted)}"

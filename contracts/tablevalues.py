@@ -69,9 +69,9 @@ def text_fault(column: Column, array: pa.ChunkedArray) -> Fault | None:
     row = _first_text_in(array, bad)
     if column.choices:
         return _fault(array, row, f"is not one of {', '.join(column.choices)}")
-    if column.min_length and not column.pattern:
+    if column.min_length and not array[row].as_py():
         return _fault(array, row, "is empty")
-    return _fault(array, row, f"does not match {column.pattern}")
+    return _fault(array, row, column.pattern_fault or f"does not match {column.pattern}")
 
 
 def _dictionaries_are_good(column: Column, array: pa.ChunkedArray) -> bool:

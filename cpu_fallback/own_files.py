@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import errno
 import os
-import shlex
 import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+from arrival_engine.contracts.safe_text import shell_word
 
 __all__ = ["ForeignFileError", "own_folder", "read_own", "write_own"]
 
@@ -39,11 +40,11 @@ def own_folder(base: Path, *names: str) -> Path:
     for folder, facts in _way(base.parent):
         # A user's own group often has one member, and then its right to write adds nobody.
         mode = facts.st_mode & ~stat.S_IWGRP if facts.st_gid == os.getegid() else facts.st_mode
-        _refuse_writers(folder, facts, mode, f"chmod go-w {shlex.quote(str(folder))}")
+        _refuse_writers(folder, facts, mode, f"chmod go-w {shell_word(str(folder))}")
     _refuse_others(base, facts := _made(base))
     if stat.S_ISLNK(facts.st_mode):
         raise ForeignFileError(f"{base} is a symbolic link", "set ARRIVALS_CACHE_DIR to the folder itself")
-    _refuse_writers(base, facts, facts.st_mode, f"chmod go-w {shlex.quote(str(base))}")
+    _refuse_writers(base, facts, facts.st_mode, f"chmod go-w {shell_word(str(base))}")
     folder = base
     for name in names:
         folder = folder / name
@@ -62,10 +63,10 @@ def read_own(path: Path) -> bytes:
     with open(path, "rb", opener=_without_links) as file:
         facts = os.fstat(file.fileno())
         if not stat.S_ISREG(facts.st_mode):
-            raise ForeignFileError(f"{path} is not a file", f"rm -r {shlex.quote(str(path))}")
+            raise ForeignFileError(f"{path} is not a file", f"rm -r {shell_word(str(path))}")
         _refuse_others(path, facts)
         if facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise ForeignFileError(f"{_writers(facts.st_mode)} can write {path}", f"rm {shlex.quote(str(path))}")
+            raise ForeignFileError(f"{_writers(facts.st_mode)} can write {path}", f"rm {shell_word(str(path))}")
         return file.read()
 
 
@@ -123,7 +124,7 @@ def _made(folder: Path) -> os.stat_result:
 def _refuse_loose(folder: Path) -> None:
     """Refuse a folder that others could fill. Its content is not to be trusted even after `chmod`, so it must go."""
     facts = folder.lstat()
-    remedy = f"rm -r {shlex.quote(str(folder))}"
+    remedy = f"rm -r {shell_word(str(folder))}"
     if not stat.S_ISDIR(facts.st_mode):
         raise ForeignFileError(f"{folder} is not a folder", remedy)
     _refuse_others(folder, facts)

@@ -117,6 +117,8 @@ def _of_items(schema: Mapping[str, Any]) -> list[str]:
         return [f"of {count}{allowed(items)}" if "properties" not in items else "of objects"]
     if isinstance(others, Mapping) and "properties" not in others:
         return [f"from name to {allowed(others)}"]
+    if "x-fault" in schema:
+        return [f"that never {schema['x-fault']}"]
     return [f"like `{schema['pattern']}`"] if "pattern" in schema else []
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from arrival_engine.config.policies import (
 )
 from arrival_engine.contracts import ArrivalError, Code, Notice, dataset
 from arrival_engine.contracts.inside import InsidePath
+from arrival_engine.contracts.safe_text import shell_word
 from arrival_engine.engine.adopting.counterparts import (
     CarriedValue,
     Difference,
@@ -202,7 +202,7 @@ def _refuse_in_the_way(pending: Sequence[_Adoption], receipt: Receipt, *, replac
         raise ArrivalError(
             Code.IO_WRITE_CONFLICT,
             "; ".join(f"{found.target} differs from what {found.source.path} becomes" for found in standing),
-            hint=f"keep copies of what you need, then `arrivals adopt {shlex.quote(str(receipt.run_root))} --replace`",
+            hint=f"keep copies of what you need, then `arrivals adopt {shell_word(str(receipt.run_root))} --replace`",
             paths=[str(found.target) for found in standing],
         )
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from arrival_engine.contracts.safe_text import shell_word
 from arrival_engine.engine.cli.output import headline, present, show_block, show_line, show_next
 from arrival_engine.engine.cli.places import LOCAL
 from arrival_engine.engine.cli.session import output_options, session_of
@@ -71,7 +71,7 @@ def _show(run_root: str, result: AdoptResult) -> None:
     )
     for policy in translated:
         _show_policy(policy)
-    show_next(f"{'seal' if result.seal == 'none' else 'run'} {shlex.quote(run_root)}")
+    show_next(f"{'seal' if result.seal == 'none' else 'run'} {shell_word(run_root)}")
 
 
 def _seal_of(result: AdoptResult) -> str:

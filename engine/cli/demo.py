@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from arrival_engine.contracts.safe_text import shell_word
 from arrival_engine.engine.cli.output import present, show_line, show_next
 from arrival_engine.engine.cli.places import LOCAL
 from arrival_engine.engine.cli.run import show_scenario
@@ -100,7 +100,7 @@ def _show(result: DemoResult) -> None:
         for name, holds, detail in (*checked.checks, agreement):
             mark: tuple[str, str] = ("  ok   ", "green") if holds else ("  FAIL ", "bold red")
             show_line(mark, f"{name}: {detail}")
-    root = shlex.quote(str(result.run_root))
+    root = shell_word(str(result.run_root))
     show_line()
     show_line(f"The world and its arrivals are in {result.run_root} ({human.duration(result.seconds)}).")
     show_next(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from arrival_engine.contracts.options import DecimalMark, ThousandsMark, ZoneSource
+from arrival_engine.contracts.safe_text import shell_word
 from arrival_engine.engine.cli.output import headline, present, show_block, show_next
 from arrival_engine.engine.cli.places import LOCAL, TABLE, U64
 from arrival_engine.engine.cli.session import output_options, session_of
@@ -203,7 +203,7 @@ def _show(result: ImportResult) -> None:
         ("time", human.duration(result.seconds)),
         ("run", str(result.run_root)),
     )
-    root = shlex.quote(str(result.run_root))
+    root = shell_word(str(result.run_root))
     show_next(f"seal {root}", f"run {root}", f"validate {root}")
 
 
@@ -226,5 +226,5 @@ def _days(found: LocalDays) -> list[tuple[str, str]]:
 def _show_example(example: Example) -> None:
     headline(f"example tables are in {example.directory}")
     show_block(*((path.name, what) for path, what in example.files.items()))
-    options = " ".join(f"{option} {shlex.quote(str(path))}" for option, path in example.options.items())
+    options = " ".join(f"{option} {shell_word(str(path))}" for option, path in example.options.items())
     show_next(f"import world {options}")

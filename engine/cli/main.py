@@ -32,6 +32,8 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
 # With 2.0 GiB `validate` and `report` failed on two cores, with 2.5 none of six commands did.
 _ADDRESS_SPACE_MIN = 5 * 2**29
+# How the parts of a traceback begin that Python makes itself.
+_FRAMES = ('  File "', "Traceback (", "\nDuring handling of the above", "\nThe above exception was")
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # asked to end, or left by the terminal
 
 # Order of the help page. Each module has one click command named `command`.
@@ -190,15 +192,17 @@ def _invoke(session: Session, words: list[str]) -> int:
 
 def _complete(instruction: str) -> int:
     from arrival_engine.engine.cli.completion import complete
+    from arrival_engine.engine.process.streams import unescaped
 
-    sys.stdout.write(complete(arrivals, instruction))
-    sys.stdout.flush()
+    answer = unescaped(sys.stdout)
+    answer.write(complete(arrivals, instruction))
+    answer.flush()
     return 0
 
 
 def _usage(session: Session, error: click.ClickException, words: list[str]) -> int:
+    from arrival_engine.contracts.safe_text import visible
     from arrival_engine.engine.cli.output import emit_failure
-    from arrival_engine.engine.process.safe_text import visible
 
     error = with_guess(error)
     honour_json(getattr(error, "ctx", None), words)
@@ -207,7 +211,9 @@ def _usage(session: Session, error: click.ClickException, words: list[str]) -> i
     else:
         page = io.StringIO()
         error.show(page)
-        sys.stderr.write(visible(page.getvalue(), keep="\n"))
+        # The lines of the page are click's, but a line end in the message is a value's.
+        said = error.format_message()
+        sys.stderr.write(page.getvalue().replace(said, visible(said)))
     return EXIT_USAGE
 
 
@@ -223,14 +229,21 @@ def _stopped(session: Session, how: str, code: int) -> int:
 
 def _failed(session: Session, error: ArrivalError) -> int:
     from arrival_engine.engine.cli.output import show_failure
-    from arrival_engine.engine.process.safe_text import visible
 
     if session.debug:
-        import traceback
-
-        sys.stderr.write(visible("".join(traceback.format_exception(error)), keep="\n"))
+        sys.stderr.write(_traceback(error))
     show_failure(error, session)
     return EXIT_FAILURE
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback; the further lines of a message, which can be anything, are marked as its own."""
+    import traceback
+
+    parts = traceback.format_exception(error)
+    return "".join(
+        part if part.startswith(_FRAMES) else part.rstrip("\n").replace("\n", "\n    | ") + "\n" for part in parts
+    )
 
 
 def _forget() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from arrival_engine.contracts.errors import ArrivalError, json_safe
+from arrival_engine.contracts.safe_text import json_line, shell_word, visible
 from arrival_engine.engine.cli.failure_context import context_rows
 from arrival_engine.engine.cli.session import Session, session_of
-from arrival_engine.engine.process.safe_text import json_line, visible
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -149,9 +148,7 @@ def _program() -> str:
     if shutil.which("arrivals"):
         return "arrivals"
     typed = Path(sys.argv[0])
-    return (
-        f"{shlex.quote(sys.executable)} -m arrival_engine" if typed.name == "__main__.py" else shlex.quote(str(typed))
-    )
+    return f"{shell_word(sys.executable)} -m arrival_engine" if typed.name == "__main__.py" else shell_word(str(typed))
 
 
 def show_failure(error: ArrivalError, session: Session) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from arrival_engine.contracts.safe_text import shell_word
 from arrival_engine.engine.cli.output import headline, present, show_block, show_next
 from arrival_engine.engine.cli.places import PLACE, open_place, scratch_option
 from arrival_engine.engine.cli.session import output_options, session_of
@@ -57,4 +57,4 @@ def _show(run_root: str, result: SealResult) -> None:
         ("inventory", str(result.inventory_path)),
         ("receipt", str(result.gate_path)),
     )
-    show_next(f"run {shlex.quote(run_root)}")
+    show_next(f"run {shell_word(run_root)}")

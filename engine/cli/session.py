@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
+
+from arrival_engine.contracts.safe_text import shell_word
 
 if TYPE_CHECKING:
     from arrival_engine.engine.process.progress import Reporter
@@ -47,7 +48,7 @@ class Session:
         if not self.run_root:
             return hint
         # A name that begins like an option would be taken for one.
-        root = shlex.quote(f"./{self.run_root}" if self.run_root.startswith("-") else self.run_root)
+        root = shell_word(f"./{self.run_root}" if self.run_root.startswith("-") else self.run_root)
         return _COMMAND.sub(lambda command: _ROOT.sub(lambda _: root, command[0]), hint)
 
     def reporter(self) -> Reporter:

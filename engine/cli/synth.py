@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from arrival_engine.contracts.safe_text import shell_word
 from arrival_engine.engine.cli.output import headline, present, show_block, show_next
 from arrival_engine.engine.cli.places import LOCAL, U64
 from arrival_engine.engine.cli.session import output_options, session_of
@@ -70,4 +70,4 @@ def _show(result: SynthResult) -> None:
         ("time", human.duration(result.seconds)),
         ("run", str(result.run_root)),
     )
-    show_next(f"seal {shlex.quote(str(result.run_root))}")
+    show_next(f"seal {shell_word(str(result.run_root))}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import shlex
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -13,6 +12,7 @@ from queue import Empty, Queue
 from typing import Any, TypeAlias, TypeVar
 
 from arrival_engine.contracts import ArrivalError, Code, unforeseen
+from arrival_engine.contracts.safe_text import shell_word
 from arrival_engine.engine.cluster.tls import TlsFiles, client_security, private_security
 from arrival_engine.engine.process.extras import require
 from arrival_engine.engine.process.machine import available_cores
@@ -99,7 +99,7 @@ def wait_for_workers(client: Client) -> int:
         raise ArrivalError(
             Code.CLUSTER_UNAVAILABLE,
             f"the Dask scheduler at {client.scheduler.address} has no workers",
-            hint=f"start some with `dask worker {shlex.quote(client.scheduler.address)}`, where they see the run "
+            hint=f"start some with `dask worker {shell_word(client.scheduler.address)}`, where they see the run "
             "directory at the same path",
         ) from failure
     return sum(client.nthreads().values())

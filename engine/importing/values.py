@@ -15,6 +15,7 @@ from functools import cache
 from typing import NamedTuple
 
 from arrival_engine.contracts import Code
+from arrival_engine.contracts.safe_text import is_line
 from arrival_engine.cpu_fallback.law import MODES
 from arrival_engine.engine.tz.pinned import known_tzids, release
 
@@ -34,7 +35,6 @@ _TIME = re.compile(
 )
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _COUNTRY = re.compile(r"[A-Z]{2}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Instant(NamedTuple):
@@ -212,14 +212,17 @@ def country(cell: Cell) -> str:
 
 
 def channel(cell: Cell) -> str | None:
-    """Any text without control characters, or None for an empty cell."""
+    """Any text of one line, or None for an empty cell."""
     if absent(cell):
         return None
     if not isinstance(cell, str | int):
         raise Refused("is not text", "store channels as text")
     text = str(cell)
-    if _CONTROL.search(text):
-        raise Refused("has a control character", "use letters, digits and signs in channel names")
+    if not is_line(text):
+        raise Refused(
+            "has a control character, a line end or a mark of writing direction",
+            "use letters, digits and signs in channel names",
+        )
     return text
 
 

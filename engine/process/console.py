@@ -9,7 +9,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from arrival_engine.engine.process.safe_text import visible
+from arrival_engine.contracts.safe_text import visible
+from arrival_engine.engine.process.streams import unescaped
 
 __all__ = ["SafeConsole", "styled"]
 
@@ -18,7 +19,8 @@ class SafeConsole(Console):
     """A console for texts with names and values from files; its own colours and cursor movements are unaffected."""
 
     def __init__(self, file: TextIO, *, soft_wrap: bool = False, width: int | None = None) -> None:
-        super().__init__(file=file, highlight=False, soft_wrap=soft_wrap, width=width)
+        # `render` escapes, and what rich adds to it are our own colours.
+        super().__init__(file=unescaped(file), highlight=False, soft_wrap=soft_wrap, width=width)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Segments with control characters as escapes, except the line ends of the layout."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shlex
 import shutil
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from arrival_engine.contracts.inside import InsidePath
+from arrival_engine.contracts.safe_text import shell_word
 from arrival_engine.engine.process import human, machine
 from arrival_engine.engine.process.extras import EXTRAS
 from arrival_engine.engine.process.scratch import leftovers
@@ -246,7 +246,7 @@ def _temporary() -> Iterator[Fact]:
         advice = "the next command on a URL, or `arrivals report`, removes them"
         yield Fact("leftovers", f"{_described(dead)} of killed commands in {folder}", "note", advice)
     if unknown:
-        listed = " ".join(shlex.quote(str(path)) for path in unknown)
+        listed = " ".join(shell_word(str(path)) for path in unknown)
         advice = f"if no command of another machine or an older version uses them: rm -r {listed}"
         yield Fact("unknown folders", f"{_described(unknown)} in {folder}", "note", advice)
 

@@ -21,8 +21,8 @@ from types import TracebackType
 from typing import NamedTuple, Self, TextIO
 
 from arrival_engine.contracts.errors import Notice
+from arrival_engine.contracts.safe_text import json_line, visible
 from arrival_engine.engine.process import human
-from arrival_engine.engine.process.safe_text import json_line, visible
 from arrival_engine.engine.process.streams import TolerantStream
 
 __all__ = ["JsonReporter", "LineReporter", "NoticeReporter", "Reporter", "Status"]

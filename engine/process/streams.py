@@ -1,4 +1,8 @@
-"""Standard output and standard error of a command: closed ones opened, and failures to write them told by name."""
+"""Standard output and standard error of a command.
+
+Closed ones are opened, and failures to write them are told by name. Characters that a terminal obeys are written as
+escapes, whatever prints them. Only what is written to `unescaped` passes: a console's own colours, a shell's script.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,9 @@ from typing import TextIO, cast
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.oserrors import reason
+from arrival_engine.contracts.safe_text import visible
 
-__all__ = ["OUTPUT_HINT", "TolerantStream", "output_failure", "standard_streams"]
+__all__ = ["OUTPUT_HINT", "TolerantStream", "output_failure", "standard_streams", "unescaped"]
 
 OUTPUT_HINT = "check what standard output is connected to: a full disk, a closed terminal"
 _STANDARD = 3
@@ -26,7 +31,21 @@ class _Stream:
     """What print, click and rich ask of a text stream, from the stream underneath."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        # Where a stream is made over another one, the outer escapes.
+        self._stream = unescaped(stream)
+
+    def write(self, text: str) -> int:
+        """Write `text` with unsafe characters as escapes, except line ends; return its length."""
+        self.put(visible(text, keep="\n"))
+        return len(text)
+
+    def put(self, text: str) -> None:
+        """Write `text` as it is."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Hand what was written to the system."""
+        raise NotImplementedError
 
     def isatty(self) -> bool:
         """Whether the stream is a terminal."""
@@ -51,14 +70,36 @@ class _Stream:
         return text.encode(self.encoding, "backslashreplace").decode(self.encoding)
 
 
+class _Unescaped:
+    """The same stream, except that all characters pass."""
+
+    def __init__(self, stream: _Stream) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write `text` as it is; return its length."""
+        self._stream.put(text)
+        return len(text)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
+def unescaped(stream: TextIO) -> TextIO:
+    """A stream that passes what `stream`, one of this module's, would escape; any other stream itself.
+
+    For texts that are entirely ours, or whose foreign parts are escaped already.
+    """
+    return cast("TextIO", _Unescaped(stream)) if isinstance(stream, _Stream) else stream
+
+
 class ResultStream(_Stream):
     """Standard output. Raises BrokenPipeError if its reader is gone, IO_WRITE_FAILED if it cannot be written."""
 
-    def write(self, text: str) -> int:
-        """Write `text`; return its length."""
+    def put(self, text: str) -> None:
+        """Write `text` as it is."""
         with _named_failure():
             self._stream.write(self._encodable(text))
-        return len(text)
 
     def flush(self) -> None:
         """Hand what was written to the system."""
@@ -73,14 +114,13 @@ class TolerantStream(_Stream):
         super().__init__(stream)
         self._broken = False
 
-    def write(self, text: str) -> int:
-        """Write `text` unless the stream is broken; return its length."""
+    def put(self, text: str) -> None:
+        """Write `text` as it is, unless the stream is broken."""
         if not self._broken:
             try:
                 self._stream.write(self._encodable(text))
             except (OSError, ValueError):
                 self._broken = True
-        return len(text)
 
     def flush(self) -> None:
         """Flush unless the stream is broken."""

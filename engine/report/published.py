@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import pyarrow.ipc
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.inside import InsidePath
+from arrival_engine.contracts.safe_text import shell_word
 from arrival_engine.engine.arrivals.part_file import PartFile
 from arrival_engine.engine.arrivals.reading import part_files, reading_arrivals
 from arrival_engine.engine.rundir.receipt import Receipt
@@ -73,7 +73,7 @@ def find_published(receipt: Receipt, wanted: Sequence[str]) -> tuple[Published, 
         raise ArrivalError(
             Code.OPTION_INVALID,
             f"no published arrivals of scenario {', '.join(unknown)}; published: {', '.join(known)}",
-            hint=f"name a published one, or run `arrivals run RUN_ROOT --scenario {shlex.quote(unknown[0])}` first",
+            hint=f"name a published one, or run `arrivals run RUN_ROOT --scenario {shell_word(unknown[0])}` first",
             scenarios=list(known),
         )
     return tuple(_published(receipt, scenario) for scenario in dict.fromkeys(wanted or known))

@@ -17,6 +17,9 @@ from arrival_engine.contracts.options import IdForm, StreamFormat
 __all__ = ["ID_COLUMNS", "ArrowEncoder", "Encoded", "Encoder", "TextEncoder", "encoder"]
 
 
+# How a text begins that a spreadsheet may compute; East Asian spreadsheets take the wide forms for the others.
+_FORMULA_MARKS = frozenset("=+-@'\uff1d\uff0b\uff0d\uff20")
+
 # 64-bit ids, which a JSON reader with 53-bit numbers would corrupt.
 ID_COLUMNS = ("seed", "merchant_id", "site_id", "edge_id")
 
@@ -76,6 +79,10 @@ def _csv(names: Sequence[str]) -> Dialect:
 
 
 def _csv_quoted(text: str) -> str:
+    # A spreadsheet computes a cell that begins like a formula, and takes one that begins with an apostrophe for text.
+    # A text's own apostrophe gets another one, so that a reader that removes one always has the text.
+    if text[:1] in _FORMULA_MARKS:
+        text = f"'{text}"
     return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\r\n') or text == "" else text
 
 

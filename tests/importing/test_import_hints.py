@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,16 +9,8 @@ from hypothesis import strategies as st
 from arrival_engine.contracts import ArrivalError
 from arrival_engine.engine.importing import import_world
 from arrival_engine.engine.importing.quoting import listed, shell_word
+from tests.support.commands import words_of
 from tests.support.import_refused import GOOD, SCHEMA_BAD, edited, refused, request_of
-
-
-def words_of(command):
-    """The words that bash makes of a command line."""
-    done = subprocess.run(
-        ["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"}
-    )
-    return [word.decode(errors="surrogateescape") for word in done.stdout.split(b"\0")[:-1]]
-
 
 AWKWARD = [
     *("", " ", "#x", "-x", "a b", "it's", '"', "`id`", "$HOME", "!!", "a\\b", "*", "~", "a=b", "a;b", "a\nb", "\t"),

@@ -14,15 +14,18 @@ import pyarrow.ipc
 import pytest
 
 from arrival_engine import stream_arrivals
-from arrival_engine.contracts import Code, check_document
+from arrival_engine.contracts import ArrivalError, Code, check_document
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.stream import StreamOptions, stream_to
 from arrival_engine.engine.stream.encode import ID_COLUMNS, encoder
 from tests.support import reference
+from tests.support.model import CountRow
 from tests.support.product import planned, write_sealed
 from tests.support.streaming import GRID, SCHEMA, Memory, assert_same, plain, sent, streamed, texts
 from tests.support.world_disk import rfc3339
 from tests.support.worlds import (
+    BERLIN,
+    ODD_BUCKET,
     TWO_ZONES,
     small_world,
 )
@@ -148,6 +151,32 @@ class TestFormats:
         assert [read(bytes(head.data) + bytes(first.data[:end])) for end in first.ends] == [
             wanted[: rows + 1] for rows in range(5)
         ]
+
+    @pytest.mark.parametrize("mark", ["=", "+", "-", "@", "'", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
+    def test_no_text_in_csv_begins_like_a_formula(self, tmp_path, mark):
+        # The number formats of spreadsheets take "=", "+", "-" and "@" for the beginning of a formula.
+        channels = {f"{mark}cmd|' /C calc'!A0", f'{mark},"x', mark, f"a{mark}"}
+        rows = tuple(CountRow(TWO_ZONES, BERLIN, channel, ODD_BUCKET, 3) for channel in sorted(channels))
+        world = planned(write_sealed(small_world(counts=rows), tmp_path / "world").run_root).world
+        data, result = sent(world, format="csv")
+        _, *found = csv.reader(io.StringIO(data.decode(), newline=""))
+        cells = {row[SCHEMA.names.index("channel_group")] for row in found}
+        assert not any(cell[:1] in "=+-@\uff1d\uff0b\uff0d\uff20" for row in found for cell in row if cell)
+        assert {cell.removeprefix("'") for cell in cells} == channels
+        assert f"a{mark}" in cells
+        lines, told = sent(world)
+        assert {json.loads(line)["channel_group"] for line in lines.splitlines()} == channels
+        assert told.digest == result.digest
+
+    @pytest.mark.parametrize("mark", ["\0", "\n", "\x1b[2J", "\x9b", "\u202e", "\u2028"])
+    def test_a_channel_of_more_than_one_line_is_refused(self, tmp_path, mark):
+        rows = (CountRow(TWO_ZONES, BERLIN, f"web{mark}x", ODD_BUCKET, 3),)
+        written = write_sealed(small_world(counts=rows), tmp_path / "world")
+        with pytest.raises(ArrivalError) as caught:
+            planned(written.run_root)
+        assert caught.value.code is Code.S1_OR_S3_OUTPUT_MISSING
+        assert "column channel_group in row 0 holds" in caught.value.message
+        assert "has a control character, a line end or a mark of writing direction" in caught.value.message
 
     def test_a_dictionary_that_changes_is_noticed(self):
         schema = pa.schema([("tzid", pa.dictionary(pa.int32(), pa.string()))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 
 import click
@@ -21,3 +22,11 @@ def _commands(group: click.Group, *names: str) -> Iterator[tuple[str, click.Comm
 
 # The words of a command, as "tz build", and its object.
 COMMANDS = dict(_commands(arrivals))
+
+
+def words_of(command):
+    """The words that bash makes of a command line."""
+    done = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, check=True, env={"LC_ALL": "C"}
+    )
+    return [word.decode(errors="surrogateescape") for word in done.stdout.split(b"\0")[:-1]]
