@@ -12,11 +12,12 @@ from typing import NoReturn
 import numpy as np
 
 from arrival_engine.contracts import Code
+from arrival_engine.contracts.moments import END_US, FIRST_US, NOT_IN_RANGE
 from arrival_engine.engine.importing.cadence import zones_of
 from arrival_engine.engine.importing.contents import Ints
 from arrival_engine.engine.importing.grid import Limits, check_number, told
 from arrival_engine.engine.importing.reading import Table
-from arrival_engine.engine.importing.values import LAST_US, MICROS
+from arrival_engine.engine.importing.values import MICROS, dates_of
 from arrival_engine.engine.tz.civil_days import DAY_S, CivilDays, civil_days, wall_clock
 from arrival_engine.engine.tz.zones import ZoneTable
 
@@ -48,9 +49,9 @@ def row_days(counts: Table, limits: Limits) -> RowDays:
     Raises TIME_GRID_MISMATCH for the first row that names no day, or a day that a clock interrupts.
     """
     value, zone = counts["bucket_start"], counts["tz"]
-    dated = value < 0
+    dated, number = dates_of(value)
     # A date's day starts less than a day away from the same date's start in UTC.
-    seconds = np.where(dated, ~value * DAY_S, value // MICROS)
+    seconds = np.where(dated, number * DAY_S, value // MICROS)
     low, high = int(seconds.min()), int(seconds.max())
     if high - low > (limits.buckets + 2) * DAY_S:
         check_number((high - low) // DAY_S, limits, "import a shorter period")
@@ -61,13 +62,13 @@ def row_days(counts: Table, limits: Limits) -> RowDays:
     for code in np.unique(zone).tolist():
         days = civil_days(table, _tzid(counts, code), low, high)
         mine = np.flatnonzero(zone == code)
-        at = np.where(dated[mine], days.of_date(~value[mine]), days.starting_at(seconds[mine]))
+        at = np.where(dated[mine], days.of_date(number[mine]), days.starting_at(seconds[mine]))
         at[~dated[mine] & (value[mine] % MICROS != 0)] = -1
         found[mine], broken[mine] = at, (at >= 0) & days.interrupted[at]
         rows.start[mine], rows.end[mine] = days.start[at] * MICROS, days.start[at + 1] * MICROS
         rows.date[mine] = days.day[at]
         rows.zones[code] = days
-    bad = (found < 0) | broken | (rows.start < 0) | (rows.end > LAST_US)
+    bad = (found < 0) | broken | (rows.start < FIRST_US) | (rows.end > END_US)
     if bad.any():
         row = int(np.argmax(bad))
         _refuse(counts, row, rows, table, named=bool(found[row] >= 0), broken=bool(broken[row]))
@@ -88,9 +89,10 @@ def _refuse(counts: Table, row: int, rows: RowDays, table: ZoneTable, *, named: 
             row, what, "leave out the days on both sides of that midnight, or count them by hours", code=_CODE
         )
     if named:
-        counts.refuse(row, "the day is not between 1970 and 2199", "check the year", code=_CODE)
-    if value < 0:
-        what = f"{date_text(~value)} does not exist in {tzid}: its calendar skips that day"
+        counts.refuse(row, f"the day {NOT_IN_RANGE}", "check the year", code=_CODE)
+    (dated,), (number,) = dates_of(np.array([value], np.int64))
+    if dated:
+        what = f"{date_text(int(number))} does not exist in {tzid}: its calendar skips that day"
         counts.refuse(row, what, "leave the row out, or correct its date", code=_CODE)
     at = days.containing(value // MICROS)
     day, start = date_text(int(days.day[at])), _on_clock(table, tzid, int(days.start[at]))

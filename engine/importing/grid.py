@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.moments import END_US, NOT_IN_RANGE
 from arrival_engine.engine.importing.reading import Table
 from arrival_engine.engine.importing.values import MICROS, Refused, instant
 
@@ -156,6 +157,8 @@ def spanned_edges(counts: Table, span: Span, limits: Limits) -> Ints:
             "move --start or --end, or change --bucket",
         )
     check_number((end - start) // size, limits, _FEWER)
+    if end > END_US:
+        _fault(f"the grid ends at {told(end)}, which {NOT_IN_RANGE}", "check the years of the counts")
     return np.arange(start, end + 1, size, dtype=np.int64)
 
 

@@ -14,7 +14,11 @@ from decimal import Decimal
 from functools import cache
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from arrival_engine.contracts import Code
+from arrival_engine.contracts.moments import END_US, FIRST_US, NOT_IN_RANGE
 from arrival_engine.contracts.safe_text import is_line
 from arrival_engine.cpu_fallback.law import MODES
 from arrival_engine.engine.tz.pinned import known_tzids, release
@@ -22,9 +26,9 @@ from arrival_engine.engine.tz.pinned import known_tzids, release
 MICROS = 1_000_000
 _U64_MAX = 2**64 - 1
 _ORDER_MAX = 2**31 - 1
-# Instants that every reader of a world can represent and print with a four-digit year.
-FIRST_US = 0
-LAST_US = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp()) * MICROS
+DAY_US = 86_400 * MICROS
+# A date stands among instants as its days since 1970-01-01, from here on: below every instant of a grid.
+_DATES_US = -(2**62)
 
 _WHOLE = re.compile(r"-?[0-9]{1,40}")
 _WHOLE_WITH_ZEROS = re.compile(r"(-?[0-9]{1,40})\.0+")
@@ -255,8 +259,9 @@ def instant(cell: Cell, assume_utc: bool) -> int:
             "end UTC times with Z and local times with their offset (+02:00), or read all as UTC with --assume-utc",
             code,
         )
-    if not FIRST_US <= micros < LAST_US:
-        raise Refused("is not between 1970 and 2199", "check the year", code)
+    # The end of the range is one of times only where a grid ends.
+    if not FIRST_US <= micros <= END_US:
+        raise Refused(NOT_IN_RANGE, "check the year", code)
     return micros
 
 
@@ -272,13 +277,13 @@ def bucket_start(cell: Cell, assume_utc: bool) -> int:
 
 
 def day_start(cell: Cell) -> int:
-    """The start of a local day: microseconds of an instant, or ~d for a date, d being its days since 1970-01-01."""
+    """The start of a local day: microseconds of an instant, or a date, which `dates_of` tells from an instant."""
     day = _day(cell)
     if day is not None:
-        days = _midnight(day) // (86_400 * MICROS)
-        if not 0 <= days < LAST_US // (86_400 * MICROS):
-            raise Refused("is not between 1970 and 2199", "check the year", Code.TIME_GRID_MISMATCH)
-        return ~days
+        midnight = _midnight(day)
+        if not FIRST_US <= midnight < END_US:
+            raise Refused(NOT_IN_RANGE, "check the year", Code.TIME_GRID_MISMATCH)
+        return _DATES_US + midnight // DAY_US
     try:
         return instant(cell, assume_utc=False)
     except Refused as verdict:
@@ -286,6 +291,12 @@ def day_start(cell: Cell) -> int:
             raise
         hint = "write the date alone, such as 2026-03-29, or add the offset (+02:00)"
         raise Refused("has a clock but no zone", hint, Code.TIME_GRID_MISMATCH) from None
+
+
+def dates_of(values: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Which values of `day_start` are dates, and their days since 1970-01-01, 0 for instants."""
+    dated = values < FIRST_US
+    return dated, np.where(dated, values - _DATES_US, 0)
 
 
 def _day(cell: Cell) -> date | None:

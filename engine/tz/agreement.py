@@ -52,9 +52,9 @@ def _compare(
 
 
 def _year(end_s: int) -> int:
-    """The UTC year of a Unix second, at least 1970: the last year that needs exact steps."""
+    """The UTC year of a Unix second: the last year that needs exact steps."""
     try:
-        return max(1970, datetime.fromtimestamp(end_s, UTC).year)
+        return datetime.fromtimestamp(end_s, UTC).year
     except (ValueError, OverflowError, OSError):
         raise ArrivalError(
             Code.DST_MAPPING_FAILED,

@@ -27,7 +27,7 @@ from arrival_engine.engine.tz.zones import SENTINEL, Instants, Minutes, ZoneTabl
 INSTALL_RELEASE = f"install it: pip install tzdata=={TZDATA_VERSION}"
 LAST_YEAR = 2037
 FIRST_YEAR = 1900  # before the first zone had rules
-_YEARS = range(1970, 9999)
+_YEARS = range(2, 9999)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Shorter than any interval between two changes of a POSIX rule in the database.
 _STRIDE_S = 7 * 86400

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.moments import END_US, FIRST_US, NOT_IN_RANGE
 from arrival_engine.cpu_fallback.tables import Grid
 from arrival_engine.engine.rundir.inputs import read_table
 from arrival_engine.engine.rundir.receipt import Receipt
@@ -36,6 +37,7 @@ def load_grid(receipt: Receipt, scenario_id: str, max_duration_seconds: int) -> 
     for bad, problem in (
         (duration <= 0, "the bucket does not end after it starts"),
         (duration != stated * 1_000_000, "end - start differs from bucket_duration_seconds"),
+        ((start < FIRST_US) | (end > END_US), f"the bucket {NOT_IN_RANGE}"),
         (np.append(False, start[1:] < end[:-1]), "the bucket starts before the one before it ends"),
         (np.append(False, start[1:] > end[:-1]), "the bucket starts after the one before it ends"),
     ):

@@ -293,9 +293,9 @@ REFUSED = {
         ("has a clock but no zone", "write the date alone"),
     ),
     "a date of no calendar": ([(1, BERLIN, "", "2026-02-30", 5)], ("line 2", "does not exist")),
-    "a date before 1970": ([(1, BERLIN, "", "1969-12-31", 5)], ("not between 1970 and 2199",)),
-    "the first date, which starts before 1970": ([(1, BERLIN, "", "1970-01-01", 5)], ("not between 1970 and 2199",)),
-    "the last date, which ends after 2199": ([(1, YORK, "", "2199-12-31", 5)], ("not between 1970 and 2199",)),
+    "a date too long ago": ([(1, BERLIN, "", "1677-12-31", 5)], ("not between 1678 and 2261",)),
+    "the first date, which starts before 1678": ([(1, BERLIN, "", "1678-01-01", 5)], ("not between 1678 and 2261",)),
+    "the last date, which ends after 2261": ([(1, YORK, "", "2261-12-31", 5)], ("not between 1678 and 2261",)),
     "too many days": (
         [*ONE, (1, BERLIN, "", "2126-03-29", 5)],
         ("36525 buckets; the policies allow 5000", "shorter period"),

@@ -180,7 +180,7 @@ EDITS = {
         ("line 3", "is not a time of the form 2026-03-29T01:00:00Z"),
     ),
     "fraction of a second": Edit("counts", "00:00:00Z,3", "00:00:00.5Z,3", TIME_BAD, ("not a whole second",)),
-    "a year long ago": Edit("counts", "2026-03-29T00:00:00Z,3", "1969-03-29T00:00:00Z,3", TIME_BAD, ("line 2", "1970")),
+    "a year long ago": Edit("counts", "2026-03-29T00:00:00Z,3", "1677-12-31T23:00:00Z,3", TIME_BAD, ("line 2", "1678")),
     "one time far away": Edit(
         "counts", "2026-03-29T02:00:00Z,6", "2027-03-29T02:00:00Z,6", LIMIT_BAD, ("8763 buckets", "allow 5000")
     ),
