@@ -18,6 +18,7 @@ from arrival_engine.engine.rundir.strict_json import read_json_rows
 _ROWS = "merchants"
 _CODE = Code.SITE_RESOLUTION_FAILED
 _PIECE_ROWS = 8192
+_NUMBERS = ("merchant_id", "offset", "length", "sites", "quantised_bits")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +41,10 @@ class _Columns:
     def take(self, rows: list[Any]) -> None:
         check_document("s2_alias_index_merchants", rows, code=_CODE, where=f"{self._where}, from row {len(self._bits)}")
         for row in rows:
-            sha256 = bytes.fromhex(row["checksum"])
-            self._slices.add(row["merchant_id"], row["offset"], row["length"], row["sites"], sha256)
-            self._bits.append(row["quantised_bits"])
+            # A JSON Schema's integer may be written 4.0.
+            merchant_id, offset, length, sites, bits = (int(row[name]) for name in _NUMBERS)
+            self._slices.add(merchant_id, offset, length, sites, bytes.fromhex(row["checksum"]))
+            self._bits.append(bits)
 
     def index(self, document: Any) -> SiteIndex:
         check_document("s2_alias_index", document, code=_CODE, where=self._where)

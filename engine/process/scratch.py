@@ -130,7 +130,7 @@ def _claim(folder: InsidePath) -> IO[str] | str:
     except BlockingIOError:
         file.close()
         return _LIVE
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, RecursionError, TypeError):
         file.close()
         return _UNKNOWN
     if not machine or machine != boot():

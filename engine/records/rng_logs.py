@@ -99,7 +99,7 @@ def scenario_of(record: Mapping[str, Any]) -> str | None:
     except ValueError:
         return None
     scenario = stated.get("scenario_id") if isinstance(stated, dict) else None
-    return scenario if isinstance(scenario, str) else None
+    return scenario if isinstance(scenario, str) and scenario else None
 
 
 Steps = dict[tuple[str, str], dict[str, int]]

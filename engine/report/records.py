@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.rundir.arrow_files import open_parquet
 from arrival_engine.engine.rundir.receipt import Receipt
-from arrival_engine.engine.rundir.strict_json import read_json
+from arrival_engine.engine.rundir.strict_json import parse_json, read_json
 from arrival_engine.engine.sealing.stored import Stored, read_stored
 from arrival_engine.engine.validation.findings import statistics_text
 from arrival_engine.engine.validation.records import Logs, Record, read_logs, successes
@@ -101,12 +100,25 @@ def read_anomalies(receipt: Receipt, scenario_id: str) -> tuple[Anomaly, ...] | 
     with reading("anomalies", path, hint=_AGAIN, also=(ValueError, pa.ArrowException)):
         with open_parquet(path) as file:
             table = file.read(["anomaly_code", "severity", "context"])
-        found: dict[tuple[str, str], tuple[int, int]] = {}
-        for code, severity, context in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            entities, arrivals = found.get((code, severity), (0, 0))
-            # Version 0.1.0 wrote the context as JSON text.
-            facts = json.loads(context) if isinstance(context, str) else context
-            found[code, severity] = (entities + 1, arrivals + int((facts or {}).get("arrivals", 0)))
+        try:
+            return _kinds(table)
+        except (AttributeError, OverflowError, TypeError) as failure:
+            raise ArrivalError(
+                Code.IO_READ_FAILED,
+                f"{path} is not a table of anomalies of this engine: {failure}",
+                hint=_AGAIN,
+                path=path,
+            ) from failure
+
+
+def _kinds(table: pa.Table) -> tuple[Anomaly, ...]:
+    """Rows by code and severity. Raises AttributeError, OverflowError, TypeError or ValueError for other columns."""
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for code, severity, context in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        entities, arrivals = found.get((code, severity), (0, 0))
+        # Version 0.1.0 wrote the context as JSON text.
+        facts = parse_json(context.encode()) if isinstance(context, str) else context
+        found[code, severity] = (entities + 1, arrivals + int((facts or {}).get("arrivals", 0)))
     return tuple(Anomaly(*key, *totals) for key, totals in sorted(found.items()))
 
 
@@ -145,7 +157,7 @@ def _verdicts(receipt: Receipt, lines: Sequence[Record]) -> Verdicts | None:
             digests=dict(report["arrival_digests"]),
             checks=_checks(report["checks"]),
         )
-    except (KeyError, TypeError, AttributeError) as failure:
+    except (AttributeError, LookupError, TypeError, ValueError) as failure:
         raise ArrivalError(
             Code.IO_READ_FAILED,
             f"{path} is not a validation report of this engine: {type(failure).__name__} {failure}",

@@ -14,6 +14,7 @@ from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.engine.rundir.staging import FOLDER
+from arrival_engine.engine.rundir.strict_json import parse_json
 
 STAGING = "arrivals"
 _CLEARED = "cleared"
@@ -71,7 +72,7 @@ def _ourselves() -> dict[str, object]:
 
 def _holder(text: str) -> str:
     try:
-        facts = json.loads(text)
+        facts = parse_json(text.encode())
         return f"process {facts['pid']} on {facts['host']}, since {facts['since']}"
     except (ValueError, KeyError, TypeError):
         return "its process has not yet written who it is"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from arrival_engine.contracts import ArrivalError, Code, Identity, check_document, dataset
 from arrival_engine.contracts.inside import InsidePath, inside
-from arrival_engine.contracts.oserrors import reading
+from arrival_engine.contracts.oserrors import reading, reason
 from arrival_engine.engine.rundir.strict_json import read_json
 
 _RUN_ID = re.compile(r"[a-f0-9]{32}")
@@ -137,5 +137,12 @@ def read_receipt(run_root: Path | InsidePath) -> Receipt:
             run_id=identity.run_id,
             directory=folder,
         )
-    roots = tuple((root.outside / other).resolve() for other in document.get("external_roots", ()))
+    try:
+        roots = tuple((root.outside / other).resolve() for other in document.get("external_roots", ()))
+        for place in roots:
+            str(place).encode()
+    except (OSError, RuntimeError, ValueError) as failure:
+        raise ArrivalError(
+            code, f"{path}: an external root is not the path of a directory: {reason(failure)}", hint=_HINT, path=path
+        ) from failure
     return Receipt(root, identity, roots, document["created_utc"], document)

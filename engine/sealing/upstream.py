@@ -18,6 +18,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from errno import ENAMETOOLONG
 from typing import Any, NamedTuple
 
 from arrival_engine.contracts import ArrivalError, Code, bundle_index, check_document, dataset
@@ -81,6 +82,10 @@ def _member(base: InsidePath, relative: str) -> InsidePath:
     parts = relative.split("/")
     if "\\" in relative or "\0" in relative or any(part in ("", ".", "..") for part in parts):
         raise _BundleError(f"the index names {relative!r}, which is not a plain relative path")
+    try:
+        relative.encode()
+    except UnicodeEncodeError:
+        raise _BundleError(f"the index names {relative!r}, which is not valid Unicode text") from None
     return base / relative
 
 
@@ -89,6 +94,10 @@ def _is_file(path: InsidePath) -> bool:
         return path.is_file()
     except UnsafePathError as refused:
         raise _BundleError(f"the index names a path that is refused: {refused.strerror}") from None
+    except OSError as failure:
+        if failure.errno != ENAMETOOLONG:
+            raise
+        raise _BundleError("the index names a path that is too long to be a file's") from None
 
 
 def _entries(index: Any, law: _Law) -> list[dict[str, Any]]:

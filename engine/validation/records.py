@@ -5,7 +5,6 @@ Other programs write to the same logs: only the records of this engine about thi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -14,6 +13,7 @@ from typing import Any
 from arrival_engine.contracts import Notice, dataset
 from arrival_engine.engine.rundir.json_lines import Log, Record, read_log
 from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.rundir.strict_json import parse_json
 from arrival_engine.engine.validation.streams import FAMILIES, MODULE
 
 __all__ = ["Logs", "Record", "read_logs", "scenario_of", "successes"]
@@ -61,8 +61,8 @@ def successes(logs: Logs) -> dict[str, Record]:
 def scenario_of(record: Mapping[str, Any]) -> str:
     """The scenario that this engine states in a trace record; "" if the record is another program's."""
     try:
-        stated = json.loads(record["detail"])["scenario_id"]
-    except (ValueError, LookupError, TypeError, RecursionError):
+        stated = parse_json(record["detail"].encode())["scenario_id"]
+    except (AttributeError, LookupError, TypeError, ValueError):
         return ""
     return stated if isinstance(stated, str) else ""
 

@@ -105,6 +105,10 @@ def _check_listing(folder: InsidePath, listed: list[str], outside: set[str]) -> 
         steps = path.split("/")
         if "\\" in path or "\0" in path or any(step in ("", ".", "..") for step in steps) or path in outside:
             raise _broken(code, folder, f"the index names {path!r}, which is not the path of a member")
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise _broken(code, folder, f"the index names {path!r}, which is not valid Unicode text") from None
     if listed != sorted(set(listed), key=lambda path: path.encode("utf-8")):
         raise _broken(code, folder, "the index repeats a path, or its paths do not ascend")
     absent = {_name(kind) for kind in ("report", "issue_table")} - set(listed)
@@ -119,7 +123,9 @@ def _check_listing(folder: InsidePath, listed: list[str], outside: set[str]) -> 
 def _add(digest: Any, folder: InsidePath, relative: str) -> str:
     """Add a member's bytes to the bundle's digest; return the member's own."""
     path = folder / relative
-    if path.kind() != "file":
+    with reading("bundle member", path):
+        kind = path.kind()
+    if kind != "file":
         raise _broken(Code.S5_BUNDLE_MEMBER_MISSING_OR_HASH_MISMATCH, path, "is missing")
     own = hashlib.sha256()
     with reading("bundle member", path), path.open("rb") as file:
