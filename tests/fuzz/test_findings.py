@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.fuzz.mutation import packed, unpacked
 from tests.fuzz.target import judge
 from tests.fuzz.targets import TARGETS
 
@@ -70,7 +71,7 @@ ROWS = {"anomaly_code": ["A", "B"], "severity": ["WARN", "WARN"], "context": ['{
         {"anomaly_code": [["A"], ["B"]]},
         {"severity": pa.array([2**62, 2**62], pa.date64())},
     ],
-    ids=str,
+    ids=["list", "null", "word", "deep", "open", "number", "no code", "list of codes", "far date"],
 )
 def test_anomalies_of_other_types_are_refused_by_name(opened, change):
     sink = io.BytesIO()
@@ -84,3 +85,43 @@ def test_a_whole_number_with_a_point_is_one_for_both_readers_of_an_index(opened,
     document = json.loads(opened.samples[0])
     document["merchants"][0][name] = float(document["merchants"][0][name])
     assert judge(opened.read, json.dumps(document).encode()) == "read 2 slices"
+
+
+@pytest.mark.parametrize("opened", ["receipt"], indirect=True)
+@pytest.mark.parametrize("root", ["a\0b", "\ud800", "x/\udfff"], ids=["NUL", "surrogate", "another"])
+def test_an_external_root_that_is_not_a_path_is_refused_by_name(opened, root):
+    document = json.loads(opened.samples[0]) | {"external_roots": [root]}
+    outcome = judge(opened.read, json.dumps(document).encode())
+    assert str(outcome).startswith("5B.S4.S0_GATE_MISSING_OR_INVALID engine/rundir/receipt.py")
+
+
+@pytest.mark.parametrize("opened", ["lock_file"], indirect=True)
+@pytest.mark.parametrize(
+    "data",
+    [b"[" * 5000, b'{"pid": 1, "pid": 2}', b"\xff", b"", b"null", b'{"machine": []}'],
+    ids=["deep", "twice", "not UTF-8", "empty", "null", "list"],
+)
+def test_a_lock_file_of_other_content_names_nobody(opened, data):
+    assert str(judge(opened.read, data)).startswith("read ")
+
+
+@pytest.mark.parametrize("path", ["\ud800", "a" * 300, "b/" * 60 + "c" * 256], ids=["surrogate", "long", "deep"])
+class TestMemberPaths:
+    @pytest.mark.parametrize("opened", ["upstream_bundle"], indirect=True)
+    def test_a_bundle_upstream_that_names_no_possible_file_does_not_pass(self, opened, path):
+        for sample in opened.samples:
+            index, flag = unpacked(sample[1:], 2)
+            document = json.loads(index)
+            entries = document if isinstance(document, list) else next(iter(document.values()))
+            entries[0]["path"] = path
+            data = sample[:1] + packed([json.dumps(document).encode(), flag])
+            assert " FAIL " in str(judge(opened.read, data))
+
+    @pytest.mark.parametrize("opened", ["validation_bundle"], indirect=True)
+    def test_a_validation_bundle_that_names_no_possible_file_is_refused(self, opened, path):
+        index, *rest = unpacked(opened.samples[0], 3)
+        document = json.loads(index)
+        document["entries"][0]["path"] = path
+        document["entries"].sort(key=lambda entry: entry["path"])
+        outcome = judge(opened.read, packed([json.dumps(document).encode(), *rest]))
+        assert str(outcome).startswith("5B.S5.")
