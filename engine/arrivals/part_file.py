@@ -11,12 +11,18 @@ from typing import ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc
-import pyarrow.parquet as pq
 
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.options import FileFormat
+from arrival_engine.contracts.parquet_footer import row_groups
 from arrival_engine.cpu_fallback.digest import Digest
-from arrival_engine.engine.rundir.arrow_files import open_arrow, open_parquet, parquet_metadata, parquet_schema
+from arrival_engine.engine.rundir.arrow_files import (
+    open_arrow,
+    open_parquet,
+    parquet_metadata,
+    parquet_schema,
+    sound_batch,
+)
 
 DIGEST_KEY = "arrivals.digest"
 PIECE_ROWS = 1 << 18
@@ -84,14 +90,16 @@ class _ParquetPart(PartFile):
                 yield pa.Table.from_batches([batch])
 
     def groups(self) -> Iterator[pa.Table]:
-        with pq.ParquetFile(self.path, pre_buffer=True) as file:
+        with open_parquet(self.path, pre_buffer=True) as file:
             for group in range(file.num_row_groups):
                 yield file.read_row_group(group, use_threads=False)
 
     def matching(self, wanted: Mapping[str, int]) -> Iterator[pa.Table]:
+        with self.path.open("rb") as source:
+            stated = row_groups(source)
         with open_parquet(self.path) as file:
-            for group in range(file.num_row_groups):
-                if not _may_match(file.metadata.row_group(group), wanted):
+            for group, (_, chunks) in enumerate(stated):
+                if not all(name not in chunks or chunks[name].may_hold(value) for name, value in wanted.items()):
                     continue
                 mask = _matches(file.read_row_group(group, columns=list(wanted)), wanted)
                 if pc.any(mask).as_py():
@@ -107,42 +115,33 @@ class _ArrowPart(PartFile):
 
     def rows(self) -> int:
         with self._open() as reader:
-            return sum(reader.get_batch(index).num_rows for index in range(reader.num_record_batches))
+            return sum(sound_batch(reader, index).num_rows for index in range(reader.num_record_batches))
 
     def pieces(self) -> Iterator[pa.Table]:
         with self._open() as reader:
             for index in range(reader.num_record_batches):
-                batch = reader.get_batch(index)
+                batch = sound_batch(reader, index)
                 for first in range(0, batch.num_rows, PIECE_ROWS):
                     yield pa.Table.from_batches([batch.slice(first, PIECE_ROWS)])
 
     def groups(self) -> Iterator[pa.Table]:
         with self._open() as reader:
             for index in range(reader.num_record_batches):
-                yield pa.Table.from_batches([reader.get_batch(index)])
+                yield pa.Table.from_batches([sound_batch(reader, index)])
 
     def matching(self, wanted: Mapping[str, int]) -> Iterator[pa.Table]:
         fields = [self.schema().get_field_index(name) for name in wanted]
         # IPC files have no statistics: the key columns are decoded, the rest only where they match.
         with self._open() as whole, self._open(pa.ipc.IpcReadOptions(included_fields=fields)) as keys:
             for index in range(keys.num_record_batches):
-                mask = _matches(pa.Table.from_batches([keys.get_batch(index)]), wanted)
+                mask = _matches(pa.Table.from_batches([sound_batch(keys, index)]), wanted)
                 if pc.any(mask).as_py():
-                    yield pa.Table.from_batches([whole.get_batch(index)]).filter(mask)
+                    yield pa.Table.from_batches([sound_batch(whole, index)]).filter(mask)
 
     @contextmanager
     def _open(self, options: pa.ipc.IpcReadOptions | None = None) -> Iterator[pa.ipc.RecordBatchFileReader]:
         with open_arrow(self.path, options) as reader:
             yield reader
-
-
-def _may_match(group: pq.RowGroupMetaData, wanted: Mapping[str, int]) -> bool:
-    columns = [group.column(index) for index in range(group.num_columns)]
-    known = {column.path_in_schema: column.statistics for column in columns if column.path_in_schema in wanted}
-    return all(
-        known[name] is None or not known[name].has_min_max or known[name].min <= value <= known[name].max
-        for name, value in wanted.items()
-    )
 
 
 def _matches(table: pa.Table, wanted: Mapping[str, int]) -> pa.ChunkedArray:

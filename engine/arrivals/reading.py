@@ -13,6 +13,9 @@ from arrival_engine.contracts.moments import utc_text, wall_text
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.arrivals.part_file import PartFile
 
+# What columns of other types, names and values than the contract's lead to.
+_FOREIGN = (AttributeError, LookupError, OverflowError, TypeError, ValueError)
+
 
 def part_files(directory: InsidePath) -> list[InsidePath]:
     """The part files of a partition directory in name order, which is arrival order; none where there is none."""
@@ -24,7 +27,7 @@ def part_files(directory: InsidePath) -> list[InsidePath]:
 
 def read_pieces(path: InsidePath) -> Iterator[pa.Table]:
     """A part file piece by piece, as `PartFile.pieces`. Raises IO_READ_FAILED."""
-    with reading_arrivals(path):
+    with reading_arrivals(path, UnicodeDecodeError):
         yield from PartFile.at(path).pieces()
 
 
@@ -38,7 +41,7 @@ def find_rows(
     wanted = {"merchant_id": merchant_id, "arrival_seq": arrival_seq}
     found = []
     for path in parts:
-        with reading_arrivals(path):
+        with reading_arrivals(path, *_FOREIGN):
             part = PartFile.at(path)
             _require_columns(part, wanted)
             found += [(path, row) for table in part.matching(wanted) for row in json_rows(table)]

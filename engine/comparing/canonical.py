@@ -166,7 +166,7 @@ def _canonical(table: pa.Table, path: InsidePath, vocabulary: Vocabulary) -> Row
     for name in COLUMNS:
         try:
             columns[name] = _column(name, table[name], vocabulary)
-        except (pa.ArrowException, TypeError) as failure:
+        except (pa.ArrowException, AttributeError, LookupError, OverflowError, TypeError, ValueError) as failure:
             raise _refused(path, f"column {name}, {table[name].type}: {reason(failure)}") from failure
     return Rows(columns)
 

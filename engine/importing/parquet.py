@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.oserrors import lack_of_memory, reading, reason
+from arrival_engine.contracts.parquet_footer import RowGroup, row_groups
 from arrival_engine.contracts.plainness import TEXT_BYTES_MAX
 from arrival_engine.engine.importing.room import Room
 from arrival_engine.engine.process import human
@@ -46,7 +47,7 @@ def batches(path: Path, name: str, columns: Sequence[str], room: Room) -> Iterat
         texts = [column for column in columns if is_text(schema.field(column).type)]
         with pq.ParquetFile(path, read_dictionary=texts) as file:
             room.check(file.metadata.num_rows, name)
-            _refuse_large_pages(file.metadata, name, columns)
+            _refuse_large_pages(_row_groups(path), name, columns)
             yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns))
 
 
@@ -78,18 +79,23 @@ def refuse_kind(name: str, column: str, kind: pa.DataType) -> None:
         )
 
 
-def _refuse_large_pages(metadata: pq.FileMetaData, name: str, columns: Sequence[str]) -> None:
-    number = {metadata.schema.column(index).path: index for index in range(metadata.num_columns)}
-    for group in range(metadata.num_row_groups):
-        row_group = metadata.row_group(group)
-        allowed = max(row_group.num_rows * _ROW_BYTES_MAX, _CHUNK_BYTES_MIN)
+def _row_groups(path: Path) -> list[RowGroup]:
+    with path.open("rb") as source:
+        return row_groups(source)
+
+
+def _refuse_large_pages(groups: Sequence[RowGroup], name: str, columns: Sequence[str]) -> None:
+    for group, (rows, chunks) in enumerate(groups):
+        allowed = max(rows * _ROW_BYTES_MAX, _CHUNK_BYTES_MIN)
         for column in columns:
-            held = row_group.column(number[column]).total_uncompressed_size
+            if column not in chunks:
+                raise pa.ArrowInvalid(f"row group {group} has no column {column!r}")
+            held = chunks[column].uncompressed_bytes
             if not 0 <= held <= allowed:
                 raise ArrivalError(
                     Code.LIMIT_EXCEEDED,
                     f"{name}: column {column!r} of row group {group} takes {human.size(held)} for "
-                    f"{human.amount(row_group.num_rows, 'rows')}; a cell may have {TEXT_BYTES_MAX:,} bytes",
+                    f"{human.amount(rows, 'rows')}; a cell may have {TEXT_BYTES_MAX:,} bytes",
                     hint="shorten its texts, or export the table again",
                     file=name,
                     column=column,

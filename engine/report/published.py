@@ -89,7 +89,7 @@ def _published(receipt: Receipt, scenario_id: str) -> Published:
             hint="run `arrivals run RUN_ROOT --replace`",
             path=parts[0].parent,
         )
-    with reading_arrivals(parts[0], KeyError):
+    with reading_arrivals(parts[0], KeyError, ValueError):
         size = sum(path.stat().st_size for path in parts)
         kind = PartFile.at(parts[0]).schema().field("ts_utc").type
     return Published(scenario_id, tuple(parts), size, not pa.types.is_timestamp(kind))

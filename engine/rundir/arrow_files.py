@@ -40,6 +40,13 @@ def open_arrow(
         yield reader
 
 
+def sound_batch(reader: pa.RecordBatchFileReader, index: int) -> pa.RecordBatch:
+    """A batch of an Arrow file whose offsets and codes lead nowhere outside it. Raises ArrowInvalid for any other."""
+    batch = reader.get_batch(index)
+    batch.validate(full=True)
+    return batch
+
+
 @contextmanager
 def open_file(path: InsidePath) -> Iterator[str]:
     """A file to read for a library that opens paths only: a path that is the open file itself."""

@@ -14,7 +14,7 @@ from arrival_engine.contracts import Code, arrow_schema
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reason, refusal
 from arrival_engine.contracts.part_names import naming_fault, parse_part_name
-from arrival_engine.engine.rundir.arrow_files import open_arrow, parquet_metadata, parquet_schema
+from arrival_engine.engine.rundir.arrow_files import open_arrow, parquet_metadata, parquet_schema, sound_batch
 from arrival_engine.engine.validation.database import Cursor, name, parquet
 
 Encoding = Literal["timestamp", "rfc3339"]
@@ -140,7 +140,7 @@ def _open(path: InsidePath) -> Part:
         else:
             with open_arrow(path) as reader:
                 schema = reader.schema
-                rows = sum(reader.get_batch(index).num_rows for index in range(reader.num_record_batches))
+                rows = sum(sound_batch(reader, index).num_rows for index in range(reader.num_record_batches))
     metadata = {key.decode("utf-8", "replace"): value for key, value in (schema.metadata or {}).items()}
     texts = {key: value.decode("utf-8", "replace") for key, value in metadata.items() if key != "ARROW:schema"}
     return Part(path, rows, schema.remove_metadata(), texts)

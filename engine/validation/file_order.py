@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from arrival_engine.contracts.inside import InsidePath
-from arrival_engine.engine.rundir.arrow_files import open_arrow, open_parquet
+from arrival_engine.engine.rundir.arrow_files import open_arrow, open_parquet, sound_batch
 from arrival_engine.engine.validation.findings import EXAMPLES_MAX
 from arrival_engine.engine.validation.kernels import StoredRows, Terms, Words, digest_rows, factors, irregular_rows
 
@@ -116,7 +116,7 @@ def _batches(path: InsidePath) -> Iterator[pa.RecordBatch]:
         return
     with open_arrow(path) as reader:
         for index in range(reader.num_record_batches):
-            whole = reader.get_batch(index)
+            whole = sound_batch(reader, index)
             for first in range(0, whole.num_rows, _BATCH_ROWS):
                 yield whole.slice(first, _BATCH_ROWS)
 

@@ -371,5 +371,7 @@ def _anomalies(folder: Path) -> Opened:
 TARGETS = (
     Target("parquet_import", "a user's counts and sites as Parquet", _parquet_import),
     Target("parquet_input", "Parquet inputs of a run", _parquet_input),
+    _parts("parquet"),
+    _parts("arrow"),
     Target("anomalies", "anomalies, as the page for people reads them", _anomalies),
 )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from arrival_engine.engine.sealing.upstream import SEGMENTS
 from tests.fuzz.mutation import packed, unpacked
 from tests.fuzz.target import judge
 from tests.fuzz.targets import TARGETS
@@ -115,7 +117,9 @@ class TestMemberPaths:
             entries = document if isinstance(document, list) else next(iter(document.values()))
             entries[0]["path"] = path
             data = sample[:1] + packed([json.dumps(document).encode(), flag])
-            assert " FAIL " in str(judge(opened.read, data))
+            # 3A's members may be elsewhere.
+            outcome = str(judge(opened.read, data)).split()[:3]
+            assert outcome in (["read", SEGMENTS[sample[0]], "FAIL"], ["read", "3A", "PASS"])
 
     @pytest.mark.parametrize("opened", ["validation_bundle"], indirect=True)
     def test_a_validation_bundle_that_names_no_possible_file_is_refused(self, opened, path):
@@ -125,3 +129,35 @@ class TestMemberPaths:
         document["entries"].sort(key=lambda entry: entry["path"])
         outcome = judge(opened.read, packed([json.dumps(document).encode(), *rest]))
         assert str(outcome).startswith("5B.S5.")
+
+
+@pytest.mark.parametrize("opened", ["part_parquet", "parquet_import"], indirect=True)
+def test_a_footer_whose_histograms_do_not_fit_ends_no_process(opened, request):
+    """Arrow's metadata of such a chunk ends the process; so it runs in one of its own."""
+    data = opened.samples[0]
+    head = data[:1] if request.node.callspec.params["opened"] == "parquet_import" else b""
+    table = pq.read_table(io.BytesIO(data[len(head) :]))
+    nulls = pa.table(
+        {name: pa.array([None, *table[name].to_pylist()[1:]], table[name].type) for name in table.column_names}
+    )
+    sink = io.BytesIO()
+    pq.write_table(nulls, sink, use_dictionary=False)
+    sound, before = sink.getvalue(), 0
+    begin = len(sound) - 8 - int.from_bytes(sound[-8:-4], "little")
+    for at in range(begin, len(sound) - 8):
+        # A list of two numbers becomes one of one: the histogram of definition levels, among others.
+        if sound[at] == 0x26:
+            before += 1
+            damaged = sound[:at] + b"\x16" + sound[at + 1 :]
+            assert not _ends_by_signal(opened.read, head + damaged)
+    assert before > 0
+
+
+def _ends_by_signal(read, data):
+    process = os.fork()
+    if not process:
+        try:
+            judge(read, data)
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(process, 0)[1])

@@ -14,7 +14,15 @@ from tests.fuzz.target import Finding, judge
 from tests.fuzz.targets import TARGETS
 
 # Readers of whole run directories and of Parquet take milliseconds per input.
-SLOW = {"run_report", "rng_audit_log", "rng_trace_log", "upstream_bundle", "parquet_input"}
+SLOW = {
+    "run_report",
+    "rng_audit_log",
+    "rng_trace_log",
+    "upstream_bundle",
+    "parquet_input",
+    "part_parquet",
+    "part_arrow",
+}
 
 
 @pytest.mark.parametrize("name", TARGETS)

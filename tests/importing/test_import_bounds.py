@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.parquet_footer import Chunk, RowGroup
 from arrival_engine.contracts.plainness import TEXT_BYTES_MAX
 from arrival_engine.engine.importing import import_world
 from arrival_engine.engine.importing.files import open_file
@@ -184,28 +185,17 @@ def test_a_column_that_is_left_out_may_hold_anything(tmp_path):
     )
 
 
-class Claims:
-    """Metadata that says what no writer would."""
-
-    num_columns = num_row_groups = 1
-
-    def __init__(self, rows, size):
-        self.num_rows, self.total_uncompressed_size = rows, size
-        self.path = "count"
-        self.schema = self
-
-    def column(self, _index):
-        return self
-
-    row_group = column
+def claim(rows, size):
+    """A footer that says what no writer would."""
+    return [RowGroup(rows, {"count": Chunk(size, None, None)})]
 
 
 @pytest.mark.parametrize(("rows", "size"), [(1, -1), (-1, 2**40), (2**20, 2**33)])
 def test_sizes_that_rows_do_not_explain_are_refused(rows, size):
     with pytest.raises(ArrivalError) as failure:
-        _refuse_large_pages(Claims(rows, size), "counts", ["count"])
+        _refuse_large_pages(claim(rows, size), "counts", ["count"])
     assert failure.value.code == Code.LIMIT_EXCEEDED
-    _refuse_large_pages(Claims(2**20, 2**31), "counts", ["count"])
+    _refuse_large_pages(claim(2**20, 2**31), "counts", ["count"])
 
 
 # --- Rows --------------------------------------------------------------------------------------------
