@@ -7,23 +7,25 @@ if the next writer starts on the same machine.
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from arrival_engine.contracts import ArrivalError, Code, compact_json
+from arrival_engine.contracts.safe_text import shell_word, visible
 from arrival_engine.engine.process.machine import boot
 from arrival_engine.engine.rundir.staging import FOLDER
 from arrival_engine.engine.rundir.strict_json import parse_json
-from arrival_engine.engine.storage.store import Store
+from arrival_engine.engine.storage.store import Object, Store
 
 LOCK_FOLDER = f"{FOLDER}/arrivals-lock"
 _BYTES_MAX = 4096
+# Characters of a foreign word in a message.
+_WORD_MAX = 100
 _PROC = Path("/proc")
 
 
@@ -35,7 +37,7 @@ def store_lock(store: Store) -> Iterator[None]:
     try:
         for other in store.list(LOCK_FOLDER):
             if other.path != ours:
-                _pass(store, other.path)
+                _pass(store, other)
         yield
     finally:
         # The failure that ended the work is reported; a lock that stays is recognised by its process.
@@ -43,29 +45,60 @@ def store_lock(store: Store) -> Iterator[None]:
             store.delete(ours)
 
 
-def _pass(store: Store, path: str) -> None:
-    try:
-        holder = parse_json(store.read_bytes(path, _BYTES_MAX))
-    except ArrivalError:
-        if store.stat(path) is None:
-            return
-        raise
-    except ValueError:
-        holder = {}
+def _pass(store: Store, other: Object) -> None:
+    holder: object = None
+    if other.bytes <= _BYTES_MAX:
+        try:
+            holder = parse_json(store.read_bytes(other.path, _BYTES_MAX))
+        except ArrivalError:
+            if store.stat(other.path) is None:
+                return
+            raise
+        except ValueError:
+            pass
     if isinstance(holder, dict) and _is_gone(holder):
-        store.delete(path)
+        store.delete(other.path)
         return
-    who = json.dumps(holder) if not isinstance(holder, dict) or "pid" not in holder else _described(holder)
+    written = store.modified(other.path)
+    since = f"; the store has its lock since {written.isoformat(timespec='seconds')}" if written else ""
     raise ArrivalError(
         Code.IO_WRITE_CONFLICT,
-        f"another run is writing to {store}: {who}",
-        hint=f"wait for it to end; if it was killed on another machine, delete {store.url(path)}",
-        path=store.url(path),
+        f"another run is writing to {store}: {_described(holder)}{since}",
+        hint=f"wait for it to end; if no such run is alive, delete its lock: {removal(store, other.path)}",
+        path=store.url(other.path),
     )
 
 
-def _described(holder: Mapping[str, object]) -> str:
-    return f"process {holder['pid']} on {holder.get('host')}, since {holder.get('since')}"
+def _described(holder: object) -> str:
+    """The holder by its own words, which anybody may have written."""
+    if not isinstance(holder, dict) or "pid" not in holder:
+        return "a holder that does not say who it is"
+    pid, host, since = (_word(holder.get(name)) for name in ("pid", "host", "since"))
+    return f"process {pid} on {host}, since {since}"
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return "unknown"
+    text = visible(str(value))
+    return text if len(text) <= _WORD_MAX else f"{text[:_WORD_MAX]}..."
+
+
+def _command(words: Sequence[str]) -> str:
+    return " ".join(map(shell_word, words))
+
+
+def removal(store: Store, path: str) -> str:
+    """The command for a shell that deletes one object of a store."""
+    place = store.place
+    if isinstance(place, Path):
+        return _command(["rm", "--", store.key(path)])
+    if place.scheme == "gs":
+        return _command(["gcloud", "storage", "rm", store.url(path)])
+    options = dict(place.options)
+    endpoint = options.get("endpoint_override")
+    where = ["--endpoint-url", f"{options.get('scheme', 'https')}://{endpoint}"] if endpoint else []
+    return _command(["aws", "s3", "rm", store.url(path), *where])
 
 
 def _ourselves() -> dict[str, object]:
@@ -80,10 +113,10 @@ def _ourselves() -> dict[str, object]:
 
 def _is_gone(holder: Mapping[str, object]) -> bool:
     """Whether the holder ran here and has ended; False if unknown."""
-    machine, pid = _machine(), holder.get("pid")
-    if not machine or holder.get("machine") != machine or not isinstance(pid, int):
+    machine, pid, started = _machine(), holder.get("pid"), holder.get("process_started")
+    if not machine or holder.get("machine") != machine or not isinstance(pid, int) or not isinstance(started, int):
         return False
-    return _started(pid) != holder.get("process_started")
+    return _started(pid) != started
 
 
 def _machine() -> str:

@@ -250,9 +250,13 @@ class Consignment:
 
 def clear_staging(store: Store) -> list[str]:
     """Remove parts uploaded by killed runs; return their folders. The caller must hold the store's lock."""
-    folders = {"/".join(item.path.split("/")[:2]) for item in store.list(FOLDER)}
+    found = [item.path for item in store.list(FOLDER)]
+    folders = {"/".join(path.split("/")[:2]) for path in found}
     staged = sorted(name for name in folders if name.startswith(f"{FOLDER}/{STAGING}-") and name != LOCK_FOLDER)
     for folder in staged:
+        # A store may have an object of the folder's own name, beside those in it or instead of them.
+        if folder in found:
+            store.delete(folder)
         store.delete_folder(folder)
     return staged
 

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +26,9 @@ COPY_LIMIT = 5 * 2**30
 # How long a Google client retries by itself; by default, it is silent for a quarter of an hour.
 _GCS_RETRY_S = 60.0
 _SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+# Characters of a foreign name in a message.
+_SHOWN = 200
 
 Check = Callable[[int], object]
 
@@ -73,11 +77,7 @@ class Store:
         if path:
             fault = path_fault(path)
             if fault:
-                raise ArrivalError(
-                    Code.IO_READ_FAILED,
-                    f"{self.place}: {path!r} {fault}",
-                    hint="rename that object; only plain relative names are read and written",
-                )
+                raise _foreign(self, f"{_shortened(path)} {fault}")
         if isinstance(self.place, Path):
             return os.fspath(self.place / path)
         return "/".join(part for part in (self.place.bucket, self.place.prefix, path) if part)
@@ -85,18 +85,23 @@ class Store:
     def list(self, folder: str = "") -> list[Object]:
         """Every file below `folder`, by path; none if the folder does not exist.
 
-        Raises IO_READ_FAILED, also for an object whose name would lead out of a directory.
+        Raises IO_READ_FAILED, also for an object whose name cannot be one in a directory.
         """
         from pyarrow.fs import FileSelector, FileType
 
-        base, filesystem = self.key(), self.filesystem
+        base, filesystem = f"{self.key().rstrip('/')}/", self.filesystem
         with _named(Code.IO_READ_FAILED, "list", self, folder):
             infos = filesystem.get_file_info(FileSelector(self.key(folder), recursive=True, allow_not_found=True))
-        files = [info for info in infos if info.type == FileType.File]
-        # Consoles of object stores represent directories by keys that end in a slash.
-        found = [Object(info.path[len(base) + 1 :], info.size) for info in files if not info.path.endswith("/")]
-        for item in found:
-            self.key(item.path)
+            files = [(info.path, info.size) for info in infos if info.type == FileType.File]
+        found = []
+        for path, size in files:
+            # Consoles of object stores represent directories by keys that end in a slash.
+            if path.endswith("/"):
+                continue
+            if not path.startswith(base) or size is None or size < 0:
+                raise _foreign(self, f"{_shortened(path)} is listed, but is not below it or has no size")
+            found.append(Object(path.removeprefix(base), size))
+            self.key(found[-1].path)
         return sorted(found, key=lambda item: item.path)
 
     def stat(self, path: str) -> Object | None:
@@ -106,7 +111,14 @@ class Store:
         filesystem = self.filesystem
         with _named(Code.IO_READ_FAILED, "look for", self, path):
             info = filesystem.get_file_info(self.key(path))
-        return Object(path, info.size) if info.type == FileType.File else None
+        return Object(path, info.size or 0) if info.type == FileType.File else None
+
+    def modified(self, path: str) -> datetime | None:
+        """When the store got the file, by the store's clock; None if it does not say."""
+        with suppress(ArrivalError, ValueError, OverflowError):
+            found: datetime | None = self.filesystem.get_file_info(self.key(path)).mtime
+            return found
+        return None
 
     def require(self) -> None:
         """Raise IO_READ_FAILED unless the bucket or the directory exists and can be listed."""
@@ -131,37 +143,46 @@ class Store:
     def read_bytes(self, path: str, limit: int) -> bytes:
         """The whole file; IO_READ_FAILED if it is larger than `limit` bytes."""
         with self.open_input_file(path) as file, _named(Code.IO_READ_FAILED, "read", self, path):
-            data: bytes = file.read(limit + 1)
-        if len(data) > limit:
-            raise ArrivalError(
-                Code.IO_READ_FAILED,
-                f"{self.url(path)} is larger than {limit} bytes",
-                hint="it is not a file of a run",
-            )
-        return data
+            size = file.size()
+            if size <= limit:
+                return _filled(file, size)
+        raise ArrivalError(
+            Code.IO_READ_FAILED,
+            f"{self.url(path)} is larger than {limit} bytes",
+            hint="no command wrote it: restore the file of the run, or delete it",
+        )
 
-    def download(self, path: str, target: InsidePath, check: Check | None = None) -> Transfer:
-        """Copy a file to `target`, which must not exist; `check` is called with the size of every block."""
+    def download(self, path: str, target: InsidePath, check: Check | None = None, limit: int | None = None) -> Transfer:
+        """Copy a file to `target`, which must not exist; `check` is called with the size of every block.
+
+        Raises IO_READ_FAILED, also if the file has more than `limit` bytes.
+        """
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as sink:
-            return self._read(path, sink, check)
+            return self._read(path, sink, check, limit)
 
-    def sha256(self, path: str, check: Check | None = None) -> Transfer:
-        """Read a file and hash it."""
-        return self._read(path, None, check)
+    def sha256(self, path: str, check: Check | None = None, limit: int | None = None) -> Transfer:
+        """Read a file and hash it. Raises as `download`."""
+        return self._read(path, None, check, limit)
 
-    def _read(self, path: str, sink: IO[bytes] | None, check: Check | None) -> Transfer:
+    def _read(self, path: str, sink: IO[bytes] | None, check: Check | None, limit: int | None) -> Transfer:
         filesystem, state, size = self.filesystem, hashlib.sha256(), 0
         with _named(Code.IO_READ_FAILED, "read", self, path):
             source = filesystem.open_input_stream(self.key(path))
         with source:
             while True:
                 with _named(Code.IO_READ_FAILED, "read", self, path):
-                    block = source.read(_BLOCK)
+                    block = _filled(source, _BLOCK)
                 if not block:
                     return Transfer(size, state.hexdigest())
                 state.update(block)
                 size += len(block)
+                if limit is not None and size > limit:
+                    raise ArrivalError(
+                        Code.IO_READ_FAILED,
+                        f"{self.url(path)} should have {limit} bytes, but has more",
+                        hint="another program is changing it; run again when that has ended",
+                    )
                 if sink is not None:
                     sink.write(block)
                 if check is not None:
@@ -290,6 +311,33 @@ def _endpoint() -> dict[str, str]:
     return {"scheme": parts.scheme, "endpoint_override": parts.netloc}
 
 
+def _filled(source: Any, size: int) -> bytes:
+    """At most `size` bytes of a pyarrow file, fewer only at its end.
+
+    An object that becomes shorter after it was opened is read as if it had kept its size: pyarrow gives whatever was in
+    its own buffer. In this one are zeros, not memory of the process, which a run could upload again.
+    """
+    buffer = bytearray(size)
+    with memoryview(buffer) as view:
+        at = 0
+        while at < size and (got := source.readinto(view[at:])):
+            at += got
+    return bytes(buffer) if at == size else bytes(buffer[:at])
+
+
+def _shortened(path: str) -> str:
+    text = ascii(path) if any("\ud800" <= letter <= "\udfff" for letter in path) else repr(path)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(path)} characters)"
+
+
+def _foreign(store: Store, fault: str) -> ArrivalError:
+    return ArrivalError(
+        Code.IO_READ_FAILED,
+        f"{store.place}: {fault}",
+        hint="rename or delete that object; only plain relative names are read and written",
+    )
+
+
 @contextmanager
 def _opened(source: InsidePath) -> Iterator[IO[bytes]]:
     with reading("file", source):
@@ -328,6 +376,8 @@ _CAUSES = (
 def _explained(failure: Exception, store: Store) -> tuple[str, str]:
     if isinstance(failure, FileNotFoundError):
         return "it is not there", "check the name"
+    if isinstance(failure, UnicodeError):
+        return "it has an object whose name is not UTF-8", "rename or delete that object"
     if isinstance(failure, ImportError):
         # Some distributions build pyarrow without every store.
         return str(failure), "install pyarrow from PyPI, which supports every store"

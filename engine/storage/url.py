@@ -12,7 +12,10 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 from arrival_engine.contracts import ArrivalError, Code
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# What file systems take as one name, and what object stores take as one key.
+_NAME_BYTES_MAX = 255
+_PATH_BYTES_MAX = 1024
 # The names are pyarrow.fs's, so that its documentation explains them; times are in seconds.
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _COUNT = re.compile(r"[1-9][0-9]*")
@@ -111,6 +114,12 @@ def path_fault(path: str) -> str:
         return "has an empty part, a `.` or a `..` in its path"
     if "\\" in path or _CONTROL.search(path):
         return "has a backslash or a control character in its path"
+    try:
+        sizes = [len(part.encode()) for part in path.split("/")]
+    except UnicodeEncodeError:
+        return "has a character in its path that UTF-8 lacks"
+    if max(sizes) > _NAME_BYTES_MAX or sum(sizes) + len(sizes) - 1 > _PATH_BYTES_MAX:
+        return f"has a name of more than {_NAME_BYTES_MAX} bytes, or {_PATH_BYTES_MAX} altogether"
     return ""
 
 

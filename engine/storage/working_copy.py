@@ -122,8 +122,7 @@ def working_copy(
     """
     with _scratch(scratch, reporter) as folder:
         # read_receipt compares the directory's name with the run id if it looks like one.
-        root = folder / _name(store)
-        root.mkdir()
+        root = _emptied(folder, store)
         with _speaking_of(store, root):
             copy = WorkingCopy(Carrier(store, reporter), root, _fetch_receipt(store, root))
             # Not earlier: a mistyped URL must not get a lock object.
@@ -146,14 +145,17 @@ def working_copy(
 def fetch_receipt(store: Store) -> Receipt:
     """The run receipt alone; its `run_root` no longer exists. Raises as `working_copy`."""
     with _scratch(None, Reporter()) as folder:
-        root = folder / _name(store)
-        root.mkdir()
+        root = _emptied(folder, store)
         with _speaking_of(store, root):
             return _fetch_receipt(store, root)
 
 
-def _name(store: Store) -> str:
-    return store.place.name or "world"
+def _emptied(folder: InsidePath, store: Store) -> InsidePath:
+    """A directory of the run directory's name; in one of its own, for any name may be in `folder` already."""
+    root = folder / "copy" / (store.place.name or "world")
+    with writing("working copy", root):
+        root.mkdir(parents=True)
+    return root
 
 
 @contextmanager
@@ -197,8 +199,9 @@ def _fetch_world(copy: WorkingCopy) -> None:
     from arrival_engine.engine.sealing.upstream import members_by_run_root
 
     copy.fetch(_control_folders(copy.receipt.identity))
-    # Two segments' indexes name files elsewhere in the run directory.
-    named = {path for path in members_by_run_root(copy.receipt) if not path_fault(path)}
+    # Two segments' indexes name files elsewhere in the run directory. What runs make there is not among their inputs.
+    made = tuple(f"{folder}/" for folder in (FOLDER, copy.folder(EVENTS)))
+    named = {path for path in members_by_run_root(copy.receipt) if not path_fault(path) and not path.startswith(made)}
     copy.fetch((), sorted(path for path in named if not (copy.root / path).exists()))
 
 
