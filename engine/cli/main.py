@@ -30,8 +30,12 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
-# With 2.0 GiB `validate` and `report` failed on two cores, with 2.5 none of six commands did.
-_ADDRESS_SPACE_MIN = 5 * 2**29
+# With 2.0 GiB of address space `validate` and `report` failed on two cores, with 2.5 none of six commands did. With
+# 350 MiB of data `run` hung in a library and with 400 `validate` failed, with 600 none of four commands did.
+_LEAST = (
+    (resource.RLIMIT_AS, "ulimit -v", 5 * 2**29, "address space", ", most of which they never touch"),
+    (resource.RLIMIT_DATA, "ulimit -d", 3 * 2**28, "data", ""),
+)
 # How the parts of a traceback begin that Python makes itself.
 _FRAMES = ('  File "', "Traceback (", "\nDuring handling of the above", "\nThe above exception was")
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # asked to end, or left by the terminal
@@ -145,7 +149,7 @@ def _run(session: Session, words: list[str], instruction: str | None = None) -> 
         if instruction is not None:
             return _complete(instruction)
         if not {"--help", "--version"} & {*words}:
-            _refuse_cramped_address_space(session, words)
+            _refuse_cramped(session, words)
         return _invoke(session, words)
     except click.ClickException as error:
         return _usage(session, error, words)
@@ -163,19 +167,21 @@ def _run(session: Session, words: list[str], instruction: str | None = None) -> 
         return _failed(session, named)
 
 
-def _refuse_cramped_address_space(session: Session, words: list[str]) -> None:
-    # Below it numba's compiler and DuckDB abort the process, or fail where the fault seems to be a file's.
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY and limit < _ADDRESS_SPACE_MIN:
-        # Before any command is imported, and so before the words are parsed.
-        session.json = "--json" in words
-        raise ArrivalError(
-            Code.RESOURCES_INSUFFICIENT,
-            f"`ulimit -v` leaves this process {human.size(limit)} of address space, and the libraries it loads "
-            f"reserve up to {human.size(_ADDRESS_SPACE_MIN)}, most of which they never touch",
-            hint="raise `ulimit -v`, or limit memory by a control group and lower --batch-arrivals and --threads",
-            limit_bytes=limit,
-        )
+def _refuse_cramped(session: Session, words: list[str]) -> None:
+    # Below these limits numba's compiler, BLAS and DuckDB abort or hang the process, where no exception can be seen, or
+    # fail where the fault seems to be a file's.
+    for kind, option, least, what, unused in _LEAST:
+        limit, _ = resource.getrlimit(kind)
+        if limit != resource.RLIM_INFINITY and limit < least:
+            # Before any command is imported, and so before the words are parsed.
+            session.json = "--json" in words
+            raise ArrivalError(
+                Code.RESOURCES_INSUFFICIENT,
+                f"`{option}` leaves this process {human.size(limit)} of {what}, and the libraries it loads "
+                f"reserve up to {human.size(least)}{unused}",
+                hint=f"raise `{option}`, or limit memory by a control group and lower --batch-arrivals and --threads",
+                limit_bytes=limit,
+            )
 
 
 def _invoke(session: Session, words: list[str]) -> int:

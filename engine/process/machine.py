@@ -11,6 +11,7 @@ from pathlib import Path
 __all__ = ["available_cores", "boot", "memory_in_use_bytes", "memory_limit_bytes", "peak_rss_bytes"]
 
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
+_FIELDS = {"ulimit -v": "VmSize:", "ulimit -d": "VmData:"}
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -30,19 +31,20 @@ def available_cores() -> int:
 
 
 def memory_limit_bytes() -> tuple[int, str]:
-    """The memory limit and its source: 'machine', 'control group' or 'ulimit -v'."""
+    """The memory limit and its source: 'machine', 'control group', 'ulimit -v' or 'ulimit -d'."""
     limits = [(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "machine")]
     if (group := _cgroup_memory_limit(_cgroup_directories("memory"))) is not None:
         limits.append((group, "control group"))
-    address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if address_space != resource.RLIM_INFINITY:
-        limits.append((address_space, "ulimit -v"))
+    for kind, option in ((resource.RLIMIT_AS, "ulimit -v"), (resource.RLIMIT_DATA, "ulimit -d")):
+        limit, _ = resource.getrlimit(kind)
+        if limit != resource.RLIM_INFINITY:
+            limits.append((limit, option))
     return min(limits)
 
 
 def memory_in_use_bytes(source: str) -> int:
     """What this process has now of the memory that a limit of `memory_limit_bytes` is about; 0 if unknown."""
-    return _status_bytes("VmSize:" if source == "ulimit -v" else "VmRSS:") or 0
+    return _status_bytes(_FIELDS.get(source, "VmRSS:")) or 0
 
 
 def peak_rss_bytes() -> int:

@@ -78,6 +78,37 @@ def test_the_largest_size_of_a_file_is_no_full_disk(finished, largest, line, tmp
         assert largest == 20_000
 
 
+COMMANDS = (
+    "import {root} --counts none.csv --sites none.csv",
+    "seal {root}",
+    "run {root}",
+    "validate {root}",
+    "report {root}",
+)
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+@pytest.mark.parametrize(
+    ("kind", "option", "least"),
+    [(resource.RLIMIT_AS, "ulimit -v", 5 * 2**29), (resource.RLIMIT_DATA, "ulimit -d", 3 * 2**28)],
+    ids=["address space", "data"],
+)
+def test_too_little_memory_for_the_libraries_is_named_before_one_aborts(finished, line, kind, option, least):
+    done = command(*line.format(root=finished).split(), "--json", "--quiet", limits=[(kind, least - 4096)])
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["code"]) == (1, "ARRIVALS.RESOURCES_INSUFFICIENT")
+    assert told["message"].startswith(f"`{option}` leaves this process")
+    assert f"raise `{option}`" in told["hint"]
+
+
+@pytest.mark.parametrize("line", ["run {root} --replace", "validate {root}", "report {root} --out {out}/page.html"])
+def test_the_least_data_that_is_not_refused_is_enough(finished, line, tmp_path):
+    root = shutil.copytree(finished, tmp_path / "world")
+    words = line.format(root=root, out=tmp_path).split()
+    done = command(*words, "--json", "--quiet", limits=[(resource.RLIMIT_DATA, 3 * 2**28)])
+    assert done.returncode == 0, done.stdout
+
+
 @pytest.fixture
 def readable(finished, tmp_path):
     """A run directory in which nothing may be written."""
