@@ -86,7 +86,7 @@ def _multiply_zero_rows(run_root: Path, factor: int) -> None:
     from arrival_engine.engine.rundir.receipt import read_receipt
     from arrival_engine.engine.synth.presets import SCENARIO_ID
 
-    (path,) = read_receipt(run_root).files("s3_bucket_counts_5B", scenario_id=SCENARIO_ID)
+    (path,) = (found.outside for found in read_receipt(run_root).files("s3_bucket_counts_5B", scenario_id=SCENARIO_ID))
     with pq.ParquetFile(path) as file:
         groups = [file.read_row_group(group) for group in range(file.metadata.num_row_groups)]
     with pq.ParquetWriter(path, groups[0].schema, compression="zstd") as writer:

@@ -26,6 +26,7 @@ from arrival_engine.contracts.openat import (
     Kind,
     UnsafePathError,
     check_file,
+    check_kind,
     exchanged,
     kind_at,
     kind_of_entry,
@@ -157,8 +158,7 @@ class InsidePath:
 
     def _sound_kind(self) -> Kind | None:
         found = self.kind()
-        if found == "link":
-            raise refused_link(self)
+        check_kind(found, self)
         return found
 
     def stat(self) -> os.stat_result:

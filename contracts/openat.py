@@ -99,23 +99,28 @@ def kind_of_entry(entry: os.DirEntry[str]) -> Kind:
 def check_file(facts: os.stat_result, path: object) -> None:
     """Raise UnsafePathError unless these are the facts of a regular file with one name."""
     kind = kind_of(facts.st_mode)
-    if kind == "link":
-        raise refused_link(path)
+    check_kind(kind, path)
     if kind == "directory":
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if kind != "file":
-        raise UnsafePathError(
-            errno.EINVAL,
-            "not a regular file, but a pipe, a socket or a device",
-            path,
-            "remove it, or restore the file that belongs there",
-        )
     if facts.st_nlink > 1:
         raise UnsafePathError(
             errno.EMLINK,
             "a hard link: the file has another name too, which may be anywhere",
             path,
             "replace it by a copy of its own: cp FILE FILE.copy && mv FILE.copy FILE",
+        )
+
+
+def check_kind(kind: Kind | None, path: object) -> None:
+    """Raise UnsafePathError for what can be neither a file nor a directory of the product's."""
+    if kind == "link":
+        raise refused_link(path)
+    if kind == "other":
+        raise UnsafePathError(
+            errno.EINVAL,
+            "not a regular file, but a pipe, a socket or a device",
+            path,
+            "remove it, or restore the file that belongs there",
         )
 
 

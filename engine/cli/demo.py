@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.safe_text import shell_word
 from arrival_engine.engine.cli.output import present, show_line, show_next
 from arrival_engine.engine.cli.places import LOCAL
@@ -79,15 +80,15 @@ def _demo(run_root: Path, reporter: Reporter) -> DemoResult:
     result = run(run_root, RunOptions(), reporter)
     with reporter.phase("check"):
         checks = tuple(check_published(run_root, scenario.scenario_id) for scenario in result.scenarios)
-    merchant = _first_merchant(Path(result.scenarios[0].path))
+    merchant = _first_merchant(InsidePath(Path(result.scenarios[0].path)))
     return DemoResult(run_root, world.reused, result.scenarios, checks, merchant, reporter.elapsed_s - begin)
 
 
-def _first_merchant(published: Path) -> int:
-    import pyarrow.parquet as pq
+def _first_merchant(published: InsidePath) -> int:
+    from arrival_engine.engine.rundir.arrow_files import open_parquet
 
-    first = pq.ParquetFile(min(published.glob("*.parquet")))
-    return int(next(first.iter_batches(batch_size=1, columns=["merchant_id"]))[0][0].as_py())
+    with open_parquet(published.glob("*.parquet")[0]) as first:
+        return int(next(first.iter_batches(batch_size=1, columns=["merchant_id"]))[0][0].as_py())
 
 
 def _show(result: DemoResult) -> None:

@@ -82,7 +82,7 @@ def test_a_reader_in_the_middle_of_the_old_parts_does_not_go_on_with_new_ones(tu
 
 def test_our_readers_that_listed_the_old_parts_say_so(turns, replaced):
     parts = part_files(turns.place)
-    (published,) = report_published.find_published(read_receipt(turns.worlds[0]), [])
+    (published,) = report_published.find_published(read_receipt(turns.run_root), [])
     replaced()
     for read in (lambda: list(read_pieces(parts[0])), lambda: find_rows(parts, 1, 1)):
         with pytest.raises(ArrivalError, match="no longer there") as caught:

@@ -11,6 +11,7 @@ import pytest
 
 from arrival_engine import RunOptions, run
 from arrival_engine.contracts import ArrivalError, Code, arrow_schema, check_document, compact_json, dataset
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.tables import conform
 from arrival_engine.engine.cli.main import main
 from arrival_engine.engine.expand.ledger import FamilyUse, Ledger
@@ -187,7 +188,7 @@ def test_events_that_do_not_add_up_are_refused(sealed, tmp_path):
 def test_leftovers_of_a_killed_run_are_written_over(sealed, tmp_path):
     ledger = Ledger(load_world(sealed, "a_second"))
     for file_format in ("jsonl", "parquet"):
-        rng_events.write_rng_events(ledger, ledger.accounting(), tmp_path / "staged", file_format)
+        rng_events.write_rng_events(ledger, ledger.accounting(), InsidePath(tmp_path) / "staged", file_format)
         assert {path.name for path in (tmp_path / "staged").iterdir()} == {f"{label}.{file_format}" for label in LABELS}
         (tmp_path / "staged" / f"arrival_time_jitter.{file_format}").write_bytes(b"half")
 

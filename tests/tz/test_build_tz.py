@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from pathlib import Path
 
 import pytest
 import tzdata
 
 from arrival_engine.contracts.errors import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.tz import pinned
 from arrival_engine.engine.tz.agreement import disagreements
 from arrival_engine.engine.tz.build import build_tz
@@ -96,14 +96,14 @@ def test_a_cache_that_cannot_be_written_leaves_nothing_behind(run_root):
 def test_a_failed_replacement_brings_the_old_cache_back(run_root, monkeypatch):
     build_tz(run_root, tzids=["Etc/UTC"])
     before = (cache_folder(run_root) / "tz_cache_v1.bin").read_bytes()
-    rename = Path.rename
+    rename = InsidePath.rename
 
     def full(self, target):
         if self.name == "new":
             raise OSError(28, "No space left on device")
         return rename(self, target)
 
-    monkeypatch.setattr(Path, "rename", full)
+    monkeypatch.setattr(InsidePath, "rename", full)
     with pytest.raises(ArrivalError) as caught:
         build_tz(run_root, tzids=["Asia/Tokyo"], replace=True)
     assert caught.value.code is Code.IO_WRITE_FAILED
