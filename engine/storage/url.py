@@ -124,7 +124,12 @@ def path_fault(path: str) -> str:
 
 
 def _local(url: str) -> Path:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as failure:
+        _refuse(f"{url!r} is not a file URL: {failure}", "write file:///absolute/path")
+    if "\0" in unquote(parts.path):
+        _refuse(f"{url!r} has a NUL in its path", "write file:///absolute/path")
     if parts.netloc not in ("", "localhost") or parts.query or parts.fragment or not parts.path:
         _refuse(f"{parts.scheme}://{parts.netloc}{parts.path} is not a file URL", "write file:///absolute/path")
     return Path(unquote(parts.path))

@@ -71,6 +71,7 @@ def _url(_folder: Path) -> Opened:
         place = parse_place(text)
         if not isinstance(place, StoreUrl):
             assert not is_url(text) or text.lower().startswith("file:")
+            assert not is_url(text) or "\0" not in str(place)
             return "a path"
         assert parse_place(place.text) == place
         assert not set("\0\n\r\x1b") & set(str(place)), "a control character in a place"

@@ -5,11 +5,16 @@ from __future__ import annotations
 import io
 import json
 import os
+from contextlib import suppress
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from arrival_engine.contracts.inside import InsidePath
+from arrival_engine.engine.arrivals.part_file import PartFile
+from arrival_engine.engine.importing.parquet import batches
+from arrival_engine.engine.importing.room import Room
 from arrival_engine.engine.sealing.upstream import SEGMENTS
 from tests.fuzz.mutation import packed, unpacked
 from tests.fuzz.target import judge
@@ -97,6 +102,12 @@ def test_an_external_root_that_is_not_a_path_is_refused_by_name(opened, root):
     assert str(outcome).startswith("5B.S4.S0_GATE_MISSING_OR_INVALID engine/rundir/receipt.py")
 
 
+@pytest.mark.parametrize("opened", ["url"], indirect=True)
+@pytest.mark.parametrize("url", ["file://[/a", "file://[::1/run", "file:///a%00b"])
+def test_a_file_url_that_is_not_one_is_refused_by_name(opened, url):
+    assert str(judge(opened.read, url.encode())).startswith("5B.S4.IO_READ_FAILED engine/storage/url.py")
+
+
 @pytest.mark.parametrize("opened", ["lock_file"], indirect=True)
 @pytest.mark.parametrize(
     "data",
@@ -131,33 +142,35 @@ class TestMemberPaths:
         assert str(outcome).startswith("5B.S5.")
 
 
-@pytest.mark.parametrize("opened", ["part_parquet", "parquet_import"], indirect=True)
-def test_a_footer_whose_histograms_do_not_fit_ends_no_process(opened, request):
-    """Arrow's metadata of such a chunk ends the process; so it runs in one of its own."""
-    data = opened.samples[0]
-    head = data[:1] if request.node.callspec.params["opened"] == "parquet_import" else b""
-    table = pq.read_table(io.BytesIO(data[len(head) :]))
-    nulls = pa.table(
-        {name: pa.array([None, *table[name].to_pylist()[1:]], table[name].type) for name in table.column_names}
-    )
-    sink = io.BytesIO()
-    pq.write_table(nulls, sink, use_dictionary=False)
-    sound, before = sink.getvalue(), 0
-    begin = len(sound) - 8 - int.from_bytes(sound[-8:-4], "little")
-    for at in range(begin, len(sound) - 8):
-        # A list of two numbers becomes one of one: the histogram of definition levels, among others.
-        if sound[at] == 0x26:
-            before += 1
-            damaged = sound[:at] + b"\x16" + sound[at + 1 :]
-            assert not _ends_by_signal(opened.read, head + damaged)
-    assert before > 0
+def _matched(path):
+    return list(PartFile.at(InsidePath.of_user(path)).matching({"merchant_id": 1, "arrival_seq": 1}))
 
 
-def _ends_by_signal(read, data):
+def _imported(path):
+    return list(batches(path, path.name, ["merchant_id"], Room.here()))
+
+
+@pytest.mark.parametrize("read", [_matched, _imported])
+def test_no_damaged_bit_of_a_footer_ends_the_process(read, tmp_path):
+    """Arrow's own view of a damaged chunk does, so the files are read in a process of their own."""
+    file = tmp_path / "table.parquet"
+    cells = pa.array([1, None], pa.uint64())
+    pq.write_table(pa.table({"merchant_id": cells, "arrival_seq": cells}), file, store_schema=False)
+    assert sum(len(table) for table in read(file)) > 0
     process = os.fork()
     if not process:
         try:
-            judge(read, data)
+            _read_damaged(read, file)
         finally:
-            os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(process, 0)[1])
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+
+
+def _read_damaged(read, file):
+    """End this process with 0 once the file was read with each byte of its footer damaged."""
+    sound = file.read_bytes()
+    for at in range(len(sound) - 8 - int.from_bytes(sound[-8:-4], "little"), len(sound) - 8):
+        file.write_bytes(sound[:at] + bytes([sound[at] ^ 0x20]) + sound[at + 1 :])
+        with suppress(Exception):
+            read(file)
+    os._exit(0)
