@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from arrival_engine import run
+from arrival_engine.contracts.inside import inside
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.process.scratch import leftovers
 from arrival_engine.engine.sealing import seal
@@ -51,7 +52,7 @@ def test_the_next_run_removes_the_copies_of_killed_runs(url, tmp_path):
     left = sorted(tmp_path.iterdir())
     assert len(left) == 2
     assert any(path.is_file() for folder in left for path in folder.rglob("*.parquet"))
-    assert leftovers(tmp_path).dead == tuple(left)
+    assert [path.outside for path in leftovers(inside(tmp_path)).dead] == left
     reporter = Heard()
     with run_directory(url, reporter, scratch=tmp_path) as directory:
         assert len(list(tmp_path.iterdir())) == 1
