@@ -16,7 +16,6 @@ from typing import IO, NamedTuple, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from arrival_engine.contracts import ArrivalError, Code, arrow_schema
@@ -30,7 +29,7 @@ from arrival_engine.engine.expand.ledger import FamilyAccount, FamilyUse, Scenar
 from arrival_engine.engine.records.columns import laid_out
 from arrival_engine.engine.records.groups import equal_groups
 from arrival_engine.engine.records.rng_logs import MODULE
-from arrival_engine.engine.rundir.arrow_files import new_parquet
+from arrival_engine.engine.rundir.arrow_files import ParquetWriter, new_parquet
 from arrival_engine.engine.world.load import World
 
 _FORMATS: tuple[EventFormat, ...] = ("parquet", "jsonl")
@@ -180,7 +179,7 @@ def _sink(path: InsidePath, schema: pa.Schema, file_format: EventFormat) -> Iter
 
 
 class _ParquetSink:
-    def __init__(self, writer: pq.ParquetWriter) -> None:
+    def __init__(self, writer: ParquetWriter) -> None:
         self._writer = writer
 
     def write(self, events: pa.Table) -> None:

@@ -11,6 +11,9 @@ import pyarrow.parquet as pq
 
 from arrival_engine.contracts.inside import InsidePath
 
+# For annotations; files are made by `new_parquet`.
+ParquetWriter = pq.ParquetWriter
+
 
 @contextmanager
 def open_parquet(path: InsidePath, **options: Any) -> Iterator[pq.ParquetFile]:

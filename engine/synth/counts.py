@@ -12,13 +12,12 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from arrival_engine.contracts import conform
 from arrival_engine.contracts.arrow_columns import coded, constant
 from arrival_engine.cpu_fallback.law import HYBRID, VIRTUAL_ONLY
 from arrival_engine.engine.process.progress import Reporter
-from arrival_engine.engine.rundir.arrow_files import new_parquet
+from arrival_engine.engine.rundir.arrow_files import ParquetWriter, new_parquet
 from arrival_engine.engine.synth import kernels
 from arrival_engine.engine.synth.intensity import Intensity, Scene
 from arrival_engine.engine.synth.kernels import CountRows, Entities
@@ -185,7 +184,7 @@ class _Table:
         self._pool = ThreadPoolExecutor(1, dataset_id)
         self._pending: Future[None] | None = None
         self._file = ExitStack()
-        self._writer: pq.ParquetWriter | None = None
+        self._writer: ParquetWriter | None = None
 
     def __enter__(self) -> Self:
         return self

@@ -168,7 +168,7 @@ def test_no_command_opens_a_path_below_the_run_root_by_its_name(tmp_path):
         ["plan", str(root)],
         ["diff", str(root), str(root)],
         ["stream", str(root), "--limit", "1"],
-        ["parity", str(root), "--sides", "cpu,cpu"],
+        ["parity", str(root), "--right", "cudasim", "--sample-batches", "1"],
         ["synth", str(tmp_path / "run" / "tmp" / "another"), "--preset", "demo", "--scale", "0.01"],
     ]
     done = subprocess.run(

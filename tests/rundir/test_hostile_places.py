@@ -112,7 +112,6 @@ COMMANDS = {
     "plan": ("plan",),
     "explain": ("explain", "--merchant", 1, "--seq", 1),
     "adopt": ("adopt",),
-    "parity": ("parity", "--sides", "cpu,cpu"),
 }
 
 
