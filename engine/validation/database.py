@@ -13,11 +13,12 @@ import pyarrow as pa
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.inside import InsidePath
-from arrival_engine.contracts.oserrors import reading, reason, refusal
+from arrival_engine.contracts.oserrors import reason, refusal
 from arrival_engine.engine.rundir.arrow_files import open_file
 
 # The rest of the process takes less than 1 GiB: the interpreter, and Arrow buffers of the parts being read.
 MEMORY_BYTES = 2_560 * 2**20
+_DAMAGED = "the file is damaged, truncated, not readable or replaced by another run; restore it, or run this again"
 
 
 def text(value: str) -> str:
@@ -42,18 +43,18 @@ class _OpenFiles:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
     def held(self, path: InsidePath) -> str:
-        """The name of a file that stays open until `close`. Raises IO_READ_FAILED."""
+        """The name of a file that stays open until `close`. Raises S5.IO_READ_FAILED."""
         with self._lock:
             if path not in self._names:
-                with reading("file", path):
+                with _opening(path):
                     self._names[path] = self._held.enter_context(open_file(path))
             return self._names[path]
 
     @contextmanager
     def opened(self, path: InsidePath) -> Iterator[str]:
-        """The name of a file that is open for the block. Raises IO_READ_FAILED."""
+        """The name of a file that is open for the block. Raises S5.IO_READ_FAILED."""
         with ExitStack() as held:
-            with reading("file", path):
+            with _opening(path):
                 name = held.enter_context(open_file(path))
             self._names[path] = name
             held.callback(self._names.pop, path)
@@ -128,7 +129,7 @@ class Cursor:
         self._files = files
 
     def parquet(self, paths: Sequence[InsidePath]) -> str:
-        """FROM item over Parquet files, which stay open as long as the database. Raises IO_READ_FAILED."""
+        """FROM item over Parquet files, which stay open as long as the database. Raises S5.IO_READ_FAILED."""
         return parquet([self._files.held(path) for path in paths])
 
     def json_lines(self, paths: Sequence[InsidePath], columns: str) -> str:
@@ -141,7 +142,7 @@ class Cursor:
 
     @contextmanager
     def opened(self, paths: Sequence[InsidePath]) -> Iterator[list[str]]:
-        """Files that are open for the block, by names that DuckDB and Arrow can read. Raises IO_READ_FAILED."""
+        """Files that are open for the block, by names that DuckDB and Arrow can read. Raises S5.IO_READ_FAILED."""
         with ExitStack() as held:
             yield [held.enter_context(self._files.opened(path)) for path in paths]
 
@@ -212,10 +213,15 @@ def _speaking(files: _OpenFiles) -> Iterator[None]:
         ) from failure
 
 
+@contextmanager
+def _opening(path: InsidePath) -> Iterator[None]:
+    try:
+        yield
+    except OSError as failure:
+        message = f"cannot read file {path}: {reason(failure)}"
+        raise refusal(Code.S5_IO_READ_FAILED, message, failure, _DAMAGED, path=path) from failure
+
+
 def _unreadable(failure: Exception, files: _OpenFiles) -> ArrivalError:
-    return refusal(
-        Code.S5_IO_READ_FAILED,
-        f"cannot read a file of the run: {files.in_words(reason(failure))}",
-        failure,
-        "the file is damaged, truncated, not readable or replaced by another run; restore it, or run this again",
-    )
+    message = f"cannot read a file of the run: {files.in_words(reason(failure))}"
+    return refusal(Code.S5_IO_READ_FAILED, message, failure, _DAMAGED)

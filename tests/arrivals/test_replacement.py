@@ -9,6 +9,7 @@ import pytest
 
 from arrival_engine import diff
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.arrivals.reading import find_rows, part_files, read_pieces
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.report import published as report_published
@@ -89,7 +90,7 @@ def test_our_readers_that_listed_the_old_parts_say_so(turns, replaced):
             read()
         assert caught.value.code is Code.IO_READ_FAILED
         assert "another run has replaced" in caught.value.hint
-    database = Database(turns.place.parent, 1)
+    database = Database(InsidePath(turns.place.parent), 1)
     with pytest.raises(ArrivalError) as caught, database.cursor() as cursor, published.relation(cursor) as rows:
         cursor.rows(f"SELECT count(*) FROM {rows}")  # noqa: S608 - no input from outside
     assert caught.value.code is Code.S5_IO_READ_FAILED
