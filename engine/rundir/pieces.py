@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from arrival_engine.contracts import ArrivalError, Code, Dataset, Identity, dataset
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reading
+from arrival_engine.contracts.parquet_footer import RowGroup, row_groups
 from arrival_engine.contracts.tables import conform
 from arrival_engine.engine.rundir.arrow_files import open_parquet, parquet_metadata
 from arrival_engine.engine.rundir.receipt import Receipt
@@ -83,27 +84,41 @@ class TablePiece:
             if rows:
                 raise pa.ArrowInvalid(f"the footer states {rows} rows more than the row group has")
 
-    def holding(self, column: str, values: Collection[int]) -> list[TablePiece]:
-        """The parts of the piece whose row groups may hold any of the values, by the statistics of these if any."""
-        runs: list[TablePiece] = []
-        first_row = self.first_row
-        for group in self.groups:
-            rows = self.footer.row_group(group)
-            if _may_hold(rows, column, values):
-                if runs and runs[-1].groups.stop == group:
-                    runs[-1] = replace(runs[-1], groups=range(runs[-1].groups.start, group + 1))
-                else:
-                    runs.append(replace(self, groups=range(group, group + 1), first_row=first_row))
-            first_row += rows.num_rows
-        return runs if self.groups else [self]
+
+def holding(pieces: Sequence[TablePiece], column: str, values: Collection[int]) -> list[TablePiece]:
+    """The parts of the pieces whose row groups may hold any of the unsigned values, by their statistics if any.
+
+    Raises IO_READ_FAILED.
+    """
+    stated: dict[InsidePath, list[RowGroup]] = {}
+    for piece in pieces:
+        if piece.path not in stated:
+            with readable(piece.path), piece.path.open("rb") as source:
+                stated[piece.path] = row_groups(source)
+    return [part for piece in pieces for part in _parts_holding(piece, stated[piece.path], column, values)]
 
 
-def _may_hold(rows: pq.RowGroupMetaData, column: str, values: Collection[int]) -> bool:
-    names = [rows.column(index).path_in_schema for index in range(rows.num_columns)]
-    statistics = rows.column(names.index(column)).statistics
-    if statistics is None or not statistics.has_min_max:
+def _parts_holding(
+    piece: TablePiece, stated: Sequence[RowGroup], column: str, values: Collection[int]
+) -> list[TablePiece]:
+    if not piece.groups:
+        return [piece]
+    runs: list[TablePiece] = []
+    first_row = piece.first_row
+    for group in piece.groups:
+        if _may_hold(stated[group] if group < len(stated) else None, column, values):
+            if runs and runs[-1].groups.stop == group:
+                runs[-1] = replace(runs[-1], groups=range(runs[-1].groups.start, group + 1))
+            else:
+                runs.append(replace(piece, groups=range(group, group + 1), first_row=first_row))
+        first_row += piece.footer.row_group(group).num_rows
+    return runs
+
+
+def _may_hold(group: RowGroup | None, column: str, values: Collection[int]) -> bool:
+    if group is None or column not in group.chunks:
         return True
-    return any(statistics.min <= value <= statistics.max for value in values)
+    return any(map(group.chunks[column].may_hold, values))
 
 
 def table_pieces(

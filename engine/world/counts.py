@@ -16,7 +16,7 @@ from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.cpu_fallback.tables import I32, Rows
 from arrival_engine.engine.process.threads import Cancellation, ordered
 from arrival_engine.engine.rundir.inputs import pieces_of
-from arrival_engine.engine.rundir.pieces import TablePiece
+from arrival_engine.engine.rundir.pieces import TablePiece, holding
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.world.catalogue import Catalogue, Uncoded, catalogued, united
 from arrival_engine.engine.world.codes import encoded
@@ -69,7 +69,7 @@ def read_counts(
 
     pieces = count_pieces(receipt, scenario_id)
     if merchant_ids is not None:
-        pieces = [part for piece in pieces for part in piece.holding("merchant_id", merchant_ids)]
+        pieces = holding(pieces, "merchant_id", merchant_ids)
     return list(chain.from_iterable(ordered(read, pieces, threads, Cancellation())))
 
 

@@ -11,10 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from arrival_engine.contracts import Identity
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.arrivals.part_file import PartFile
 from arrival_engine.engine.importing.parquet import batches
 from arrival_engine.engine.importing.room import Room
+from arrival_engine.engine.rundir.arrow_files import parquet_metadata
+from arrival_engine.engine.rundir.pieces import TablePiece, holding
 from arrival_engine.engine.sealing.upstream import SEGMENTS
 from tests.fuzz.mutation import packed, unpacked
 from tests.fuzz.target import judge
@@ -150,7 +153,17 @@ def _imported(path):
     return list(batches(path, path.name, ["merchant_id"], Room.here()))
 
 
-@pytest.mark.parametrize("read", [_matched, _imported])
+def _held(path):
+    """The ranges of row groups of a run's input that may hold a merchant."""
+    place = InsidePath.of_user(path)
+    identity = Identity("0" * 64, "0" * 64, 1, "0" * 32)
+    footer = parquet_metadata(place)
+    groups = range(footer.num_row_groups)
+    piece = TablePiece(identity, "s3_bucket_counts_5B", place, footer, groups, 0, ("merchant_id",), {})
+    return [part.groups for part in holding([piece], "merchant_id", [1])]
+
+
+@pytest.mark.parametrize("read", [_matched, _imported, _held])
 def test_no_damaged_bit_of_a_footer_ends_the_process(read, tmp_path):
     """Arrow's own view of a damaged chunk does, so the files are read in a process of their own."""
     file = tmp_path / "table.parquet"

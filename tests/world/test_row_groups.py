@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from arrival_engine.contracts import ArrivalError
-from arrival_engine.engine.rundir.pieces import PIECE_ROWS
+from arrival_engine.engine.rundir.pieces import PIECE_ROWS, holding
 from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.world.counts import count_pieces, merge_drawn, read_counts
 from tests.support import damage
@@ -97,8 +97,8 @@ class TestManyRowGroups:
         both = pa.concat_tables([table, table])
         store(run_root, both, 2)
         merchant = table["merchant_id"][0].as_py()
-        (piece,) = count_pieces(read_receipt(run_root), SCENARIO)
-        first, second = piece.holding("merchant_id", [merchant])
+        pieces = count_pieces(read_receipt(run_root), SCENARIO)
+        first, second = holding(pieces, "merchant_id", [merchant])
         for run in (first, second):
             expected = both.slice(run.first_row, 2 * len(run.groups))["bucket_index"].to_pylist()
             assert run.read()["bucket_index"].to_pylist() == expected
