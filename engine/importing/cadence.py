@@ -120,15 +120,12 @@ def longer_than_hours(found: Cadence) -> Bools:
 
 def _beyond_chance(sizes: Ints, days: Bools) -> Bools:
     """Keys of only starts of days, among keys of as many times, if arrivals at any of 24 hours do not explain them."""
-    longer = np.zeros(len(sizes), np.bool_)
-    for size in np.unique(sizes[days]).tolist():
-        alike = sizes == size
-        # Starts of days of the zone, or of UTC.
-        expected = 2 * int(alike.sum()) / 24 ** min(size, 9)
-        observed = int((alike & days).sum())
-        if expected < _CHANCE_MAX or observed > max(_FOUND_MIN - 1, _CHANCE_TIMES * expected):
-            longer |= alike & days
-    return longer
+    size, place, alike = np.unique(sizes, return_inverse=True, return_counts=True)
+    # Starts of days of the zone, or of UTC.
+    expected = 2 * alike / 24.0 ** np.minimum(size, 9)
+    observed = np.bincount(place[days], minlength=len(size))
+    found = (expected < _CHANCE_MAX) | (observed > np.maximum(_FOUND_MIN - 1, _CHANCE_TIMES * expected))
+    return np.asarray(found[place] & days)
 
 
 def usual_gap(found: Cadence, keys: Bools | None = None) -> int | None:

@@ -25,6 +25,8 @@ _BATCH_ROWS = 1 << 17
 # The longest text with the header of a page of its own, which may repeat the text as both extremes.
 _ROW_BYTES_MAX = 4 * TEXT_BYTES_MAX
 _CHUNK_BYTES_MIN = 1 << 20
+# Dictionaries make a batch of each row group; many small ones are faster read as they are.
+_PLAIN_BYTES_MAX = 1 << 27
 
 
 def header_of(path: Path, name: str) -> tuple[str, ...]:
@@ -34,7 +36,7 @@ def header_of(path: Path, name: str) -> tuple[str, ...]:
 
 
 def batches(path: Path, name: str, columns: Sequence[str], room: Room) -> Iterator[pa.RecordBatch]:
-    """The named columns, in batches of at most 131,072 rows; texts are dictionary-encoded.
+    """The named columns, in batches of at most 131,072 rows; texts that may repeat are dictionary-encoded.
 
     Raises SCHEMA_VIOLATION for a damaged file and for columns that are not cells, LIMIT_EXCEEDED for pages that texts
     of the longest kind do not explain, RESOURCES_INSUFFICIENT for more rows than fit the memory, IO_READ_FAILED.
@@ -43,11 +45,13 @@ def batches(path: Path, name: str, columns: Sequence[str], room: Room) -> Iterat
         schema = pq.read_schema(path)
         for column in columns:
             refuse_kind(name, column, schema.field(column).type)
-        # A long text that a million rows share is in the file once. So it is in the memory, until its length is known.
+        groups = _row_groups(path)
+        _refuse_large_pages(groups, name, columns)
         texts = [column for column in columns if is_text(schema.field(column).type)]
-        with pq.ParquetFile(path, read_dictionary=texts) as file:
+        # A long text that a million rows share is in the file once. So it is in the memory, until its length is known.
+        coded = [column for column in texts if _most_bytes(groups, column) > _PLAIN_BYTES_MAX]
+        with pq.ParquetFile(path, read_dictionary=coded) as file:
             room.check(file.metadata.num_rows, name)
-            _refuse_large_pages(_row_groups(path), name, columns)
             yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns))
 
 
@@ -82,6 +86,11 @@ def refuse_kind(name: str, column: str, kind: pa.DataType) -> None:
 def _row_groups(path: Path) -> list[RowGroup]:
     with path.open("rb") as source:
         return row_groups(source)
+
+
+def _most_bytes(groups: Sequence[RowGroup], column: str) -> int:
+    """What the texts of a column take if each row repeats the longest that its row group has space for."""
+    return sum(rows * chunks[column].uncompressed_bytes for rows, chunks in groups)
 
 
 def _refuse_large_pages(groups: Sequence[RowGroup], name: str, columns: Sequence[str]) -> None:
