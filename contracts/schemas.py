@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
 _SUFFIX = ".schema.json"
+_SIBLING = re.compile(r'"\$ref": *"([^"#]+)' + re.escape(_SUFFIX))
 _VALUE_CHARS_MAX = 120
 # Each fault takes a third of a millisecond to find, and a document of another program may have millions.
 _FAULTS_MAX = 1000
@@ -131,11 +132,22 @@ def _validator(name: str) -> Any:
     from jsonschema import Draft202012Validator, validators
     from referencing import Registry, Resource
 
-    siblings: Any = Registry
-    registry = siblings(retrieve=lambda uri: Resource.from_contents(_exact(uri.removesuffix(_SUFFIX))))
+    # A schema that is not in the registry is retrieved and crawled once per fault.
+    registry: Any = Registry()
+    known = [(related + _SUFFIX, Resource.from_contents(_exact(related))) for related in _related(name)]
     extend: Any = validators.extend
     strict = extend(Draft202012Validator, {"pattern": _pattern, "uniqueItems": _unique_items})
-    return strict(_exact(name), registry=registry)
+    return strict(_exact(name), registry=registry.with_resources(known))
+
+
+def _related(name: str) -> set[str]:
+    """The names of a schema and of all that it refers to."""
+    found: set[str] = set()
+    pending = {name}
+    while pending:
+        found |= pending
+        pending = {other for one in pending for other in _SIBLING.findall(_text(one))} - found
+    return found
 
 
 def _pattern(_validator: object, pattern: str, instance: object, _schema: object) -> Iterator[ValidationError]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from jsonschema import Draft202012Validator
+from referencing import Registry
 
 from arrival_engine.contracts import ArrivalError, Code, check_document
 from arrival_engine.contracts.plainness import nested_deeper, repeated
@@ -63,3 +64,18 @@ def test_nesting_and_repetition():
     assert repeated(["a", "b"]) == ""
     assert repeated(["b", "a", "b", "a", "c"]) == "'a', 'b'"
     assert _hashable([1]) != _hashable([True])
+
+
+def test_schemas_that_a_schema_refers_to_are_not_searched_once_per_fault(monkeypatch):
+    """Counted are the searches of a registry for schemas within schemas, which took most of a refusal."""
+    searched = []
+    original = Registry.crawl
+
+    def counted(registry):
+        searched.append(registry)
+        return original(registry)
+
+    monkeypatch.setattr(Registry, "crawl", counted)
+    for document in ([{}] * 1000, [{"manifest_fingerprint": 1, "bytes": "x", "sha256_hex": "?"}] * 10):
+        fault("sealed_inputs_5B", document)
+    assert not searched
