@@ -14,7 +14,7 @@ from arrival_engine.contracts.identity import Identity
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.expand.ledger import FamilyAccount
 from arrival_engine.engine.process.version import code_digest, version
-from arrival_engine.engine.rundir.json_lines import Log, raw_lines, read_log
+from arrival_engine.engine.rundir.json_lines import Log, copied_lines, read_log
 from arrival_engine.engine.rundir.staging import write_pieces
 from arrival_engine.engine.rundir.strict_json import parse_json
 from arrival_engine.engine.world.load import World
@@ -156,8 +156,8 @@ def _replace(
     A line set aside spoils the sums of the records after it.
     """
     replaced, aside = {entry.line for entry in log.entries}, {aside.line for aside in log.aside}
-    others = (line + b"\n" for number, line in raw_lines(path) if number not in replaced | aside)
+    others = copied_lines(path, lambda number: number not in replaced | aside)
     ours = (compact_json(record) + b"\n" for record in records)
-    rest = (line + b"\n" for number, line in raw_lines(path) if number in aside)
+    rest = copied_lines(path, lambda number: number in aside)
     write_pieces(staged, chain(others, ours, rest))
     output.file(staged, path)

@@ -18,7 +18,7 @@ from arrival_engine.contracts import ArrivalError, Code, Notice, check_document,
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reading, writing
 from arrival_engine.contracts.schemas import json_schema
-from arrival_engine.engine.rundir.strict_json import parse_json
+from arrival_engine.engine.rundir.strict_json import SIZE_LIMIT, parse_json
 
 Record = dict[str, Any]
 
@@ -98,17 +98,48 @@ def read_log(path: InsidePath, run_root: InsidePath, dataset_id: str, wanted: Ca
 
 
 def raw_lines(path: InsidePath) -> Iterator[tuple[int, bytes]]:
-    """Each line that is not blank, without its end, with its number from 1. Raises IO_READ_FAILED."""
+    """Each line that is not blank, without its end, with its number from 1. Raises IO_READ_FAILED.
+
+    Of a line that is longer than any record may be, only the beginning, which shows that.
+    """
+    last = 0
+    for number, piece in line_pieces(path):
+        if number != last and piece.strip():
+            yield number, piece.removesuffix(b"\n")
+        last = number
+
+
+def copied_lines(path: InsidePath, wanted: Callable[[int], bool]) -> Iterator[bytes]:
+    """The bytes of the lines, by number, that are wanted and not blank, each with its end. Raises IO_READ_FAILED."""
+    last, kept, piece = 0, False, b"\n"
+    for number, piece in line_pieces(path):
+        if number != last:
+            kept = wanted(number) and bool(piece.strip())
+        if kept:
+            yield piece
+        last = number
+    if kept and not piece.endswith(b"\n"):
+        yield b"\n"
+
+
+def line_pieces(path: InsidePath) -> Iterator[tuple[int, bytes]]:
+    """The bytes of a log, in pieces of one line each, with the line's number from 1. Raises IO_READ_FAILED.
+
+    A long line comes in several pieces, the first of which is longer than any record may be.
+    """
     with reading("log", path):
         if not path.exists():
             return
         with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield number, line.removesuffix(b"\n")
+            number = 1
+            while piece := file.readline(SIZE_LIMIT + 2):
+                yield number, piece
+                number += piece.endswith(b"\n")
 
 
 def _record(line: bytes) -> Record:
+    if len(line) > SIZE_LIMIT:
+        raise ValueError(f"longer than {SIZE_LIMIT} bytes")
     try:
         value = parse_json(line)
     except json.JSONDecodeError as failure:

@@ -18,6 +18,7 @@ from arrival_engine.engine.arrivals.publish import publication
 from arrival_engine.engine.expand.ledger import FamilyAccount
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.records.rng_logs import update_rng_logs
+from arrival_engine.engine.rundir import json_lines
 from arrival_engine.engine.rundir.json_lines import append_line
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
 from arrival_engine.engine.rundir.staging import staging
@@ -247,6 +248,7 @@ def test_event_records_that_were_cut_off_are_told_and_made_again(sound_run, tmp_
 _APPEND = """
 import sys
 from pathlib import Path
+from arrival_engine.engine.rundir import json_lines
 from arrival_engine.engine.rundir.json_lines import append_line
 path, mark, times = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 for number in range(times):
@@ -291,3 +293,25 @@ def test_a_line_for_which_the_disk_has_no_room_is_taken_back(tmp_path, room, beg
 def test_the_last_success_of_each_scenario_counts(ran):
     lines = successes(read_logs(ran.receipt))
     assert sorted(lines) == ["baseline_v1", "stress_b"]
+
+
+@pytest.mark.parametrize("log", LOGS)
+def test_a_line_without_end_is_set_aside_unread_and_kept(ran, log, monkeypatch):
+    """As if a record may have 20,000 bytes: a longer line is read in pieces."""
+    monkeypatch.setattr(json_lines, "SIZE_LIMIT", 20_000)
+    path, records = log_file(ran.root, log), ran.read()[log].records
+    before = path.read_bytes()
+    long = b'{"a":"' + b"x " * 30_000 + b" " * 45_000 + b'"}'
+    try:
+        for data in (before + long, long + b"\n" + before, before + long + b"\n\n"):
+            path.write_bytes(data)
+            found = ran.read()[log]
+            assert found.records == records
+            assert [aside.fault for aside in found.aside] == ["longer than 20000 bytes"]
+            ran.update(*ran.scenarios)
+            assert long in path.read_bytes()
+            assert len(ran.read()[log].records) == len(records)
+        pieces = json_lines.line_pieces(InsidePath(path.parent) / path.name)
+        assert max(len(piece) for _, piece in pieces) == 20_002
+    finally:
+        path.write_bytes(before)
