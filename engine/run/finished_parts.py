@@ -1,7 +1,7 @@
 """Parts that a killed run finished, compared with the arrivals that this run expands for them.
 
 A part that came from elsewhere can state the digest, the rows and the schema of the honest one. Only its rows tell.
-Expanding and reading a part takes less than writing it, and a resumed run then states sums of its own.
+Expanding and reading a part takes less than writing it, and a resumed run states sums of its own.
 """
 
 from __future__ import annotations
