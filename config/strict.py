@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NoReturn
 
-from arrival_engine.contracts.plainness import nested_deeper, short
+from arrival_engine.contracts.plainness import nested_deeper, short, unpaired_surrogate
 
 DEPTH_MAX = 32
 # Long enough for any meaningful constant, short enough for cheap exact arithmetic.
@@ -51,6 +51,8 @@ def parse_json(data: bytes) -> Any:
         raise FormatError("nested too deeply") from error
     if nested_deeper(value, DEPTH_MAX):
         _fail(f"nested more than {DEPTH_MAX} levels deep")
+    if unpaired_surrogate(value):
+        _fail("a text holds half of a surrogate pair")
     return value
 
 

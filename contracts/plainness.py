@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 
@@ -9,6 +10,7 @@ from collections.abc import Iterable
 TEXT_BYTES_MAX = 1024
 NAMED_MAX = 5
 _NAME_CHARS_MAX = 120
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def nested_deeper(value: object, levels: int) -> bool:
@@ -20,6 +22,22 @@ def nested_deeper(value: object, levels: int) -> bool:
         children = [item for one in found for item in (one.values() if isinstance(one, dict) else one)]
         found = [item for item in children if isinstance(item, (dict, list))]
     return bool(found)
+
+
+def unpaired_surrogate(value: object) -> bool:
+    """Whether a text in lists and mappings holds half of a surrogate pair, which JSON can spell and UTF-8 cannot."""
+    found = [value]
+    while found:
+        one = found.pop()
+        if isinstance(one, str):
+            if _SURROGATE.search(one):
+                return True
+        elif isinstance(one, list):
+            found += one
+        elif isinstance(one, dict):
+            found += one
+            found += one.values()
+    return False
 
 
 def repeated(names: Iterable[str]) -> str:

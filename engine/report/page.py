@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import version as distribution_version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from arrival_engine.contracts.safe_text import visible
 from arrival_engine.engine.process import human
 from arrival_engine.engine.records.diagnostics import MEANINGS
 from arrival_engine.engine.report.measure import Measures
@@ -69,6 +70,7 @@ def render(records: Records, sections: Sequence[Section], unpublished: Sequence[
         loader=PackageLoader("arrival_engine.engine.report"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -90,6 +92,11 @@ def render(records: Records, sections: Sequence[Section], unpublished: Sequence[
         sections=[_section(number, section, records) for number, section in enumerate(sections, 1)],
         made_with=_made_with(),
     )
+
+
+def _shown(value: object) -> object:
+    """Texts that are not markup with their control characters and marks of direction as escapes."""
+    return visible(value, keep="\n") if type(value) is str else value
 
 
 # --- The run ---------------------------------------------------------------------------------------------

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from arrival_engine.contracts import ArrivalError, Code, Notice, dataset
+from arrival_engine.contracts.identity import U64_MAX
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reading
+from arrival_engine.contracts.schemas import shown
 from arrival_engine.engine.rundir.arrow_files import open_parquet
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.strict_json import parse_json, read_json
@@ -23,6 +25,8 @@ from arrival_engine.engine.validation.rules import RULES, Area
 
 _AGAIN = "restore the file, or run again"
 _FACTS_SHOWN = 4
+# What values of other types and sizes than the contract's raise when they are summed up and sorted.
+_UNFIT = (ValueError, TypeError, AttributeError, OverflowError, RecursionError, pa.ArrowException)
 # The fields of the audit log that say where the run was made. The name of the machine is private.
 _ENVIRONMENT = ("platform", "build_commit", "code_digest", "algorithm")
 
@@ -97,7 +101,7 @@ def read_anomalies(receipt: Receipt, scenario_id: str) -> tuple[Anomaly, ...] | 
     path = receipt.path("s4_arrival_anomalies_5B", scenario_id=scenario_id)
     if not path.is_file():
         return None
-    with reading("anomalies", path, hint=_AGAIN, also=(ValueError, pa.ArrowException)):
+    with reading("anomalies", path, hint=_AGAIN, also=_UNFIT):
         with open_parquet(path) as file:
             table = file.read(["anomaly_code", "severity", "context"])
         try:
@@ -152,9 +156,9 @@ def _verdicts(receipt: Receipt, lines: Sequence[Record]) -> Verdicts | None:
         return Verdicts(
             passed=report["status"] == "PASS",
             folder=folder,
-            error_message=report.get("error_message"),
-            tally=dict(report["verdicts"]),
-            digests=dict(report["arrival_digests"]),
+            error_message=_text(report["error_message"]) if "error_message" in report else None,
+            tally={_text(name): _count(number) for name, number in report["verdicts"].items()},
+            digests={_text(name): _text(digest) for name, digest in report["arrival_digests"].items()},
             checks=_checks(report["checks"]),
         )
     except (AttributeError, LookupError, TypeError, ValueError) as failure:
@@ -179,25 +183,37 @@ def _latest_bundle(receipt: Receipt, lines: Sequence[Record]) -> InsidePath | No
 def _checks(records: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Check, ...]]:
     found: dict[str, list[Check]] = {}
     for record in records:
-        rule = RULES.get(record["check"])
+        rule = RULES.get(_text(record["check"]))
         area = rule.area if rule else Area.INPUTS
         check = Check(
             name=record["check"],
             area=area.name.lower(),
             demands=rule.demands if rule else "",
-            verdict=record["verdict"],
-            rows=int(record["rows"]),
-            violations=int(record["violations"]),
+            verdict=_text(record["verdict"]),
+            rows=_count(record["rows"]),
+            violations=_count(record["violations"]),
             message=_message(record),
         )
-        found.setdefault(record["scenario_id"] or "", []).append(check)
+        found.setdefault(_text(record["scenario_id"] or ""), []).append(check)
     return {scenario: tuple(checks) for scenario, checks in found.items()}
 
 
 def _message(record: Mapping[str, Any]) -> str:
     statistics = record["statistics"] if record["verdict"] != "PASS" else {}
     # Bundles of earlier versions do not state what was expected.
-    return statistics_text(statistics, record.get("expected", {}), record["message"], _FACTS_SHOWN)
+    return statistics_text(statistics, record.get("expected", {}), _text(record["message"]), _FACTS_SHOWN)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise TypeError(f"{shown(value)} where a text is expected")
+
+
+def _count(value: object) -> int:
+    if type(value) is int and 0 <= value <= U64_MAX:
+        return value
+    raise TypeError(f"{shown(value)} where a number of rows is expected")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+from arrival_engine.contracts.safe_text import visible
 from arrival_engine.engine.report.style import DARK, LIGHT, ROLES, Palette
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _FRACTION = re.compile(r"(\.\d\d)\d+")
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
 _FILE_FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _ROUNDING = "stroke-linejoin:round;stroke-linecap:butt"
+_NO_CHARACTERS = {0xFFFE: 0xFFFD, 0xFFFF: 0xFFFD}
 # The rest of matplotlib's output repeats these or describes the file itself.
 _METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
@@ -37,7 +39,7 @@ def inline_svg(figure: Figure, name: str, title: str, description: str) -> str:
     root.attrib.pop("width")
     root.attrib.pop("height")
     label, text = ET.Element("title", id=f"{name}-title"), ET.Element("desc", id=f"{name}-desc")
-    label.text, text.text = title, description
+    label.text, text.text = visible(title), visible(description)
     root.insert(0, label)
     root.insert(1, text)
     root.attrib |= {"role": "img", "aria-labelledby": f"{name}-title {name}-desc"}
@@ -87,7 +89,8 @@ def _parsed(figure: Figure, name: str) -> ET.Element:
     target = io.StringIO()
     with _quiet():
         FigureCanvasSVG(figure).print_svg(target, metadata=_METADATA)  # type: ignore[no-untyped-call]
-    text = target.getvalue()
+    # Texts come from the data, and matplotlib leaves characters in them that no XML may hold.
+    text = visible(target.getvalue(), keep="\n\r\t").translate(_NO_CHARACTERS)
     # Past the document type, which names a file on the network.
     root = ET.fromstring(text[text.index("<svg") :])  # noqa: S314 - matplotlib wrote it a line ago
     for parent in list(root.iter()):

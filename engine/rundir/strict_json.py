@@ -1,4 +1,4 @@
-"""Strict reading of JSON: bounded size and depth, no repeated keys, no NaN, no infinity."""
+"""Strict reading of JSON: bounded size and depth, no repeated keys, no NaN, no infinity, whole characters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import IO, Any
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reading
-from arrival_engine.contracts.plainness import nested_deeper, repeated
+from arrival_engine.contracts.plainness import nested_deeper, repeated, unpaired_surrogate
 
 # The largest document read as a whole, an inventory of a few dozen rows, takes about 40 KB. What grows with the number
 # of merchants is read by `read_json_rows`, for which this limits a single value.
@@ -50,12 +50,14 @@ def parse_json(data: bytes) -> Any:
         )
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    return _shallow(value)
+    return _plain(value)
 
 
-def _shallow(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     if nested_deeper(value, DEPTH_LIMIT):
         raise ValueError(f"nested more than {DEPTH_LIMIT} levels deep")
+    if unpaired_surrogate(value):
+        raise ValueError("a text holds half of a surrogate pair")
     return value
 
 
@@ -205,4 +207,4 @@ class _Scan:
             # So may a number that seems complete: 1, if the window ends in "1e".
             if self._text[end : end + 1] in _AFTER_VALUE or not self._more():
                 self._at = end
-                return _shallow(value)
+                return _plain(value)

@@ -9,6 +9,7 @@ from typing import Any
 from arrival_engine.contracts import ArrivalError, Code, check_document
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.plainness import repeated
+from arrival_engine.contracts.schemas import shown
 from arrival_engine.engine.rundir.hashing import Row, inventory_digest
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.strict_json import read_json
@@ -76,7 +77,7 @@ def _document(schema: str, path: InsidePath) -> Any:
 
 def _check_identity(gate: Mapping[str, Any], receipt: Receipt, path: InsidePath) -> None:
     wrong = [
-        f"{name} is {gate[name]!r}, the run receipt has {value!r}"
+        f"{name} is {shown(gate[name])}, the run receipt has {value!r}"
         for name, value in receipt.identity.document().items()
         if gate[name] != value
     ]
