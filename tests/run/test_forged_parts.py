@@ -32,6 +32,15 @@ RESUMED = RunOptions(backend="cpu", threads=2, batch_arrivals=BATCH, resume=True
 FORMATS = get_args(FileFormat)
 
 
+class Messages(Reporter):
+    def __init__(self):
+        super().__init__()
+        self.texts = []
+
+    def _on_message(self, text):
+        self.texts.append(text)
+
+
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
     """By format, a run directory whose run was killed after its last part, before it published."""
@@ -228,7 +237,6 @@ VALUES = {
     "fraction": 0.5,
     "text": "NaN",
     "nul": "\u0000",
-    "surrogate": "\ud800",
     "escape": "\u001b[31m",
     "climbing": "../../../victim",
     "absolute": "/etc/hostname",
@@ -245,6 +253,15 @@ def test_entries_that_no_run_writes_are_refused(copied, key, value):
     with_first_line(run_root, lambda entry: {**entry, key: value})
     error = refusal(run_root)
     assert error.code is Code.IO_READ_FAILED
+
+
+def test_half_a_surrogate_pair_is_a_damaged_line(copied, honest):
+    run_root = copied()
+    with_first_line(run_root, lambda entry: {**entry, "part": "\ud800"})
+    told = Messages()
+    (result,) = run(run_root, RESUMED, told).scenarios
+    assert result.digest == honest.digest
+    assert any("line 2 is cut off or damaged" in text for text in told.texts)
 
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
