@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arrival_engine.contracts import Notice
-from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.cpu_fallback.tables import I32, U64, Rows
 from arrival_engine.gpu_kernels.memory import DeviceMemory, uploaded
 
@@ -41,9 +40,9 @@ class EntityNames(NamedTuple):
 
 @dataclass(frozen=True)
 class CountFiles:
-    """Parquet files of count rows; `library` names the data frame library that reads them."""
+    """Parquet files of count rows, each as a function that reads it; `library` names the one for data frames."""
 
-    paths: tuple[InsidePath, ...]
+    readers: tuple[Callable[[], bytes], ...]
     entities: EntityNames
     library: str = "cudf"
 
@@ -104,7 +103,7 @@ def read_rows(files: CountFiles) -> Rows:
     frames = import_module(files.library)
     columns = [*_KEY, "bucket_index", "count_N"]
     # Bytes, because from a path both libraries would add columns for its key=value folders.
-    tables = [frames.read_parquet(io.BytesIO(path.read_bytes()), columns=columns) for path in files.paths]
+    tables = [frames.read_parquet(io.BytesIO(read()), columns=columns) for read in files.readers]
     table = frames.concat(tables, ignore_index=True)
     table = table[table["count_N"] > 0].copy()
     for name in _KEY[1:]:

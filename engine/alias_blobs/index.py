@@ -13,7 +13,7 @@ import numpy.typing as npt
 from arrival_engine.contracts import Code, check_document, indented_json
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.alias_blobs.layout import SliceColumns, Slices
-from arrival_engine.engine.rundir.strict_json import read_json_rows
+from arrival_engine.engine.rundir.strict_json import Opener, opened_file, read_json_rows
 
 _ROWS = "merchants"
 _CODE = Code.SITE_RESOLUTION_FAILED
@@ -52,11 +52,15 @@ class _Columns:
         return SiteIndex(facts, self._slices.slices(), np.array(self._bits))
 
 
-def read_site_index(path: InsidePath) -> SiteIndex:
-    """The index at `path`, of any size. Raises SITE_RESOLUTION_FAILED for what its schema refuses, IO_READ_FAILED."""
+def read_site_index(path: InsidePath, opened: Opener = opened_file) -> SiteIndex:
+    """The index at `path`, of any size; `opened` gives its bytes.
+
+    Raises SITE_RESOLUTION_FAILED for what its schema refuses, IO_READ_FAILED.
+    """
     columns = _Columns(f"index {path}")
     hint = "restore the file and seal again"
-    return columns.index(read_json_rows(path, _ROWS, columns.take, what="s2_alias_index", code=_CODE, hint=hint))
+    document = read_json_rows(path, _ROWS, columns.take, what="s2_alias_index", code=_CODE, hint=hint, opened=opened)
+    return columns.index(document)
 
 
 def site_index(document: object, where: str) -> SiteIndex:

@@ -13,11 +13,13 @@ def site_slices(receipt: Receipt) -> AliasSlices:
     """2B's blob. Raises SITE_RESOLUTION_FAILED for a missing or damaged blob or index, IO_READ_FAILED."""
     (index_path,) = locate_files(receipt, "s2_alias_index")
     (path,) = locate_files(receipt, "s2_alias_blob")
-    return decode_2b(read_bytes(path), read_site_index(index_path), f"{path} by {index_path.name}")
+    return decode_2b(
+        read_bytes(receipt, path), read_site_index(index_path, receipt.open), f"{path} by {index_path.name}"
+    )
 
 
 def edge_slices(receipt: Receipt) -> AliasSlices:
     """3B's blob. Raises EDGE_RESOLUTION_FAILED for a missing or damaged blob or index, IO_READ_FAILED."""
     index = read_table(receipt, "edge_alias_index_3B", arrow_schema("edge_alias_index_3B").names)
     (path,) = locate_files(receipt, "edge_alias_blob_3B")
-    return decode_3b(read_bytes(path), index, str(path))
+    return decode_3b(read_bytes(receipt, path), index, str(path))

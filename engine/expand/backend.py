@@ -17,6 +17,7 @@ from arrival_engine.cpu_fallback.tables import FAILED_NO_GROUP, Columns, Results
 from arrival_engine.engine.expand.planning import Batch, Plan
 from arrival_engine.engine.process.kernel_cache import tell_of_refusals
 from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.rundir.inputs import read_bytes
 from arrival_engine.engine.world.load import World
 from arrival_engine.gpu_kernels import load, simulator
 from arrival_engine.gpu_kernels.device import DeviceFacts, devices, no_writer_reason, unusable_reason
@@ -164,7 +165,8 @@ def count_files(world: World, library: str = "cudf") -> load.CountFiles:
         entities.merchant,
     )
     files = world.receipt.files("s3_bucket_counts_5B", scenario_id=world.scenario_id)
-    return load.CountFiles(tuple(files), names, library)
+    readers = tuple(partial(read_bytes, world.receipt, path) for path in files)
+    return load.CountFiles(readers, names, library)
 
 
 def has_all_rows(world: World) -> bool:

@@ -6,6 +6,7 @@ bucket. Each reads only its own columns; everything else is summed up from their
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.process.machine import available_cores
 from arrival_engine.engine.process.scratch import scratch_folder
 from arrival_engine.engine.report.clock_changes import ClockChange, Window, ZoneArrivals, clock_changes, spotlight
@@ -20,6 +22,7 @@ from arrival_engine.engine.report.published import Published
 from arrival_engine.engine.report.records import own_codes
 from arrival_engine.engine.rundir.inputs import locate_files
 from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.rundir.sealed_files import InputFile
 from arrival_engine.engine.validation.database import Cursor, Database, text
 
 Counts = NDArray[np.int64]
@@ -160,7 +163,7 @@ class _Survey:
             CREATE TABLE grid AS
             SELECT bucket_index::BIGINT AS bucket_index, epoch_us(bucket_start_utc::TIMESTAMP) AS start_us,
                    epoch_us(bucket_end_utc::TIMESTAMP) AS end_us
-            FROM {self.cursor.parquet(files)}""")
+            FROM {self._table(files)}""")
         return Horizon(*self.cursor.row("SELECT min(start_us), max(end_us), count(*) FROM grid"))
 
     def _places(self) -> tuple[int, int]:
@@ -226,7 +229,7 @@ class _Survey:
         files = self.receipt.files(dataset_id)
         if not files:
             return seen
-        (known,) = self.cursor.row(f"SELECT count(*) FROM (SELECT DISTINCT {key} FROM {self.cursor.parquet(files)})")
+        (known,) = self.cursor.row(f"SELECT count(*) FROM (SELECT DISTINCT {key} FROM {self._table(files)})")
         return np.concatenate([np.zeros(max(known - seen.size, 0), np.int64), seen])
 
     def _merchants(self) -> tuple[Merchants, str]:
@@ -252,18 +255,20 @@ class _Survey:
         candidates.append(("s2_realised_intensity_5B", tuple(intensity), "lambda_realised"))
         candidates.append(("s3_bucket_counts_5B", counts, "count_N"))
         for dataset_id, files, column in candidates:
-            if files and self._states(self.cursor.parquet(files), column):
+            if files and self._states(self._table(files), column):
                 # Decimal sums do not depend on the order in which threads add.
                 value = f"sum(TRY_CAST({column} AS DECIMAL(38, 9))) AS expected"
-                sql = (
-                    f"SELECT merchant_id::UBIGINT AS merchant_id, {value} FROM {self.cursor.parquet(files)} GROUP BY 1"
-                )
+                sql = f"SELECT merchant_id::UBIGINT AS merchant_id, {value} FROM {self._table(files)} GROUP BY 1"
                 return f"{column} of {dataset_id}", sql
         raise ArrivalError(
             Code.S1_OR_S3_OUTPUT_MISSING,
             f"s3_bucket_counts_5B of {scenario_id} has no column count_N",
             hint="restore the inputs that were sealed",
         )
+
+    def _table(self, files: Sequence[InsidePath]) -> str:
+        # A page checks no seal; validation does.
+        return self.cursor.parquet([InputFile(path) for path in files])
 
     def _states(self, relation: str, column: str) -> bool:
         columns = {row[0] for row in self.cursor.rows(f"DESCRIBE SELECT * FROM {relation}")}

@@ -99,6 +99,6 @@ def _run(
             hint="name scenarios that were sealed, or leave --scenario out for all of them",
             scenarios=list(seal.scenario_set),
         )
-    job = Job(receipt, seal, options, reporter, maker, shipping)
+    job = Job(seal.bind(receipt), seal, options, reporter, maker, shipping)
     results = [run_scenario(job, scenario_id) for scenario_id in dict.fromkeys(options.scenarios or seal.scenario_set)]
     return RunResult(tuple(results), ", ".join(sorted({result.backend for result in results})))

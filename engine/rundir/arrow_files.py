@@ -10,16 +10,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arrival_engine.contracts.inside import InsidePath
+from arrival_engine.engine.rundir.sealed_files import InputFile
 
 # For annotations; files are made by `new_parquet`.
 ParquetWriter = pq.ParquetWriter
 
 
 @contextmanager
-def open_parquet(path: InsidePath, **options: Any) -> Iterator[pq.ParquetFile]:
+def open_parquet(file: InsidePath | InputFile, **options: Any) -> Iterator[pq.ParquetFile]:
     """A Parquet file to read; `options` are those of `pyarrow.parquet.ParquetFile`."""
-    with path.open("rb") as source, pq.ParquetFile(source, **options) as file:
-        yield file
+    with (
+        file.open() if isinstance(file, InputFile) else file.open("rb") as source,
+        pq.ParquetFile(source, **options) as table,
+    ):
+        yield table
 
 
 def parquet_schema(path: InsidePath) -> pa.Schema:
@@ -28,10 +32,10 @@ def parquet_schema(path: InsidePath) -> pa.Schema:
         return file.schema_arrow
 
 
-def parquet_metadata(path: InsidePath) -> pq.FileMetaData:
+def parquet_metadata(file: InsidePath | InputFile) -> pq.FileMetaData:
     """The footer of a Parquet file."""
-    with open_parquet(path) as file:
-        return file.metadata
+    with open_parquet(file) as table:
+        return table.metadata
 
 
 @contextmanager

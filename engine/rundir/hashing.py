@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
+from io import FileIO
 from threading import Event
-from typing import Any
+from typing import Any, NamedTuple
 
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.rundir.sealed_files import BLOCK_BYTES, Blocks, filled
 
 Row = Mapping[str, Any]
 
-# Larger pieces do not hash faster, and each artefact, however small, needs a zeroed buffer of this size.
-_READ_BYTES = 2**20
 # Hashing is bound by memory and disk; more threads would only need more buffers.
 _THREADS_MAX = 8
 _KEYS = (
@@ -62,22 +62,47 @@ def structural_digest(row: Row) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def content_sha256(files: Sequence[InsidePath], reporter: Reporter | None = None, stop: Event | None = None) -> str:
-    """SHA-256 over the files' concatenated bytes.
+class Hashed(NamedTuple):
+    """SHA-256 over the concatenated bytes of some files, and the blocks of each."""
 
-    Reads 1 MiB at a time, advances `reporter` by bytes, stops when `stop` is set. Raises IO_READ_FAILED.
-    """
-    reporter = reporter if reporter is not None else Reporter()
+    sha256: str
+    blocks: tuple[Blocks, ...]
+
+
+def content_sha256(files: Sequence[InsidePath]) -> str:
+    """SHA-256 over the files' concatenated bytes, read a block at a time. Raises IO_READ_FAILED."""
     digest = hashlib.sha256()
-    buffer = memoryview(bytearray(_READ_BYTES))
     for path in files:
         with reading("file", path), path.open("rb", 0) as file:
-            while size := file.readinto(buffer):
+            for block in _blocks(file):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def content_hash(files: Sequence[InsidePath], reporter: Reporter | None = None, stop: Event | None = None) -> Hashed:
+    """The same with the files' blocks; advances `reporter` by bytes, stops when `stop` is set."""
+    reporter = reporter if reporter is not None else Reporter()
+    digest = hashlib.sha256()
+    blocks = []
+    for path in files:
+        size, digests = 0, []
+        with reading("file", path), path.open("rb", 0) as file:
+            for block in _blocks(file):
                 if stop is not None and stop.is_set():
                     raise CancelledError
-                digest.update(buffer[:size])
-                reporter.advance(size)
-    return digest.hexdigest()
+                digest.update(block)
+                digests.append(hashlib.sha256(block).digest())
+                size += len(block)
+                reporter.advance(len(block))
+        blocks.append(Blocks(size, b"".join(digests)))
+    return Hashed(digest.hexdigest(), tuple(blocks))
+
+
+def _blocks(file: FileIO) -> Iterator[memoryview]:
+    """The file's blocks, each valid until the next."""
+    buffer = memoryview(bytearray(BLOCK_BYTES))
+    while size := filled(file, buffer):
+        yield buffer[:size]
 
 
 def same_bytes(first: InsidePath, second: InsidePath) -> bool:
@@ -85,16 +110,16 @@ def same_bytes(first: InsidePath, second: InsidePath) -> bool:
     with first.open("rb") as one, second.open("rb") as other:
         if os.fstat(one.fileno()).st_size != os.fstat(other.fileno()).st_size:
             return False
-        while piece := one.read(_READ_BYTES):
+        while piece := one.read(BLOCK_BYTES):
             if piece != other.read(len(piece)):
                 return False
     return True
 
 
-def content_hashes(artefacts: Mapping[str, Sequence[InsidePath]], reporter: Reporter) -> dict[str, str]:
+def content_hashes(artefacts: Mapping[str, Sequence[InsidePath]], reporter: Reporter) -> dict[str, Hashed]:
     """The content hash of each named list of files, several at a time, the largest first.
 
-    The first failure or interruption stops all reading within one piece. Raises IO_READ_FAILED.
+    The first failure or interruption stops all reading within one block. Raises IO_READ_FAILED.
     """
     sizes: dict[str, int] = {}
     for name, files in artefacts.items():
@@ -107,7 +132,7 @@ def content_hashes(artefacts: Mapping[str, Sequence[InsidePath]], reporter: Repo
     stop = Event()
     with ThreadPoolExecutor(min(_THREADS_MAX, os.cpu_count() or 1), "seal") as pool:
         try:
-            futures = {name: pool.submit(content_sha256, artefacts[name], reporter, stop) for name in names}
+            futures = {name: pool.submit(content_hash, artefacts[name], reporter, stop) for name in names}
             for future in as_completed(futures.values()):
                 future.result()
         except BaseException:

@@ -28,17 +28,18 @@ def locate_files(receipt: Receipt, dataset_id: str, **tokens: str) -> tuple[Insi
     return files
 
 
-def read_bytes(path: InsidePath) -> bytes:
-    """A whole file; OS failures become IO_READ_FAILED."""
-    with readable(path):
-        return path.read_bytes()
+def read_bytes(receipt: Receipt, path: InsidePath) -> bytes:
+    """A whole file of an input; OS failures become IO_READ_FAILED."""
+    with readable(path), receipt.open(path) as file:
+        return file.read()
 
 
 def read_document(receipt: Receipt, dataset_id: str) -> dict[str, Any]:
     """A JSON document of the run, checked against its schema and the run's identity."""
     entry = dataset(dataset_id)
     (path,) = locate_files(receipt, dataset_id)
-    document = read_json(path, what=dataset_id, code=entry.on_invalid, hint="restore the file and seal again")
+    hint = "restore the file and seal again"
+    document = read_json(path, what=dataset_id, code=entry.on_invalid, hint=hint, opened=receipt.open)
     check_document(entry.schema, document, code=entry.on_invalid, where=str(path))
     check_document_identity(receipt, entry, document, path)
     return dict(document)

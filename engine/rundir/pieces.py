@@ -17,6 +17,7 @@ from arrival_engine.contracts.parquet_footer import RowGroup, row_groups
 from arrival_engine.contracts.tables import conform
 from arrival_engine.engine.rundir.arrow_files import open_parquet, parquet_metadata
 from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.rundir.sealed_files import InputFile
 
 # Row groups are read together up to these sizes, so that the work per piece does not grow with the number of groups,
 # and a larger row group is read in tables of that many rows.
@@ -35,7 +36,7 @@ class TablePiece:
 
     identity: Identity
     dataset_id: str
-    path: InsidePath
+    file: InputFile
     footer: pq.FileMetaData
     groups: range
     first_row: int
@@ -54,15 +55,14 @@ class TablePiece:
         """
         entry = dataset(self.dataset_id)
         first_row = self.first_row
-        with readable(self.path), open_parquet(self.path, metadata=self.footer) as file:
-            names = file.schema_arrow.names
+        path, names = self.file.path, self.footer.schema.to_arrow_schema().names
         identity = [name for name in (*self.identity.columns(), *self.tokens) if name in names]
         wanted = [*self.columns, *(name for name in identity if name not in self.columns)]
         # A column that the schema allows a file to omit is all null.
         for table in self._stored([name for name in wanted if name in names]):
-            where = f"{self.path} from row {first_row}" if first_row else str(self.path)
+            where = f"{path} from row {first_row}" if first_row else str(path)
             checked = conform(entry.id, table, where=where, columns=wanted)
-            _check_identity(self.identity, entry, checked, self.path, self.tokens)
+            _check_identity(self.identity, entry, checked, path, self.tokens)
             first_row += table.num_rows
             yield checked.select(list(self.columns))
 
@@ -71,8 +71,8 @@ class TablePiece:
         schema = self.footer.schema.to_arrow_schema()
         texts = [name for name in names if _is_text(schema.field(name).type)]
         with (
-            readable(self.path),
-            open_parquet(self.path, metadata=self.footer, read_dictionary=texts) as file,
+            readable(self.file.path),
+            open_parquet(self.file, metadata=self.footer, read_dictionary=texts) as file,
         ):
             if rows <= PIECE_ROWS:
                 yield _sound(file.read_row_groups(list(self.groups), columns=names, use_threads=False))
@@ -92,10 +92,11 @@ def holding(pieces: Sequence[TablePiece], column: str, values: Collection[int]) 
     """
     stated: dict[InsidePath, list[RowGroup]] = {}
     for piece in pieces:
-        if piece.path not in stated:
-            with readable(piece.path), piece.path.open("rb") as source:
-                stated[piece.path] = row_groups(source)
-    return [part for piece in pieces for part in _parts_holding(piece, stated[piece.path], column, values)]
+        path = piece.file.path
+        if path not in stated:
+            with readable(path), piece.file.open() as source:
+                stated[path] = row_groups(source)
+    return [part for piece in pieces for part in _parts_holding(piece, stated[piece.file.path], column, values)]
 
 
 def _parts_holding(
@@ -127,13 +128,14 @@ def table_pieces(
     """The pieces of a dataset's files in file and row order; reads every file's footer and checks its schema once."""
     pieces = []
     for path in files:
+        file = receipt.input(path)
         with readable(path):
-            footer = parquet_metadata(path)
+            footer = parquet_metadata(file)
             conform(dataset_id, footer.schema.to_arrow_schema().empty_table(), where=str(path))
         first_row = 0
         for groups, rows in _cut(footer):
             pieces.append(
-                TablePiece(receipt.identity, dataset_id, path, footer, groups, first_row, tuple(columns), tokens)
+                TablePiece(receipt.identity, dataset_id, file, footer, groups, first_row, tuple(columns), tokens)
             )
             first_row += rows
     return pieces

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from errno import ENOTDIR
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from arrival_engine.contracts import ArrivalError, Code, Identity, check_document, dataset
 from arrival_engine.contracts.inside import InsidePath, inside
 from arrival_engine.contracts.oserrors import reading, reason
+from arrival_engine.engine.rundir.sealed_files import InputFile, SealedFiles, changed
 from arrival_engine.engine.rundir.strict_json import read_json
+
+if TYPE_CHECKING:
+    from arrival_engine.config.policies import Policy
 
 _RUN_ID = re.compile(r"[a-f0-9]{32}")
 _HINT = "write a receipt with `arrivals synth`, or correct the one that is there"
@@ -23,13 +27,39 @@ _ANY = {"scenario_id": "any", "utc_day": "2000-01-01"}
 
 @dataclass(frozen=True)
 class Receipt:
-    """A checked `run_receipt.json`; `external_roots` are absolute, in the order they are searched."""
+    """A checked `run_receipt.json`; `external_roots` are absolute, in the order they are searched.
+
+    sealed: the inputs as a seal check has found them, which are then the only ones to be read; None before a check, and
+    for readers that make none.
+    """
 
     run_root: InsidePath
     identity: Identity
     external_roots: tuple[Path, ...]
     created_utc: str
     document: Mapping[str, Any]
+    sealed: SealedFiles | None = field(default=None, repr=False, compare=False)
+
+    def input(self, path: InsidePath) -> InputFile:
+        """A file of an input; with `sealed`, one whose bytes are checked. Raises S0_GATE_MISSING_OR_INVALID."""
+        if self.sealed is None:
+            return InputFile(path)
+        blocks = self.sealed.blocks.get(path.relative_to(self.run_root).as_posix())
+        if blocks is None:
+            raise changed(path)
+        return InputFile(path, blocks)
+
+    def open(self, path: InsidePath) -> IO[bytes]:
+        """The bytes of a file of an input, as `input`. Raises OSError."""
+        return self.input(path).open()
+
+    def policy(self, policy_id: str) -> Policy:
+        """The policy in force: with `sealed` that of the seal check, else resolved now, with the policy's errors."""
+        if self.sealed is not None:
+            return self.sealed.policies[policy_id]
+        from arrival_engine.config.policies import resolve_policy
+
+        return resolve_policy(policy_id, run_root=self.run_root, external_roots=self.external_roots)
 
     def path(self, dataset_id: str, **tokens: str) -> InsidePath:
         """A dataset's file or directory in this run; `tokens` are those that the identity lacks."""
@@ -40,8 +70,15 @@ class Receipt:
         return dataset(dataset_id).part(self.run_root, self.identity.tokens(**tokens), index)
 
     def files(self, dataset_id: str, **tokens: str) -> list[InsidePath]:
-        """The dataset's existing files as `Dataset.files` lists them."""
-        return dataset(dataset_id).files(self.run_root, self.identity.tokens(**tokens))
+        """The dataset's existing files as `Dataset.files` lists them; with `sealed`, those of the seal check."""
+        entry = dataset(dataset_id)
+        if self.sealed is not None and entry.sealed:
+            known = [self.run_root / path for path in self.sealed.of_dataset.get(dataset_id, ())]
+            filled = self.identity.tokens(**tokens)
+            tables = entry.format == "parquet" or entry.role == "validation_bundle"
+            place = entry.folder(self.run_root, filled) if tables else entry.locate(self.run_root, filled)
+            return [path for path in known if path.is_relative_to(place)]
+        return entry.files(self.run_root, self.identity.tokens(**tokens))
 
     def partitions(
         self, dataset_id: str, by: Literal["scenario_id", "utc_day"] = "scenario_id"

@@ -74,13 +74,7 @@ class Settings:
 
 def load_settings(receipt: Receipt) -> Settings:
     """Resolve, check and read the policies of a run. Raises the code of the invalid policy."""
-    from arrival_engine.config.policies import resolve_policy
-
-    policies = {
-        policy_id: resolve_policy(policy_id, run_root=receipt.run_root, external_roots=receipt.external_roots)
-        for policy_id in POLICY_IDS
-    }
-    return settings_from(policies)
+    return settings_from({policy_id: receipt.policy(policy_id) for policy_id in POLICY_IDS})
 
 
 def settings_from(policies: Mapping[str, Policy]) -> Settings:

@@ -24,6 +24,14 @@ _SPACE = " \t\n\r"
 _AFTER_VALUE = frozenset(_SPACE + ",]}:")
 
 
+Opener = Callable[[InsidePath], IO[bytes]]
+
+
+def opened_file(path: InsidePath) -> IO[bytes]:
+    """The bytes of a file that no seal covers."""
+    return path.open("rb")
+
+
 def _single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
@@ -61,9 +69,12 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def read_json(path: InsidePath, *, what: str, code: Code, hint: str) -> Any:
-    """The value in a JSON file; raises `code` for text that is not strict JSON, IO_READ_FAILED."""
-    with reading(what, path), path.open("rb") as file:
+def read_json(path: InsidePath, *, what: str, code: Code, hint: str, opened: Opener = opened_file) -> Any:
+    """The value in a JSON file; `opened` gives its bytes.
+
+    Raises `code` for text that is not strict JSON, IO_READ_FAILED.
+    """
+    with reading(what, path), opened(path) as file:
         data = file.read(SIZE_LIMIT + 1)
     fault = f"larger than {SIZE_LIMIT} bytes" if len(data) > SIZE_LIMIT else ""
     if not fault:
@@ -87,13 +98,21 @@ def check_size(data: bytes, *, what: str) -> None:
 
 
 def read_json_rows(
-    path: InsidePath, key: str, take: Callable[[list[Any]], None], *, what: str, code: Code, hint: str
+    path: InsidePath,
+    key: str,
+    take: Callable[[list[Any]], None],
+    *,
+    what: str,
+    code: Code,
+    hint: str,
+    opened: Opener = opened_file,
 ) -> dict[str, Any]:
     """The object in a JSON file of any size, with an empty list at `key`: `take` gets the rows of that list in pieces.
 
-    Raises `code` for text that is not strict JSON or not an object, IO_READ_FAILED, and what `take` raises.
+    `opened` gives the file's bytes. Raises `code` for text that is not strict JSON or not an object, IO_READ_FAILED,
+    and what `take` raises.
     """
-    with reading(what, path), path.open("rb") as file:
+    with reading(what, path), opened(path) as file:
         scan = _Scan(file)
         try:
             return _scan_object(scan, key, take)

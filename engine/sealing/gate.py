@@ -83,8 +83,10 @@ def _find(receipt: Receipt, reporter: Reporter) -> _Findings:
     with reporter.phase("decode alias blobs"):
         decoded = {} if places(receipt).gate.exists() else _blob_hashes(receipt)
     with reporter.phase("hash inputs"):
-        hashes = content_hashes({name: files[name] for name in files.keys() - decoded.keys()}, reporter) | decoded
-    rows = [found.row(receipt, found.sha256 or hashes[name]) for name, found in inventory.artefacts.items()]
+        hashed = content_hashes({name: files[name] for name in files.keys() - decoded.keys()}, reporter)
+    hashes = {name: found.sha256 for name, found in hashed.items()} | decoded
+    hashes |= {name: policy.sha256 for name, policy in inventory.policies().items()}
+    rows = [found.row(receipt, hashes[name]) for name, found in inventory.artefacts.items()]
     return _Findings(tuple(sorted(rows, key=row_order)), scenarios, upstream, inventory.notices())
 
 

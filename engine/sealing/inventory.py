@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from arrival_engine.config import resolve_policy
+from arrival_engine.config import Policy
 from arrival_engine.contracts import ArrivalError, Code, Dataset, Notice, check_token, dataset, datasets
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reading
@@ -21,17 +21,12 @@ _TOKEN = re.compile(r"([a-z_0-9]+)=\{([a-z_0-9]+)\}")
 
 @dataclass(frozen=True)
 class Artefact:
-    """A sealed dictionary entry with its files on disk or, for a policy, the hash of the resolved one.
-
-    A policy also has the `path` of its file, and those `passed_over`, which hold other bytes.
-    """
+    """A sealed dictionary entry with its files on disk or, for a policy, the resolved one."""
 
     dataset: Dataset
     files: tuple[InsidePath, ...]
-    sha256: str = ""
     notes: str = ""
-    path: str = ""
-    passed_over: tuple[str, ...] = ()
+    policy: Policy | None = None
 
     def row(self, receipt: Receipt, sha256: str) -> dict[str, Any]:
         """The inventory row."""
@@ -64,11 +59,15 @@ class Inventory:
 
     def files(self) -> dict[str, tuple[InsidePath, ...]]:
         """The files of each artefact to hash; policies are hashed when they are resolved."""
-        return {name: found.files for name, found in self.artefacts.items() if not found.sha256}
+        return {name: found.files for name, found in self.artefacts.items() if found.policy is None}
+
+    def policies(self) -> dict[str, Policy]:
+        """The policies in force."""
+        return {name: found.policy for name, found in self.artefacts.items() if found.policy is not None}
 
     def notices(self) -> tuple[Notice, ...]:
         """One notice of the policies that differ between the places where they are looked up, if there are any."""
-        chosen = {name: found for name, found in self.artefacts.items() if found.passed_over}
+        chosen = {name: found for name, found in self.policies().items() if found.passed_over}
         if not chosen:
             return ()
         lines = [f"{name}: {found.path}, not {', '.join(found.passed_over)}" for name, found in chosen.items()]
@@ -148,8 +147,8 @@ def _find(entry: Dataset, receipt: Receipt, scenarios: tuple[str, ...]) -> tuple
 
 
 def _policy(entry: Dataset, receipt: Receipt) -> Artefact:
-    policy = resolve_policy(entry.id, run_root=receipt.run_root, external_roots=receipt.external_roots)
-    return Artefact(entry, (), policy.sha256, f"origin={policy.origin}", policy.path, policy.passed_over)
+    policy = receipt.policy(entry.id)
+    return Artefact(entry, (), f"origin={policy.origin}", policy)
 
 
 def take_inventory(receipt: Receipt, scenarios: tuple[str, ...]) -> Inventory:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from arrival_engine.contracts import ArrivalError, Code, Notice, dataset
 from arrival_engine.engine.process.progress import Reporter
-from arrival_engine.engine.rundir.hashing import Row, content_hashes, structural_digest
+from arrival_engine.engine.rundir.hashing import Hashed, Row, content_hashes, structural_digest
 from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.rundir.sealed_files import SealedFiles
 from arrival_engine.engine.sealing.inventory import (
     Inventory,
     require_all,
@@ -35,7 +36,10 @@ _BUNDLE_ROLES = frozenset({"validation_bundle", "validation_flag"})
 
 @dataclass(frozen=True)
 class Seal:
-    """A verified seal; `sha256` maps each sealed artefact to the hash in its row."""
+    """A seal; `sha256` maps each sealed artefact to the hash in its row.
+
+    files: the inputs as `verify_seal` found them; None after `read_seal`.
+    """
 
     digest: str
     row_count: int
@@ -45,6 +49,14 @@ class Seal:
     sha256: Mapping[str, str]
     structural: bool
     notices: tuple[Notice, ...]
+    files: SealedFiles | None = field(default=None, repr=False, compare=False)
+
+    def bind(self, receipt: Receipt) -> Receipt:
+        """The receipt for readers of inputs: they get the bytes that the check has hashed, or an error.
+
+        Unchanged for a seal of `read_seal`, which hashes nothing.
+        """
+        return receipt if self.files is None else replace(receipt, sealed=self.files)
 
 
 class Difference(NamedTuple):
@@ -74,7 +86,7 @@ class _Look(NamedTuple):
 
     receipt: Receipt
     inventory: Inventory
-    hashes: Mapping[str, str]
+    hashes: Mapping[str, Hashed]
     known: frozenset[str]
     structural: bool
 
@@ -130,7 +142,7 @@ def _find_now(row: Row, look: _Look) -> str:
     if look.structural and row["role"] in _BUNDLE_ROLES:
         # The reference seals bundle and flag under the digest of the bundle.
         return bundle_digest(row["owner_segment"], look.receipt)
-    return artefact.sha256 or look.hashes[name]
+    return artefact.policy.sha256 if artefact.policy else look.hashes[name].sha256
 
 
 def _left_behind(row: Row, look: _Look) -> bool:
@@ -169,9 +181,11 @@ def _review_row(row: Row, look: _Look, review: _Review) -> None:
 
 
 def _look(stored: Stored, inventory: Inventory, receipt: Receipt, reporter: Reporter) -> _Look:
-    # Only what is sealed by its content needs reading.
+    # What is not sealed by its content is hashed only if it is read, to hold later readers to the same bytes.
     wanted = {row["artifact_id"] for row in stored.rows if not is_structural(row)}
-    files = {name: paths for name, paths in inventory.files().items() if name in wanted}
+    files = {
+        name: paths for name, paths in inventory.files().items() if name in wanted or dataset(name).need != "never"
+    }
     hashes = content_hashes(files, reporter)
     known = frozenset(entry.id for entry in sealed_datasets())
     return _Look(receipt, inventory, hashes, known, stored.structural)
@@ -234,6 +248,8 @@ def _structural_notice(review: _Review) -> Notice:
 def verify_seal(receipt: Receipt, reporter: Reporter | None = None) -> Seal:
     """Read the run's seal, hash everything it lists again, and return it if all hashes agree.
 
+    `Seal.bind` then gives the receipt with which later readers are held to the bytes hashed here.
+
     A seal made by the reference implementation is accepted, with one notice of what it does not cover. Raises
     S0_GATE_MISSING_OR_INVALID for a missing, damaged or foreign seal, for inputs that differ from it (all of them, with
     both hashes) and for inputs without a row; UPSTREAM_HASHGATE_NOT_PASSED unless every upstream segment is PASS;
@@ -244,14 +260,26 @@ def verify_seal(receipt: Receipt, reporter: Reporter | None = None) -> Seal:
         stored = _require(receipt)
         scenarios = _check_scenarios(stored, receipt)
         inventory = take_inventory(receipt, scenarios)
-        review = _judge(stored, _look(stored, inventory, receipt, reporter))
+        look = _look(stored, inventory, receipt, reporter)
+        review = _judge(stored, look)
         _refuse(review, stored, receipt)
         require_all(inventory, receipt)
     # A seal of content has settled which file of a policy is in force; another one is a difference, refused above.
     notices = (*inventory.notices(), _structural_notice(review)) if stored.structural else ()
     for notice in notices:
         reporter.notice(notice)
-    return _seal(stored, scenarios, notices)
+    return replace(_seal(stored, scenarios, notices), files=_files(look))
+
+
+def _files(look: _Look) -> SealedFiles:
+    root, artefacts = look.receipt.run_root, look.inventory.artefacts
+    paths = {name: tuple(path.relative_to(root).as_posix() for path in artefacts[name].files) for name in look.hashes}
+    blocks = {
+        path: found
+        for name, hashed in look.hashes.items()
+        for path, found in zip(paths[name], hashed.blocks, strict=True)
+    }
+    return SealedFiles(blocks, paths, look.inventory.policies())
 
 
 def read_seal(receipt: Receipt) -> Seal:

@@ -15,6 +15,7 @@ from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reason, refusal
 from arrival_engine.engine.rundir.arrow_files import open_file
+from arrival_engine.engine.rundir.sealed_files import InputFile, checked_copy
 
 # The rest of the process takes less than 1 GiB: the interpreter, and Arrow buffers of the parts being read.
 MEMORY_BYTES = 2_560 * 2**20
@@ -42,12 +43,17 @@ class _OpenFiles:
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
-    def held(self, path: InsidePath) -> str:
-        """The name of a file that stays open until `close`. Raises S5.IO_READ_FAILED."""
+    def held(self, file: InputFile) -> str:
+        """The name of a file that stays open until `close`; of a sealed one, that of a checked copy.
+
+        Raises S5.IO_READ_FAILED, IO_WRITE_FAILED, and what reading a sealed file that differs raises.
+        """
+        path = file.path
         with self._lock:
             if path not in self._names:
                 with _opening(path):
-                    self._names[path] = self._held.enter_context(open_file(path))
+                    opened = open_file(path) if file.blocks is None else checked_copy(file)
+                    self._names[path] = self._held.enter_context(opened)
             return self._names[path]
 
     @contextmanager
@@ -128,13 +134,13 @@ class Cursor:
         self._connection = connection
         self._files = files
 
-    def parquet(self, paths: Sequence[InsidePath]) -> str:
-        """FROM item over Parquet files, which stay open as long as the database. Raises S5.IO_READ_FAILED."""
-        return parquet([self._files.held(path) for path in paths])
+    def parquet(self, files: Sequence[InputFile]) -> str:
+        """FROM item over Parquet files, which stay open as long as the database; errors as of `_OpenFiles.held`."""
+        return parquet([self._files.held(file) for file in files])
 
     def json_lines(self, paths: Sequence[InsidePath], columns: str) -> str:
         """The same over JSON Lines files, with the columns (`name: 'TYPE', ...`) to read."""
-        listed = ", ".join(text(self._files.held(path)) for path in paths)
+        listed = ", ".join(text(self._files.held(InputFile(path))) for path in paths)
         return (
             f"(SELECT * FROM read_json([{listed}], format = 'newline_delimited', columns = {{{columns}}}, "
             "hive_partitioning = false))"

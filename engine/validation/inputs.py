@@ -16,12 +16,15 @@ import pyarrow as pa
 from arrival_engine.contracts import ArrivalError, Code, check_document, dataset
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.zone_names import zone_of_name
+from arrival_engine.engine.rundir.inputs import read_bytes
 from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.rundir.sealed_files import InputFile
 from arrival_engine.engine.rundir.strict_json import read_json, read_json_rows
 from arrival_engine.engine.validation.civil import ClockTable, change_table, clock_table
 from arrival_engine.engine.validation.database import Cursor
 
 KEY = "merchant_id, zone, channel, bucket_index"
+_HINT = "restore the inputs that were sealed"
 _US_PER_DAY = 86_400_000_000
 
 
@@ -33,7 +36,7 @@ def files_of(receipt: Receipt, dataset_id: str, **tokens: str) -> list[InsidePat
         raise ArrivalError(
             Code.S5_S0_SEALED_INPUTS_INCONSISTENT,
             f"{dataset_id} is missing at {receipt.path(dataset_id, **tokens)}",
-            hint="restore the inputs that were sealed",
+            hint=_HINT,
             dataset=dataset_id,
         )
     return found
@@ -43,15 +46,21 @@ def document_of(receipt: Receipt, dataset_id: str) -> dict[str, Any]:
     """A JSON input, checked against its schema."""
     (path,) = files_of(receipt, dataset_id)
     code = Code.S5_S0_SEALED_INPUTS_INCONSISTENT
-    document = read_json(path, what=dataset_id, code=code, hint="restore the inputs that were sealed")
+    document = read_json(path, what=dataset_id, code=code, hint=_HINT, opened=receipt.open)
     check_document(dataset(dataset_id).schema, document, code=code, where=str(path))
     return dict(document)
 
 
 def source(cursor: Cursor, receipt: Receipt, dataset_id: str, **tokens: str) -> str:
-    """FROM item over an input table; empty if an optional one is absent."""
+    """FROM item over a table of the run; empty if an optional one is absent.
+
+    A sealed table is read as the seal check has hashed it.
+    """
     files = files_of(receipt, dataset_id, **tokens)
-    return cursor.parquet(files) if files else ""
+    if not files:
+        return ""
+    sealed = dataset(dataset_id).sealed
+    return cursor.parquet([receipt.input(path) if sealed else InputFile(path) for path in files])
 
 
 def columns_of(cursor: Cursor, relation: str) -> set[str]:
@@ -90,12 +99,12 @@ def _sites(cursor: Cursor, receipt: Receipt) -> None:
     key = "merchant_id, legal_country_iso, site_order"
     located = source(cursor, receipt, "site_locations")
     known = f"LEFT JOIN (SELECT DISTINCT {key}, true AS located FROM {located}) USING ({key})" if located else ""
+    weights, zones = (source(cursor, receipt, table) for table in ("s1_site_weights", "site_timezones"))
     found = cursor.arrow(f"""
         SELECT merchant_id::UBIGINT AS merchant_id, legal_country_iso::VARCHAR AS country,
                site_order::BIGINT AS site_order, max(p_weight)::DOUBLE AS weight, max(tzid)::VARCHAR AS tzid,
                {"coalesce(bool_or(located), false)" if located else "true"} AS located
-        FROM {source(cursor, receipt, "s1_site_weights")}
-        LEFT JOIN {source(cursor, receipt, "site_timezones")} USING ({key}) {known}
+        FROM {weights} LEFT JOIN {zones} USING ({key}) {known}
         GROUP BY 1, 2, 3""")
     keys = (found[column].to_pylist() for column in ("merchant_id", "country", "site_order"))
     identifiers = pa.array([site_id(*site) for site in zip(*keys, strict=True)], pa.uint64())
@@ -135,8 +144,7 @@ def _alias_merchants(receipt: Receipt) -> pa.ChunkedArray:
         check_document("s2_alias_index_merchants", rows, code=code, where=str(path))
         pieces.append(pa.array([row["merchant_id"] for row in rows], pa.uint64()))
 
-    hint = "restore the inputs that were sealed"
-    document = read_json_rows(path, "merchants", take, what=dataset_id, code=code, hint=hint)
+    document = read_json_rows(path, "merchants", take, what=dataset_id, code=code, hint=_HINT, opened=receipt.open)
     check_document(dataset_id, document, code=code, where=str(path))
     return pa.chunked_array(pieces, pa.uint64())
 
@@ -163,7 +171,7 @@ def universe_hash(receipt: Receipt) -> str:
         ("edge_alias_index_digest", "edge_alias_index_3B"),
         ("edge_catalogue_index_digest", "edge_catalogue_index_3B"),
     ):
-        content = b"".join(path.read_bytes() for path in files_of(receipt, dataset_id))
+        content = b"".join(read_bytes(receipt, path) for path in files_of(receipt, dataset_id))
         if hashlib.sha256(content).hexdigest() != stated[part]:
             return ""
     names = ("cdn_weights_digest", "edge_alias_index_digest", "edge_catalogue_index_digest", "virtual_rules_digest")
@@ -194,7 +202,7 @@ def load_scenario(cursor: Cursor, receipt: Receipt, scenario_id: str) -> Horizon
         raise ArrivalError(
             Code.S5_S1_S3_GRID_DOMAIN_MISMATCH,
             f"the time grid of {scenario_id} has no bucket with a start and an end",
-            hint="restore the inputs that were sealed",
+            hint=_HINT,
             scenario_id=scenario_id,
         )
     horizon = Horizon(buckets, start_us, end_us, clock_table(start_us, end_us))

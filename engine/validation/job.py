@@ -138,7 +138,6 @@ _S5 = _s5_codes()
 
 def judge_run(receipt: Receipt, options: ValidateOptions, reporter: Reporter, only: Sequence[str] = ()) -> Judgement:
     """Make every check of a run (or of the scenarios in `only`), writing nothing but spill files."""
-    policy = validation_policy(receipt)
     book = Book()
     sealed = upstream.read_seal(receipt)
     logs = read_logs(receipt)
@@ -146,7 +145,8 @@ def judge_run(receipt: Receipt, options: ValidateOptions, reporter: Reporter, on
         reporter.notice(notice)
     lines = successes(logs)
     scenarios = upstream.judge_domain(receipt, sealed, lines, book)
-    notices = upstream.judge_seal(receipt, sealed, lines, book, reporter)
+    receipt, notices = upstream.judge_seal(receipt, sealed, lines, book, reporter)
+    policy = validation_policy(receipt)
     threads = options.threads or available_cores()
     chosen = [scenario for scenario in scenarios if not only or scenario in only]
     with owned_staging(receipt.run_root, "validate") as spill:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.rundir.json_lines import Log
 from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.rundir.sealed_files import InputFile
 from arrival_engine.engine.validation.case import Case
 from arrival_engine.engine.validation.database import Cursor, text
 from arrival_engine.engine.validation.findings import EXAMPLES_MAX, Book
@@ -294,7 +295,7 @@ def _events_table(cursor: Cursor, receipt: Receipt, label: str, scenario_id: str
     names = ", ".join(_EVENT_COLUMNS)
     parts = []
     if tables:
-        parts.append(f"SELECT {names} FROM {cursor.parquet(tables)}")
+        parts.append(f"SELECT {names} FROM {cursor.parquet([*map(InputFile, tables)])}")
     if lines:
         kinds = ", ".join(f"{name}: {text(kind)}" for name, kind in _EVENT_COLUMNS.items())
         parts.append(f"SELECT {names} FROM {cursor.json_lines(lines, kinds)}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from arrival_engine.config import policy_ids, resolve_policy
+from arrival_engine.config import policy_ids
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.validation.findings import Severity
 
@@ -59,15 +59,10 @@ def validation_policy(receipt: Receipt) -> Rules:
 
 def document(receipt: Receipt, policy_id: str) -> Mapping[str, Any]:
     """Any policy in force for a run."""
-    found = resolve_policy(policy_id, run_root=receipt.run_root, external_roots=receipt.external_roots)
-    return found.document
+    return receipt.policy(policy_id).document
 
 
 def digests(receipt: Receipt, stated: Iterable[str]) -> dict[str, str]:
     """SHA-256 of the policies in force, for the ids that a run has stated; none for an id that is not a policy."""
     known = set(policy_ids())
-    return {
-        policy_id: resolve_policy(policy_id, run_root=receipt.run_root, external_roots=receipt.external_roots).sha256
-        for policy_id in stated
-        if policy_id in known
-    }
+    return {policy_id: receipt.policy(policy_id).sha256 for policy_id in stated if policy_id in known}

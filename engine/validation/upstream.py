@@ -42,12 +42,18 @@ def read_seal(receipt: Receipt) -> Sealed:
 
 def judge_seal(
     receipt: Receipt, sealed: Sealed, lines: Mapping[str, Mapping[str, Any]], book: Book, reporter: Reporter
-) -> tuple[Notice, ...]:
-    """Enter sealed_inputs: everything sealed is hashed again, and every run states this seal."""
+) -> tuple[Receipt, tuple[Notice, ...]]:
+    """Enter sealed_inputs: everything sealed is hashed again, and every run states this seal.
+
+    Return the receipt with which the inputs are read: bound to the seal if they are those that were sealed.
+    """
     faults: list[Example] = []
     notices: tuple[Notice, ...] = ()
     try:
-        notices = verify_seal(receipt, reporter).notices
+        seal = verify_seal(receipt, reporter)
+        receipt, notices = seal.bind(receipt), seal.notices
+        if seal.digest != sealed.digest:
+            faults.append({"artefact": "s0_gate_receipt_5B", "sealed": sealed.digest, "found": seal.digest})
     except ArrivalError as error:
         if error.code is not Code.S0_GATE_MISSING_OR_INVALID:
             raise
@@ -64,7 +70,7 @@ def judge_seal(
             if now.get(policy) != value
         ]
     book.judge("sealed_inputs", len(sealed.stored.rows), len(faults), examples=faults)
-    return notices
+    return receipt, notices
 
 
 def _faults(error: ArrivalError) -> list[Example]:

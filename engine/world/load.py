@@ -97,13 +97,16 @@ def load_world(
     invalid input.
     """
     receipt = read_receipt(Path(run_root))
+    seal = seal or verify_seal(receipt)
     with ThreadPoolExecutor(2, thread_name_prefix="aside") as aside:
         # numba takes a third of a second to load the first kernel of a process; other threads read meanwhile.
         loading = aside.submit(alias.load_kernel)
-        source = read_source(receipt, scenario_id, seal=seal or verify_seal(receipt), strict=strict)
+        source = read_source(receipt, scenario_id, seal=seal, strict=strict)
         grid = source.grid()
         buckets, max_count = grid.start_us.size, source.settings.max_count
-        drawn = read_counts(receipt, source.scenario_id, buckets, max_count, threads or available_cores(), merchant_ids)
+        drawn = read_counts(
+            source.receipt, source.scenario_id, buckets, max_count, threads or available_cores(), merchant_ids
+        )
         # The other facts about merchants are read while the rows are sorted.
         whole = united([piece.catalogue for piece in drawn])
         facts = aside.submit(read_merchant_facts, source, grid, whole[0].merchant_ids)
@@ -113,7 +116,11 @@ def load_world(
 
 
 def read_source(receipt: Receipt, scenario_id: str | None, *, seal: Seal, strict: bool) -> Source:
-    """The source of a world, with its routing universe verified; options and errors as in `load_world`."""
+    """The source of a world, with its routing universe verified; options and errors as in `load_world`.
+
+    Its receipt is bound to the seal.
+    """
+    receipt = seal.bind(receipt)
     scenario = _chosen_scenario(receipt, scenario_id)
     settings = load_settings(receipt)
     settings = settings.strict() if strict else settings

@@ -164,7 +164,8 @@ def verified_universe_hash(receipt: Receipt) -> str:
         ("edge_alias_index_digest", "edge_alias_index_3B"),
         ("edge_catalogue_index_digest", "edge_catalogue_index_3B"),
     ):
-        found = hashlib.sha256(b"".join(read_bytes(path) for path in locate_files(receipt, dataset_id))).hexdigest()
+        content = b"".join(read_bytes(receipt, path) for path in locate_files(receipt, dataset_id))
+        found = hashlib.sha256(content).hexdigest()
         if found != stated[component]:
             raise _universe_mismatch(f"{component} is {stated[component]}, but {dataset_id} hashes to {found}")
     parts = (

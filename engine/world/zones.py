@@ -30,7 +30,7 @@ def load_zone_table(receipt: Receipt) -> ZoneTable:
     """The run's TZC1 cache, its size and hash compared with its manifest. Raises DST_MAPPING_FAILED."""
     manifest = read_document(receipt, "tz_timetable_cache_manifest")
     (path,) = locate_files(receipt, "tz_timetable_cache_bin")
-    data = read_bytes(path)
+    data = read_bytes(receipt, path)
     found = hashlib.sha256(data).hexdigest()
     if (len(data), found) != (manifest["rle_cache_bytes"], manifest["tz_index_digest"]):
         raise ArrivalError(

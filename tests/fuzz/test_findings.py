@@ -18,6 +18,7 @@ from arrival_engine.engine.importing.parquet import batches
 from arrival_engine.engine.importing.room import Room
 from arrival_engine.engine.rundir.arrow_files import parquet_metadata
 from arrival_engine.engine.rundir.pieces import TablePiece, holding
+from arrival_engine.engine.rundir.sealed_files import InputFile
 from arrival_engine.engine.sealing.upstream import SEGMENTS
 from tests.fuzz.mutation import packed, unpacked
 from tests.fuzz.target import judge
@@ -159,7 +160,7 @@ def _held(path):
     identity = Identity("0" * 64, "0" * 64, 1, "0" * 32)
     footer = parquet_metadata(place)
     groups = range(footer.num_row_groups)
-    piece = TablePiece(identity, "s3_bucket_counts_5B", place, footer, groups, 0, ("merchant_id",), {})
+    piece = TablePiece(identity, "s3_bucket_counts_5B", InputFile(place), footer, groups, 0, ("merchant_id",), {})
     return [part.groups for part in holding([piece], "merchant_id", [1])]
 
 

@@ -27,7 +27,14 @@ def small(tmp_path_factory):
 
 
 def by_pandas(case):
-    return count_files(case.plan.world, library="pandas")
+    """The world's count files as they are now, although a seal covers them."""
+    files = count_files(case.plan.world, library="pandas")
+    return replace(files, readers=tuple(path.read_bytes for path in paths_of(case)))
+
+
+def paths_of(case):
+    world = case.plan.world
+    return world.receipt.files("s3_bucket_counts_5B", scenario_id=world.scenario_id)
 
 
 def assert_same_rows(rows, wanted):
@@ -46,7 +53,7 @@ def test_rows_read_by_a_data_frame_library_are_the_hosts(small):
 
 def rewritten(case, change):
     """The world's count files with every table passed through `change`."""
-    for path in by_pandas(case).paths:
+    for path in (found.outside for found in paths_of(case)):
         pq.write_table(change(pq.read_table(path, partitioning=None)), path)
 
 
@@ -74,14 +81,14 @@ def test_signed_merchant_ids_are_joined_exactly(tmp_path):
     counts = [CountRow(TWO_ZONES, BERLIN, "mixed", bucket, 1 + bucket) for bucket in range(4)]
     case = support.make_case(small_world(counts=tuple(counts)), tmp_path / "run")
     entities = by_pandas(case).entities._replace(merchant_id=np.array([near[2]], np.uint64))
-    files = count_files(case.plan.world, library="pandas")
+    files = by_pandas(case)
 
     def change(table):
         place = table.schema.get_field_index("merchant_id")
         return table.set_column(place, "merchant_id", pa.array(near[: table.num_rows], pa.int64()))
 
     rewritten(case, change)
-    rows = read_rows(type(files)(files.paths, entities, "pandas"))
+    rows = read_rows(type(files)(files.readers, entities, "pandas"))
     assert rows.bucket.tolist() == [2]
     assert rows.arrivals.tolist() == [3]
 
@@ -98,7 +105,7 @@ def test_rows_of_other_merchants_are_left_out(small):
     )
     rows = small.plan.world.rows
     wanted = type(rows)(*(column[small.plan.world.tables.entities.merchant[rows.entity] == 0] for column in rows))
-    assert_same_rows(read_rows(type(files)(files.paths, alone, "pandas")), wanted)
+    assert_same_rows(read_rows(type(files)(files.readers, alone, "pandas")), wanted)
 
 
 def test_a_source_gives_what_uploading_gives(small):
@@ -116,7 +123,7 @@ def broken_library(case):
 
 def other_files(case):
     files = by_pandas(case)
-    return type(files)(files.paths[:1] * 2, files.entities, "pandas"), "on the host"
+    return type(files)(files.readers[:1] * 2, files.entities, "pandas"), "on the host"
 
 
 @pytest.mark.parametrize("trouble", [broken_library, other_files])
@@ -144,7 +151,8 @@ def test_the_files_are_those_of_the_scenario(small):
     world = small.plan.world
     tokens = world.receipt.identity.tokens(scenario_id=world.scenario_id)
     files = count_files(world)
-    assert list(files.paths) == list(dataset("s3_bucket_counts_5B").files(world.receipt.run_root, tokens))
+    paths = dataset("s3_bucket_counts_5B").files(world.receipt.run_root, tokens)
+    assert [read() for read in files.readers] == [path.read_bytes() for path in paths]
     assert files.library == "cudf"
 
 

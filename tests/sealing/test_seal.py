@@ -13,7 +13,13 @@ from arrival_engine.config import packaged_bytes, policy_ids
 from arrival_engine.contracts import Code, dataset, datasets
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.process.progress import Reporter
-from arrival_engine.engine.rundir.hashing import content_hashes, content_sha256, inventory_digest, structural_digest
+from arrival_engine.engine.rundir.hashing import (
+    content_hash,
+    content_hashes,
+    content_sha256,
+    inventory_digest,
+    structural_digest,
+)
 from arrival_engine.engine.sealing import seal
 from tests.support.seal_world import (
     BY_MF,
@@ -77,12 +83,14 @@ def test_the_published_vectors_of_the_row_and_inventory_digests():
 
 
 def test_content_is_read_in_pieces_and_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr("arrival_engine.engine.rundir.hashing._READ_BYTES", 7)
-    files = [put(tmp_path, "a", b"0123456789"), put(tmp_path, "b", b""), put(tmp_path, "c", b"xyz" * 7)]
+    monkeypatch.setattr("arrival_engine.engine.rundir.hashing.BLOCK_BYTES", 7)
+    names = [put(tmp_path, "a", b"0123456789"), put(tmp_path, "b", b""), put(tmp_path, "c", b"xyz" * 7)]
+    files = [InsidePath(tmp_path) / path.name for path in names]
     reporter = Reporter()
-    assert content_sha256([InsidePath(tmp_path) / path.name for path in files], reporter) == sha(
-        b"0123456789" + b"xyz" * 7
-    )
+    found = content_hash(files, reporter)
+    assert found.sha256 == content_sha256(files) == sha(b"0123456789" + b"xyz" * 7)
+    assert [blocks.size for blocks in found.blocks] == [10, 0, 21]
+    assert found.blocks[0].digests.hex() == sha(b"0123456") + sha(b"789")
     assert reporter.status().done == 31
 
 

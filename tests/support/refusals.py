@@ -139,7 +139,9 @@ def _seal_unread(run_root):
     scenarios = scenario_set(receipt)
     inventory = take_inventory(receipt, scenarios)
     hashes = content_hashes(inventory.files(), Reporter())
-    rows = [found.row(receipt, found.sha256 or hashes[name]) for name, found in inventory.artefacts.items()]
+    sha256 = {name: found.sha256 for name, found in hashes.items()}
+    sha256 |= {name: policy.sha256 for name, policy in inventory.policies().items()}
+    rows = [found.row(receipt, sha256[name]) for name, found in inventory.artefacts.items()]
     rows.sort(key=row_order)
     gate = {
         **{name: receipt.document[name] for name in ("manifest_fingerprint", "parameter_hash", "seed", "run_id")},
