@@ -125,10 +125,10 @@ def test_a_way_past_the_door_is_found(source, found):
     assert list(outside_calls(ast.parse("path.outside.read_bytes()"))) == ["read_bytes"]
 
 
-# Every path that Python is asked to open, list, make, rename or remove below the run root, with the asking module.
+# Every path that Python is asked to open, list, make, rename or remove below a run root, with the asking module.
 PROGRAM = """
 import json, os, sys
-root, found = sys.argv[1], set()
+roots, found = json.loads(sys.argv[1]), set()
 watched = {
     "open", "os.listdir", "os.scandir", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "os.chmod",
     "os.link", "os.symlink", "os.utime", "shutil.rmtree", "shutil.move", "shutil.copyfile", "glob.glob",
@@ -140,22 +140,22 @@ def heard(event, given):
                 text = os.path.abspath(os.fsdecode(name)) if not isinstance(name, int) else ""
             except TypeError:
                 continue
-            if text.startswith(root + "/"):
+            for root in (root for root in roots if text.startswith(root + "/")):
                 frame = sys._getframe(1)
                 while frame and "arrival_engine" not in frame.f_globals.get("__name__", ""):
                     frame = frame.f_back
-                found.add((event, text[len(root):], frame.f_globals["__name__"] if frame else "?"))
+                found.add((event, text[len(os.path.dirname(root)):], frame.f_globals["__name__"] if frame else "?"))
 sys.addaudithook(heard)
 from arrival_engine.engine.cli.main import main
 commands = json.loads(sys.argv[2])
 codes = [main([*words, "--quiet"]) for words in commands]
-os.mkdir(root + "/heard")
+for root in roots: os.mkdir(root + "/heard")
 print(json.dumps([codes, sorted(found)]))
 """
 
 
 def test_no_command_opens_a_path_below_the_run_root_by_its_name(tmp_path):
-    root = tmp_path / "run"
+    root, synthetic = tmp_path / "run", tmp_path / "synthetic"
     write_world(small_world(), root)
     commands = [
         ["tz", "build", str(root), "--replace"],
@@ -169,16 +169,16 @@ def test_no_command_opens_a_path_below_the_run_root_by_its_name(tmp_path):
         ["plan", str(root)],
         ["diff", str(root), str(root)],
         ["stream", str(root), "--limit", "1"],
-        ["parity", str(root), "--right", "cudasim", "--sample-batches", "1"],
-        ["synth", str(tmp_path / "run" / "tmp" / "another"), "--preset", "demo", "--scale", "0.01"],
+        ["parity", str(root), "--right", "cudasim", "--sample-batches", "1", "--batch-arrivals", "5"],
+        ["synth", str(synthetic), "--preset", "demo", "--scale", "0.05"],
     ]
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(root), json.dumps(commands)],
+        [sys.executable, "-c", PROGRAM, json.dumps([str(root), str(synthetic)]), json.dumps(commands)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
     codes, found = json.loads(done.stdout.splitlines()[-1])
-    assert found == [["os.mkdir", "/heard", "?"]]
+    assert found == [["os.mkdir", "/run/heard", "?"], ["os.mkdir", "/synthetic/heard", "?"]]
     assert codes == [0] * len(commands)
