@@ -50,9 +50,11 @@ def _fault(name: str, value: object) -> str:
         return "is empty or a relative path step"
     if "/" in value or "\\" in value or not is_line(value):
         return "contains a path separator, a control character or a mark of writing direction"
-    if any(0xD800 <= ord(ch) <= 0xDFFF for ch in value):
+    try:
+        size = len(value.encode("utf-8"))
+    except UnicodeEncodeError:
         return "is not valid Unicode text"
-    if len(value.encode("utf-8")) > _TOKEN_BYTES_MAX:
+    if size > _TOKEN_BYTES_MAX:
         return f"is longer than {_TOKEN_BYTES_MAX} bytes"
     return _form_fault(name, value)
 

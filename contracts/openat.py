@@ -45,12 +45,12 @@ def walked(root: Path, parts: Sequence[str]) -> Iterator[int]:
     handle = os.open(root, _WALK)
     try:
         for depth, name in enumerate(parts, 1):
-            path = root.joinpath(*parts[:depth])
             if depth > _DEPTH_MAX:
-                raise refused_depth(path)
+                raise refused_depth(root.joinpath(*parts[:depth]))
             try:
                 further = os.open(name, _WALK | os.O_NOFOLLOW, dir_fd=handle)
             except OSError as failure:
+                path = root.joinpath(*parts[:depth])
                 if failure.errno in (errno.ENOTDIR, errno.ELOOP) and kind_at(handle, name) == "link":
                     raise refused_link(path) from failure
                 failure.filename = str(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
+import math
 import platform
 import sys
 import tempfile
@@ -31,7 +32,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
     parser.add_argument("target", nargs="*", help="default: all")
     parser.add_argument("--runs", type=int, default=100_000, help="inputs per target")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop each target after so many")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--table", type=Path, help="print this record as Markdown, and run nothing")
     parser.add_argument("--record", type=Path, help="JSON file whose entries of these targets are replaced")
     parser.add_argument("--save", type=Path, help="folder for the inputs of findings, whole")
     parser.add_argument("--guided", action="store_true", help="choose inputs by coverage, with atheris, for one target")
@@ -44,10 +47,13 @@ def main() -> int:
             parser.error("--guided takes one target")
         _guided(options.target[0], options.runs)
         return 0
+    if options.table:
+        _say(_table(json.loads(options.table.read_text("utf-8"))))
+        return 0
     found = 0
     _say(" ".join((f"{'target':18}", *(f"{name:>{width}}" for name, width in _WIDTHS.items()), "findings")))
     for name in options.target or TARGETS:
-        tally = campaign(TARGETS[name], options.runs, options.seed)
+        tally = campaign(TARGETS[name], options.runs, options.seed, options.minutes * 60)
         entry = tally.record()
         found += len(entry["findings"])
         told = [f"{name:18}", *(f"{entry[key]:{width}}" for key, width in _WIDTHS.items()), f"{len(tally.findings):8}"]
@@ -79,6 +85,15 @@ def _record(file: Path, name: str, entry: dict[str, Any]) -> None:
     entries[name] = entry
     ordered = {name: entries[name] for name in TARGETS if name in entries}
     file.write_text(json.dumps(ordered, indent=1) + "\n", "utf-8")
+
+
+def _table(entries: dict[str, Any]) -> str:
+    lines = ["| Target | What is read | Inputs | Findings |", "|---|---|---:|---:|"]
+    lines += [
+        f"| `{name}` | {TARGETS[name].reads} | {entry['inputs']:,} | {len(entry['findings'])} |"
+        for name, entry in entries.items()
+    ]
+    return "\n".join(lines)
 
 
 def _guided(name: str, runs: int) -> None:

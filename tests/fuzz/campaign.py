@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import mmap
 import os
 import resource
@@ -103,11 +104,14 @@ def slice_of(target: Target, runs: int, seed: int, folder: Path) -> Campaign:
     return tally
 
 
-def campaign(target: Target, runs: int, seed: int) -> Campaign:
-    """So many inputs, in as many processes as it takes: one that dies of an input is followed by the next."""
+def campaign(target: Target, runs: int, seed: int, seconds: float = math.inf) -> Campaign:
+    """So many inputs, or those of so many seconds, in as many processes as it takes.
+
+    A process that dies of an input is followed by the next.
+    """
     whole, began = Campaign(), time.monotonic()
-    while whole.inputs < runs:
-        found = _one_process(target, runs - whole.inputs, f"{target.name} {seed} {whole.inputs}")
+    while whole.inputs < runs and time.monotonic() < began + seconds:
+        found = _one_process(target, runs - whole.inputs, f"{target.name} {seed} {whole.inputs}", began + seconds)
         if not found.inputs:
             raise RuntimeError(f"{target.name}: no input was tried; see above")
         whole.merge(found)
@@ -115,13 +119,13 @@ def campaign(target: Target, runs: int, seed: int) -> Campaign:
     return whole
 
 
-def _one_process(target: Target, runs: int, seed: str) -> Campaign:
+def _one_process(target: Target, runs: int, seed: str, end: float) -> Campaign:
     with _workplace() as folder, mmap.mmap(-1, _INPUT_MAX + 16) as shared:
         notes = folder / "tally"
         process = os.fork()
         if not process:
             try:
-                _child(target, runs, seed, shared, notes)
+                _child(target, runs, seed, end, shared, notes)
             except Exception:  # noqa: BLE001 - the parent sees that nothing was tried
                 traceback.print_exc()
             finally:
@@ -136,7 +140,7 @@ def _one_process(target: Target, runs: int, seed: str) -> Campaign:
         return found
 
 
-def _child(target: Target, runs: int, seed: str, shared: mmap.mmap, notes: Path) -> None:
+def _child(target: Target, runs: int, seed: str, end: float, shared: mmap.mmap, notes: Path) -> None:
     folder = notes.with_name("work")
     folder.mkdir()
     opened = target.open(folder)
@@ -144,9 +148,9 @@ def _child(target: Target, runs: int, seed: str, shared: mmap.mmap, notes: Path)
     used = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + _ADDRESS_SPACE, resource.RLIM_INFINITY))
     for data in inputs(opened, draw, pool):
-        if tally.inputs == runs or len(data) > _INPUT_MAX:
-            if tally.inputs == runs:
-                break
+        if tally.inputs == runs or (tally.inputs and time.monotonic() >= end):
+            break
+        if len(data) > _INPUT_MAX:
             continue
         struct.pack_into("<QQ", shared, 0, tally.inputs + 1, len(data))
         shared[16 : 16 + len(data)] = data
