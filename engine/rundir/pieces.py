@@ -18,6 +18,7 @@ from arrival_engine.contracts.tables import conform
 from arrival_engine.engine.rundir.arrow_files import open_parquet, parquet_metadata
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.sealed_files import InputFile
+from arrival_engine.engine.rundir.table_limits import check_sizes
 
 # Row groups are read together up to these sizes, so that the work per piece does not grow with the number of groups,
 # and a larger row group is read in tables of that many rows.
@@ -132,6 +133,7 @@ def table_pieces(
         with readable(path):
             footer = parquet_metadata(file)
             conform(dataset_id, footer.schema.to_arrow_schema().empty_table(), where=str(path))
+            check_sizes(dataset_id, file, {*columns, *receipt.identity.columns(), *tokens}, PIECE_ROWS)
         first_row = 0
         for groups, rows in _cut(footer):
             pieces.append(

@@ -43,6 +43,10 @@ class _OpenFiles:
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
+    def holds(self, file: InputFile) -> bool:
+        """Whether the file is open."""
+        return file.path in self._names
+
     def held(self, file: InputFile) -> str:
         """The name of a file that stays open until `close`; of a sealed one, that of a checked copy.
 
@@ -133,6 +137,10 @@ class Cursor:
     def __init__(self, connection: duckdb.DuckDBPyConnection, files: _OpenFiles) -> None:
         self._connection = connection
         self._files = files
+
+    def holds(self, file: InputFile) -> bool:
+        """Whether the database has the file open, so that it is not read from its place again."""
+        return self._files.holds(file)
 
     def parquet(self, files: Sequence[InputFile]) -> str:
         """FROM item over Parquet files, which stay open as long as the database; errors as of `_OpenFiles.held`."""

@@ -18,6 +18,7 @@ from arrival_engine.engine.process.threads import Cancellation, ordered
 from arrival_engine.engine.rundir.inputs import pieces_of
 from arrival_engine.engine.rundir.pieces import TablePiece, holding
 from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.rundir.table_limits import check_room
 from arrival_engine.engine.world.catalogue import Catalogue, Uncoded, catalogued, united
 from arrival_engine.engine.world.codes import encoded
 from arrival_engine.engine.world.row_order import CodedRows, law_ordered
@@ -25,6 +26,8 @@ from arrival_engine.engine.world.row_order import CodedRows, law_ordered
 _COLUMNS = ("merchant_id", "zone_representation", "channel_group", "bucket_index", "count_N")
 
 
+# A key of 8 bytes and three sorted columns of 4, besides the rows as read.
+_SORTED_ROW_BYTES = 20
 NO_ROWS = Rows(*(np.empty(0, np.int32) for _ in Rows._fields))
 
 
@@ -149,6 +152,8 @@ def merge_rows(
 ) -> CountRows:
     """The same for pieces whose catalogues are already united."""
     catalogue, codes = united_catalogues
+    drawn_rows = sum(piece.entity.size for piece in pieces)
+    check_room(f"sorting {drawn_rows:,} count rows above zero", drawn_rows * _SORTED_ROW_BYTES)
     parts = [
         CodedRows(code, piece.entity, piece.bucket, piece.arrivals) for code, piece in zip(codes, pieces, strict=True)
     ]

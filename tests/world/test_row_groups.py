@@ -8,9 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from arrival_engine.contracts import ArrivalError
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.process.machine import memory_limit_bytes
 from arrival_engine.engine.rundir.pieces import PIECE_ROWS, holding
 from arrival_engine.engine.rundir.receipt import read_receipt
+from arrival_engine.engine.rundir.sealed_files import InputFile
+from arrival_engine.engine.rundir.table_limits import check_room, check_sizes
 from arrival_engine.engine.world.counts import count_pieces, merge_drawn, read_counts
 from tests.support import damage
 from tests.support.damage import COUNTS
@@ -124,3 +127,38 @@ class TestLargeRowGroups:
         store(run_root, table, table.num_rows)
         with pytest.raises(ArrivalError, match=f"from row {PIECE_ROWS}: column zone_representation in row 5"):
             counts_of(run_root)
+
+
+class TestBombs:
+    @pytest.mark.parametrize("used", [False, True], ids=["that no row uses", "that a row uses"])
+    @pytest.mark.parametrize("column", ["zone_representation", "channel_group", "scenario_id"])
+    def test_a_text_that_is_far_too_long_is_refused_before_it_is_read(self, column, used, run_root):
+        table = stored(run_root)
+        at = table.schema.get_field_index(column)
+        texts = pa.array([table[column][0].as_py() or "mixed", "x" * (1 << 26)])
+        codes = pa.array([0] * (table.num_rows - 1) + [int(used)], pa.int32())
+        table = table.set_column(at, column, pa.DictionaryArray.from_arrays(codes, texts))
+        path = damage.file_of(run_root, COUNTS)
+        pq.write_table(table, path, compression="zstd", dictionary_pagesize_limit=1 << 27)
+        assert path.stat().st_size < 1 << 16
+        before = pa.total_allocated_bytes(), pa.default_memory_pool().max_memory()
+        del table, texts
+        with pytest.raises(ArrivalError, match=f"column {column} of row group 0 takes 6") as caught:
+            counts_of(run_root)
+        assert caught.value.code is Code.LIMIT_EXCEEDED
+        assert pa.default_memory_pool().max_memory() <= before[1]
+
+    def test_long_names_of_zones_are_no_bombs(self, run_root):
+        table = stored(run_root)
+        at = table.schema.get_field_index("zone_representation")
+        table = table.set_column(at, "zone_representation", pa.array(["x" * 1000] * table.num_rows))
+        store(run_root, table, table.num_rows)
+        assert counts_of(run_root)[0] == table.num_rows
+
+    def test_pages_that_do_not_fit_the_memory_are_refused_by_their_sizes(self, run_root):
+        limit, _ = memory_limit_bytes()
+        with pytest.raises(ArrivalError, match=r"a row group needs about .* this process may have") as caught:
+            check_room("a row group", limit)
+        assert caught.value.code is Code.RESOURCES_INSUFFICIENT
+        assert caught.value.context["limit_bytes"] == limit
+        check_sizes(COUNTS, InputFile(read_receipt(run_root).files(COUNTS, scenario_id=SCENARIO)[0]), {"count_N"}, 1)
