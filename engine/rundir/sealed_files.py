@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import EINVAL
 from functools import partial
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from arrival_engine.contracts import ArrivalError, Code
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 2**20
 _DIGEST_BYTES = 32
-_COPY_HINT = "make space there, or name another folder in TMPDIR"
+_COPY = "checked"
 # Neighbouring columns share the block at their border.
 _KEPT_BLOCKS = 2
 
@@ -142,16 +141,19 @@ class CheckedFile(io.RawIOBase):
 
 
 @contextmanager
-def checked_copy(file: InputFile) -> Iterator[str]:
+def checked_copy(file: InputFile, folder: InsidePath) -> Iterator[str]:
     """A checked copy for a library that opens paths only: a path that is the open copy itself.
 
-    The copy has no name and lies in the system's folder for temporary files, where nobody else can change it. Raises
-    IO_WRITE_FAILED, OSError, and what reading raises.
+    The copy lies in `folder`, which must be this process's own, and has no name there. Raises IO_WRITE_FAILED, OSError,
+    and what reading raises.
     """
-    written = partial(writing, "copy of an input", Path(tempfile.gettempdir()), hint=_COPY_HINT)
+    written = partial(writing, "copy of an input", folder)
+    place = folder / f"{_COPY}-{secrets.token_hex(8)}"
     with written():
-        copy = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - the next block closes it
+        copy = place.open("xb", 0)
     with copy:
+        with written():
+            place.unlink()
         with file.open() as source:
             while data := source.read(BLOCK_BYTES):
                 with written():

@@ -35,7 +35,8 @@ def name(identifier: str) -> str:
 class _OpenFiles:
     """Files that DuckDB reads: it opens paths only, and is given those of files that are open already."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: InsidePath) -> None:
+        self._folder = folder
         self._held = ExitStack()
         self._names: dict[InsidePath, str] = {}
         self._lock = threading.Lock()
@@ -56,7 +57,7 @@ class _OpenFiles:
         with self._lock:
             if path not in self._names:
                 with _opening(path):
-                    opened = open_file(path) if file.blocks is None else checked_copy(file)
+                    opened = open_file(path) if file.blocks is None else checked_copy(file, self._folder)
                     self._names[path] = self._held.enter_context(opened)
             return self._names[path]
 
@@ -91,7 +92,7 @@ class Database:
 
     def __init__(self, spill: InsidePath, threads: int, memory_bytes: int = MEMORY_BYTES) -> None:
         self._threads = threads
-        self._files = _OpenFiles()
+        self._files = _OpenFiles(spill)
         self._connection = duckdb.connect(
             ":memory:",
             config={

@@ -69,7 +69,6 @@ DOORS = {
     "cpu_fallback/own_files.py": {"open", "os.open"},
     "engine/process/streams.py": {"open", "os.open"},
     "engine/process/doctor.py": {"tempfile.TemporaryFile"},
-    "engine/rundir/sealed_files.py": {"tempfile.TemporaryFile"},
 }
 
 
