@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,8 @@ from arrival_engine.engine.process import human
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _BLOCK_BYTES = 1 << 22
 _EXCEL_LINE = re.compile("sep=.?")
+# Arrow's own words. Its handler of such rows cannot be given one that is not UTF-8.
+_RAGGED = "CSV parse error: Expected"
 
 
 @dataclass(frozen=True)
@@ -84,17 +87,19 @@ def _open(path: Path) -> tuple[SourceFile, list[Notice]]:
         compression = compression_of(head)
         if compression:
             head = head_of(path, compression)
-    if not head.strip():
+    if not head.removeprefix(BOM_UTF8).strip():
         _refuse(name, "is empty", "give a header line with column names and one line per row")
-    line, *others = head.lstrip(b"\r\n").splitlines()
+    line, *others = head.removeprefix(BOM_UTF8).lstrip(b"\r\n").splitlines()
     if not others and len(head) == HEAD_BYTES:
         _refuse_long(
             name, f"has no line end in its first {human.size(HEAD_BYTES)}", "begin it with a line of column names"
         )
     try:
-        text = line.decode("utf-8-sig")
+        text = line.decode()
     except UnicodeDecodeError:
         _refuse(name, "has a header that is not UTF-8", "save it as UTF-8")
+    if line.startswith(BOM_UTF8):
+        _refuse(name, "has a byte order mark that is not at its beginning", "remove what is above the column names")
     if _EXCEL_LINE.fullmatch(text):
         _refuse(name, f"begins with {text!r}, a line for Excel alone", f"remove it: sed -i 1d {shell_word(name)}")
     delimiter = max(_DELIMITERS, key=text.count)
@@ -112,13 +117,7 @@ def _open(path: Path) -> tuple[SourceFile, list[Notice]]:
 
 
 def _csv_batches(file: SourceFile, columns: Sequence[str], room: Room) -> Iterator[pa.RecordBatch]:
-    ragged: list[pa.csv.InvalidRow] = []
     rows = 0
-
-    def refuse(row: pa.csv.InvalidRow) -> str:
-        ragged.append(row)
-        return "error"
-
     try:
         with (
             reading("table", file.path),
@@ -126,7 +125,7 @@ def _csv_batches(file: SourceFile, columns: Sequence[str], room: Room) -> Iterat
             pa.csv.open_csv(
                 stream,
                 read_options=pa.csv.ReadOptions(block_size=_BLOCK_BYTES),
-                parse_options=pa.csv.ParseOptions(delimiter=file.delimiter, invalid_row_handler=refuse),
+                parse_options=pa.csv.ParseOptions(delimiter=file.delimiter),
                 convert_options=pa.csv.ConvertOptions(
                     column_types=dict.fromkeys(file.header, pa.string()),
                     include_columns=list(columns),
@@ -138,15 +137,15 @@ def _csv_batches(file: SourceFile, columns: Sequence[str], room: Room) -> Iterat
                 rows += batch.num_rows
                 room.check(rows, file.name)
                 yield batch
-    except pa.ArrowInvalid as failure:
+    except (pa.ArrowInvalid, pa.ArrowKeyError) as failure:
         if lack_of_memory(failure):
             raise
-        _explain(file, failure, ragged)
+        _explain(file, failure)
 
 
-def _explain(file: SourceFile, failure: Exception, ragged: Sequence[pa.csv.InvalidRow]) -> NoReturn:
+def _explain(file: SourceFile, failure: Exception) -> NoReturn:
     """Name the line at which Arrow's reader failed."""
-    line, values = _first_ragged(file) if ragged else (0, 0)
+    line, values = _first_ragged(file) if _RAGGED in str(failure) else (0, 0)
     if line:
         hint = "quote values that contain the separator, and leave out titles, totals and notes"
         what = f"line {line} has {values} values, but the header has {len(file.header)} columns"

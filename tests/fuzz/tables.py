@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import zlib
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -33,7 +34,7 @@ from tests.fuzz.target import Opened, Target
 
 CSV = """merchant_id,tz,bucket_start,count,channel
 12,Europe/Berlin,2026-03-29T01:00:00Z,7,online
-12,Europe/Berlin,2026-03-29T02:00:00+02:00,"1,000",
+12,Europe/Berlin,2026-03-29T02:00:00+02:00,1000,
 18446744073709551615,Etc/UTC,2026-03-29 03:00:00Z,0,"a ""quoted"" one"
 """
 _CELLS = (
@@ -43,6 +44,7 @@ _CELLS = (
     '"a',
     'a"b',
     '"a\nb"',
+    '"1,000"',
     "1.000",
     "1,5",
     "01",
@@ -84,11 +86,17 @@ def _other_formats() -> list[bytes]:
     return [b'{"a":1}\n{"a":2}\n', arrow.getvalue(), orc.getvalue(), archive, b"<html></html>", b"\x89HDF\r\n"]
 
 
+def _unpacked(data: bytes) -> bytes:
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error):
+        return b""
+
+
 def _mutated_csv(data: bytes, draw: Random) -> bytes:
     """One cell, line, quote or separator changed; one in four is damaged as bytes."""
     if data[:2] in (b"\x1f\x8b", b"\x28\xb5") and draw.random() < 0.5:
-        unpacked = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else b""
-        return gzip.compress(_mutated_csv(unpacked or CSV.encode(), draw), 1, mtime=0)
+        return gzip.compress(_mutated_csv(_unpacked(data) or CSV.encode(), draw), 1, mtime=0)
     try:
         lines = data.decode().split("\n")
     except UnicodeDecodeError:
@@ -369,6 +377,7 @@ def _anomalies(folder: Path) -> Opened:
 
 
 TARGETS = (
+    Target("csv_import", "a user's counts as CSV, plain or compressed", _csv_import),
     Target("parquet_import", "a user's counts and sites as Parquet", _parquet_import),
     Target("parquet_input", "Parquet inputs of a run", _parquet_input),
     _parts("parquet"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from codecs import BOM_UTF8
 from contextlib import suppress
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from arrival_engine.engine.rundir.pieces import TablePiece, holding
 from arrival_engine.engine.rundir.sealed_files import InputFile
 from arrival_engine.engine.sealing.upstream import SEGMENTS
 from tests.fuzz.mutation import packed, unpacked
+from tests.fuzz.tables import CSV
 from tests.fuzz.target import judge
 from tests.fuzz.targets import TARGETS
 
@@ -110,6 +112,27 @@ def test_an_external_root_that_is_not_a_path_is_refused_by_name(opened, root):
 @pytest.mark.parametrize("url", ["file://[/a", "file://[::1/run", "file:///a%00b"])
 def test_a_file_url_that_is_not_one_is_refused_by_name(opened, url):
     assert str(judge(opened.read, url.encode())).startswith("5B.S4.IO_READ_FAILED engine/storage/url.py")
+
+
+@pytest.mark.parametrize("opened", ["csv_import"], indirect=True)
+class TestCsv:
+    @pytest.mark.parametrize(
+        ("data", "outcome"),
+        [
+            (b"\n" + BOM_UTF8 + CSV.encode(), "5B.S4.SCHEMA_VIOLATION engine/importing/files.py:_refuse:"),
+            (BOM_UTF8 * 2 + CSV.encode(), "5B.S4.SCHEMA_VIOLATION engine/importing/files.py:_refuse:"),
+            (BOM_UTF8 + b"\n\n", "5B.S4.SCHEMA_VIOLATION engine/importing/files.py:_refuse:"),
+            (BOM_UTF8 + b"\n\n" + CSV.encode(), "read 3 rows "),
+        ],
+        ids=["after a line", "twice", "alone", "before lines"],
+    )
+    def test_a_byte_order_mark_is_taken_at_the_beginning_alone(self, opened, data, outcome):
+        assert str(judge(opened.read, data)).startswith(outcome)
+
+    def test_a_row_that_is_too_long_and_not_unicode_is_named_and_nothing_else_printed(self, opened, capfd):
+        outcome = judge(opened.read, CSV.encode() + b"\xff,b,\xff,c,c,c,c\n")
+        assert str(outcome).startswith("5B.S4.SCHEMA_VIOLATION engine/importing/files.py:_explain:")
+        assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("opened", ["lock_file"], indirect=True)

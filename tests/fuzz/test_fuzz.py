@@ -19,6 +19,7 @@ SLOW = {
     "rng_audit_log",
     "rng_trace_log",
     "upstream_bundle",
+    "csv_import",
     "parquet_input",
     "part_parquet",
     "part_arrow",
