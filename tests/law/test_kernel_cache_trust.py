@@ -33,8 +33,8 @@ cached = [kernels_are_cached() for _ in range(2)]
 print(json.dumps([*cached, *(refusal for refusal in jit.untold_refusals())]))
 """
 DOCTOR = """
-from arrival_engine.engine.process.doctor import doctor
-(fact,) = (fact for fact in doctor().facts if fact.name == "JIT cache")
+from arrival_engine.engine.process.doctor import _jit_cache
+(fact,) = _jit_cache()
 print(fact.state, fact.value, fact.advice, sep="|")
 """
 TELL = """
