@@ -83,10 +83,12 @@ class DevicePartWriter:
             with writing("arrivals", path):
                 with new_file(path) as name:
                     part = DevicePart(Path(name), metadata, self._compression, row_groups)
-                    write_part(self._layout, kept, stream, part)
+                    try:
+                        write_part(self._layout, kept, stream, part)
+                    except MemoryError as failure:
+                        message = f"{label} has no memory to write {result.batch.arrivals} arrivals"
+                        raise out_of_memory(message) from failure
                 size = path.stat().st_size
-        except MemoryError as failure:
-            raise out_of_memory(f"{label} has no memory to write {result.batch.arrivals} arrivals") from failure
         except RuntimeError as failure:
             # libcudf's errors, a disk without room among them.
             raise ArrivalError(

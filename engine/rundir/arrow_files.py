@@ -64,7 +64,7 @@ def open_file(path: InsidePath) -> Iterator[str]:
 @contextmanager
 def new_file(path: InsidePath) -> Iterator[str]:
     """A new file for a library that opens paths only: as `open_file`."""
-    with path.open("xb", 0) as file:
+    with path.open("wb", 0) as file:
         yield f"/dev/fd/{file.fileno()}"
 
 

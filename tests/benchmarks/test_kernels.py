@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.cpu_fallback.expand import expand_segments
 from arrival_engine.cpu_fallback.philox import philox2x64
 from arrival_engine.cpu_fallback.tables import Work
@@ -57,7 +58,9 @@ def result(planned, batch, work):
 @pytest.fixture
 def writer(planned, tmp_path):
     world = planned.world
-    return PartWriter(tmp_path, Assembler(world).schema, world.settings.output, "parquet", file_metadata(world))
+    return PartWriter(
+        InsidePath(tmp_path), Assembler(world).schema, world.settings.output, "parquet", file_metadata(world)
+    )
 
 
 def test_philox(benchmark):
@@ -90,4 +93,4 @@ def test_write_a_part(benchmark, planned, result, writer):
     receipt = benchmark(lambda: writer.write(0, iter(groups), result.digest))
     path = writer.directory / receipt.name
     assert PartFile.at(path).digest() == result.digest
-    assert pq.ParquetFile(path).metadata.num_rows == receipt.rows == result.batch.arrivals
+    assert pq.ParquetFile(path.outside).metadata.num_rows == receipt.rows == result.batch.arrivals

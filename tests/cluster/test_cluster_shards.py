@@ -12,6 +12,7 @@ import pytest
 
 from arrival_engine import RunOptions, run
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.cluster import shards as shards_module
 from arrival_engine.engine.cluster.blocks import read_block
 from arrival_engine.engine.cluster.depot import EVENTS, LEDGERS, Depot
@@ -66,7 +67,7 @@ def survey_of(source, depot, each=2):
 
 @pytest.fixture(scope="module")
 def depot(tmp_path_factory):
-    return Depot.open(tmp_path_factory.mktemp("shards") / "depot")
+    return Depot.open(InsidePath(tmp_path_factory.mktemp("shards")) / "depot")
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def survey(source, depot):
 class TestSurvey:
     @pytest.mark.parametrize("each", [1, 3, 7])
     def test_segments_and_entities_are_those_of_the_whole_world(self, each, source, whole, tmp_path):
-        survey = survey_of(source, Depot.open(tmp_path), each)
+        survey = survey_of(source, Depot.open(InsidePath(tmp_path)), each)
         planned = plan(whole)
         assert survey.arrival_start().tolist() == planned.segments.arrival_start.tolist()
         first_rows = planned.segments.row_start[:-1]
@@ -170,7 +171,7 @@ def counts_of(source, depot, shard):
 class TestHandingIn:
     @pytest.fixture
     def errand(self, source, tmp_path):
-        errand = Errand(source, Depot.open(tmp_path), "cpu", "parquet", 100, software())
+        errand = Errand(source, Depot.open(InsidePath(tmp_path)), "cpu", "parquet", 100, software())
         write_catalogue(survey_of(source, errand.depot).counts.catalogue, errand.depot)
         return errand
 
@@ -252,7 +253,9 @@ class TestHandingIn:
 
     def test_a_worker_without_the_run_directory_says_so(self, errand, shards, tmp_path):
         with pytest.raises(ArrivalError, match=r"a worker on .* does not find .*elsewhere") as caught:
-            expand_shard(replace(errand, depot=Depot(tmp_path / "elsewhere")), shards[0], Reporter(), "one", 1)
+            expand_shard(
+                replace(errand, depot=Depot(InsidePath(tmp_path) / "elsewhere")), shards[0], Reporter(), "one", 1
+            )
         assert caught.value.code is Code.IO_READ_FAILED
         assert "mount" in caught.value.hint
 

@@ -231,7 +231,7 @@ def holding_backend(case, held):
 
 def produced(case, folder, backend):
     folder.mkdir()
-    return produce_parts(Workshop(backend, 2, "parquet", Reporter()), case.plan, folder)
+    return produce_parts(Workshop(backend, 2, "parquet", Reporter()), case.plan, InsidePath(folder))
 
 
 @pytest.mark.parametrize("mirror", [False, True])
@@ -280,10 +280,10 @@ def test_parts_of_another_writer_are_not_gone_on_with(small, tmp_path, monkeypat
     produced(small, tmp_path / "run", choose_backend("cpu"))
     shop = Workshop(holding_backend(small, []), 1, "parquet", Reporter())
     with pytest.raises(ArrivalError, match="had device_writer None, this one has 'pylibcudf") as caught:
-        produce_parts(shop, small.plan, tmp_path / "run", resume=True)
+        produce_parts(shop, small.plan, InsidePath(tmp_path) / "run", resume=True)
     assert caught.value.code == Code.IO_WRITE_CONFLICT
     produced(small, tmp_path / "again", shop.backend)
-    resumed = produce_parts(shop, small.plan, tmp_path / "again", resume=True)
+    resumed = produce_parts(shop, small.plan, InsidePath(tmp_path) / "again", resume=True)
     assert len(resumed.parts) == len(small.plan.batches)
 
 
@@ -350,7 +350,7 @@ def test_times_as_texts_are_refused(tmp_path):
     seal(tmp_path / "run")
     world = support.load_world(tmp_path / "run")
     with pytest.raises(ArrivalError, match="rfc3339 times, which no device writes") as caught:
-        DevicePartWriter(tmp_path, world, Assembler(world))
+        DevicePartWriter(InsidePath(tmp_path), world, Assembler(world))
     assert caught.value.code == Code.ROUTING_POLICY_INVALID
 
 

@@ -17,6 +17,7 @@ import pytest
 from arrival_engine import run
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.identity import Identity
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.sealing import seal
 from arrival_engine.engine.storage import open_store, published_parts, run_directory
@@ -284,7 +285,7 @@ class TestServerThatDies:
 
         try:
             with pytest.raises(ArrivalError, match="cannot write s3://worlds/runs/large") as caught:
-                server.store("runs").upload(tmp_path / "large", "large", stop_after_a_piece)
+                server.store("runs").upload(InsidePath(tmp_path) / "large", "large", stop_after_a_piece)
         finally:
             server.stop()
         assert caught.value.code is Code.IO_WRITE_FAILED

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.cli.main import main
 from arrival_engine.engine.storage import StoreUrl, is_url, open_store, parse_place
 from arrival_engine.engine.storage.store import _filesystem
@@ -89,7 +90,7 @@ class TestStoreOnADirectory:
         assert store.list("nowhere") == []
         assert store.stat("a/d").bytes == 0
         assert store.stat("a") is store.stat("a/x") is None
-        assert store.download("e/f", tmp_path / "x/y") == sent == store.sha256("e/f")
+        assert store.download("e/f", InsidePath(tmp_path) / "x/y") == sent == store.sha256("e/f")
         assert (tmp_path / "x/y").read_bytes() == source.read_bytes()
         with store.open_input_file("a/b/c") as file:
             file.seek(2998)
