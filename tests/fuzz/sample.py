@@ -1,8 +1,9 @@
-"""A run of the small world, validated. `python -m tests.fuzz.sample DIR` makes it, once per process that needs it."""
+"""A run of the small world, validated. `python -m tests.fuzz.sample DIR` makes it, once per process or test session."""
 
 from __future__ import annotations
 
 import atexit
+import fcntl
 import json
 import shutil
 import subprocess
@@ -20,15 +21,31 @@ from tests.support.paths import ROOT
 SCENARIO = "baseline_v1"
 
 
+_shared: list[Path] = []
+
+
+def share(folder: Path) -> None:
+    """Let the sample be in a folder that other processes share and somebody else removes."""
+    _shared[:] = [folder]
+
+
 @cache
 def sample_run() -> Path:
     """The run directory; it is not to be changed."""
-    folder = Path(tempfile.mkdtemp(prefix="arrivals-fuzz-sample-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    # In another process: no thread of the run may be alive when a campaign forks.
-    command = [sys.executable, "-m", "tests.fuzz.sample", str(folder / "run")]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    return folder / "run"
+    if _shared:
+        folder = _shared[0]
+    else:
+        folder = Path(tempfile.mkdtemp(prefix="arrivals-fuzz-sample-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    whole, growing = folder / "fuzz-sample", folder / "fuzz-sample-growing"
+    with (folder / "fuzz-sample.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.exists():
+            # In another process: no thread of the run may be alive when a campaign forks.
+            command = [sys.executable, "-m", "tests.fuzz.sample", str(growing)]
+            subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+            growing.rename(whole)
+    return whole
 
 
 def sample(dataset_id: str) -> Path:

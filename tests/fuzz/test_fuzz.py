@@ -28,7 +28,7 @@ SLOW = {
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_mutations_are_refused_by_name_or_read_soundly(name, tmp_path):
-    tally = slice_of(TARGETS[name], 40 if name in SLOW else 200, 1, tmp_path)
+    tally = slice_of(TARGETS[name], 20 if name in SLOW else 100, 1, tmp_path)
     assert tally.findings == {}
 
 
