@@ -175,15 +175,16 @@ class TestLocks:
             (b'{"pid":[1],"host":{"a":"\\u001b"},"since":null}', "process unknown on unknown, since unknown"),
             (b'{"pid":true,"host":1.5,"since":[]}', "process unknown on unknown, since unknown"),
             (
-                b'{"pid":"\\u001b[31m1","host":"a\\nall inputs PASS\\u202e","since":"\\ud800"}',
-                r"process \x1b[31m1 on a\nall inputs PASS\u202e, since \ud800",
+                b'{"pid":"\\u001b[31m1","host":"a\\nall inputs PASS\\u202e","since":"\\u0000"}',
+                r"process \x1b[31m1 on a\nall inputs PASS\u202e, since \x00",
             ),
+            (b'{"pid":1,"host":"x","since":"\\ud800"}', "does not say who"),
             (b'{"pid":' + b"9" * 3000 + b',"host":"x","since":"2999-01-01"}', "99... on x, since 2999-01-01"),
             (b'{"pid":1,"host":"' + b"h" * 3000 + b'","since":""}', "hh..., since "),
         ],
         ids=[
             *("empty", "bytes", "list", "nobody", "very-deep", "deep", "nan", "long", "types", "other-types"),
-            *("escapes", "digits", "words"),
+            *("escapes", "surrogate", "digits", "words"),
         ],
     )
     def test_a_forged_one_tells_its_words_and_how_to_delete_it(self, lies, store, data, says):
