@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts.arrow_names import legible
 from arrival_engine.contracts.oserrors import lack_of_memory, reading, reason
 from arrival_engine.contracts.parquet_footer import RowGroup, row_groups
 from arrival_engine.contracts.plainness import TEXT_BYTES_MAX
@@ -32,7 +33,7 @@ _PLAIN_BYTES_MAX = 1 << 27
 def header_of(path: Path, name: str) -> tuple[str, ...]:
     """The names of the columns. Raises SCHEMA_VIOLATION for a damaged file, IO_READ_FAILED."""
     with reading("table", path), _sound(name):
-        return tuple(pq.read_schema(path).names)
+        return tuple(legible(pq.read_schema(path)).names)
 
 
 def batches(path: Path, name: str, columns: Sequence[str], room: Room) -> Iterator[pa.RecordBatch]:
@@ -42,7 +43,7 @@ def batches(path: Path, name: str, columns: Sequence[str], room: Room) -> Iterat
     of the longest kind do not explain, RESOURCES_INSUFFICIENT for more rows than fit the memory, IO_READ_FAILED.
     """
     with reading("table", path), _sound(name):
-        schema = pq.read_schema(path)
+        schema = legible(pq.read_schema(path))
         for column in columns:
             refuse_kind(name, column, schema.field(column).type)
         groups = _row_groups(path)
@@ -52,7 +53,10 @@ def batches(path: Path, name: str, columns: Sequence[str], room: Room) -> Iterat
         coded = [column for column in texts if _most_bytes(groups, column) > _PLAIN_BYTES_MAX]
         with pq.ParquetFile(path, read_dictionary=coded) as file:
             room.check(file.metadata.num_rows, name)
-            yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns))
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns)):
+                # Parquet does not say whether texts are UTF-8.
+                batch.validate(full=True)
+                yield batch
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -116,7 +120,7 @@ def _refuse_large_pages(groups: Sequence[RowGroup], name: str, columns: Sequence
 def _sound(name: str) -> Iterator[None]:
     try:
         yield
-    except pa.ArrowException as failure:
+    except (pa.ArrowException, UnicodeDecodeError) as failure:
         if lack_of_memory(failure):
             raise
         _refuse(name, f"cannot be read as Parquet: {reason(failure)}", "export the table again")

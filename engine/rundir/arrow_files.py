@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from arrival_engine.contracts.arrow_names import legible
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.rundir.sealed_files import InputFile
 
@@ -23,6 +24,7 @@ def open_parquet(file: InsidePath | InputFile, **options: Any) -> Iterator[pq.Pa
         file.open() if isinstance(file, InputFile) else file.open("rb") as source,
         pq.ParquetFile(source, **options) as table,
     ):
+        legible(table.schema_arrow)
         yield table
 
 
@@ -44,6 +46,7 @@ def open_arrow(
 ) -> Iterator[pa.ipc.RecordBatchFileReader]:
     """An Arrow file to read."""
     with path.open("rb") as source, pa.ipc.open_file(pa.PythonFile(source, "r"), options=options) as reader:
+        legible(reader.schema)
         yield reader
 
 

@@ -30,6 +30,8 @@ _ADDRESS_SPACE = 4 << 30
 _INPUT_MAX = 4 << 20
 _FINDINGS_MAX = 40
 _STILL_S = 120.0
+# In place of the size of the input in hand: there is none.
+_BETWEEN = 2**64 - 1
 
 
 @dataclass
@@ -135,6 +137,8 @@ def _one_process(target: Target, runs: int, seed: str, end: float) -> Campaign:
         if os.WIFSIGNALED(status):
             tried, size = struct.unpack_from("<QQ", shared)
             name = signal.Signals(os.WTERMSIG(status)).name
+            if size == _BETWEEN:
+                raise RuntimeError(f"{target.name}: making an input ended the process with {name}; see above")
             found.inputs = tried - 1
             found.add(Finding(f"the process died of {name}", "?"), bytes(shared[16 : 16 + size]))
         return found
@@ -155,6 +159,7 @@ def _child(target: Target, runs: int, seed: str, end: float, shared: mmap.mmap, 
         struct.pack_into("<QQ", shared, 0, tally.inputs + 1, len(data))
         shared[16 : 16 + len(data)] = data
         new = tally.add(judge(opened.read, data), data)
+        struct.pack_into("<Q", shared, 8, _BETWEEN)
         if new and len(pool) < _POOL_MAX:
             pool.append(data)
         if new or tally.inputs % _TOLD_EVERY == 0 or tally.inputs == runs:

@@ -139,7 +139,11 @@ def _array(draw: Random, rows: int) -> pa.Array:
     if pa.types.is_dictionary(kind):
         return pa.array([draw.choice(("a", "", None)) for _ in range(rows)]).dictionary_encode()
     cells = [_cell(draw, kind) for _ in range(rows)]
-    return pa.array([cell for (cell,) in cells], kind)
+    try:
+        return pa.array([cell for (cell,) in cells], kind)
+    except pa.ArrowException:
+        # A struct takes a list of pairs or a dictionary, and not both.
+        return pa.nulls(rows, kind)
 
 
 def _cell(draw: Random, kind: pa.DataType) -> list[Any]:

@@ -169,6 +169,23 @@ class TestMemberPaths:
         assert str(outcome).startswith("5B.S5.")
 
 
+@pytest.mark.parametrize(
+    ("opened", "text"),
+    [
+        ("parquet_import", b"merchant_id"),
+        ("parquet_import", b"Etc/UTC"),
+        ("part_parquet", b"merchant_id"),
+        ("part_arrow", b"merchant_id"),
+        ("part_arrow", b"UTC"),
+    ],
+    indirect=["opened"],
+)
+def test_names_and_texts_of_a_table_that_are_not_unicode_are_refused_by_name(opened, text):
+    data = opened.samples[0].replace(text, text[:-1] + b"\xff")
+    assert data != opened.samples[0]
+    assert str(judge(opened.read, data)).startswith(("5B.S4.", "5B.S5."))
+
+
 def _matched(path):
     return list(PartFile.at(InsidePath.of_user(path)).matching({"merchant_id": 1, "arrival_seq": 1}))
 
