@@ -44,7 +44,7 @@ class SynthResult:
     `virtual_share` is the expected share of arrivals, coin included. `seconds` is the time of this call.
     """
 
-    run_root: InsidePath
+    run_root: Path
     identity: Identity
     count_rows: int
     entities: int
@@ -70,7 +70,7 @@ def make_world(run_root: Path, spec: WorldSpec, reporter: Reporter | None) -> Sy
     if reused:
         reporter.message(f"{run_root} holds exactly this world already; nothing was written")
     return SynthResult(
-        run_root=target.run_root,
+        run_root=target.run_root.outside,
         identity=target.identity,
         bytes=report.bytes,
         seconds=reporter.elapsed_s - began,

@@ -22,7 +22,7 @@ _INDEX_BYTES_MAX = 1 << 24
 class Bundle:
     """A consistent bundle: its digest, its members in order, and whether it has passed."""
 
-    folder: InsidePath
+    folder: Path
     manifest_fingerprint: str
     status: str
     digest: str
@@ -69,7 +69,7 @@ def verify_bundle(folder: InsidePath, manifest_fingerprint: str) -> Bundle:
             )
     status = str(index.get("status", PASS))
     _check_flag(folder / names["passed_flag"], status, manifest_fingerprint, digest.hexdigest())
-    return Bundle(folder, manifest_fingerprint, status, digest.hexdigest(), tuple(listed))
+    return Bundle(folder.outside, manifest_fingerprint, status, digest.hexdigest(), tuple(listed))
 
 
 def _name(kind: str) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
+from typing import get_args, get_type_hints
 
 import pytest
 
 import arrival_engine
+from arrival_engine.contracts.inside import InsidePath
+from arrival_engine.engine.cluster.depot import Depot
 
 FUNCTIONS = {
     *(
@@ -90,3 +94,27 @@ def test_every_command_has_its_function():
 def test_importing_the_package_loads_none_of_its_modules():
     script = "import sys, arrival_engine; print(sorted(name for name in sys.modules if name.startswith('arrival_')))"
     assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "['arrival_engine']"
+
+
+# These hold what a run reads, with the paths that its readers take.
+INSIDE = {"World", "Plan", "DaskMaker", "Reporter"}
+
+
+def types_of(value):
+    """The types of a class's fields, and of what they consist of."""
+    ahead, seen = [value], []
+    while ahead:
+        found = ahead.pop()
+        if found not in seen:
+            seen.append(found)
+            ahead += [*get_args(found), *(get_type_hints(found).values() if dataclasses.is_dataclass(found) else ())]
+    return seen
+
+
+@pytest.mark.parametrize("name", sorted(CLASSES - INSIDE))
+def test_paths_of_options_and_results_are_those_of_pathlib(name):
+    assert InsidePath not in types_of(getattr(arrival_engine, name))
+
+
+def test_a_path_within_is_found():
+    assert InsidePath in types_of(tuple[Depot, ...])
