@@ -253,7 +253,16 @@ def _distinct(file: SourceFile, theirs: str, array: pa.Array) -> tuple[npt.NDArr
         # Arrow cannot look for distinct values of the narrow decimals.
         array = array.cast(pa.decimal128(kind.precision, kind.scale))
     coded = array.dictionary_encode()
-    cells: list[Cell] = list(_cells(coded.dictionary, kind))
+    try:
+        cells: list[Cell] = list(_cells(coded.dictionary, kind))
+    except OverflowError as failure:
+        raise ArrivalError(
+            Code.TIME_GRID_MISMATCH,
+            f"{file.name}: column {theirs!r} has dates that are not in the years 1 to 9999",
+            hint="correct the dates, or export the table again",
+            file=file.name,
+            column=theirs,
+        ) from failure
     codes = coded.indices.fill_null(len(cells)).to_numpy(zero_copy_only=False).astype(np.int64)
     return codes, [*cells, None] if coded.indices.null_count else cells
 

@@ -169,6 +169,20 @@ class TestMemberPaths:
         assert str(outcome).startswith("5B.S5.")
 
 
+@pytest.mark.parametrize("opened", ["parquet_import"], indirect=True)
+@pytest.mark.parametrize("kind", [pa.date32(), pa.date64()], ids=str)
+@pytest.mark.parametrize("days", [-1_274_145_347, -800_000, 3_000_000])
+def test_dates_of_no_calendar_are_refused_by_name(opened, kind, days):
+    table = pq.read_table(io.BytesIO(opened.samples[0][1:]))
+    number = days * 86_400_000 if kind == pa.date64() else days
+    dates = pa.array([number] * len(table), pa.int64() if kind == pa.date64() else pa.int32()).cast(kind)
+    sink = io.BytesIO(b"\0")
+    sink.seek(1)
+    pq.write_table(table.set_column(2, "bucket_start", dates), sink)
+    outcome = judge(opened.read, sink.getvalue())
+    assert str(outcome).startswith("5B.S4.TIME_GRID_MISMATCH engine/importing/reading.py:_distinct:")
+
+
 @pytest.mark.parametrize(
     ("opened", "text"),
     [
