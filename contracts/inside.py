@@ -29,6 +29,7 @@ from arrival_engine.contracts.openat import (
     check_kind,
     exchanged,
     kind_at,
+    kind_of,
     kind_of_entry,
     listed,
     refused_depth,
@@ -137,8 +138,10 @@ class InsidePath:
     # What is there
 
     def kind(self) -> Kind | None:
-        """What is at the path, a link at the end included; None if there is nothing."""
+        """What is at the path, a link at the end included; None if there is nothing. Links to the root are followed."""
         try:
+            if not self.parts:
+                return kind_of(self.root.stat().st_mode)
             with self._at() as (folder, name):
                 return kind_at(folder, name)
         except (FileNotFoundError, NotADirectoryError):

@@ -105,17 +105,20 @@ class TestFailing:
 
     def test_a_file_that_workers_cannot_read_is_named_after_further_tries(self, client, run_root):
         victim = next((run_root / "data/layer2/5B/s3_bucket_counts").rglob("scenario_id=second/*.parquet"))
+        aside = run_root / "aside"
 
         class Spoiler(Listener):
-            def _on_phase_start(self, name):
-                if name == "survey":
-                    # Its pages alone: the client reads no more than the footer.
-                    victim.write_bytes(b"PAR1" + b"\xff" * 96 + victim.read_bytes()[100:])
+            def expect(self, unit, total):
+                super().expect(unit, total)
+                if unit == "row groups":
+                    # The client has read the footers.
+                    victim.rename(aside)
 
         with pytest.raises(ArrivalError) as caught:
             run(run_root, replace(OPTIONS, scenarios=("second",)), Spoiler(), maker=DaskMaker(client))
         assert caught.value.code is Code.IO_READ_FAILED
         assert str(victim) in caught.value.message
+        aside.rename(victim)
         keys = {str(key) for key, *_ in client.cluster.scheduler.transition_log}
         assert {key[-1] for key in keys if key.startswith("survey-") and "second" in key} >= {"1", "2", "3"}
         untouched(run_root)

