@@ -1,4 +1,4 @@
-"""Folders and files that nobody but this user and root can have filled or exchanged.
+"""Folders and files that only this user and root can have filled or exchanged.
 
 Machine code is run as it lies in a file, so what counts is who can write the file, and each folder on the way to it.
 """
@@ -38,7 +38,7 @@ def own_folder(base: Path, *names: str) -> Path:
     and OSError where a folder cannot be made.
     """
     for folder, facts in _way(base.parent):
-        # A user's own group often has one member, and then its right to write adds nobody.
+        # A user's own group often has one member, and then its right to write adds no other user.
         mode = facts.st_mode & ~stat.S_IWGRP if facts.st_gid == os.getegid() else facts.st_mode
         _refuse_writers(folder, facts, mode, f"chmod go-w {shell_word(str(folder))}")
     _refuse_others(base, facts := _made(base))
@@ -59,7 +59,7 @@ def read_own(path: Path) -> bytes:
     Raises ForeignFileError for any other, and OSError where it cannot be read.
     """
     _refuse_loose(path.parent)
-    # A pipe that nobody writes would block.
+    # Opening a pipe without a writer would block.
     with open(path, "rb", opener=_without_links) as file:
         facts = os.fstat(file.fileno())
         if not stat.S_ISREG(facts.st_mode):

@@ -1,7 +1,7 @@
 """Reading of sealed inputs: a file hands out only bytes that the seal check has hashed.
 
-The check keeps a hash per block of each file that it hashes. Whoever reads the file later reads whole blocks and
-compares each with its hash, so that no change after the check is ever used.
+The check keeps a hash per block of each file that it hashes. Later readers of the file read whole blocks and compare
+each with its hash, so that no change after the check is ever used.
 """
 
 from __future__ import annotations

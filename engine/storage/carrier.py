@@ -70,7 +70,7 @@ class Carrier:
                     raise ArrivalError(
                         Code.IO_READ_FAILED,
                         f"{self.store.url(above)} and {self.store.url(item.path)} cannot both be files of a directory",
-                        hint="rename or delete the one that is no file of the run",
+                        hint="rename or delete the one that does not belong to the run",
                     )
                 above = above.rpartition("/")[0]
 
