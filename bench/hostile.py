@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,11 @@ from arrival_engine.config.strict import parse_yaml
 from arrival_engine.contracts import ArrivalError, Code, check_document
 from arrival_engine.engine.importing import ImportRequest, import_world
 from arrival_engine.engine.process import human
+from arrival_engine.engine.rundir.inputs import read_table
+from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.rundir.strict_json import parse_json
+from arrival_engine.engine.synth import synthesise
+from arrival_engine.engine.synth.presets import SCENARIO_ID
 from bench.process import BenchError
 from bench.tabular import Table
 from bench.timing import median, repeated
@@ -26,11 +31,15 @@ _HEADER, _CELLS = "merchant_id,tz,bucket_start,count", "1,Europe/Berlin,2026-01-
 
 
 class Attack(NamedTuple):
-    """An input by its number of items, written below a folder, and the smallest number; the function reads it."""
+    """An input by its number of items, written below a folder, and the smallest number; the function reads it.
+
+    sound: the input is odd, but not wrong, and must be taken.
+    """
 
     title: str
     items: int
     prepared: Callable[[Path, int], Callable[[], object]]
+    sound: bool = False
 
 
 def _repeated_keys(_folder: Path, items: int) -> Callable[[], object]:
@@ -89,6 +98,19 @@ def _row_groups(folder: Path, items: int) -> Callable[[], object]:
     return _imported(folder, path)
 
 
+def _counts(folder: Path, items: int) -> Callable[[], object]:
+    root = folder / f"world-{items}"
+    synthesise(root, preset="demo", seed=1, scale=0.05)
+    receipt = read_receipt(root)
+    (path,) = receipt.files("s3_bucket_counts_5B", scenario_id=SCENARIO_ID)
+    rows = pq.read_table(path.outside, partitioning=None).slice(0, items)
+    if len(rows) < items:
+        raise BenchError(f"the world has {len(rows)} count rows, not {items}")
+    pq.write_table(rows, path.outside, row_group_size=1)
+    columns = ("merchant_id", "bucket_index", "count_N")
+    return lambda: read_table(receipt, "s3_bucket_counts_5B", columns, scenario_id=SCENARIO_ID)
+
+
 ATTACKS = (
     Attack("JSON, repeated keys", 50_000, _repeated_keys),
     Attack("JSON, nested lists", 100_000, _nested),
@@ -99,11 +121,12 @@ ATTACKS = (
     Attack("import, columns of CSV", 30_000, _csv_columns),
     Attack("import, columns of Parquet", 10_000, _parquet_columns),
     Attack("import, row groups of Parquet", 1_000, _row_groups),
+    Attack("run, row groups of counts", 1_000, _counts, sound=True),
 )
 
 
 def measure(workplace: Workplace) -> dict[str, Any]:
-    """Raw seconds of every attack at each size; each is refused, and the refusal is what is timed."""
+    """Raw seconds of every attack at each size: of the refusal, or of reading an input that is sound."""
     found = []
     for attack in ATTACKS:
         workplace.say(f"hostile: {attack.title}")
@@ -111,20 +134,24 @@ def measure(workplace: Workplace) -> dict[str, Any]:
         for times in TIMES:
             items = attack.items * times
             read = attack.prepared(workplace.scratch, items)
-            sizes.append({"items": items, **repeated(partial(_refused, read), workplace.repeats)})
+            sizes.append({"items": items, **repeated(partial(_read, read, sound=attack.sound), workplace.repeats)})
         found.append({"title": attack.title, "sizes": sizes})
     for path in workplace.scratch.iterdir():
         if path.suffix in (".csv", ".parquet"):
             path.unlink()
+        elif path.name.startswith("world-"):
+            shutil.rmtree(path)
     return {"attacks": found}
 
 
-def _refused(read: Callable[[], object]) -> None:
+def _read(read: Callable[[], object], *, sound: bool) -> None:
+    refused = False
     try:
         read()
     except (ArrivalError, ValueError):
-        return
-    raise BenchError("a hostile input was taken")
+        refused = True
+    if refused == sound:
+        raise BenchError("a sound input was refused" if sound else "a hostile input was taken")
 
 
 def tables(measured: dict[str, Any]) -> list[Table]:

@@ -18,7 +18,6 @@ from arrival_engine.engine.expand.backend import choose_backend
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.run.production import Workshop, produce_parts
 from arrival_engine.engine.sealing import seal
-from tests.support.damage import tokens_of
 from tests.support.product import located, planned
 from tests.support.world_files import write_world
 from tests.support.worlds import small_world
@@ -263,24 +262,18 @@ class TestReads:
         assert command("run", tmp_path / "short").code == 0
 
 
-def _places(finished: Path) -> list[str]:
-    return [str(path.relative_to(finished)) for path in sorted(finished.rglob("*"))]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["symlink", "hard link", "pipe"])
 def test_whatever_is_replaced_no_command_reaches_outside(finished, tmp_path, how):
-    """Every file and directory of a run directory in turn, before the commands that write."""
-    tokens = tokens_of(finished)
-    assert tokens
-    for number, place in enumerate(_places(finished)):
-        whole = finished / place
-        if whole.is_dir() and how != "symlink":
-            continue
-        case, outside = tmp_path / f"{number}", tmp_path / f"{number}-outside"
-        root = Path(shutil.copytree(finished, case / "run"))
+    """Every directory of a run directory in turn, and some of the files, before the commands that write."""
+    found = sorted(finished.rglob("*"))
+    places = [path for path in found if path.is_dir()] if how == "symlink" else []
+    places += [path for path in found if path.is_file()][:: 3 if how == "symlink" else 6]
+    for number, place in enumerate(places):
+        root, outside = tmp_path / f"{number}", tmp_path / f"{number}-outside"
+        shutil.copytree(finished, root)
         outside.mkdir()
-        path = root / place
+        path = root / place.relative_to(finished)
         if how == "symlink":
             linked(path, outside)
         elif how == "hard link":
@@ -291,6 +284,5 @@ def test_whatever_is_replaced_no_command_reaches_outside(finished, tmp_path, how
         before = state(outside)
         for name in ("run --resume", "run --replace", "validate", "report"):
             command(name, root)
-        after = state(outside)
-        assert after == before, place
-        shutil.rmtree(case)
+        assert state(outside) == before, place
+        shutil.rmtree(root)
