@@ -214,12 +214,7 @@ class InsidePath:
         """The file, regular and with one name; texts are UTF-8. `w` and `a` make a file that is missing, `x` always."""
         binary = mode.endswith("b")
         handle = self._handle(mode.removesuffix("b"))
-        try:
-            return os.fdopen(handle, mode, buffering, None if binary else "utf-8")
-        except BaseException:
-            with suppress(OSError):
-                os.close(handle)
-            raise
+        return os.fdopen(handle, mode, buffering, None if binary else "utf-8")
 
     def _handle(self, mode: str) -> int:
         with self._at() as (folder, name):

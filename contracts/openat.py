@@ -55,8 +55,9 @@ def walked(root: Path, parts: Sequence[str]) -> Iterator[int]:
                     raise refused_link(path) from failure
                 failure.filename = str(path)
                 raise
-            os.close(handle)
-            handle = further
+            # An interrupt in between must not close one of them twice: the number may be another file's by then.
+            before, handle = handle, further
+            os.close(before)
         yield handle
     finally:
         os.close(handle)
