@@ -222,7 +222,13 @@ class InsidePath:
                 # Opening a device can do something by itself.
                 with suppress(FileNotFoundError):
                     check_file(os.stat(name, dir_fd=folder, follow_symlinks=False), self)
-            handle = os.open(name, _FLAGS[mode] | SAFE, 0o666, dir_fd=folder)
+            try:
+                handle = os.open(name, _FLAGS[mode] | SAFE, 0o666, dir_fd=folder)
+            except OSError as failure:
+                # It was none when it was looked at.
+                if failure.errno == errno.ELOOP:
+                    raise refused_link(self) from failure
+                raise
         try:
             check_file(os.fstat(handle), self)
             if mode == "w":
@@ -280,11 +286,6 @@ class InsidePath:
             except FileNotFoundError:
                 if not missing_ok:
                     raise
-
-    def rmdir(self) -> None:
-        """Remove an empty directory."""
-        with self._at() as (folder, name):
-            os.rmdir(name, dir_fd=folder)
 
     def remove(self) -> None:
         """Remove whatever is there, a directory with its content; of a link, only the link. Raises OSError."""

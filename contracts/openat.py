@@ -51,8 +51,8 @@ def walked(root: Path, parts: Sequence[str]) -> Iterator[int]:
                 further = os.open(name, _WALK | os.O_NOFOLLOW, dir_fd=handle)
             except OSError as failure:
                 path = root.joinpath(*parts[:depth])
-                if failure.errno in (errno.ENOTDIR, errno.ELOOP) and kind_at(handle, name) == "link":
-                    raise refused_link(path) from failure
+                if failure.errno in (errno.ENOTDIR, errno.ELOOP):
+                    check_step(kind_at(handle, name), path)
                 failure.filename = str(path)
                 raise
             # An interrupt in between must not close one of them twice: the number may be another file's by then.
@@ -122,6 +122,19 @@ def check_kind(kind: Kind | None, path: object) -> None:
             "not a regular file, but a pipe, a socket or a device",
             path,
             "remove it, or restore the file that belongs there",
+        )
+
+
+def check_step(kind: Kind, path: object) -> None:
+    """Raise UnsafePathError where a link was met, or what is now a directory and was not one a moment ago."""
+    if kind == "link":
+        raise refused_link(path)
+    if kind == "directory":
+        raise UnsafePathError(
+            errno.EAGAIN,
+            "it is being replaced while it is opened",
+            path,
+            "let no other program write below this directory meanwhile",
         )
 
 

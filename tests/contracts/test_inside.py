@@ -7,6 +7,7 @@ import os
 import pickle
 import socket
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -152,7 +153,6 @@ def _calls(path: InsidePath, other: InsidePath):
         "unlink": path.unlink,
         "unlink if there": lambda: path.unlink(missing_ok=True),
         "remove": path.remove,
-        "rmdir": path.rmdir,
         "rename": lambda: path.rename(other),
         "rename to": lambda: other.rename(path),
         "exchange": lambda: path.exchange(other),
@@ -246,6 +246,22 @@ class TestLinkedDirectories:
         finally:
             stop.set()
             thread.join()
+        assert listing(outside) == {"profile": b"mine\n"}
+
+    def test_what_becomes_a_link_after_it_was_looked_at_is_refused_as_one(self, root, outside):
+        (root / "file").write_bytes(b"inner\n")
+        ahead = [True]
+
+        def swap(event, given):
+            # Python tells of each opening just before it happens. A hook stays for good.
+            if event == "open" and given[0] == "file" and ahead and ahead.pop():
+                (root / "file").unlink()
+                (root.outside / "file").symlink_to(outside / "profile")
+
+        sys.addaudithook(swap)
+        with pytest.raises(UnsafePathError, match="symbolic link"):
+            (root / "file").open("a+b")
+        assert ahead == []
         assert listing(outside) == {"profile": b"mine\n"}
 
 
