@@ -8,12 +8,11 @@ from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.columns import table_shape
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.contracts.parquet_footer import RowGroup, row_groups
+from arrival_engine.contracts.plainness import TEXT_BYTES_MAX
 from arrival_engine.engine.process import human
 from arrival_engine.engine.process.machine import memory_in_use_bytes, memory_limit_bytes
 from arrival_engine.engine.rundir.sealed_files import InputFile
 
-# The longest text of a table. The longest name of a time zone has 32 bytes, and a hash 64.
-TEXT_BYTES_MAX = 1024
 # A text's length, and the headers of a chunk's pages.
 _LENGTH_BYTES, _PAGES_BYTES = 4, 1 << 16
 # Rows that are read at once are columns of 8 bytes, of which a table has no more than these.

@@ -78,3 +78,15 @@ def test_damaged_footers_are_refused_or_read():
         except pa.ArrowInvalid:
             refused += 1
     assert 100 < refused < 500
+
+
+@pytest.mark.parametrize(
+    ("head", "step"),
+    [(b"\x19", b"\x19"), (b"\x1b", b"\x01\xbb"), (b"\x1c", b"\x1c")],
+    ids=["lists", "maps", "structs"],
+)
+def test_a_footer_of_values_within_values_is_refused(head, step):
+    footer = head + step * 100_000
+    file = io.BytesIO(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+    with pytest.raises(pa.ArrowInvalid, match="nests its values too deeply"):
+        row_groups(file)
