@@ -187,7 +187,7 @@ def test_only_the_console_and_completion_write_what_is_not_escaped():
     }
 
 
-def test_an_exception_that_nobody_catches_is_one_harmless_line():
+def test_an_uncaught_exception_is_one_harmless_line():
     error = ArrivalError(Code.IO_READ_FAILED, f"no {EVIL}")
     assert str(error) == f"5B.S4.IO_READ_FAILED: no {SHOWN}"
     assert error.message == f"no {EVIL}"

@@ -23,7 +23,7 @@ from arrival_engine.engine.tz.agreement import disagreements
 from arrival_engine.engine.tz.tzc1 import decode, encode
 from tests.fuzz.mutation import mutated_bytes, mutated_json
 from tests.fuzz.target import Opened, Target
-from tests.support.blobs import alias_blob, slots, tzc1
+from tests.support.blobs import alias_blob, index_rows, slots, tzc1
 
 MERCHANT = 7
 
@@ -119,11 +119,7 @@ def _alias_3b(_folder: Path) -> Opened:
 def _alias_index(folder: Path) -> Opened:
     """2B's index over a sound blob; its two readers, of a stream and of a whole document, agree."""
     blob, pieces = alias_blob({7: (32, slots([0.5, 0.25, 0.25])), 9: (32, slots([1.0]))})
-    rows = [
-        {"merchant_id": piece.merchant_id, "offset": piece.offset, "length": piece.length, "sites": piece.entries}
-        | {"quantised_bits": 24, "checksum": piece.checksum}
-        for piece in pieces
-    ]
+    rows = index_rows(pieces)
     document = {**_index_of(blob), "merchants_count": len(rows), "merchants": rows}
     file = folder / "index.json"
 

@@ -141,7 +141,7 @@ class TestCsv:
     [b"[" * 5000, b'{"pid": 1, "pid": 2}', b"\xff", b"", b"null", b'{"machine": []}'],
     ids=["deep", "twice", "not UTF-8", "empty", "null", "list"],
 )
-def test_a_lock_file_of_other_content_names_nobody(opened, data):
+def test_a_lock_file_of_other_content_names_no_holder(opened, data):
     assert str(judge(opened.read, data)).startswith("read ")
 
 

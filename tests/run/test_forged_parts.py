@@ -32,15 +32,6 @@ RESUMED = RunOptions(backend="cpu", threads=2, batch_arrivals=BATCH, resume=True
 FORMATS = get_args(FileFormat)
 
 
-class Messages(Reporter):
-    def __init__(self):
-        super().__init__()
-        self.texts = []
-
-    def _on_message(self, text):
-        self.texts.append(text)
-
-
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
     """By format, a run directory whose run was killed after its last part, before it published."""

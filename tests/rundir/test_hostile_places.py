@@ -209,7 +209,7 @@ class TestReads:
         policy = root / "config/layer2/5B/arrival_routing_policy_5B.yaml"
         policy.parent.mkdir(parents=True, exist_ok=True)
         policy.unlink(missing_ok=True)
-        (outside / "secrets.yaml").write_bytes(b"policy_version: tell-nobody\n")
+        (outside / "secrets.yaml").write_bytes(b"policy_version: foreign-secret\n")
         if how == "symlink":
             policy.symlink_to(outside / "secrets.yaml")
         else:
@@ -217,7 +217,7 @@ class TestReads:
         for name in ("run", "seal", "plan", "validate", "adopt"):
             done = command(name, root)
             assert done.code == 1
-            assert "tell-nobody" not in done.text
+            assert "foreign-secret" not in done.text
             assert str(policy) in done.text
 
     @pytest.mark.parametrize(

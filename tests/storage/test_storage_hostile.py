@@ -183,7 +183,7 @@ class TestLocks:
             (b'{"pid":1,"host":"' + b"h" * 3000 + b'","since":""}', "hh..., since "),
         ],
         ids=[
-            *("empty", "bytes", "list", "nobody", "very-deep", "deep", "nan", "long", "types", "other-types"),
+            *("empty", "bytes", "list", "no-fields", "very-deep", "deep", "nan", "long", "types", "other-types"),
             *("escapes", "surrogate", "digits", "words"),
         ],
     )

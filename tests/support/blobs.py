@@ -73,6 +73,15 @@ class Slice:
     checksum: str
 
 
+def index_rows(slices: Sequence[Slice]) -> list[dict[str, object]]:
+    """The rows of 2B's index over the slices of a blob."""
+    return [
+        {"merchant_id": piece.merchant_id, "offset": piece.offset, "length": piece.length, "sites": piece.entries}
+        | {"quantised_bits": MASS_BITS, "checksum": piece.checksum}
+        for piece in slices
+    ]
+
+
 def alias_blob(
     tables: Mapping[int, tuple[int, Sequence[tuple[int, int]]]],
 ) -> tuple[bytes, list[Slice]]:

@@ -14,7 +14,7 @@ from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.hashing import inventory_digest
 from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.sealing import verify_seal
-from tests.support.blobs import alias_blob, slots
+from tests.support.blobs import alias_blob, index_rows, slots
 
 MF, PH, SEED, RUN_ID = "a" * 64, "b" * 64, 42, "c" * 32
 L1, L2 = "data/layer1", "data/layer2"
@@ -118,11 +118,7 @@ def put_receipt(root: Path, **changes: object) -> None:
 def put_alias_blobs(root: Path) -> None:
     """Both blobs, of two merchants each, and indexes that agree with them."""
     blob, slices = alias_blob({7: (32, slots([0.5, 0.25, 0.25])), 9: (32, slots([1.0]))})
-    rows = [
-        {"merchant_id": piece.merchant_id, "offset": piece.offset, "length": piece.length, "sites": piece.entries}
-        | {"quantised_bits": 24, "checksum": piece.checksum}
-        for piece in slices
-    ]
+    rows = index_rows(slices)
     index = {
         "layout_version": "2B.alias.blob.v1",
         "endianness": "little",
