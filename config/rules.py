@@ -127,8 +127,15 @@ def _bundle_layout(document: Mapping[str, Any]) -> Iterator[Fault]:
         yield "evidence_groups.core_validation.members", "is not the report and the issue table"
 
 
+# The segments without which arrivals have no ground. More may be required, and 2B is wherever sites are drawn.
+_UPSTREAM = {"layer1_required": ("1A", "1B", "2A", "3A", "3B"), "layer2_required": ("5A",)}
+
+
 def _validation(document: Mapping[str, Any]) -> Iterator[Fault]:
     upstream = document["require_upstream_pass"]
+    for key, segments in _UPSTREAM.items():
+        if missing := [segment for segment in segments if segment not in upstream[key]]:
+            yield f"require_upstream_pass.{key}", f"lacks {', '.join(missing)}, which must have passed"
     demanded = [*upstream["layer1_required"], *upstream["layer2_required"]]
     for segment in upstream["optional"]:
         if segment in demanded:

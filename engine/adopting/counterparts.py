@@ -31,7 +31,15 @@ class Stated(NamedTuple):
     why: str
 
 
-Rule = Carried | Stated
+class Tightened(NamedTuple):
+    """A share that version 1 tolerates, of what version 2 does not tolerate."""
+
+    key: str
+    to: str
+    why: str
+
+
+Rule = Carried | Stated | Tightened
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,11 @@ def either(key: str, to: str, why: str) -> Stated:
     return Stated(key, (True, False), to, why)
 
 
+def intolerable(key: str, why: str) -> Tightened:
+    """The key is a tolerated share, and version 2 states at the same key that nothing is tolerated."""
+    return Tightened(key, key, why)
+
+
 def translate(document: Mapping[str, Any], rules: Sequence[Rule], base: Mapping[str, Any]) -> Translation:
     """Version 2 of a document of version 1: `base`, the packaged one, with every carried value put in.
 
@@ -116,6 +129,8 @@ def translate(document: Mapping[str, Any], rules: Sequence[Rule], base: Mapping[
             _put(now, rule, values[path])
             place = "" if rule.place is None else f"[{rule.place}]"
             carried.append(CarriedValue(_dotted(path), f"{_dotted(_path(rule.to))}{place}", _text(values[path])))
+        elif isinstance(rule, Tightened):
+            differences += _tightened(rule, path, values[path], base)
         else:
             differences += _replaced(rule, path, values[path], base)
     differences += _added(base, rules)
@@ -142,6 +157,16 @@ def _replaced(rule: Stated, path: Path, value: object, base: Mapping[str, Any]) 
     if not rule.to:
         yield Difference(_dotted(path), _text(value), None, None, rule.why)
         return
+    yield from _differing(rule, path, value, base)
+
+
+def _tightened(rule: Tightened, path: Path, value: object, base: Mapping[str, Any]) -> Iterator[Difference]:
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or not 0 <= value <= 1:
+        raise NoCounterpartError(_dotted(path), f"value {_text(value)} is not a share")
+    yield from _differing(rule, path, value, base)
+
+
+def _differing(rule: Stated | Tightened, path: Path, value: object, base: Mapping[str, Any]) -> Iterator[Difference]:
     target = _path(rule.to)
     found: Any = base
     for name in target:

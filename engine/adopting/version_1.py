@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from arrival_engine.engine.adopting.counterparts import Rule, either, end, gone, law, same
+from arrival_engine.engine.adopting.counterparts import Rule, either, end, gone, intolerable, law, same
 
 _LAW = "the arrival law 2 replaces version 1's"
 _ALWAYS = "always so, and no longer a switch"
@@ -149,6 +149,7 @@ _GRID, _INTENSITY, _COUNTS, _ARRIVALS = (
 )
 _STREAMS, _BUDGETS, _TRACE = (f"rng_accounting_checks/{name}" for name in ("streams", "budgets", "trace"))
 _LGCP, _COUNT, _TIME, _ROUTED = (f"realism_checks/{name}_realism" for name in ("lgcp", "count", "time", "routing"))
+_EXACT_CLOCKS = "every clock is exact, so that one wrong clock fails the run"
 _OWN_COUNTERS = "each count row has counters of its own, which do not follow one another"
 
 _VALIDATION: tuple[Rule, ...] = (
@@ -200,11 +201,11 @@ _VALIDATION: tuple[Rule, ...] = (
     *_demands(_ROUTED, "require_no_missing_alias_rows"),
     *_demanded_by(_ROUTED, "require_country_mix_close_if_virtual"),
     same(f"{_ROUTED}/ip_country_max_abs_dev"),
+    intolerable("civil_time_gates/max_civil_mismatch_rate", _EXACT_CLOCKS),
+    intolerable("civil_time_gates/max_one_hour_shift_rate", _EXACT_CLOCKS),
     *(
         same(f"civil_time_gates/{name}")
         for name in (
-            "max_civil_mismatch_rate",
-            "max_one_hour_shift_rate",
             "dst_window_hour_bin_mae_pp_max",
             "dst_window_min_support",
             "dst_window_min_exposed_windows",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from arrival_engine.config.forms import SAME_MEANING
+from arrival_engine.config.forms import SAME_ARRIVALS, SAME_MEANING
 from arrival_engine.contracts import Identity
 from arrival_engine.engine.importing.contents import Contents, Ints, Members
 
@@ -39,12 +39,12 @@ def _sized(data: bytes) -> bytes:
 def _parameter_hash(policies: Mapping[str, bytes]) -> str:
     """SHA-256 over one part per policy, by name: SHA-256 of the length-prefixed name and the hash of the policy.
 
-    That is the SHA-256 of its bytes, or of the file of 0.1.0 with the same meaning.
+    That is the SHA-256 of its bytes, or of the file of 0.1.0 that gave the same arrivals.
     """
 
     def part(name: str, data: bytes) -> bytes:
         own = hashlib.sha256(data).hexdigest()
-        now, before = SAME_MEANING.get(name, ("", ""))
+        now, before = {**SAME_MEANING, **SAME_ARRIVALS}.get(name, ("", ""))
         return hashlib.sha256(_sized(name.encode()) + bytes.fromhex(before if own == now else own)).digest()
 
     return hashlib.sha256(b"".join(part(*policy) for policy in sorted(policies.items()))).hexdigest()

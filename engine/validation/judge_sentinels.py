@@ -18,12 +18,12 @@ _TOP_ZONES = 10
 def judge_sentinels(case: Case, scan: Scan) -> None:
     """Enter top_zones, virtual_share, weekend_share and residual_spread.
 
-    `warn_only` compares with level b and warns, the other modes fail by their own level.
+    `note` and `warn_only` compare with level b, and note or warn; the other modes fail by their own level.
     """
     rules = case.policy.block("calibration_sentinels")
     mode = rules.text("evaluation_mode")
     level = rules.block("bplus" if mode == "enforce_bplus" else "b")
-    severity = Severity.WARN if mode == "warn_only" else Severity.ERROR
+    severity = {"note": Severity.INFO, "warn_only": Severity.WARN}.get(mode, Severity.ERROR)
     (rows,) = case.cursor.row("SELECT coalesce(sum(n), 0)::BIGINT FROM found_place")
     least = rules.count("min_sample_rows")
     low, high = level.bounds("virtual_share")

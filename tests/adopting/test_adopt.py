@@ -76,7 +76,7 @@ def test_a_run_is_adopted_and_sealed(found: Path) -> None:
     for name in VERSION_1:
         policy = policies[name]
         assert (policy.path, policy.source) == (str(written(found, name)), str(upstream(found, name).resolve()))
-        assert (policy.source_version, policy.version) == (VERSION_1[name]["version"], "v2.0.0")
+        assert (policy.source_version, policy.version) == (VERSION_1[name]["version"], resolve_policy(name).version)
     for name in ACCEPTED:
         assert not written(found, name).exists()
 
@@ -189,7 +189,8 @@ def test_values_are_carried_over(found: Path) -> None:
     assert realism["time_realism"]["min_distinct_offsets_per_1000_events"] == 60
     assert realism["routing_realism"]["ip_country_max_abs_dev"] == Decimal("0.06")
     gates = {key: value for key, value in rules["civil_time_gates"].items() if key != "severity"}
-    assert gates == exact(VALIDATION["civil_time_gates"])
+    rates = {"max_civil_mismatch_rate": 0, "max_one_hour_shift_rate": 0}
+    assert gates == {**exact(VALIDATION["civil_time_gates"]), **rates}
     sentinels = rules["calibration_sentinels"]
     assert (sentinels["evaluation_mode"], sentinels["min_sample_rows"]) == ("warn_only", 20000)
     assert sentinels["b"] == {
@@ -233,6 +234,11 @@ def test_every_difference_is_reported(found: Path) -> None:
     assert told[PLACED, "version"] == ("v1.0.1", "version", "v2.0.0")
     assert told[DRAWN, "laws.v2.domain_sep"] == (None, "laws.v2.domain_sep", "5B.rng.v2")
     assert told[VALIDATED, "statistical_checks.p_value_min"][0] is None
+    assert told[VALIDATED, "civil_time_gates.max_civil_mismatch_rate"] == (
+        "0.004",
+        "civil_time_gates.max_civil_mismatch_rate",
+        "0",
+    )
     # Every key of version 1 is carried, the same in version 2, or reported.
     for name in VERSION_1:
         carried = {value.key for value in policies[name].carried}
@@ -316,6 +322,12 @@ def test_no_key_is_dropped_and_no_other_value_passes(policy_id: str) -> None:
         (DRAWN, '"family_id": "S3.bucket_count.v1",', "", "families[1] has no family_id"),
         (VALIDATED, '"evaluation_mode": "warn_only"', '"evaluation_mode": "off"', "'off' is not one of"),
         (VALIDATED, '"require_heavy_tail": true', '"require_heavy_tail": false', "require_heavy_tail value false"),
+        (
+            VALIDATED,
+            '"max_civil_mismatch_rate": 0.004',
+            '"max_civil_mismatch_rate": 1.004',
+            "civil_time_gates.max_civil_mismatch_rate value 1.004 is not a share",
+        ),
         (VALIDATED, '"min_factor": 0.15', '"min_factor": 7', "is not ascending"),
     ],
 )

@@ -52,6 +52,11 @@ def block(name: str, severity: str) -> tuple[str, str]:
     return f"  {name}:\n{line}", f"  {name}:\n    severity: {severity}"
 
 
+def sentinels(mode: str) -> tuple[str, str]:
+    """The edit that gives the sentinels another mode."""
+    return "evaluation_mode: note", f"evaluation_mode: {mode}"
+
+
 CALIBRATED = ("min_sample_rows: 25000", "min_sample_rows: 1000")
 
 

@@ -17,7 +17,7 @@ from arrival_engine.contracts.dictionary import dataset
 from arrival_engine.engine.cli.main import main
 from arrival_engine.engine.sealing import seal
 from arrival_engine.engine.validation.findings import Book, Finding, Measured, Severity, outcome, statistics_text
-from tests.support.validated import CALIBRATED, place, policed
+from tests.support.validated import CALIBRATED, place, policed, sentinels
 from tests.support.validating import broken, validated, write_proof_world
 
 # More arrivals than any check of a statistic needs.
@@ -151,9 +151,9 @@ def test_a_hybrid_share_of_zero_is_judged_exactly(tmp_path: Path, capsys: Any) -
 
 
 @pytest.fixture(scope="module")
-def warned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def noted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three synthetic merchants: too few for the population that the sentinels describe."""
-    run_root = tmp_path_factory.mktemp("warned") / "run"
+    run_root = tmp_path_factory.mktemp("noted") / "run"
     synthesise(run_root, preset="demo", seed=1, scale=0.05)
     seal(run_root)
     run(run_root, RunOptions(backend="cpu"))
@@ -165,7 +165,7 @@ RANGES = {"top_zones": "at most 0.72", "virtual_share": "0.03 to 0.08", "residua
 
 
 def _texts(findings: Mapping[str, Any]) -> dict[str, str]:
-    """What each warning must say, put together from the report's own numbers."""
+    """What each note must say, put together from the report's own numbers."""
     texts = {}
     for check, expected in RANGES.items():
         ((name, value),) = [
@@ -176,24 +176,24 @@ def _texts(findings: Mapping[str, Any]) -> dict[str, str]:
     return texts
 
 
-def test_a_warning_gives_value_and_range_everywhere(warned: Path, tmp_path: Path, capsys: Any) -> None:
-    code, _, findings = validated(warned, capsys)
-    assert (code, broken(findings, "WARN")) == (0, set(RANGES))
+def test_a_note_gives_value_and_range_everywhere(noted: Path, tmp_path: Path, capsys: Any) -> None:
+    code, _, findings = validated(noted, capsys)
+    assert (code, broken(findings, "NOTE"), broken(findings, "WARN")) == (0, set(RANGES), set())
     texts = _texts(findings)
     assert {check: findings[check]["message"] for check in RANGES} == texts
 
-    assert main(["validate", str(warned)]) == 0
+    assert main(["validate", str(noted)]) == 0
     screen = capsys.readouterr().out.splitlines()
     for check, text in texts.items():
-        (line,) = [line for line in screen if line.split()[:2] == ["warn", check]]
+        (line,) = [line for line in screen if line.split()[:2] == ["note", check]]
         assert f" rows: {text}" in line
         assert line.count(text.split(",")[0]) == 1
 
-    table = pq.read_table(place(warned, "validation_bundle_5B") / "validation_issue_table_5B.parquet").to_pylist()
+    table = pq.read_table(place(noted, "validation_bundle_5B") / "validation_issue_table_5B.parquet").to_pylist()
     issues = {row["context"]["check"]: row for row in table}
     assert {check: row["message"] for check, row in issues.items()} == texts
 
-    page = report(warned, ReportOptions(out=tmp_path / "report.html")).page.read_text("utf-8")
+    page = report(noted, ReportOptions(out=tmp_path / "report.html")).page.read_text("utf-8")
     for text in texts.values():
         assert text in page
 
@@ -202,7 +202,7 @@ def test_a_failure_gives_value_and_range(tmp_path: Path, capsys: Any) -> None:
     run_root = policed(
         tmp_path / "run",
         CALIBRATED,
-        ("warn_only #", "enforce_b #"),
+        sentinels("enforce_b"),
         ("max_count_per_bucket: 50000", "max_count_per_bucket: 2999"),
         ("ip_country_max_abs_dev: 0.05", "ip_country_max_abs_dev: 0.001"),
     )
@@ -216,7 +216,7 @@ def test_a_failure_gives_value_and_range(tmp_path: Path, capsys: Any) -> None:
 
 
 def test_warnings_beyond_the_limit_say_what_the_first_measured(tmp_path: Path, capsys: Any) -> None:
-    run_root = policed(tmp_path / "run", CALIBRATED, ("max_warnings: 8", "max_warnings: 0"))
+    run_root = policed(tmp_path / "run", CALIBRATED, sentinels("warn_only"), ("max_warnings: 8", "max_warnings: 0"))
     code, answer, findings = validated(run_root, capsys)
     first = next(finding for finding in answer["findings"] if finding["verdict"] == "WARN")
     several = len(broken(findings, "WARN"))
