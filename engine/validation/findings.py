@@ -245,10 +245,15 @@ class Outcome:
         return self._of(Verdict.WARN)
 
     @property
+    def warned_checks(self) -> int:
+        """The number of checks with a warning, in however many scenarios."""
+        return len({finding.check for finding in self.warnings})
+
+    @property
     def passed(self) -> bool:
-        """No failure, nothing left unchecked, and no more warnings than the policy allows."""
+        """No failure, nothing left unchecked, and no more checks with a warning than the policy allows."""
         open_ends = self._of(Verdict.NOT_RUN) if self.fail_closed else ()
-        return not self.failures and not open_ends and len(self.warnings) <= self.max_warnings
+        return not self.failures and not open_ends and self.warned_checks <= self.max_warnings
 
     @property
     def error(self) -> tuple[str, str] | None:
@@ -258,9 +263,9 @@ class Outcome:
         decisive = self.failures or self._of(Verdict.NOT_RUN)
         if not decisive:
             first = self.warnings[0]
-            several = "" if len(self.warnings) == 1 else "s"
-            detail = f": {first.message}" if first.message else ""
-            message = f"{len(self.warnings)} warning{several}, {self.max_warnings} allowed; the first is {first.check}"
+            warned, detail = self.warned_checks, f": {first.message}" if first.message else ""
+            told = "1 check warns" if warned == 1 else f"{warned} checks warn"
+            message = f"{told}, {self.max_warnings} allowed; the first is {first.check}"
             return str(first.rule.code), f"{message}{detail}"
         first = decisive[0]
         where = f" in scenario {first.scenario_id}" if first.scenario_id else ""

@@ -31,8 +31,8 @@ def place(run_root: Path, dataset_id: str) -> Path:
     return dataset(dataset_id).locate(run_root, damage.tokens_of(run_root))
 
 
-def policed(run_root: Path, *edits: tuple[str, str]) -> Path:
-    """A run of the larger world whose validation policy has these lines replaced."""
+def write_policy(run_root: Path, *edits: tuple[str, str]) -> None:
+    """The packaged validation policy with these lines replaced, as the run's own."""
     content = packaged_bytes("validation_policy_5B").decode()
     for old, new in edits:
         assert content.count(old) == 1, (old, content.count(old))
@@ -40,6 +40,11 @@ def policed(run_root: Path, *edits: tuple[str, str]) -> Path:
     path = dataset("validation_policy_5B").locate(run_root, {})
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, "utf-8")
+
+
+def policed(run_root: Path, *edits: tuple[str, str]) -> Path:
+    """A run of the larger world whose validation policy has these lines replaced."""
+    write_policy(run_root, *edits)
     write_proof_world(run_root)
     run(run_root, RunOptions(backend="cpu"))
     return run_root

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from arrival_engine import RunOptions, run
 from arrival_engine.config import packaged_bytes
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.dictionary import dataset
+from arrival_engine.engine.sealing import seal
 from arrival_engine.engine.validation import policy as policy_module
 from arrival_engine.engine.validation.job import validate
-from tests.support.validated import CALIBRATED, block, policed, read_policy, sentinels
+from tests.support.validated import CALIBRATED, block, policed, read_policy, sentinels, write_policy
 from tests.support.validating import (
     arrivals_of,
     broken,
     command,
     copied,
+    proof_world,
     proven_run,
     validated,
 )
-from tests.support.worlds import BERLIN, TWO_ZONES
+from tests.support.worlds import BERLIN, TWO_ZONES, write_world
 
 
 @pytest.mark.parametrize(
@@ -90,7 +94,7 @@ def test_keys_act_as_their_severity_says(
     assert broken(findings, "WARN") == warned
     if failed == "too many":
         assert broken(findings) == set()
-        assert "1 warning, 0 allowed" in answer["error_message"]
+        assert "1 check warns, 0 allowed" in answer["error_message"]
     else:
         assert broken(findings) == failed
     assert code == int(bool(failed))
@@ -124,6 +128,20 @@ def test_a_world_is_not_sealed_with_exact_checks_switched_off(edit: tuple[str, s
         policed(tmp_path / "run", edit)
     assert str(dataset("validation_policy_5B").locate(tmp_path / "run", {})) in caught.value.message
     assert not (tmp_path / "run" / "data" / "layer2" / "5B" / "sealed_inputs").exists()
+
+
+def test_a_check_that_warns_in_every_scenario_is_one_warning(tmp_path: Path) -> None:
+    run_root = tmp_path / "run"
+    write_policy(run_root, CALIBRATED, sentinels("warn_only"), ("max_warnings: 8", "max_warnings: 3"))
+    world = proof_world()
+    others = [dataclasses.replace(world, scenario_id=name) for name in ("stress_v1", "stress_v2")]
+    write_world(world, run_root, further_scenarios=others)
+    seal(run_root)
+    run(run_root, RunOptions(backend="cpu"))
+    result = validate(run_root)
+    warned = [finding.check for finding in result.findings if str(finding.verdict) == "WARN"]
+    assert (len(warned), result.passed) == (3 * len(set(warned)), True)
+    assert len(warned) > 3
 
 
 def test_a_weekend_that_the_clock_moves_is_measured(tmp_path: Path, capsys: Any) -> None:

@@ -221,7 +221,7 @@ def test_warnings_beyond_the_limit_say_what_the_first_measured(tmp_path: Path, c
     first = next(finding for finding in answer["findings"] if finding["verdict"] == "WARN")
     several = len(broken(findings, "WARN"))
     assert (code, several > 1) == (1, True)
-    head = f"{several} warnings, 0 allowed; the first is {first['check']}"
+    head = f"{several} checks warn, 0 allowed; the first is {first['check']}"
     assert answer["error_message"] == f"{head}: {first['message']}"
 
 
@@ -257,5 +257,5 @@ def test_no_statistic_is_told_twice_and_none_with_a_limit_without_it() -> None:
     assert shown == "share 0.9, expected at most 0.72; mean 1.0 (0.95 to 1.05), zones 11"
     assert outcome([book], 0).error == (
         str(Finding("top_zones", finding.verdict, finding.severity).rule.code),
-        "1 warning, 0 allowed; the first is top_zones: share 0.9, expected at most 0.72",
+        "1 check warns, 0 allowed; the first is top_zones: share 0.9, expected at most 0.72",
     )
