@@ -14,8 +14,8 @@ from arrival_engine.engine.validation.statistics import (
     chi_square_tail,
     g_test,
     kolmogorov_tail,
-    normal_two_sided,
     rounded,
+    share_tail,
     uniform_distance,
 )
 
@@ -88,7 +88,7 @@ def _no_choice(case: Case, check: str, reason: str) -> None:
 
 
 def _weights(case: Case, check: str, members: str) -> None:
-    """G-tests of the tables with the most draws, their sum, and the distribution of their p-values."""
+    """G-tests of the tables with the most draws, and their sum; the distribution of their p-values is only stated."""
     rules = case.policy.block("statistical_checks")
     limits = rules.block("weighted_choice")
     found = case.cursor.arrow(
@@ -129,15 +129,14 @@ def _weights(case: Case, check: str, members: str) -> None:
         "p_least": rounded(least),
     }
     if len(p_values) >= limits.count("min_tables_for_ks"):
+        # Not judged: p-values of tables with two members come in steps, which many equal tables share.
         distance = uniform_distance(p_values)
-        p_ks = kolmogorov_tail(distance, len(p_values))
-        measured.append(Measured("p_ks", p_ks, level))
-        facts |= {"ks_distance": rounded(distance)}
+        facts |= {"ks_distance": rounded(distance), "p_ks": rounded(kolmogorov_tail(distance, len(p_values)))}
     case.book.measure(check, draws, measured, severity=rules.severity, facts=facts)
 
 
 def _hybrid_share(case: Case) -> None:
-    """Virtual arrivals of all hybrid merchants together against p, by the normal approximation of the binomial."""
+    """Virtual arrivals of all hybrid merchants together against p."""
     rules = case.policy.block("statistical_checks")
     total, virtual, merchants = case.cursor.row("""
         SELECT coalesce(sum(n), 0)::BIGINT, coalesce(sum(n) FILTER (is_virtual), 0)::BIGINT,
@@ -151,10 +150,10 @@ def _hybrid_share(case: Case) -> None:
         return
     facts = {"merchants": merchants, "expected": share, "found": rounded(virtual / total)}
     if share == 0.0:
-        # The normal approximation has no spread here, and a single virtual arrival is wrong.
+        # Nothing to compare by chance: a single virtual arrival is wrong.
         measured = Measured("virtual", virtual, high=0)
     else:
         z = (virtual - total * share) / math.sqrt(total * share * (1.0 - share))
         facts["z"] = rounded(z)
-        measured = Measured("p", normal_two_sided(z), rules.number("p_value_min"))
+        measured = Measured("p_at_most", share_tail(virtual, total, total * share), rules.number("p_value_min"))
     case.book.measure("hybrid_share", total, [measured], severity=rules.severity, facts=facts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -12,7 +13,13 @@ from arrival_engine.engine.validation.case import Case
 from arrival_engine.engine.validation.file_order import Stream
 from arrival_engine.engine.validation.findings import Measured
 from arrival_engine.engine.validation.scan import AT_END, AT_START, OUTSIDE, day_of
-from arrival_engine.engine.validation.statistics import chi_square_uniform, kolmogorov_tail, rounded, uniform_distance
+from arrival_engine.engine.validation.statistics import (
+    chi_square_uniform,
+    kolmogorov_tail,
+    rounded,
+    share_tail,
+    uniform_distance,
+)
 
 _HOURS = 24
 # The zones, by the names that they have in the world, in which arrivals can lie.
@@ -154,8 +161,9 @@ def _coverage(case: Case) -> None:
     statistical = case.policy.block("statistical_checks")
     share = float(Fraction(case.routing["hybrid_policy"]["p_virtual_hybrid"]))
     draws, level = statistical.block("hybrid_share").count("min_draws"), statistical.number("p_value_min")
-    # So many arrivals that a hybrid merchant has both kinds, but for a chance below p_value_min.
-    no_virtual, no_physical = (_certain(chance, draws, level) for chance in (share, 1.0 - share))
+    (hybrids,) = case.cursor.row("SELECT count(*) FROM merchant WHERE mode = 'HYBRID' AND has_edges")
+    # So many arrivals that all hybrid merchants have both kinds, but for a chance below p_value_min.
+    no_virtual, no_physical = (_certain(chance, draws, level / max(1, 2 * hybrids)) for chance in (share, 1.0 - share))
     lacking = rules.demanded(
         {
             "require_physical_and_virtual_coverage_when_present": f"""
@@ -181,6 +189,7 @@ def _certain(chance: float, least: int, level: float) -> str:
 
 
 def _edge_countries(case: Case) -> None:
+    """Shares of virtual arrivals by country: out of range if improbable, and beyond what the policy allows anyway."""
     rules = case.policy.block("realism_checks").block("routing_realism")
     (countries,) = case.cursor.row("SELECT count(DISTINCT country) FROM edge WHERE weight > 0")
     if countries < 2:
@@ -201,8 +210,22 @@ def _edge_countries(case: Case) -> None:
         needed = f"{human.count(rules.count('ip_country_min_events'))} virtual arrivals needed"
         case.book.undecided("edge_countries", total, needed, severity=rules.severity, facts={"countries": len(shares)})
         return
-    deviations = {country: abs(found - expected) / total for country, found, expected in shares}
-    worst = max(deviations, key=lambda country: (deviations[country], country))
-    measured = [Measured("largest_deviation", deviations[worst], high=rules.number("ip_country_max_abs_dev"))]
-    facts = {"country": worst, "countries": len(shares)}
+    country, deviation, p_value = least_likely(shares, rules.number("ip_country_max_abs_dev"))
+    measured = [Measured("p_of_least", p_value, case.policy.block("statistical_checks").number("p_value_min"))]
+    facts = {"largest_deviation": rounded(deviation), "country": country, "countries": len(shares)}
     case.book.measure("edge_countries", total, measured, severity=rules.severity, facts=facts)
+
+
+def least_likely(shares: Sequence[tuple[str, int, float]], allowed: float) -> tuple[str, float, float]:
+    """The country that deviates most from its expected arrivals, that deviation, and the least p-value of all.
+
+    shares: (country, arrivals found, arrivals expected). The deviation is one of shares, in [0, 1]. The p-value is
+    that of the least likely country whose share deviates by more than `allowed`, times the number of countries; 1 if
+    no share does.
+    """
+    total = sum(found for _, found, _ in shares)
+    deviations = {country: abs(found - expected) / total for country, found, expected in shares}
+    far = [(found, expected) for country, found, expected in shares if deviations[country] > allowed]
+    least = min((share_tail(found, total, expected) for found, expected in far), default=1.0)
+    worst = max(deviations, key=lambda country: (deviations[country], country))
+    return worst, deviations[worst], min(1.0, least * len(shares))

@@ -23,9 +23,22 @@ def rounded(value: float, digits: int = 6) -> float:
     return float(f"{value:.{digits - 1}e}") if math.isfinite(value) else value
 
 
-def normal_two_sided(z: float) -> float:
-    """Probability that a standard normal variable is at least |z| away from zero."""
-    return math.erfc(abs(z) / math.sqrt(2.0))
+def share_tail(found: int, draws: int, expected: float) -> float:
+    """At least the probability that `draws` independent draws deviate so far from `expected` hits, to either side.
+
+    The draws may have different chances; `expected` is their sum. Hoeffding's bound of 1963: 2 exp(-n D), D being the
+    divergence of the share found from the share expected. It holds for any number of draws and any chances, whereas
+    the normal approximation makes rare hits too unlikely.
+    """
+    share, chance = found / draws, min(1.0, expected / draws)
+    divergence = _divergence(share, chance) + _divergence(1.0 - share, 1.0 - chance)
+    return min(1.0, 2.0 * math.exp(-draws * divergence))
+
+
+def _divergence(share: float, chance: float) -> float:
+    if share <= 0.0:
+        return 0.0
+    return share * math.log(share / chance) if chance > 0.0 else math.inf
 
 
 def chi_square_tail(statistic: float, freedom: float) -> float:
@@ -108,6 +121,10 @@ def chi_square_uniform(counts: NDArray[np.int64]) -> tuple[float, float]:
 def g_test(observed: NDArray[np.int64], weights: Reals, min_expected: float) -> tuple[float, int] | None:
     """G with Williams' correction, and its degrees of freedom, of counts against weights (any scale, not all zero).
 
+    The correction is that for any chances: the sum of 1/expected counts, less 1/draws, over 6 per degree of freedom.
+    For equal chances it is the textbook's (k + 1) / (6 draws). With that one, the G of tables with some common and many
+    rare members is too large on average, and the sum over many tables is out of bounds.
+
     Cells that expect fewer than `min_expected` are pooled, with the next larger ones if necessary; None if fewer than
     two cells remain (Sokal and Rohlf, Biometry, 17.2).
     """
@@ -126,5 +143,5 @@ def g_test(observed: NDArray[np.int64], weights: Reals, min_expected: float) -> 
         return None
     met = observed > 0
     g = 2.0 * float((observed[met] * np.log(observed[met] / expected[met])).sum())
-    correction = 1.0 + (cells + 1) / (6.0 * draws)
+    correction = 1.0 + (float((1.0 / expected).sum()) - 1.0 / draws) / (6.0 * (cells - 1))
     return max(0.0, g / correction), cells - 1

@@ -19,14 +19,15 @@ from arrival_engine.engine.validation.database import Database, text
 from arrival_engine.engine.validation.file_order import RUN, stream_part
 from arrival_engine.engine.validation.findings import Book, outcome
 from arrival_engine.engine.validation.judge_events import sequence_faults
+from arrival_engine.engine.validation.judge_realism import least_likely
 from arrival_engine.engine.validation.judge_rng import judge_overlap
 from arrival_engine.engine.validation.policy import Rules
 from arrival_engine.engine.validation.statistics import (
     chi_square_tail,
     g_test,
     kolmogorov_tail,
-    normal_two_sided,
     rounded,
+    share_tail,
     uniform_distance,
 )
 from arrival_engine.engine.validation.streams import FAMILIES, Claim, Deriver, Entity, overlaps
@@ -192,9 +193,46 @@ def test_the_kolmogorov_tail_is_near_scipys(size: int, scaled: float) -> None:
     assert kolmogorov_tail(distance, size) == pytest.approx(scipy.stats.kstwo.sf(distance, size), rel=0.12, abs=0.02)
 
 
-@given(st.floats(-8, 8))
-def test_the_normal_tail_is_scipys(z: float) -> None:
-    assert normal_two_sided(z) == pytest.approx(2 * scipy.stats.norm.sf(abs(z)), rel=1e-12)
+@given(st.integers(1, 10**6), st.floats(1e-6, 1 - 1e-6), st.floats(-9, 9))
+def test_the_tail_of_a_share_is_never_too_small(draws: int, chance: float, z: float) -> None:
+    expected = draws * chance
+    found = min(draws, max(0, round(expected + z * np.sqrt(expected * (1 - chance)))))
+    law = scipy.stats.binom(draws, chance)
+    beyond = law.sf(found - 1) if found >= expected else law.cdf(found)
+    assert share_tail(found, draws, expected) >= min(1.0, 2 * beyond) * (1 - 1e-6)
+
+
+def test_the_tail_of_a_share_is_small_where_it_must_be() -> None:
+    # A wrong chance of 0.34 or 0.33 instead of 0.35, over enough draws.
+    assert share_tail(340_000, 1_000_000, 350_000.0) < 1e-60
+    assert share_tail(33_000, 100_000, 35_000.0) < 1e-30
+    assert share_tail(3, 1000, 0.0) == 0.0
+    assert share_tail(0, 1000, 0.0) == 1.0
+    assert share_tail(1000, 1000, 1000.0) == 1.0
+    # Eight hits where one is expected happen once in 10^5 times; seven standard deviations are not a billionth.
+    assert share_tail(8, 1000, 1.0) > 1e-5
+
+
+def test_a_right_country_of_one_half_is_in_range() -> None:
+    # Beyond the allowance of 0.05 at its least support, 4.5 standard deviations: seven times in a million.
+    assert least_likely([("DE", 1101, 1000.0), ("FR", 899, 1000.0)], 0.05)[2] > 1e-4
+    country, deviation, p_value = least_likely([("DE", 1200, 1000.0), ("FR", 800, 1000.0)], 0.05)
+    assert (country, deviation) == ("FR", 0.1)
+    assert p_value < 1e-15
+    # An improbable deviation within the allowance is no breach, and neither is a probable one beyond it.
+    assert least_likely([("DE", 510_000, 500_000.0), ("FR", 490_000, 500_000.0)], 0.05)[2] == 1.0
+    assert least_likely([("DE", 51, 50.0), ("FR", 49, 50.0)], 0.0)[2] == 1.0
+
+
+def test_a_sum_of_many_g_tests_is_not_biased_by_rare_members() -> None:
+    generator = np.random.Generator(np.random.PCG64(11))
+    # One common member and many that expect little more than 25 draws.
+    weights = np.array([2600.0] + [26.0] * 100)
+    tables = 20_000
+    draws = generator.multinomial(int(weights.sum()), weights / weights.sum(), size=tables)
+    excess = sum(g - freedom for g, freedom in filter(None, (g_test(row, weights, 25.0) for row in draws)))
+    # With the correction for equal chances, the sum exceeds its mean by more than three standard deviations.
+    assert abs(excess) < 2 * np.sqrt(2 * 100 * tables)
 
 
 def test_g_tests_of_right_draws_have_uniform_p_values() -> None:

@@ -17,7 +17,7 @@ from arrival_engine.contracts.dictionary import dataset
 from arrival_engine.engine.cli.main import main
 from arrival_engine.engine.sealing import seal
 from arrival_engine.engine.validation.findings import Book, Finding, Measured, Severity, outcome, statistics_text
-from tests.support.validated import CALIBRATED, place, policed, sentinels
+from tests.support.validated import CALIBRATED, block, place, policed, sentinels
 from tests.support.validating import broken, validated, write_proof_world
 
 # More arrivals than any check of a statistic needs.
@@ -204,13 +204,15 @@ def test_a_failure_gives_value_and_range(tmp_path: Path, capsys: Any) -> None:
         CALIBRATED,
         sentinels("enforce_b"),
         ("max_count_per_bucket: 50000", "max_count_per_bucket: 2999"),
-        ("ip_country_max_abs_dev: 0.05", "ip_country_max_abs_dev: 0.001"),
+        ("mean_factor_target: 1", "mean_factor_target: 2"),
+        ("min_rows: 1000", "min_rows: 5"),
+        block("lgcp_realism", "error"),
     )
     code, answer, findings = validated(run_root, capsys)
     assert code == 1
     assert findings["bucket_counts"]["message"] == "largest_count 3000, expected at most 2999"
-    found = findings["edge_countries"]
-    assert found["message"] == f"largest_deviation {found['statistics']['largest_deviation']}, expected at most 0.001"
+    found = findings["latent_factor"]
+    assert found["message"] == f"mean {found['statistics']['mean']}, expected 1.95 to 2.05"
     assert findings["virtual_share"]["message"].endswith(", expected 0.03 to 0.08")
     assert "largest_count 3000, expected at most 2999" in answer["error_message"]
 
