@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pyarrow as pa
 
@@ -63,19 +63,38 @@ def refuse_certain_conflict(final: InsidePath, file_format: FileFormat, arrivals
         raise _conflict(final, f"it holds {_described(standing)}; this run makes {arrivals} arrivals as {file_format}")
 
 
-class Publication:
-    """Puts staged datasets in place, one rename each; what they replace moves to the staging directory."""
+class Voucher(NamedTuple):
+    """A file that vouches for what is published, and where it goes before any of that changes."""
 
-    def __init__(self, undo: ExitStack) -> None:
+    path: InsidePath
+    aside: InsidePath
+
+
+class Publication:
+    """Puts staged datasets in place, one rename each; what they replace moves to the staging directory.
+
+    Before the first change, the voucher is taken away.
+    """
+
+    def __init__(self, undo: ExitStack, voucher: Voucher | None = None) -> None:
         self._undo = undo
+        self._voucher = voucher
 
     def events(
-        self, staged: InsidePath, final: InsidePath, expected: Published, token: str, *, replace: bool
+        self,
+        staged: InsidePath,
+        final: InsidePath,
+        expected: Published,
+        token: str,
+        *,
+        replace: bool,
+        vouched: bool = True,
     ) -> Outcome:
         """Put a directory of staged arrivals in place, its parts under names with the token of all parts.
 
         An existing partition of the same digest and format stays as it is; a different one is IO_WRITE_CONFLICT
-        unless `replace`, as is a file in its place in any case.
+        unless `replace`, as is a file in its place in any case. `vouched` False: nothing vouches for this place, which
+        is on the way to a store.
         """
         occupied = _is_occupied(final)
         stands = occupied and _stands(final, expected, replace=replace)
@@ -86,7 +105,7 @@ class Publication:
             if stands and not _differ(staged, final):
                 return "identical"
             staged.sync()
-        self._put(staged, final)
+        self._put(staged, final, vouched=vouched)
         return "replaced" if occupied else "published"
 
     def file(self, staged: InsidePath, final: InsidePath) -> None:
@@ -102,11 +121,19 @@ class Publication:
         """Take a published file, if there is one, out of its place."""
         with writing("published dataset", final):
             if final.kind() is not None:
+                self._take_voucher()
                 final.rename(aside)
                 self._undo.callback(_take_back, lambda: aside.rename(final))
                 final.parent.sync()
 
-    def _put(self, staged: InsidePath, final: InsidePath) -> None:
+    def _take_voucher(self) -> None:
+        voucher, self._voucher = self._voucher, None
+        if voucher is not None:
+            self.withdraw(voucher.path, voucher.aside)
+
+    def _put(self, staged: InsidePath, final: InsidePath, *, vouched: bool = True) -> None:
+        if vouched:
+            self._take_voucher()
         with writing("published dataset", final):
             make_folder(final.parent)
             if final.kind() is not None:
@@ -119,10 +146,10 @@ class Publication:
 
 
 @contextmanager
-def publication() -> Iterator[Publication]:
+def publication(voucher: Voucher | None = None) -> Iterator[Publication]:
     """A Publication that is rolled back, last step first, unless the block completes."""
     with ExitStack() as undo:
-        yield Publication(undo)
+        yield Publication(undo, voucher)
         undo.pop_all()
 
 

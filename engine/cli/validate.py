@@ -53,19 +53,21 @@ def command(context: click.Context, run_root: Place, threads: int | None, scratc
     """Check every published arrival under RUN_ROOT (a directory or a URL) against the sealed inputs.
 
     The checks share no code with the expansion. Writes the validation bundle, with its passed flag only if nothing
-    failed; the exit code is 1 otherwise. The bundle of a run that fails goes to a separate place, where it does not
-    block a later one.
+    failed. The exit code is 1 otherwise: the flag of an earlier bundle is revoked, and the new bundle goes to a
+    separate place.
     """
     session = session_of(context)
     session.on_interrupt = "no validation bundle was written"
 
     from arrival_engine.engine.validation.job import ValidateOptions, own_codes, validate
+    from arrival_engine.engine.validation.revocation import revoking
 
     with session.reporter() as reporter:
         opened = open_place(run_root, reporter, scratch)
         with own_codes(), opened as directory:
-            directory.fetch_arrivals()
-            result = validate(directory.root, ValidateOptions(threads), reporter)
+            with revoking(directory.withdraw_flag), own_codes():
+                directory.fetch_arrivals()
+            result = validate(directory.root, ValidateOptions(threads), reporter, withdraw=directory.withdraw_flag)
     result = replace(result, bundle=replace(result.bundle, folder=directory.shown(Path(result.bundle.folder))))
     present(context, result, _show, passed=result.passed, document=_document)
 

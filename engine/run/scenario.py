@@ -17,6 +17,7 @@ from arrival_engine.engine.arrivals.publish import (
     Outcome,
     Publication,
     Published,
+    Voucher,
     publication,
     refuse_certain_conflict,
 )
@@ -33,6 +34,7 @@ from arrival_engine.engine.run.making import Maker, Order
 from arrival_engine.engine.run.options import RunOptions
 from arrival_engine.engine.run.part_ledger import abandoned_staging
 from arrival_engine.engine.run.production import Made, WorkerFacts
+from arrival_engine.engine.rundir.flag import flag_of
 from arrival_engine.engine.rundir.lock import STAGING
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.staging import staging
@@ -142,7 +144,8 @@ def _made_and_published(job: Job, scenario_id: str, staged: InsidePath, *, resum
         write_edges(job.receipt, staged / "edges.parquet")
         if options.rng_events != "none":
             write_rng_events(ledger, accounts, staged / "rng_events", options.rng_events)
-    with publication() as output:
+    flag = flag_of(job.receipt)
+    with publication(Voucher(flag, staged / flag.name)) as output:
         with reporter.phase("publish"):
             outcome = _publish(job, output, made, staged)
             set_aside = update_rng_logs(output, world, accounts, utc_now(), staged)
@@ -223,7 +226,14 @@ def _publish(job: Job, output: Publication, made: Made, staged: InsidePath) -> O
 
     expected = Published(options.format, ledger.digest)
     token = publication_token(part.sha256 for part in made.parts)
-    outcome = output.events(staged / "events", final("arrival_events_5B"), expected, token, replace=options.replace)
+    outcome = output.events(
+        staged / "events",
+        final("arrival_events_5B"),
+        expected,
+        token,
+        replace=options.replace,
+        vouched=job.shipping is None,
+    )
     output.file(staged / "summary.parquet", final("s4_arrival_summary_5B"))
     output.file(staged / "anomalies.parquet", final("s4_arrival_anomalies_5B"))
     output.file(staged / "sites.parquet", final("arrival_sites_5B"))

@@ -141,17 +141,14 @@ def _remove(path: InsidePath) -> None:
         path.unlink()
 
 
-def publish_folder(staged: InsidePath, final: InsidePath, retired: InsidePath) -> None:
-    """Rename a staged directory into place; an existing one moves to `retired`, and back on failure.
-
-    Raises IO_WRITE_FAILED.
-    """
-    with writing("directory", final), ExitStack() as undo:
+def publish_folder(staged: InsidePath, final: InsidePath) -> None:
+    """Put a staged directory in place; what is there moves to `staged` in the same step. Raises IO_WRITE_FAILED."""
+    with writing("directory", final):
         staged.sync()
         make_folder(final.parent)
         if final.kind() is not None:
-            final.rename(retired)
-            undo.callback(retired.rename, final)
-        staged.rename(final)
-        undo.pop_all()
+            # In one step: a process that is killed leaves either the old directory or the new one in place.
+            staged.exchange(final)
+        else:
+            staged.rename(final)
         final.parent.sync()

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.rundir.flag import remove_flag
+from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.sealing.inventory import scenario_set
 from arrival_engine.engine.storage.manifest import Manifest, check_size, partition, read_manifest
 from arrival_engine.engine.storage.publish import Consignment, StorePublication, clear_staging
@@ -79,6 +81,7 @@ class Shipping:
                 return self._left_as_it_is(world, rng_events=rng_events)
         try:
             with reporter.phase("put in place"):
+                self._withdraw_flag()
                 replaced = target.place(staged)
                 self._withdraw_rng_events(world, replaced or rng_events)
                 self.copy.bring_back()
@@ -112,10 +115,15 @@ class Shipping:
     def _target(self, scenario_id: str) -> StorePublication:
         return StorePublication(self.copy.carrier, self.copy.receipt.identity, scenario_id)
 
+    def _withdraw_flag(self) -> None:
+        """Delete the flag of the validation bundle, which vouches for what is about to change."""
+        self.copy.withdraw_flag()
+
     def _withdraw_rng_events(self, world: World, others_stand_for_nothing: bool) -> None:
         """Delete the scenario's earlier events that this run has not rewritten; they were never fetched."""
         if not others_stand_for_nothing:
             return
+        self._withdraw_flag()
         index = world.seal.scenario_set.index(world.scenario_id)
         for dataset_id in RNG_EVENTS:
             part = self.copy.receipt.part(dataset_id, index)
@@ -135,6 +143,13 @@ class RunDirectory:
     def shown(self, path: Path) -> Path | str:
         """The name of a file below `root` in messages: its path or its URL."""
         return self.copy.store.url(path.relative_to(self.root).as_posix()) if self.copy else path
+
+    def withdraw_flag(self) -> None:
+        """Remove the flag of the validation bundle, from the store first: nothing may rely on it any longer."""
+        if self.copy is not None:
+            self.copy.withdraw_flag()
+        else:
+            remove_flag(read_receipt(self.root))
 
     def fetch_arrivals(self) -> None:
         """Download arrivals and random-number events, for commands that read them.

@@ -142,4 +142,5 @@ def _damaged(where: str, problem: str) -> ArrivalError:
         Code.IO_WRITE_CONFLICT,
         f"{where} {problem}",
         hint="restore it, or publish again with `arrivals run URL --replace`",
+        damaged=True,
     )

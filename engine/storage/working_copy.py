@@ -19,6 +19,7 @@ from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.process.scratch import scratch_folder, temporary_root
+from arrival_engine.engine.rundir.flag import flag_of, remove_flag
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
 from arrival_engine.engine.rundir.staging import FOLDER
 from arrival_engine.engine.storage.carrier import Carrier
@@ -73,6 +74,11 @@ class WorkingCopy:
         missing = [item for item in found.values() if not (self.root / item.path).exists()]
         self.carrier.download_all(missing, self.root)
         self._seen = self._stamps()
+
+    def withdraw_flag(self) -> None:
+        """Delete the flag of the validation bundle, in the store first: nothing may rely on it any longer."""
+        self.store.delete(self.path_of(flag_of(self.receipt)))
+        remove_flag(self.receipt)
 
     def bring_back(self, wanted: Callable[[str], bool] = lambda _: True) -> None:
         """Upload new and changed files, delete removed ones; arrivals are published separately."""

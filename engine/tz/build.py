@@ -75,7 +75,7 @@ def _publish(run_root: InsidePath, folder: InsidePath, wanted: dict[str, bytes])
             staged.mkdir()
         for name, content in wanted.items():
             write_file(staged / name, content)
-        publish_folder(staged, folder, work / "old")
+        publish_folder(staged, folder)
 
 
 def build_tz(

@@ -162,9 +162,9 @@ def _issue(receipt: Receipt, finding: Finding) -> dict[str, Any]:
 
 
 def publish(receipt: Receipt, content: Mapping[str, bytes], spec_version: str, *, passed: bool) -> Published:
-    """Write a bundle to its place, which depends on `passed`, and verify it there.
+    """Write a bundle, verify it, and put it in its place, which depends on `passed`, over another one.
 
-    Raises S5.IO_WRITE_CONFLICT if another passed bundle exists. A failed one is replaced.
+    The bundle that stands there stays until then, and stays for good if it is the same.
     """
     status = PASS if passed else FAIL
     final = receipt.path("validation_bundle_5B" if passed else "validation_failed_bundle_5B")
@@ -172,16 +172,6 @@ def publish(receipt: Receipt, content: Mapping[str, bytes], spec_version: str, *
     standing = _standing(final, receipt)
     if standing == digest:
         return Published(final.outside, digest, "identical")
-    if passed and standing is not None:
-        raise ArrivalError(
-            Code.S5_IO_WRITE_CONFLICT,
-            f"{final} already holds another bundle, {standing or 'a broken one'}; this one is {digest}",
-            hint="the run was validated before with another outcome, or by another version; "
-            "move that bundle away to keep this one",
-            path=final,
-            standing=standing,
-            found=digest,
-        )
     with owned_staging(receipt.run_root, "validation") as stage:
         folder = stage / "bundle"
         _write(folder, content, _index(receipt, content, spec_version, status, digest))
@@ -199,7 +189,7 @@ def publish(receipt: Receipt, content: Mapping[str, bytes], spec_version: str, *
                 f"the bundle was written with digest {written.digest} instead of {digest}",
                 hint="check the disk; nothing was published",
             )
-        publish_folder(folder, final, stage / "retired")
+        publish_folder(folder, final)
     return Published(final.outside, digest, "published" if standing is None else "replaced")
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from arrival_engine.engine.process.machine import available_cores, peak_rss_byte
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.process.version import version
 from arrival_engine.engine.records.run_report import append_line
+from arrival_engine.engine.rundir.flag import remove_flag
 from arrival_engine.engine.rundir.lock import run_lock
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
 from arrival_engine.engine.rundir.staging import owned_staging
@@ -27,6 +29,7 @@ from arrival_engine.engine.validation.inputs import load_run
 from arrival_engine.engine.validation.judge_rng import judge_logs, judge_overlap
 from arrival_engine.engine.validation.policy import validation_policy
 from arrival_engine.engine.validation.records import Logs, Record, read_logs, successes
+from arrival_engine.engine.validation.revocation import Withdraw, is_about_data, revoking
 from arrival_engine.engine.validation.rules import Area
 from arrival_engine.engine.validation.scenario import ScenarioFacts, Stage, judge_scenario
 
@@ -68,20 +71,30 @@ class Judgement:
 
 
 def validate(
-    run_root: Path | str, options: ValidateOptions | None = None, reporter: Reporter | None = None
+    run_root: Path | str,
+    options: ValidateOptions | None = None,
+    reporter: Reporter | None = None,
+    *,
+    withdraw: Withdraw | None = None,
 ) -> ValidateResult:
     """Check every published arrival of a run, write the bundle, report.
 
     A run that does not pass gives a result with `passed` False, and its bundle is kept apart. A run that cannot be
-    checked raises ArrivalError with a code of S5, after a FAIL line in the run report.
+    checked raises ArrivalError with a code of S5, after a FAIL line in the run report. Either revokes the flag of an
+    earlier bundle, unless the machine and not the data is at fault. `withdraw`: removes the flag, where it is not
+    only in this directory.
     """
     options, reporter = options or ValidateOptions(), reporter or Reporter()
     started, begin, before = utc_now(), reporter.elapsed_s, dict(reporter.phases)
     with own_codes():
         receipt = read_receipt(Path(run_root))
+    withdraw = withdraw or partial(remove_flag, receipt)
     try:
-        with own_codes(), run_lock(receipt.run_root):
+        with own_codes(), run_lock(receipt.run_root), revoking(withdraw), own_codes():
             judged = judge_run(receipt, options, reporter)
+            if not judged.outcome.passed:
+                # First of all: whatever happens next, no flag may stand beside what has just been found.
+                withdraw()
             report = _report(receipt, judged)
             with reporter.phase("bundle"):
                 bundle = _publish(receipt, judged, report)
@@ -251,6 +264,7 @@ def _failed(error: ArrivalError) -> dict[str, Any]:
         "error_code": facts["code"],
         "error_message": error.message,
         "error_context": facts["context"],
+        "flag_revoked": is_about_data(error),
     }
 
 
@@ -271,6 +285,7 @@ def _line(receipt: Receipt, judged: Judgement, report: Mapping[str, Any], result
         "bundle_path": folder,
         "bundle_sha256": result.bundle.digest,
         "flag_path": f"{folder}/_passed.flag" if result.passed else None,
+        "flag_revoked": not result.passed,
         "published": result.bundle.publication,
         "verdicts": report["verdicts"],
         "peak_rss_bytes": result.peak_rss_bytes,

@@ -10,8 +10,10 @@ from typing import Any
 from arrival_engine.contracts import ArrivalError, Code, check_document, dataset
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reading
+from arrival_engine.engine.rundir.flag import flag_of
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
 from arrival_engine.engine.rundir.strict_json import parse_json
+from arrival_engine.engine.validation.revocation import without_flag
 
 PASS, FAIL = "PASS", "FAIL"
 _READ_BYTES = 1 << 20
@@ -39,6 +41,9 @@ def verify(run_root: Path | str) -> Bundle:
     folder = receipt.path("validation_bundle_5B")
     if not folder.is_dir():
         raise _without_bundle(receipt, folder)
+    flag = flag_of(receipt)
+    if not flag.exists():
+        raise without_flag(receipt, flag)
     return verify_bundle(folder, receipt.identity.manifest_fingerprint)
 
 

@@ -114,15 +114,14 @@ def test_the_same_bundle_again_is_no_new_bundle(sound: Path, tmp_path: Path, cap
 
 
 @pytest.mark.parametrize("member", ["validation_report_5B.json", "receipts/sealed_inputs_5B.json"])
-def test_another_bundle_in_the_place_is_a_conflict(member: str, sound: Path, tmp_path: Path, capsys: Any) -> None:
+def test_a_pass_puts_its_bundle_in_the_place_of_another(member: str, sound: Path, tmp_path: Path, capsys: Any) -> None:
     run_root = copied(sound, tmp_path / "run")
     path = place(run_root, PASSED) / member
     path.write_bytes(path.read_bytes().replace(b"PASS", b"FAIL", 1) + b" ")
     code, answer, _ = validated(run_root, capsys)
-    assert (code, answer["code"]) == (1, str(Code.S5_IO_WRITE_CONFLICT))
-    assert path.read_bytes().endswith(b" ")
-    last = json.loads(report_path(run_root).read_text("ascii").splitlines()[-1])
-    assert (last["state"], last["error_code"]) == ("S5", str(Code.S5_IO_WRITE_CONFLICT))
+    assert (code, answer["bundle"]["publication"]) == (0, "replaced")
+    assert path.read_bytes() == (place(sound, PASSED) / member).read_bytes()
+    assert main(["verify", str(run_root), "--quiet"]) == 0
 
 
 def test_a_failure_never_blocks_a_later_pass(sound: Path, tmp_path: Path, capsys: Any) -> None:
