@@ -19,6 +19,7 @@ from arrival_engine.engine.rundir.sealed_files import InputFile, checked_copy
 
 # The rest of the process takes less than 1 GiB: the interpreter, and Arrow buffers of the parts being read.
 MEMORY_BYTES = 2_560 * 2**20
+_BATCH_ROWS = 1 << 18
 _DAMAGED = "the file is damaged, truncated, not readable or replaced by another run; restore it, or run this again"
 
 
@@ -187,6 +188,11 @@ class Cursor:
         """A result as an Arrow table."""
         with _speaking(self._files):
             return self._connection.sql(sql).to_arrow_table()
+
+    def batches(self, sql: str) -> Iterator[pa.RecordBatch]:
+        """A large result, piece by piece."""
+        with _speaking(self._files):
+            yield from self._connection.sql(sql).to_arrow_reader(_BATCH_ROWS)
 
     def store(self, table: str, content: pa.Table) -> None:
         """Store an Arrow table as a table of the database."""

@@ -13,6 +13,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from arrival_engine.contracts.inside import InsidePath
+from arrival_engine.engine.recomputing.kernels import Stored
+from arrival_engine.engine.recomputing.recount import Pass
+from arrival_engine.engine.recomputing.tables import LawTables
 from arrival_engine.engine.rundir.arrow_files import open_arrow, open_parquet, sound_batch
 from arrival_engine.engine.validation.findings import EXAMPLES_MAX
 from arrival_engine.engine.validation.kernels import StoredRows, Terms, Words, digest_rows, factors, irregular_rows
@@ -50,7 +53,7 @@ class Stream:
     """Facts about one part in its order; digests and counts of several parts add up.
 
     runs: (merchant_id, first arrival_seq, length) of stretches in which the sequence rises by one. distinct: rows whose
-    instant or merchant differs from the row before.
+    instant or merchant differs from the row before. differing: keys of rows that are not the law's.
     """
 
     rows: int = 0
@@ -58,6 +61,8 @@ class Stream:
     b: int = 0
     disorder: int = 0
     distinct: int = 0
+    virtual: int = 0
+    differing: list[NDArray[Any]] = field(default_factory=list)
     misplaced: list[Place] = field(default_factory=list)
     runs: list[NDArray[Any]] = field(default_factory=list)
     first: Place | None = None
@@ -69,16 +74,18 @@ class Stream:
         return f"{self.rows}-{self.a:016x}{self.b:016x}"
 
 
+KEY = np.dtype([("merchant_id", "u8"), ("arrival_seq", "i8")])
 RUN = np.dtype([("merchant_id", "u8"), ("first", "i8"), ("length", "i8")])
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """One batch: its rows, and the texts behind the codes of two columns; other checks find nulls."""
+    """One batch: its rows, and the texts behind the codes of three columns, null last as the empty text."""
 
     rows: StoredRows
     zones: list[str]
     channels: list[str]
+    primaries: list[str]
 
     def place(self, row: int) -> Place:
         return Place(
@@ -90,14 +97,64 @@ class _Batch:
         )
 
 
-def stream_part(path: InsidePath) -> Stream:
-    """Read a part once, in order. Raises OSError or pa.ArrowException for a part that cannot be read."""
+def stream_part(path: InsidePath, law: LawReader | None = None) -> Stream:
+    """Read a part once, in order, and compare its rows with the law's.
+
+    Raises OSError or pa.ArrowException for a part that cannot be read.
+    """
     result = Stream()
     digester = _Digester()
-    for batch in _batches(path):
-        if batch.num_rows:
-            _add_order(result, digester.add(result, batch))
+    for encoded in _batches(path):
+        if encoded.num_rows:
+            batch = digester.add(result, encoded)
+            _add_order(result, batch)
+            if law is not None:
+                _add_differing(result, batch, law)
     return result
+
+
+class LawReader:
+    """Compares batches with the law's arrivals, on one thread."""
+
+    def __init__(self, comparing: Pass, tables: LawTables) -> None:
+        self._comparing = comparing
+        self._zones = {tzid: code for code, tzid in enumerate(tables.tzids)}
+        self._channels = {channel: code for code, channel in enumerate(tables.channels)}
+
+    def differing(self, batch: _Batch) -> NDArray[np.int64]:
+        """Numbers of the batch's rows that are not the law's."""
+        rows = batch.rows
+        # A channel is null where the law's is the empty text, and never the empty text itself.
+        channels = [_STRANGE if not channel else self._channels.get(channel, _STRANGE) for channel in batch.channels]
+        channels[-1] = self._channels.get("", _STRANGE)
+        return self._comparing.compare(
+            Stored(
+                merchant=rows.merchant,
+                bucket=rows.bucket,
+                seq=rows.seq,
+                ts_us=rows.ts_us,
+                is_virtual=rows.is_virtual,
+                place=rows.place,
+                zone=self._coded(batch.zones)[rows.zone],
+                channel=np.array(channels, np.int32)[rows.channel],
+                primary=self._coded(batch.primaries)[rows.primary],
+            )
+        )
+
+    def _coded(self, tzids: list[str]) -> NDArray[np.int32]:
+        return np.array([self._zones.get(tzid, _STRANGE) for tzid in tzids], np.int32)
+
+
+# The code of a text that the law does not have.
+_STRANGE = -2
+
+
+def _add_differing(result: Stream, batch: _Batch, law: LawReader) -> None:
+    found = law.differing(batch)
+    if found.size:
+        keys = np.empty(found.size, KEY)
+        keys["merchant_id"], keys["arrival_seq"] = batch.rows.merchant[found], batch.rows.seq[found]
+        result.differing.append(keys)
 
 
 def table_digest(table: pa.Table) -> str:
@@ -162,7 +219,7 @@ class _Digester:
         columns = {column: batch.column(column) for column in _COLUMNS}
         zones, zone_terms, zone = self._text(columns["zone_representation"], 1)
         channels, channel_terms, channel = self._text(columns["channel_group"], 2)
-        _, primary_terms, primary = self._text(columns["tzid_primary"], 8)
+        primaries, primary_terms, primary = self._text(columns["tzid_primary"], 8)
         flags = columns["is_virtual"]
         virtual = _numbers(flags.fill_null(False) if flags.null_count else flags)
         settled = np.flatnonzero(virtual)
@@ -187,7 +244,8 @@ class _Digester:
         result.rows += batch.num_rows
         result.a = (result.a + int(sums[0])) & _MASK
         result.b = (result.b + int(sums[1])) & _MASK
-        return _Batch(rows, zones, channels)
+        result.virtual += int(np.count_nonzero(virtual))
+        return _Batch(rows, zones, channels, primaries)
 
     def _settlement(self, columns: dict[str, pa.Array], rows: NDArray[np.int64]) -> Words:
         """The last two terms of virtual rows, which are few."""
@@ -283,6 +341,8 @@ def joined(parts: Sequence[Stream]) -> Stream:
         whole.a, whole.b = (whole.a + part.a) & _MASK, (whole.b + part.b) & _MASK
         whole.disorder += part.disorder
         whole.distinct += part.distinct
+        whole.virtual += part.virtual
+        whole.differing += part.differing
         whole.misplaced += part.misplaced
         whole.runs += part.runs
     whole.misplaced = sorted(whole.misplaced)[:EXAMPLES_MAX]

@@ -1,8 +1,9 @@
 """Inputs as lookup tables of the validation database, read and keyed independently of the expansion.
 
 Tables of the run: `site`, `edge`, `merchant`, `group_weight`, `zone_alloc`, `alias_2b`, `alias_3b`, `zone_names`.
-Tables remade for each scenario: `grid`, `expected` (count rows with arrivals, repeated keys summed), `clock`, `change`,
-with the types `zone_t` and `channel_t` of its texts.
+Tables remade for each scenario: `grid`, `entity` (merchants' zones and channels, numbered in the order of the law),
+`expected` (count rows with arrivals, repeated keys summed), `clock`, `change`, with the types `zone_t` and `channel_t`
+of the texts.
 """
 
 from __future__ import annotations
@@ -222,16 +223,25 @@ def load_scenario(cursor: Cursor, receipt: Receipt, scenario_id: str) -> Horizon
 
 def _expected(cursor: Cursor, counts: str) -> None:
     channel = "coalesce(channel_group, '')" if "channel_group" in columns_of(cursor, counts) else "''"
-    cursor.run(f"""
-        DROP TABLE IF EXISTS expected;
-        CREATE OR REPLACE TEMP TABLE counted AS
-        SELECT merchant_id::UBIGINT AS merchant_id, zone_representation::VARCHAR AS zone, {channel}::VARCHAR AS channel,
-               bucket_index::INTEGER AS bucket_index, sum(count_N)::BIGINT AS n
-        FROM {counts} WHERE count_N > 0 GROUP BY 1, 2, 3, 4""")
+    key = (
+        f"""merchant_id::UBIGINT AS merchant_id, zone_representation::VARCHAR AS zone, {channel}::VARCHAR AS channel"""
+    )
+    drawn = f"FROM {counts} WHERE count_N > 0"
+    cursor.run("DROP VIEW IF EXISTS expected; DROP TABLE IF EXISTS entity")
     for kind, column in (("zone_t", "zone"), ("channel_t", "channel")):
         cursor.run(f"DROP TYPE IF EXISTS {kind}")
-        cursor.run(f"CREATE TYPE {kind} AS ENUM (SELECT DISTINCT {column} FROM counted ORDER BY 1)")
-    cursor.run("""
-        CREATE TABLE expected AS
-        SELECT merchant_id, zone::zone_t AS zone, channel::channel_t AS channel, bucket_index, n FROM counted;
-        DROP TABLE counted""")
+        cursor.run(f"CREATE TYPE {kind} AS ENUM (SELECT DISTINCT {column} FROM (SELECT {key} {drawn}) ORDER BY 1)")
+    # Texts are compared by bytes.
+    cursor.run(f"""
+        CREATE TABLE entity AS
+        SELECT (row_number() OVER (ORDER BY merchant_id, zone, channel) - 1)::INTEGER AS entity,
+               merchant_id, zone::zone_t AS zone, channel::channel_t AS channel
+        FROM (SELECT DISTINCT {key} {drawn});
+        CREATE OR REPLACE TABLE counted AS
+        SELECT entity, bucket_index, n
+        FROM (SELECT merchant_id, zone::zone_t AS zone, channel::channel_t AS channel, bucket_index, n
+              FROM (SELECT {key}, bucket_index::INTEGER AS bucket_index, sum(count_N)::BIGINT AS n
+                    {drawn} GROUP BY 1, 2, 3, 4))
+        JOIN entity USING (merchant_id, zone, channel);
+        CREATE VIEW expected AS
+        SELECT merchant_id, zone, channel, bucket_index, n FROM counted JOIN entity USING (entity)""")

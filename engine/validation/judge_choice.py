@@ -40,8 +40,8 @@ _GROUPS = """
                  sum(coalesce(n, 0)) OVER (PARTITION BY given.merchant_id, given.day) AS total
           FROM (SELECT merchant_id, day, one_name(tzid) AS place, sum(weight) AS weight FROM group_weight
                 GROUP BY 1, 2, 3) AS given
-          LEFT JOIN (SELECT merchant_id, day, one_name(tzid) AS place, sum(n)::BIGINT AS n FROM found_day
-                     WHERE NOT is_virtual GROUP BY 1, 2, 3)
+          LEFT JOIN (SELECT merchant_id, day, one_name(tzid) AS place, sum(n)::BIGINT AS n FROM found_group
+                     GROUP BY 1, 2, 3)
                USING (merchant_id, day, place)
           ANTI JOIN (SELECT merchant_id, day
                      FROM (SELECT *, one_name(tzid) AS place FROM group_weight WHERE weight > 0)

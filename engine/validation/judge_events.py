@@ -13,7 +13,7 @@ from arrival_engine.engine.validation.civil import ClockTable
 from arrival_engine.engine.validation.file_order import RUN, Stream
 from arrival_engine.engine.validation.findings import EXAMPLES_MAX, Example, Measured, Severity
 from arrival_engine.engine.validation.inputs import KEY, source
-from arrival_engine.engine.validation.scan import AT_END, AT_START, HOUR_US, Scan
+from arrival_engine.engine.validation.scan import HOUR_US, Scan
 
 # The columns that an example of a failed row check shows beside the key.
 _SHOWN: dict[str, Sequence[str]] = {
@@ -88,22 +88,23 @@ def _one_hour_shifts(case: Case, scan: Scan, checks: Sequence[str]) -> int:
     )
     total = 0
     for part in case.events.parts:
-        total += scan.count_rows(case.cursor, part, off)
+        total += scan.number(case.cursor, part, off)
     return total
 
 
-def judge_stream(case: Case, stream: Stream) -> None:
-    """Enter order and primary_key from the results of the pass in file order."""
+def judge_stream(case: Case, stream: Stream) -> bool:
+    """Enter order and primary_key from the results of the pass in file order; whether the keys are sound."""
     misplaced = [place._asdict() for place in stream.misplaced]
     case.book.judge("order", stream.rows, stream.disorder, examples=misplaced)
     runs = np.concatenate([np.empty(0, RUN), *stream.runs])
     if runs.size > _RUNS_MAX:
         broken = int(runs.size)
         case.book.judge("primary_key", stream.rows, broken, message="at least so many breaks of the sequence")
-        return
+        return False
     missing, repeated, examples = sequence_faults(runs)
     facts = {"missing": missing, "repeated": repeated}
     case.book.judge("primary_key", stream.rows, missing + repeated, examples=examples, facts=facts)
+    return not (missing or repeated)
 
 
 def sequence_faults(runs: NDArray[Any]) -> tuple[int, int, list[dict[str, Any]]]:
@@ -126,12 +127,12 @@ def sequence_faults(runs: NDArray[Any]) -> tuple[int, int, list[dict[str, Any]]]
     return missing, repeated, examples
 
 
-def judge_counts(case: Case) -> None:
-    """Enter counts, and summary if that dataset exists."""
+def judge_counts(case: Case, *, proved: bool) -> None:
+    """Enter counts, and summary if that dataset exists; `proved` if the stored rows are the law's, each once."""
     different = f"""
         FROM found FULL JOIN expected USING ({KEY}) WHERE found.n IS DISTINCT FROM expected.n"""
     (rows,) = case.cursor.row("SELECT count(*) FROM expected")
-    (bad,) = case.cursor.row(f"SELECT count(*) {different}")
+    (bad,) = (0,) if proved else case.cursor.row(f"SELECT count(*) {different}")
     columns = "merchant_id, zone::VARCHAR AS zone, channel::VARCHAR AS channel, bucket_index"
     examples = (
         case.cursor.records(
@@ -187,14 +188,10 @@ def judge_report(case: Case, stream: Stream, totals: Mapping[str, Any]) -> None:
     case.book.judge("run_report", len(totals), len(wrong), examples=wrong)
 
 
-def report_totals(case: Case) -> dict[str, Any]:
+def report_totals(case: Case, stream: Stream) -> dict[str, Any]:
     """The run report's metrics that follow from arrivals and inputs, computed again."""
     cursor = case.cursor
-    total, at_start, at_end = cursor.row(
-        f"SELECT coalesce(sum(n), 0)::BIGINT, coalesce(sum(n) FILTER (bin = {AT_START}), 0)::BIGINT, "
-        f"coalesce(sum(n) FILTER (bin = {AT_END}), 0)::BIGINT FROM found_row"
-    )
-    (virtual,) = cursor.row("SELECT coalesce(sum(v), 0)::BIGINT FROM found")
+    at_start, at_end = cursor.row("SELECT at_start, at_end FROM found_end")
     used, least, most = cursor.row(
         "SELECT count(*), min((end_us - start_us) // 1000000), max((end_us - start_us) // 1000000) "
         "FROM grid SEMI JOIN expected USING (bucket_index)"
@@ -206,9 +203,9 @@ def report_totals(case: Case) -> dict[str, Any]:
     return {
         "n_buckets_total": case.horizon.buckets,
         "n_buckets_nonzero": used,
-        "n_arrivals_total": total,
-        "n_arrivals_physical": total - virtual,
-        "n_arrivals_virtual": virtual,
+        "n_arrivals_total": stream.rows,
+        "n_arrivals_physical": stream.rows - stream.virtual,
+        "n_arrivals_virtual": stream.virtual,
         "min_bucket_duration": least,
         "max_bucket_duration": most,
         "n_arrivals_at_bucket_start": at_start,

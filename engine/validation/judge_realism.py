@@ -12,7 +12,7 @@ from arrival_engine.engine.process import human
 from arrival_engine.engine.validation.case import Case
 from arrival_engine.engine.validation.file_order import Stream
 from arrival_engine.engine.validation.findings import Measured
-from arrival_engine.engine.validation.scan import AT_END, AT_START, OUTSIDE, day_of
+from arrival_engine.engine.validation.scan import day_of
 from arrival_engine.engine.validation.statistics import (
     chi_square_uniform,
     kolmogorov_tail,
@@ -42,9 +42,8 @@ def _offsets(case: Case) -> None:
     limits = rules.block("uniform_offsets")
     bins = limits.count("bins")
     counts = np.zeros(bins, np.int64)
-    ends = {AT_START: 0, AT_END: bins - 1}
-    for place, n in case.cursor.rows(f"SELECT bin, sum(n)::BIGINT FROM found_row WHERE bin <> {OUTSIDE} GROUP BY 1"):
-        counts[ends.get(place, place)] += n
+    for place, n in case.cursor.rows("SELECT bin, n FROM found_bin"):
+        counts[place] = n
     rows = int(counts.sum())
     least = limits.count("min_expected_per_bin") * bins
     if rows < least:
@@ -66,7 +65,7 @@ def _offsets_largest(case: Case) -> None:
     limits = rules.block("uniform_offsets")
     bins, least = limits.count("bins"), limits.count("min_expected_per_bin")
     table = np.zeros((limits.count("largest_count_rows"), bins), np.int64)
-    for row, place, n in case.cursor.rows("SELECT id, bin, sum(n)::BIGINT FROM found_largest GROUP BY 1, 2"):
+    for row, place, n in case.cursor.rows("SELECT id, bin, n FROM found_largest"):
         table[row - 1, place] = n
     p_values = []
     arrivals = 0
@@ -100,7 +99,7 @@ def _offset_variety(case: Case, stream: Stream) -> None:
     if rows < rules.count("min_events"):
         case.book.undecided("offset_variety", rows, _arrivals(rules.count("min_events")), severity=rules.severity)
         return
-    (at_start,) = case.cursor.row(f"SELECT coalesce(sum(n), 0)::BIGINT FROM found_row WHERE bin = {AT_START}")
+    (at_start,) = case.cursor.row("SELECT at_start FROM found_end")
     per_thousand = 1000.0 * stream.distinct / rows
     measured = [Measured("distinct_per_1000", per_thousand, rules.count("min_distinct_offsets_per_1000_events"))]
     if rules.demanded({"require_not_all_at_bucket_start": ""}):

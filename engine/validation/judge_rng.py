@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.recomputing.streams import FAMILIES, Claim, Deriver, Entity, overlaps
 from arrival_engine.engine.rundir.json_lines import Log
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.sealed_files import InputFile
@@ -19,7 +20,6 @@ from arrival_engine.engine.validation.findings import EXAMPLES_MAX, Book
 from arrival_engine.engine.validation.inputs import KEY
 from arrival_engine.engine.validation.policy import Rules
 from arrival_engine.engine.validation.records import Logs, Record, scenario_of
-from arrival_engine.engine.validation.streams import FAMILIES, Claim, Deriver, Entity, overlaps
 
 _REPORTED = {"arrival_time_jitter": "time", "arrival_site_pick": "site", "arrival_edge_pick": "edge"}
 # The count rows that touch each family, as conditions over (mode, has_edges): LAW section 6.

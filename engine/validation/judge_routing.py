@@ -118,10 +118,10 @@ def _zone_choice(case: Case, scan: Scan) -> None:
                       FROM group_weight SEMI JOIN grouped USING (merchant_id, day) WHERE weight > 0),
         homeless AS (SELECT DISTINCT merchant_id, day FROM candidate ANTI JOIN home USING (merchant_id, place)),
         by_day AS (SELECT *, one_name(tzid) AS place
-                   FROM (SELECT merchant_id, day, tzid, sum(n)::BIGINT AS n FROM found_day
+                   FROM (SELECT merchant_id, day, tzid, sum(n)::BIGINT AS n FROM differing_day
                          ANTI JOIN ungrouped USING (merchant_id, day) WHERE NOT is_virtual GROUP BY 1, 2, 3)),
         by_zone AS (SELECT *, one_name(tzid) AS place, one_name(zone) AS own_place
-                    FROM (SELECT merchant_id, day, zone, tzid, sum(n)::BIGINT AS n FROM found_zone
+                    FROM (SELECT merchant_id, day, zone, tzid, sum(n)::BIGINT AS n FROM differing_zone
                           GROUP BY 1, 2, 3, 4))
         SELECT by_day.*, NULL AS zone,
                home.place IS NOT NULL AND (candidate.place IS NOT NULL OR homeless.merchant_id IS NOT NULL) AS allowed
@@ -132,9 +132,9 @@ def _zone_choice(case: Case, scan: Scan) -> None:
                home.place IS NOT NULL AND (by_zone.place = own_place OR own.place IS NULL) AS allowed
         FROM by_zone LEFT JOIN home USING (merchant_id, place)
              LEFT JOIN home AS own ON own.merchant_id = by_zone.merchant_id AND own.place = own_place""")
-    rows, violations = case.cursor.row(
-        "SELECT coalesce(sum(n), 0)::BIGINT, coalesce(sum(n) FILTER (NOT allowed), 0)::BIGINT FROM judged_zone"
-    )
+    # A row that is the law's is in a zone that the law has drawn.
+    (rows,) = case.cursor.row("SELECT coalesce(sum(n) FILTER (NOT is_virtual), 0)::BIGINT FROM found_place")
+    (violations,) = case.cursor.row("SELECT coalesce(sum(n) FILTER (NOT allowed), 0)::BIGINT FROM judged_zone")
     examples = []
     if violations:
         among = (

@@ -11,10 +11,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from arrival_engine.contracts import Notice, dataset
+from arrival_engine.engine.recomputing.streams import FAMILIES, MODULE
 from arrival_engine.engine.rundir.json_lines import Log, Record, read_log
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.strict_json import parse_json
-from arrival_engine.engine.validation.streams import FAMILIES, MODULE
 
 __all__ = ["Logs", "Record", "read_logs", "scenario_of", "successes"]
 

@@ -125,6 +125,9 @@ RULES: dict[str, Rule] = {
     "edge_table": Rule(
         Area.ROUTING, Code.S5_VIRTUAL_ROUTING_INVALID, "the published table of edges says what the inputs say"
     ),
+    "law": Rule(
+        Area.RNG, Code.S5_RNG_ACCOUNTING_MISMATCH, "every arrival is the one that inputs and random numbers determine"
+    ),
     "rng_logs": Rule(Area.RNG, Code.S5_RNG_ACCOUNTING_INCOMPLETE, "audit and trace records of every family are there"),
     "rng_draws": Rule(Area.RNG, Code.S5_RNG_ACCOUNTING_MISMATCH, "events, blocks and words are those the law predicts"),
     "rng_overlap": Rule(Area.RNG, Code.S5_RNG_ACCOUNTING_MISMATCH, "no two streams share a counter"),

@@ -1,9 +1,12 @@
-"""The scan of a scenario's arrivals: every part once or twice, each on a thread, into small tables of totals.
+"""The scan of a scenario's arrivals: every part, each on a thread, into small tables of totals.
 
-`found_row`: rows by part, by faults and by place in the bucket. `found`: by count row. `found_place`: by site or edge.
-`found_day`: by UTC day and zone. `found_zone`: physical arrivals on days without group weights, also by the count row's
-zone. `found_largest`: arrivals of the largest count rows by place in the bucket. `found_hour`: arrivals near a clock
-change with a wrong primary clock, by hour.
+A pass in file order compares the rows with the law's arrivals and tallies those that agree. SQL states the conditions
+of single rows, and looks closely at the rows that do not agree.
+
+`found_row`: rows by part and by faults. `found_place`: by site or edge. `found_day`: by UTC day and zone.
+`found_group`: by merchant, UTC day and tz group drawn. `found_bin`: by place in the bucket, `found_end` at its ends.
+`found_largest`: by place in the bucket for the largest count rows. `differing_day` and `differing_zone`: rows that do
+not agree with the law, by day and by zones. `found_hour`: arrivals near a clock change with a wrong primary clock.
 """
 
 from __future__ import annotations
@@ -11,13 +14,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
+
+import numpy as np
+import pyarrow as pa
 
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.validation.database import Cursor, Database
 from arrival_engine.engine.validation.events import Events, Part, reading_part
-from arrival_engine.engine.validation.file_order import Stream, stream_part
+from arrival_engine.engine.validation.file_order import KEY, LawReader, Stream, stream_part
 from arrival_engine.engine.validation.file_order import joined as joined_streams
 from arrival_engine.engine.validation.findings import EXAMPLES_MAX, Example
+from arrival_engine.engine.validation.recomputed import Recomputed
 from arrival_engine.engine.validation.rowchecks import RowChecks, beside, joined
 
 DAY_US = 86_400_000_000
@@ -25,40 +34,25 @@ HOUR_US = 3_600_000_000
 # A whole number of weeks that makes every instant of the calendar positive, so that division rounds down.
 _SHIFT_US = 7 * 200_000 * DAY_US
 
-# Places in a bucket other than the bins that count from 0: no bucket, its first microsecond, its last.
-OUTSIDE, AT_START, AT_END = -1, -2, -3
-
-_NAMED_MAX = 1000
-
+_PLACES = "merchant_id UBIGINT, is_virtual BOOLEAN, site_id UBIGINT, edge_id UBIGINT, tzid VARCHAR, n BIGINT"
 _TABLES = {
-    "found_row": "part INTEGER, mask INTEGER, bin INTEGER, n BIGINT",
-    "found_count": "merchant_id UBIGINT, zone zone_t, channel channel_t, bucket_index INTEGER, n BIGINT, v BIGINT",
-    "found_place": "merchant_id UBIGINT, is_virtual BOOLEAN, site_id UBIGINT, edge_id UBIGINT, tzid VARCHAR, n BIGINT",
-    "found_day": "merchant_id UBIGINT, day INTEGER, is_virtual BOOLEAN, tzid VARCHAR, n BIGINT",
-    "found_zone": "merchant_id UBIGINT, day INTEGER, zone VARCHAR, tzid VARCHAR, n BIGINT",
-    "found_largest": "id INTEGER, bin INTEGER, n BIGINT",
+    "found_row": "part INTEGER, mask INTEGER, n BIGINT",
+    "found_place": _PLACES,
+    "differing_day": "merchant_id UBIGINT, day INTEGER, is_virtual BOOLEAN, tzid VARCHAR, n BIGINT",
+    "differing_zone": "merchant_id UBIGINT, day INTEGER, zone VARCHAR, tzid VARCHAR, n BIGINT",
     "found_hour": "tzid VARCHAR, instant_us BIGINT, stored INTEGER, expected INTEGER, in_gap BOOLEAN, n BIGINT",
 }
 
 
 @dataclass(frozen=True)
-class _Probes:
-    """SQL conditions that select the rows of a part for two of the tables."""
-
-    largest: str
-    ungrouped: str
-
-
-@dataclass(frozen=True)
 class Scan:
-    """The scan's inputs: the database, the parts, the row checks, and the binning of offsets."""
+    """The scan's inputs: the database, the parts, the row checks, and the law's arrivals if it makes any."""
 
     database: Database
     events: Events
     checks: RowChecks
     clock: str  # SQL of the wall clock by the row `clock_primary`
-    bins: int
-    largest: int
+    law: Recomputed | None
     threads: int
     reporter: Reporter
 
@@ -67,102 +61,105 @@ class Scan:
         with self.database.cursor() as cursor:
             for table, columns in _TABLES.items():
                 cursor.run(f"CREATE OR REPLACE TABLE {table} ({columns})")
-            # Ties are broken by the key, so that the choice depends on no order.
-            cursor.run(f"""
-                CREATE OR REPLACE TABLE largest AS
-                SELECT row_number() OVER ()::INTEGER AS id, *
-                FROM (SELECT * FROM expected ORDER BY n DESC, merchant_id, bucket_index, zone, channel
-                      LIMIT {self.largest})""")
-            probes = _Probes(_owners(cursor, "largest"), _owners(cursor, "ungrouped"))
         self.reporter.expect("arrivals", self.events.rows)
         with self.database.one_thread_a_query():
-            streams = self._all_parts(probes)
-        with self.database.cursor() as cursor:
-            # A count row can lie in two parts if these were not cut at whole buckets.
-            cursor.run("""
-                CREATE OR REPLACE TABLE found AS
-                SELECT merchant_id, zone, channel, bucket_index, sum(n)::BIGINT AS n, sum(v)::BIGINT AS v
-                FROM found_count GROUP BY 1, 2, 3, 4""")
+            streams = self._all_parts()
+        if self.law is not None:
+            with self.database.cursor() as cursor:
+                self.law.store_tallies(cursor)
         return joined_streams(streams)
 
-    def _all_parts(self, probes: _Probes) -> list[Stream]:
+    def _all_parts(self) -> list[Stream]:
+        readers: SimpleQueue[LawReader | None] = SimpleQueue()
+        for _ in range(self.threads):
+            readers.put(None if self.law is None else self.law.reader())
         pool = ThreadPoolExecutor(self.threads, "validate")
         try:
-            return list(pool.map(lambda item: self._part(item[0], item[1], probes), enumerate(self.events.parts)))
+            work = partial(self._part, readers)
+            return list(pool.map(work, range(len(self.events.parts)), self.events.parts))
         except BaseException:
             self.database.interrupt()
             raise
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _part(self, index: int, part: Part, probes: _Probes) -> Stream:
+    def _part(self, readers: SimpleQueue[LawReader | None], index: int, part: Part) -> Stream:
+        reader = readers.get()
+        with reading_part(part.path):
+            stream = stream_part(part.path, reader)
+        readers.put(reader)
         with self.database.cursor() as cursor, self.events.relation(cursor, part) as rows:
             self._judge(cursor, index, rows)
-            for statement in self._statements(rows, probes):
+            for statement in self._statements(cursor, rows, stream):
                 cursor.run(statement)
-        with reading_part(part.path):
-            stream = stream_part(part.path)
         self.reporter.advance(part.rows)
         return stream
 
     def _judge(self, cursor: Cursor, index: int, rows: str) -> None:
         """Fill `found_row`: physical rows by one condition if all are valid, else by every check."""
-        bins = f"(ts_us - start_us) * {self.bins} // (end_us - start_us)"
-        place = f"CASE WHEN ts_us = start_us THEN {AT_START} WHEN ts_us = end_us - 1 THEN {AT_END} ELSE {bins} END"
 
         def closely(which: str) -> str:
             return f"""
                 INSERT INTO found_row
-                SELECT {index}, {self.checks.mask} AS mask,
-                       CASE WHEN ts_us >= start_us AND ts_us < end_us THEN {place} ELSE {OUTSIDE} END AS bin, count(*)
-                FROM {joined(rows)} WHERE {which} GROUP BY mask, bin"""
+                SELECT {index}, {self.checks.mask} AS mask, count(*)
+                FROM {joined(rows)} WHERE {which} GROUP BY mask"""
 
         cursor.run(closely("is_virtual IS NOT FALSE"))
-        cursor.run(f"""
-            CREATE OR REPLACE TEMP TABLE glance AS
-            SELECT {self.checks.sound} AS sound, {place} AS bin, count(*) AS n
-            FROM {beside(rows)} WHERE is_virtual IS FALSE GROUP BY 1, 2""")
-        (doubtful,) = cursor.row("SELECT count(*) FROM glance WHERE NOT sound")
+        sound, doubtful = cursor.row(f"""
+            SELECT count(*) FILTER ({self.checks.sound}), count(*) FILTER (NOT {self.checks.sound})
+            FROM {beside(rows)} WHERE is_virtual IS FALSE""")
         if doubtful:
             cursor.run(closely("is_virtual IS FALSE"))
         else:
-            cursor.run(f"INSERT INTO found_row SELECT {index}, 0, bin, n FROM glance")
+            cursor.run(f"INSERT INTO found_row VALUES ({index}, 0, {sound})")
         bit = 1 << self.checks.names.index("civil_primary")
         (wrong,) = cursor.row(f"SELECT count(*) FROM found_row WHERE part = {index} AND mask & {bit} <> 0")
         if wrong:
             cursor.run(self._hours(rows))
 
-    def _statements(self, rows: str, probes: _Probes) -> Iterable[str]:
-        yield f"""
-            INSERT INTO found_count
-            SELECT merchant_id, TRY_CAST(zone AS zone_t), TRY_CAST(coalesce(channel, '') AS channel_t), bucket_index,
-                   n, v
-            FROM (SELECT merchant_id, zone_representation AS zone, channel_group AS channel, bucket_index,
-                         count(*) AS n, count(*) FILTER (is_virtual) AS v
-                  FROM {rows} GROUP BY 1, 2, 3, 4)"""
+    def _statements(self, cursor: Cursor, rows: str, stream: Stream) -> Iterable[str]:
+        """What to count of the rows that are not the law's; of all rows if the law makes no arrivals."""
+        if self.law is not None:
+            if not stream.differing:
+                return
+            keys = np.concatenate(stream.differing)
+            cursor.attach("differing", pa.table({name: pa.array(keys[name].copy()) for name in KEY.names or ()}))
+            rows = f"(SELECT arrival.* FROM {rows} AS arrival SEMI JOIN differing USING (merchant_id, arrival_seq))"
         yield f"""
             INSERT INTO found_place
             SELECT merchant_id, is_virtual, site_id, edge_id, tzid_primary, count(*)
             FROM {rows} GROUP BY 1, 2, 3, 4, 5"""
         yield f"""
-            INSERT INTO found_day
+            INSERT INTO differing_day
             SELECT merchant_id, day, is_virtual, tzid_primary, count(*)
             FROM {rows} LEFT JOIN grid USING (bucket_index) GROUP BY 1, 2, 3, 4"""
         yield f"""
-            INSERT INTO found_zone
+            INSERT INTO differing_zone
             SELECT merchant_id, day, zone_representation, tzid_primary, count(*)
-            FROM (SELECT merchant_id, bucket_index, zone_representation, tzid_primary
-                  FROM {rows} WHERE NOT is_virtual AND {probes.ungrouped})
+            FROM (SELECT merchant_id, bucket_index, zone_representation, tzid_primary FROM {rows} WHERE NOT is_virtual)
             LEFT JOIN grid USING (bucket_index) SEMI JOIN ungrouped USING (merchant_id, day) GROUP BY 1, 2, 3, 4"""
-        yield f"""
-            INSERT INTO found_largest
-            SELECT id, (ts_us - start_us) * {self.bins} // (end_us - start_us), count(*)
-            FROM (SELECT merchant_id, bucket_index, zone_representation AS zone, coalesce(channel_group, '') AS channel,
-                         ts_us FROM {rows} WHERE {probes.largest}) AS arrival
-            JOIN largest ON largest.merchant_id = arrival.merchant_id AND largest.bucket_index = arrival.bucket_index
-                 AND largest.zone::VARCHAR = arrival.zone AND largest.channel::VARCHAR = arrival.channel
-            JOIN grid ON grid.bucket_index = largest.bucket_index AND ts_us >= start_us AND ts_us < end_us
-            GROUP BY 1, 2"""
+
+    def count_rows(self, cursor: Cursor) -> None:
+        """Make `found`: the arrivals of each count row, and how many are virtual, by the stored rows themselves."""
+        cursor.run(
+            "CREATE OR REPLACE TEMP TABLE found_in_part (merchant_id UBIGINT, zone VARCHAR, channel VARCHAR, "
+            "bucket_index BIGINT, n BIGINT, v BIGINT)"
+        )
+        for part in self.events.parts:
+            with self.events.relation(cursor, part) as rows:
+                cursor.run(f"""
+                    INSERT INTO found_in_part
+                    SELECT merchant_id, zone_representation, channel_group, bucket_index, count(*),
+                           count(*) FILTER (is_virtual)
+                    FROM {rows} GROUP BY 1, 2, 3, 4""")
+        # A count row can lie in two parts if these were not cut at whole buckets.
+        cursor.run("""
+            CREATE OR REPLACE TEMP TABLE found AS
+            SELECT merchant_id, TRY_CAST(zone AS zone_t) AS zone,
+                   TRY_CAST(coalesce(channel, '') AS channel_t) AS channel, bucket_index, sum(n)::BIGINT AS n,
+                   sum(v)::BIGINT AS v
+            FROM found_in_part GROUP BY 1, 2, 3, 4;
+            DROP TABLE found_in_part""")
 
     def _hours(self, rows: str) -> str:
         """Arrivals near a clock change with a wrong primary clock, by hour as stored and by tzdata."""
@@ -191,7 +188,7 @@ class Scan:
         condition = list(self.checks.conditions.values())[bit]
         return self.first_rows(cursor, [self.events.parts[part] for (part,) in bad], condition, columns)
 
-    def count_rows(self, cursor: Cursor, part: Part, condition: str) -> int:
+    def number(self, cursor: Cursor, part: Part, condition: str) -> int:
         """Number of rows of a part for which a condition over `joined` rows holds."""
         with self.events.relation(cursor, part) as rows:
             (found,) = cursor.row(f"SELECT count(*) FROM {joined(rows)} WHERE {condition}")
@@ -240,11 +237,3 @@ def _hour(local: str) -> str:
 def day_of(instant: str) -> str:
     """SQL for the UTC day, counted from 1970, of an SQL instant in µs."""
     return f"(({instant} + {_SHIFT_US}) // {DAY_US} - {_SHIFT_US // DAY_US})"
-
-
-def _owners(cursor: Cursor, table: str) -> str:
-    """SQL condition: the merchant is one of a table's; true if these are too many to list."""
-    listed = [str(merchant) for (merchant,) in cursor.rows(f"SELECT DISTINCT merchant_id FROM {table} ORDER BY 1")]
-    if len(listed) > _NAMED_MAX:
-        return "true"
-    return f"merchant_id IN ({', '.join(listed)})" if listed else "false"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.recomputing.streams import Claim
+from arrival_engine.engine.recomputing.tables import LawlessError
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.validation.case import Case
 from arrival_engine.engine.validation.database import Cursor, Database
 from arrival_engine.engine.validation.events import Events, find_events
+from arrival_engine.engine.validation.file_order import Stream
 from arrival_engine.engine.validation.findings import Book
-from arrival_engine.engine.validation.inputs import load_scenario, universe_hash
+from arrival_engine.engine.validation.inputs import KEY, Horizon, load_scenario, universe_hash
 from arrival_engine.engine.validation.judge_choice import judge_choices
 from arrival_engine.engine.validation.judge_events import (
     judge_counts,
@@ -23,17 +25,18 @@ from arrival_engine.engine.validation.judge_events import (
     report_totals,
 )
 from arrival_engine.engine.validation.judge_inputs import judge_inputs
+from arrival_engine.engine.validation.judge_law import judge_law
 from arrival_engine.engine.validation.judge_places import judge_places
 from arrival_engine.engine.validation.judge_realism import judge_realism
 from arrival_engine.engine.validation.judge_rng import claims, judge_draws, judge_events, predicted
 from arrival_engine.engine.validation.judge_routing import judge_routing, prepare_zones
 from arrival_engine.engine.validation.judge_sentinels import judge_sentinels
 from arrival_engine.engine.validation.policy import Rules, document
+from arrival_engine.engine.validation.recomputed import Recomputed, recomputed
 from arrival_engine.engine.validation.records import Record
 from arrival_engine.engine.validation.rowchecks import Expectations, row_checks
 from arrival_engine.engine.validation.rules import RULES
 from arrival_engine.engine.validation.scan import Scan
-from arrival_engine.engine.validation.streams import Claim
 from arrival_engine.engine.validation.upstream import Sealed
 
 # Checks of the run as a whole.
@@ -87,34 +90,54 @@ def judge_scenario(
         _prevent(book, stage.policy, "there is no part, or one with another schema, so rows cannot be judged")
         return ScenarioFacts(scenario_id, events.rows, 0, 0, horizon.buckets, 0, ""), claimed
     fixed = Expectations(receipt.identity, scenario_id, stage.sealed.spec_version, universe_hash(receipt))
-    scan = Scan(
-        stage.database,
-        events,
-        row_checks(events, fixed, horizon.clock),
-        horizon.clock.local("clock_primary", "ts_us"),
-        stage.policy.block("statistical_checks").block("uniform_offsets").count("bins"),
-        stage.policy.block("statistical_checks").block("uniform_offsets").count("largest_count_rows"),
-        stage.threads,
-        reporter,
-    )
-    with reporter.phase("read arrivals"):
+    with reporter.phase("recompute"):
         prepare_zones(case)
+        law = _recomputed(case)
+    checks, clock = row_checks(events, fixed, horizon.clock), horizon.clock.local("clock_primary", "ts_us")
+    scan = Scan(stage.database, events, checks, clock, law, stage.threads, reporter)
+    with reporter.phase("read arrivals"):
         stream = scan.run()
     with reporter.phase("judge"):
-        totals = report_totals(case)
         judge_rows(case, scan)
-        judge_stream(case, stream)
-        judge_counts(case)
-        judge_report(case, stream, totals)
-        judge_routing(case, scan)
+        keyed = judge_stream(case, stream)
+        if law is None:
+            scan.count_rows(cursor)
+            judge_counts(case, proved=False)
+            judge_routing(case, scan)
+        else:
+            proved = judge_law(case, scan, stream, law) and keyed
+            _count(case, scan, law, proved=proved)
+            judge_counts(case, proved=proved)
+            judge_report(case, stream, report_totals(case, stream))
+            judge_routing(case, scan)
+            judge_draws(case, predicted(case), trace)
+            judge_events(case, trace, _index(stage.sealed.scenarios, scenario_id))
+            judge_choices(case)
+            judge_realism(case, stream)
+            judge_sentinels(case, scan)
         judge_places(case)
-        judge_draws(case, predicted(case), trace)
-        judge_events(case, trace, _index(stage.sealed.scenarios, scenario_id))
-        judge_choices(case)
-        judge_realism(case, stream)
-        judge_sentinels(case, scan)
     _prevent(book, stage.policy, "the check was not made")
-    return _facts(scenario_id, totals, stream.digest), claimed
+    return _facts(scenario_id, stream, horizon, cursor), claimed
+
+
+def _recomputed(case: Case) -> Recomputed | None:
+    """The law's arrivals; None, with the finding, if the law makes none of the inputs."""
+    limits = case.policy.block("statistical_checks").block("uniform_offsets")
+    try:
+        return recomputed(case, limits.count("bins"), limits.count("largest_count_rows"))
+    except LawlessError as failure:
+        message = f"the law makes no arrivals of these inputs: {failure}"
+        case.book.judge("law", case.events.rows, case.events.rows, message=message)
+        return None
+
+
+def _count(case: Case, scan: Scan, law: Recomputed, *, proved: bool) -> None:
+    """Make `recount`, by the law, and `found`, by the stored rows: the same if these are proved to be the law's."""
+    law.store_recount(case.cursor, case.routing["physical_router"]["use_group_weights"])
+    if proved:
+        case.cursor.run(f"CREATE OR REPLACE TEMP VIEW found AS SELECT {KEY}, n, v FROM recount")
+    else:
+        scan.count_rows(case.cursor)
 
 
 def _index(scenarios: Sequence[str], scenario_id: str) -> int:
@@ -148,13 +171,7 @@ def _find_events(receipt: Receipt, scenario_id: str) -> Events:
     )
 
 
-def _facts(scenario_id: str, totals: Mapping[str, Any], digest: str) -> ScenarioFacts:
-    return ScenarioFacts(
-        scenario_id,
-        arrivals=totals["n_arrivals_total"],
-        physical=totals["n_arrivals_physical"],
-        virtual=totals["n_arrivals_virtual"],
-        buckets=totals["n_buckets_total"],
-        buckets_nonzero=totals["n_buckets_nonzero"],
-        digest=digest,
-    )
+def _facts(scenario_id: str, stream: Stream, horizon: Horizon, cursor: Cursor) -> ScenarioFacts:
+    (used,) = cursor.row("SELECT count(*) FROM grid SEMI JOIN expected USING (bucket_index)")
+    physical = stream.rows - stream.virtual
+    return ScenarioFacts(scenario_id, stream.rows, physical, stream.virtual, horizon.buckets, used, stream.digest)

@@ -9,6 +9,7 @@ from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.engine.arrivals.parts import PartReceipt
 from arrival_engine.engine.process.scratch import OWNER, scratch_folder
+from arrival_engine.engine.recomputing.streams import FAMILIES
 from arrival_engine.engine.records.rng_logs import _increments, _is_ours
 from arrival_engine.engine.records.rng_logs import scenario_of as run_scenario_of
 from arrival_engine.engine.report.records import read_run
@@ -19,7 +20,6 @@ from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.rundir.strict_json import parse_json
 from arrival_engine.engine.validation.records import read_logs, successes
 from arrival_engine.engine.validation.records import scenario_of as judged_scenario_of
-from arrival_engine.engine.validation.streams import FAMILIES
 from tests.fuzz.mutation import mutated_bytes, mutated_json, mutated_lines, one_of
 from tests.fuzz.sample import SCENARIO, copy_of
 from tests.fuzz.target import Opened, Target

@@ -225,7 +225,7 @@ def a_count_lies_off_the_grid(run_root: Path) -> None:
     damage.put(run_root, "s3_bucket_counts_5B", "bucket_index", 10**6, {"count_N": 0, "merchant_id": TWO_ZONES})
 
 
-@mutation("sealed_inputs", "counts", "rng_draws", "rng_events", also={"coverage"})
+@mutation("law", "sealed_inputs", "counts", "rng_draws", "rng_events", also={"coverage"})
 def a_count_is_one_more(run_root: Path) -> None:
     damage.put(run_root, "s3_bucket_counts_5B", "count_N", 10, {"count_N": 9, "merchant_id": TWO_ZONES})
 
@@ -256,7 +256,7 @@ def a_merchant_has_no_alias_row(run_root: Path) -> None:
     damage.edit_document(run_root, "s2_alias_index", merchants=index[1:])
 
 
-@mutation("sealed_inputs", "site_of_merchant", "site_table", also={"site_weights"})
+@mutation("law", "sealed_inputs", "site_of_merchant", "site_table", also={"site_weights"})
 def a_site_loses_its_weight(run_root: Path) -> None:
     where = {"merchant_id": TWO_ZONES, "legal_country_iso": "DE", "site_order": 3}
     damage.put(run_root, "s1_site_weights", "p_weight", 0.0, where)

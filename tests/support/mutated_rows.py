@@ -48,14 +48,14 @@ def the_last_row_is_gone(arrivals: Arrivals) -> None:
     arrivals.rows[-1].pop()
 
 
-@rows(*NUMBER, "primary_key", "order")
+@rows(*NUMBER, "primary_key", "order", lawful=True)
 def a_row_is_there_twice(arrivals: Arrivals) -> None:
     row = arrivals.first(physical(TWO_ZONES), skip=700)
     part = arrivals.part_of(row)
     part.insert(part.index(row), dict(row))
 
 
-@rows("order")
+@rows("order", lawful=True)
 def two_rows_change_places(arrivals: Arrivals) -> None:
     row = arrivals.first(physical(TWO_ZONES), skip=700)
     part = arrivals.part_of(row)
@@ -69,7 +69,7 @@ def two_rows_swap_their_sequence_numbers(arrivals: Arrivals) -> None:
     one["arrival_seq"], other["arrival_seq"] = other["arrival_seq"], one["arrival_seq"]
 
 
-@rows("order")
+@rows("order", lawful=True)
 def two_parts_change_places(arrivals: Arrivals) -> None:
     arrivals.rows[0], arrivals.rows[1] = arrivals.rows[1], arrivals.rows[0]
 
@@ -112,32 +112,32 @@ def a_local_time_is_null(run_root: Path) -> None:
     edit_parts(run_root, change)
 
 
-@rows("identity")
+@rows("identity", lawful=True)
 def a_scenario_token_is_another(arrivals: Arrivals) -> None:
     arrivals.first(physical(TWO_ZONES), skip=9)["scenario_id"] = "stress_v1"
 
 
-@rows("identity")
+@rows("identity", lawful=True)
 def a_fingerprint_is_another(arrivals: Arrivals) -> None:
     arrivals.first(physical(TWO_ZONES), skip=9)["manifest_fingerprint"] = "e" * 64
 
 
-@rows("identity")
+@rows("identity", lawful=True)
 def a_parameter_hash_is_another(arrivals: Arrivals) -> None:
     arrivals.first(physical(TWO_ZONES), skip=9)["parameter_hash"] = "e" * 64
 
 
-@rows("identity")
+@rows("identity", lawful=True)
 def a_seed_is_another(arrivals: Arrivals) -> None:
     arrivals.first(physical(TWO_ZONES), skip=9)["seed"] = 43
 
 
-@rows("identity")
+@rows("identity", lawful=True)
 def a_spec_version_is_another(arrivals: Arrivals) -> None:
     arrivals.first(physical(TWO_ZONES), skip=9)["s4_spec_version"] = "9.9.9"
 
 
-@rows("routing_universe")
+@rows("routing_universe", lawful=True)
 def a_universe_hash_is_another(arrivals: Arrivals) -> None:
     arrivals.first(virtual(VIRTUAL), skip=9)["routing_universe_hash"] = "e" * 64
 
@@ -163,49 +163,49 @@ def a_timestamp_moves_to_the_start_of_its_bucket(arrivals: Arrivals) -> None:
     moved(row, bounds_of(row)[0])
 
 
-@rows("civil_primary", "one_hour_shift", "arrival_digest")
+@rows("civil_primary", "one_hour_shift", "arrival_digest", lawful=True)
 def a_local_time_is_an_hour_late(arrivals: Arrivals) -> None:
     arrivals.first(physical(ONE_SLOT))["ts_local_primary"] += HOUR_US
 
 
-@rows("civil_primary", "arrival_digest")
+@rows("civil_primary", "arrival_digest", lawful=True)
 def a_local_time_is_a_microsecond_late(arrivals: Arrivals) -> None:
     arrivals.first(physical(ONE_SLOT))["ts_local_primary"] += 1
 
 
-@rows("civil_settlement", "one_hour_shift", "arrival_digest")
+@rows("civil_settlement", "one_hour_shift", "arrival_digest", lawful=True)
 def a_settlement_time_is_an_hour_early(arrivals: Arrivals) -> None:
     arrivals.first(virtual(VIRTUAL), skip=40)["ts_local_settlement"] -= HOUR_US
 
 
-@rows("civil_operational")
+@rows("civil_operational", lawful=True)
 def an_operational_time_is_a_minute_late(arrivals: Arrivals) -> None:
     arrivals.first(virtual(VIRTUAL), skip=40)["ts_local_operational"] += 60_000_000
 
 
-@rows("civil_primary", "one_hour_shift", "dst_hours", "arrival_digest", ample=True)
+@rows("civil_primary", "one_hour_shift", "dst_hours", "arrival_digest", ample=True, lawful=True)
 def every_local_time_of_a_zone_stays_on_winter_time(arrivals: Arrivals) -> None:
     for row in arrivals:
         if physical(BIG_ID, CASABLANCA)(row):
             row["ts_local_primary"] -= HOUR_US
 
 
-@rows("clock_zones")
+@rows("clock_zones", lawful=True)
 def an_operational_zone_is_another(arrivals: Arrivals) -> None:
     rezoned(arrivals.first(virtual(VIRTUAL, NEW_YORK), skip=4), "operational", SYDNEY)
 
 
-@rows("clock_zones", "arrival_digest")
+@rows("clock_zones", "arrival_digest", lawful=True)
 def a_settlement_zone_is_another(arrivals: Arrivals) -> None:
     rezoned(arrivals.first(virtual(VIRTUAL, NEW_YORK), skip=4), "settlement", SYDNEY)
 
 
-@rows("clock_zones")
+@rows("clock_zones", lawful=True)
 def a_physical_row_settles(arrivals: Arrivals) -> None:
     rezoned(arrivals.first(physical(ONE_SLOT)), "settlement", KATHMANDU)
 
 
-@rows("clock_zones", "civil_settlement", "arrival_digest")
+@rows("clock_zones", "civil_settlement", "arrival_digest", lawful=True)
 def a_zone_that_does_not_exist(arrivals: Arrivals) -> None:
     arrivals.first(virtual(VIRTUAL), skip=4)["tzid_settlement"] = "Europe/Atlantis"
 
@@ -213,7 +213,7 @@ def a_zone_that_does_not_exist(arrivals: Arrivals) -> None:
 # --- Rows: where -------------------------------------------------------------------------------------
 
 
-@rows("site_edge_flag")
+@rows("site_edge_flag", lawful=True)
 def a_row_has_a_site_and_an_edge(arrivals: Arrivals) -> None:
     row = arrivals.first(physical(HALF, PARIS))
     row["edge_id"] = edge_in(HALF, arrivals, PARIS)

@@ -47,8 +47,11 @@ def mutation(*fails: str, also: Collection[str] = (), ample: bool = False) -> Ca
     return register
 
 
-def rows(*fails: str, also: Collection[str] = (), ample: bool = False) -> Callable[[RowDamage], RowDamage]:
-    """Register a damage of the rows of the arrivals."""
+def rows(
+    *fails: str, also: Collection[str] = (), ample: bool = False, lawful: bool = False
+) -> Callable[[RowDamage], RowDamage]:
+    """Register a damage of the rows of the arrivals; `lawful` if what the law determines of them stays as it is."""
+    checks = fails if lawful else (*fails, "law")
 
     def register(function: RowDamage) -> RowDamage:
         @wraps(function)
@@ -56,7 +59,7 @@ def rows(*fails: str, also: Collection[str] = (), ample: bool = False) -> Callab
             with arrivals_of(run_root) as arrivals:
                 function(arrivals)
 
-        mutation(*fails, also=also, ample=ample)(apply)
+        mutation(*checks, also=also, ample=ample)(apply)
         return function
 
     return register

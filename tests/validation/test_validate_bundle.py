@@ -75,7 +75,7 @@ def test_the_issue_table_names_check_code_and_examples(sound: Path, tmp_path: Pa
     validated(run_root, capsys)
     rows = pq.read_table(place(run_root, FAILED) / "validation_issue_table_5B.parquet").to_pylist()
     found = {row["context"]["check"]: row for row in rows}
-    assert found.keys() == {"arrival_digest", "site_of_merchant"}
+    assert found.keys() == {"arrival_digest", "law", "site_of_merchant"}
     row = found["site_of_merchant"]
     assert (row["issue_code"], row["severity"]) == (str(Code.S5_PHYSICAL_ROUTING_INVALID), "ERROR")
     assert json.loads(row["context"]["examples"][0])["merchant_id"] == TWO_ZONES

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from arrival_engine.contracts import Code, Identity, arrow_schema
 from arrival_engine.contracts.inside import InsidePath
+from arrival_engine.engine.recomputing.streams import FAMILIES, Claim, Deriver, Entity, overlaps
 from arrival_engine.engine.validation.civil import clock, clock_table
 from arrival_engine.engine.validation.database import Database, text
 from arrival_engine.engine.validation.file_order import RUN, stream_part
@@ -30,7 +31,6 @@ from arrival_engine.engine.validation.statistics import (
     share_tail,
     uniform_distance,
 )
-from arrival_engine.engine.validation.streams import FAMILIES, Claim, Deriver, Entity, overlaps
 from tests.support.law import derive_stream
 from tests.support.paths import ROOT
 from tests.support.validated import read_policy
