@@ -34,7 +34,7 @@ def group_weights_are_ignored(base: Base) -> Columns:
 
 @forgery(3)
 def group_weights_are_dealt_in_reverse(base: Base) -> Columns:
-    def zone(g: Ground, tables: Tables, table: Array, x: Array) -> Array:
+    def zone(g: Ground, _tables: Tables, table: Array, x: Array) -> Array:
         turned = Tables(g, lambda weights: law_alias([*weights][::-1]), law_edges)
         return law_zone(g, turned, np.where(table == NONE, NONE, law_group(g, turned)), x)
 
