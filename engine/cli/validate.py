@@ -78,6 +78,7 @@ def _document(result: ValidateResult) -> object:
 
 
 def _show(result: ValidateResult) -> None:
+    from arrival_engine.engine.validation.delivered import differences_text
     from arrival_engine.engine.validation.findings import tally_text
 
     for scenario in sorted({finding.scenario_id or "" for finding in result.findings}):
@@ -91,6 +92,8 @@ def _show(result: ValidateResult) -> None:
         ("digest", result.bundle.digest),
         ("bundle", f"{_KEPT[result.bundle.publication]}: {result.bundle.folder}"),
     ]
+    if result.policy_differences:
+        rows.insert(2, ("policy", differences_text(result.policy_differences)))
     if result.error_code:
         rows.insert(0, ("why", f"{result.error_code}: {result.error_message}"))
     show_block(*rows)

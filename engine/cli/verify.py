@@ -35,5 +35,10 @@ def command(context: click.Context, run_root: Path) -> None:
 
 
 def _show(bundle: Bundle) -> None:
+    from arrival_engine.engine.validation.delivered import differences_text
+
     headline("the flag holds")
-    show_block(("digest", bundle.digest), ("members", str(len(bundle.members))), ("bundle", str(bundle.folder)))
+    rows = [("digest", bundle.digest), ("members", str(len(bundle.members))), ("bundle", str(bundle.folder))]
+    if bundle.policy_differences:
+        rows.insert(0, ("policy", differences_text(bundle.policy_differences)))
+    show_block(*rows)

@@ -19,6 +19,7 @@ from arrival_engine.engine.rundir.arrow_files import open_parquet
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.strict_json import parse_json, read_json
 from arrival_engine.engine.sealing.stored import Stored, read_stored
+from arrival_engine.engine.validation.delivered import differences_text, stated
 from arrival_engine.engine.validation.findings import statistics_text
 from arrival_engine.engine.validation.records import Logs, Record, read_logs, successes
 from arrival_engine.engine.validation.rules import RULES, Area
@@ -45,7 +46,10 @@ class Check(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdicts:
-    """The verdicts of the latest validation bundle; checks by scenario, "" for those of the run as a whole."""
+    """The verdicts of the latest validation bundle; checks by scenario, "" for those of the run as a whole.
+
+    policy: the difference between the validation policy and the delivered one, empty if there is none.
+    """
 
     passed: bool
     folder: InsidePath
@@ -53,6 +57,7 @@ class Verdicts:
     tally: Mapping[str, int]
     digests: Mapping[str, str]
     checks: Mapping[str, tuple[Check, ...]]
+    policy: str
 
 
 class Anomaly(NamedTuple):
@@ -160,6 +165,7 @@ def _verdicts(receipt: Receipt, lines: Sequence[Record]) -> Verdicts | None:
             tally={_text(name): _count(number) for name, number in report["verdicts"].items()},
             digests={_text(name): _text(digest) for name, digest in report["arrival_digests"].items()},
             checks=_checks(report["checks"]),
+            policy=_policy(report),
         )
     except (AttributeError, LookupError, TypeError, ValueError) as failure:
         raise ArrivalError(
@@ -196,6 +202,14 @@ def _checks(records: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Check, ...]
         )
         found.setdefault(_text(record["scenario_id"] or ""), []).append(check)
     return {scenario: tuple(checks) for scenario, checks in found.items()}
+
+
+def _policy(report: Mapping[str, Any]) -> str:
+    differences = stated(report)
+    for difference in differences:
+        for text in difference:
+            _text(text)
+    return differences_text(differences)
 
 
 def _message(record: Mapping[str, Any]) -> str:

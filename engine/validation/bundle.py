@@ -245,6 +245,7 @@ def _index(
             "engine_version": version(),
             "error_code": report.get("error_code"),
             "verdicts": report["verdicts"],
+            "validation_policy": report["validation_policy"],
         },
     }
     check_document("validation_bundle_index_5B", index, code=Code.S5_BUNDLE_INDEX_INVALID, where="index")

@@ -24,6 +24,7 @@ from arrival_engine.engine.rundir.staging import owned_staging
 from arrival_engine.engine.validation import upstream
 from arrival_engine.engine.validation.bundle import Evidence, Published, members, publish
 from arrival_engine.engine.validation.database import Database
+from arrival_engine.engine.validation.delivered import PolicyDifference, policy_differences, statement
 from arrival_engine.engine.validation.findings import Book, Finding, Outcome, outcome
 from arrival_engine.engine.validation.inputs import load_run
 from arrival_engine.engine.validation.judge_rng import judge_logs, judge_overlap
@@ -43,7 +44,10 @@ class ValidateOptions:
 
 @dataclass(frozen=True)
 class ValidateResult:
-    """The verdict, each check's findings, and the place of the bundle; seconds and phases are wall time."""
+    """The verdict, each check's findings, and the place of the bundle; seconds and phases are wall time.
+
+    policy_differences: the keys in which the validation policy differs from the delivered one.
+    """
 
     passed: bool
     error_code: str | None
@@ -51,6 +55,7 @@ class ValidateResult:
     findings: tuple[Finding, ...]
     scenarios: tuple[ScenarioFacts, ...]
     arrivals: int
+    policy_differences: tuple[PolicyDifference, ...]
     bundle: Published
     notices: tuple[Notice, ...]
     seconds: float
@@ -68,6 +73,7 @@ class Judgement:
     lines: Mapping[str, Record]
     logs: Logs
     notices: tuple[Notice, ...]
+    policy_differences: tuple[PolicyDifference, ...]
 
 
 def validate(
@@ -111,6 +117,7 @@ def validate(
         findings=judged.outcome.findings,
         scenarios=judged.scenarios,
         arrivals=report["n_arrivals_total"],
+        policy_differences=judged.policy_differences,
         bundle=bundle,
         notices=judged.notices,
         seconds=reporter.elapsed_s - begin,
@@ -174,7 +181,8 @@ def judge_run(receipt: Receipt, options: ValidateOptions, reporter: Reporter, on
     upstream.judge_upstream(receipt, policy, sum(fact.physical for fact in facts), book)
     rules = policy.block("failure_policy")
     found = outcome([book, *books], rules.count("max_warnings"), fail_closed=rules.text("mode") == "fail_closed")
-    return Judgement(found, facts, sealed, lines, logs, (*logs.notices(), *notices))
+    differences = policy_differences(receipt.policy("validation_policy_5B"))
+    return Judgement(found, facts, sealed, lines, logs, (*logs.notices(), *notices), differences)
 
 
 def _judge_scenarios(
@@ -208,6 +216,7 @@ def _report(receipt: Receipt, judged: Judgement) -> dict[str, Any]:
         **error,
         **_metrics(judged),
         "sealed_inputs_digest": judged.sealed.digest,
+        "validation_policy": statement(judged.policy_differences),
         "arrival_digests": {fact.scenario_id: fact.digest for fact in judged.scenarios},
         "verdicts": dict(sorted(verdicts.items())),
         "checks": [finding.record() for finding in found.findings],

@@ -13,6 +13,7 @@ from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.rundir.flag import flag_of
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
 from arrival_engine.engine.rundir.strict_json import parse_json
+from arrival_engine.engine.validation.delivered import PolicyDifference, stated
 from arrival_engine.engine.validation.revocation import without_flag
 
 PASS, FAIL = "PASS", "FAIL"
@@ -22,13 +23,17 @@ _INDEX_BYTES_MAX = 1 << 24
 
 @dataclass(frozen=True)
 class Bundle:
-    """A consistent bundle: its digest, its members in order, and whether it has passed."""
+    """A consistent bundle: its digest, its members in order, and whether it has passed.
+
+    policy_differences: the keys in which the validation policy differed from the delivered one, as the report says.
+    """
 
     folder: Path
     manifest_fingerprint: str
     status: str
     digest: str
     members: tuple[str, ...]
+    policy_differences: tuple[PolicyDifference, ...]
 
 
 def verify(run_root: Path | str) -> Bundle:
@@ -72,9 +77,17 @@ def verify_bundle(folder: InsidePath, manifest_fingerprint: str) -> Bundle:
                 folder / entry["path"],
                 "does not have the hash that the index gives",
             )
+    report = _document(
+        Code.S5_BUNDLE_INDEX_INVALID,
+        folder / _name("report"),
+        "validation_report_5B",
+        manifest_fingerprint,
+        _INDEX_BYTES_MAX,
+    )
+    _check_policy(folder / names["bundle_index"], index, report)
     status = str(index.get("status", PASS))
     _check_flag(folder / names["passed_flag"], status, manifest_fingerprint, digest.hexdigest())
-    return Bundle(folder.outside, manifest_fingerprint, status, digest.hexdigest(), tuple(listed))
+    return Bundle(folder.outside, manifest_fingerprint, status, digest.hexdigest(), tuple(listed), stated(report))
 
 
 def _name(kind: str) -> str:
@@ -123,6 +136,14 @@ def _check_listing(folder: InsidePath, listed: list[str], outside: set[str]) -> 
     strangers = sorted(found - set(listed) - outside)
     if strangers:
         raise _broken(code, folder, f"holds {', '.join(strangers)}, which the index does not list")
+
+
+def _check_policy(path: InsidePath, index: dict[str, Any], report: dict[str, Any]) -> None:
+    """The index repeats what the report says about the validation policy."""
+    if index.get("summary", {}).get("validation_policy") != report.get("validation_policy"):
+        raise _broken(
+            Code.S5_BUNDLE_INDEX_INVALID, path, "does not say what the report says about the validation policy"
+        )
 
 
 def _add(digest: Any, folder: InsidePath, relative: str) -> str:
