@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from arrival_engine.config import packaged_bytes, resolve_policy
 from arrival_engine.config.forms import SAME_ARRIVALS
 from arrival_engine.contracts import ArrivalError, dataset
+from arrival_engine.contracts.schemas import json_schema
 from tests.support.paths import ROOT
 
 POLICY = "validation_policy_5B"
@@ -105,3 +108,43 @@ def test_the_policy_of_0_1_0_is_still_read(tmp_path: Path) -> None:
 def test_a_change_of_demands_gives_no_imported_world_another_identity() -> None:
     today, before = (hashlib.sha256(data).hexdigest() for data in (packaged_bytes(POLICY), OLDER.read_bytes()))
     assert {POLICY: (today, before)} == SAME_ARRIVALS
+
+
+# What a policy decides: statistics, limits of the inputs, and which bundles must have passed besides those demanded.
+TUNABLE = {
+    "version",
+    "require_upstream_pass.layer1_required",
+    "require_upstream_pass.layer2_required",
+    "require_upstream_pass.optional",
+    "structural_checks.s1_time_grid.max_buckets_per_scenario",
+    "structural_checks.s2_realised_intensity.max_lambda_realised",
+    "structural_checks.s3_bucket_counts.max_count_per_bucket",
+    "realism_checks.routing_realism.ip_country_max_abs_dev",
+    "realism_checks.routing_realism.ip_country_min_events",
+    "civil_time_gates.dst_window_hour_bin_mae_pp_max",
+    "civil_time_gates.dst_window_min_support",
+    "civil_time_gates.dst_window_min_exposed_windows",
+    "civil_time_gates.dst_window_min_total_support",
+    "failure_policy.max_warnings",
+}
+OF_STATISTICS = (
+    "statistical_checks.",
+    "realism_checks.lgcp_realism.",
+    "realism_checks.count_realism.",
+    "realism_checks.time_realism.",
+    "calibration_sentinels.",
+)
+
+
+def test_every_other_key_is_a_constant() -> None:
+    """A new key is a constant, or is listed here because no exact check depends on it."""
+    free = {key for key, schema in leaves(json_schema(POLICY)) if "const" not in schema}
+    assert {key for key in free if not key.startswith(OF_STATISTICS)} == TUNABLE
+
+
+def leaves(schema: dict[str, Any], above: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, inner in schema["properties"].items():
+        if "properties" in inner:
+            yield from leaves(inner, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", inner

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from arrival_engine import RunOptions, run
 from arrival_engine.contracts import Code, arrow_schema
 from arrival_engine.engine.cli.main import main
 from arrival_engine.engine.validation.job import ValidateOptions, validate
@@ -157,6 +158,19 @@ def test_the_run_report_has_the_lines_metrics(sound: Path) -> None:
     digest = json.loads((place(sound, PASSED) / "_passed.flag").read_bytes())["bundle_digest_sha256"]
     assert line["bundle_sha256"] == digest
     assert sound / line["flag_path"] == place(sound, PASSED) / "_passed.flag"
+
+
+def test_event_records_that_a_later_run_keeps_are_no_conflict(tmp_path: Path, capsys: Any) -> None:
+    run_root = tmp_path / "run"
+    proven_run(run_root, small_world(), rng_events="none")
+    code, first, findings = validated(run_root, capsys)
+    assert (code, findings["rng_events"]["verdict"]) == (0, "NOT_APPLICABLE")
+    run(run_root, RunOptions(backend="cpu", rng_events="parquet", replace=True))
+    code, second, findings = validated(run_root, capsys)
+    assert (code, findings["rng_events"]["verdict"]) == (0, "PASS")
+    assert second["bundle"]["publication"] == "replaced"
+    assert second["bundle"]["digest"] != first["bundle"]["digest"]
+    assert main(["verify", str(run_root), "--quiet"]) == 0
 
 
 # --- Verification of a bundle -------------------------------------------------------------------------
