@@ -159,6 +159,15 @@ def two_rows_swap_their_times(base: Base) -> Columns:
     return replace(honest, ts=ts).ordered()
 
 
+@forgery(7, "mixed")
+def two_draws_at_one_microsecond_change_places(base: Base) -> Columns:
+    honest, at = base.honest, np.arange(base.honest.ts.size)
+    tied = (honest.ts[1:] == honest.ts[:-1]) & (honest.entity[1:] == honest.entity[:-1])
+    for row in np.flatnonzero(tied & (honest.place[1:] != honest.place[:-1]))[:1]:
+        at[[row, row + 1]] = at[[row + 1, row]]
+    return routed(honest, at)
+
+
 @forgery(7, "mixed", "falling back")
 def channels_are_permuted_within_segments(base: Base) -> Columns:
     return _relabelled(base.honest, lambda ground: ground.entity_zone)

@@ -26,18 +26,17 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Forgery:
-    """Other arrivals for a run; `checks` must fail, of them at least one."""
+    """Other arrivals for a run, and the worlds in which they are others."""
 
     name: str
     kind: int
     make: Callable[[Base], Columns]
     worlds: tuple[str, ...]
-    checks: frozenset[str]
 
 
 @dataclass(frozen=True)
 class Tampering:
-    """A change of files that a run wrote; one of `checks` must fail, or the validation end with one of `codes`."""
+    """A change of what a run wrote; one of `checks` must fail, or the change be refused in one of these words."""
 
     name: str
     kind: int
@@ -46,27 +45,56 @@ class Tampering:
     checks: frozenset[str]
 
 
+@dataclass(frozen=True)
+class Pretence:
+    """What a forger does so that a flag seems to hold; `says` is in the words with which `verify` refuses it."""
+
+    name: str
+    act: Callable[[Path, Base], None]
+    says: str
+    hashed: bool
+
+
 FORGERIES: list[Forgery] = []
 TAMPERINGS: list[Tampering] = []
+PRETENCES: list[Pretence] = []
+
+Change = Callable[[Path], None]
+Act = Callable[[Path, Base], None]
 
 
 def forgery(kind: int, *worlds: str) -> Callable[[Callable[[Base], Columns]], Callable[[Base], Columns]]:
     """Register other arrivals, for the worlds in which they are others (default: all)."""
 
     def register(make: Callable[[Base], Columns]) -> Callable[[Base], Columns]:
-        FORGERIES.append(Forgery(make.__name__, kind, make, worlds or ALL, frozenset({"law"})))
+        FORGERIES.append(Forgery(make.__name__, kind, make, worlds or ALL))
         return make
 
     return register
 
 
-def tampering(
-    *checks: str, worlds: tuple[str, ...] = ALL
-) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
-    """Register a change of records."""
+def tampering(*checks: str, kind: int = 8, worlds: tuple[str, ...] = ALL) -> Callable[[Change], Change]:
+    """Register a change of records or policies."""
 
-    def register(change: Callable[[Path], None]) -> Callable[[Path], None]:
-        TAMPERINGS.append(Tampering(change.__name__, 8, change, worlds, frozenset(checks)))
+    def register(change: Change) -> Change:
+        TAMPERINGS.append(Tampering(change.__name__, kind, change, worlds, frozenset(checks)))
         return change
 
     return register
+
+
+def pretence(says: str, *, hashed: bool = False) -> Callable[[Act], Act]:
+    """Register a flag that must not hold; `hashed` where only the hashes of the arrivals show it."""
+
+    def register(act: Act) -> Act:
+        PRETENCES.append(Pretence(act.__name__, act, says, hashed))
+        return act
+
+    return register
+
+
+def rotated(worlds: tuple[str, ...], number: int) -> str:
+    """One of the worlds, another one for each number; the larger one comes less often."""
+    order = ("mixed", "falling back", "mixed", "falling back", "drawn")
+    first = number % len(order)
+    return next(world for world in order[first:] + order[:first] if world in worlds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,8 +28,11 @@ HOUR = 3600
 
 
 def mixed_world() -> World:
-    """Four days of hours around a clock change, weights that differ from day to day; nothing falls back."""
-    grid = grid_of(instant_us("2026-03-27T00:00:00"), [HOUR] * 96)
+    """Four days of hours around a clock change, weights that differ from day to day; nothing falls back.
+
+    The last bucket is a second with enough draws that some meet at one microsecond.
+    """
+    grid = grid_of(instant_us("2026-03-27T00:00:00"), [HOUR] * 96 + [1])
     sites = (
         *(Site(SHOPS, "DE", order, BERLIN, weight) for order, weight in enumerate((0.31, 0.05, 0.17, 0.02, 0.15), 1)),
         *(Site(SHOPS, "US", order, NEW_YORK, weight) for order, weight in ((1, 0.15), (2, 0.15))),
@@ -48,11 +51,12 @@ def mixed_world() -> World:
     busy = {SHOPS: 30, CHAIN: 7, MIXED: 12, ONLINE: 8}
     counts = [
         CountRow(merchant, tzid, channel, bucket, _share(merchant, tzid, channel, bucket) * most // 255)
-        for bucket in range(len(grid))
+        for bucket in range(96)
         for merchant, most in busy.items()
         for tzid in zones[merchant]
         for channel in ("card_present", None)
     ]
+    counts.append(CountRow(SHOPS, BERLIN, "card_present", 96, 3000))
     edges = {
         MIXED: edge_table(MIXED, [0.2, 0.5, 0.3], [SYDNEY, PARIS]),
         ONLINE: edge_table(ONLINE, [0.4, 0.3, 0.2, 0.1, 0.0], [NEW_YORK, BERLIN]),
@@ -106,10 +110,3 @@ def run_of(name: str, run_root: Path) -> Path:
     sealed(name, run_root)
     run(run_root, RunOptions(backend="cpu", batch_arrivals=BATCHES[name], rng_events="parquet"))
     return run_root
-
-
-def rotated(first: int) -> Iterator[str]:
-    """The names of all worlds, beginning with another one for each number; the larger one leads less often."""
-    names = ["mixed", "falling back", "mixed", "falling back", "drawn"]
-    first %= len(names)
-    yield from names[first:] + names[:first]
