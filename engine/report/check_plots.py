@@ -13,14 +13,14 @@ from arrival_engine.engine.report.axes import count_axis, horizontal_lines
 from arrival_engine.engine.report.measure import BINS, Measures
 from arrival_engine.engine.report.plot import NARROW, Panel, Plot
 from arrival_engine.engine.report.style import Palette, counted, percent
-from arrival_engine.engine.validation.statistics import chi_square_uniform
+from arrival_engine.engine.validation.statistics import g_test_uniform
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Two-sided 99% of a normal distribution.
 _BAND = 2.5758293035489004
-# With fewer arrivals per bar, chi-square says nothing.
+# With fewer arrivals per bar, a G-test says nothing.
 _MEAN_MIN = 5.0
 _BAR, _BESIDE_BARS = 24, 40
 
@@ -69,8 +69,8 @@ def offsets(measures: Measures) -> Plot:
 def _test(measures: Measures) -> str:
     if int(measures.offsets.sum()) < _MEAN_MIN * BINS:
         return "There are too few arrivals for a test."
-    statistic, tail = chi_square_uniform(measures.offsets)
-    return f"Chi-square {statistic:.1f} on {BINS - 1} degrees of freedom, p = {tail:.3g}."
+    statistic, tail = g_test_uniform(measures.offsets)
+    return f"G {statistic:.1f} on {BINS - 1} degrees of freedom, p = {tail:.3g}."
 
 
 def phases(seconds: Mapping[str, float]) -> Plot:

@@ -14,7 +14,7 @@ from arrival_engine.engine.validation.file_order import Stream
 from arrival_engine.engine.validation.findings import Measured
 from arrival_engine.engine.validation.scan import day_of
 from arrival_engine.engine.validation.statistics import (
-    chi_square_uniform,
+    g_test_uniform,
     kolmogorov_tail,
     rounded,
     share_tail,
@@ -49,9 +49,9 @@ def _offsets(case: Case) -> None:
     if rows < least:
         case.book.undecided("offsets", rows, _arrivals(least), severity=rules.severity)
         return
-    statistic, p_value = chi_square_uniform(counts)
+    statistic, p_value = g_test_uniform(counts)
     measured = [Measured("p", p_value, rules.number("p_value_min"))]
-    facts = {"bins": bins, "chi_square": rounded(statistic)}
+    facts = {"bins": bins, "g": rounded(statistic)}
     case.book.measure("offsets", rows, measured, severity=rules.severity, facts=facts)
 
 
@@ -74,7 +74,7 @@ def _offsets_largest(case: Case) -> None:
         # The finest division into equal bins that still expects enough in each.
         cells = max((k for k in range(2, bins + 1) if bins % k == 0 and own >= least * k), default=0)
         if cells:
-            p_values.append(chi_square_uniform(counts.reshape(cells, -1).sum(axis=1))[1])
+            p_values.append(g_test_uniform(counts.reshape(cells, -1).sum(axis=1))[1])
             arrivals += own
     if not p_values:
         needed = f"a count row of {human.count(2 * least)} arrivals needed"

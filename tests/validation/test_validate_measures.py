@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import scipy.special
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ from arrival_engine.engine.validation.policy import Rules
 from arrival_engine.engine.validation.statistics import (
     chi_square_tail,
     g_test,
+    g_test_uniform,
     kolmogorov_tail,
     rounded,
     share_tail,
@@ -222,6 +224,20 @@ def test_a_right_country_of_one_half_is_in_range() -> None:
     # An improbable deviation within the allowance is no breach, and neither is a probable one beyond it.
     assert least_likely([("DE", 510_000, 500_000.0), ("FR", 490_000, 500_000.0)], 0.05)[2] == 1.0
     assert least_likely([("DE", 51, 50.0), ("FR", 49, 50.0)], 0.0)[2] == 1.0
+
+
+def test_offsets_of_a_right_run_are_in_range_as_often_as_stated() -> None:
+    """The probability of the rarest uniform counts, by importance sampling, beside the level they are judged at."""
+    generator = np.random.Generator(np.random.PCG64(3))
+    cells, draws, level, spread = 10, 200, 5e-11, 4.0
+    chances = generator.dirichlet([spread] * cells, size=20_000)
+    counts = np.array([generator.multinomial(draws, row) for row in chances])
+    lgamma = scipy.special.gammaln
+    same = lgamma(cells * spread) - lgamma(draws + cells * spread)
+    ratio = -draws * np.log(cells) - same - (lgamma(counts + spread) - lgamma(spread)).sum(axis=1)
+    rare = np.array([g_test_uniform(row)[1] < level for row in counts])
+    # Pearson's statistic gives ten times the level.
+    assert 0.5 * level < np.where(rare, np.exp(ratio), 0.0).mean() < 1.5 * level
 
 
 def test_a_sum_of_many_g_tests_is_not_biased_by_rare_members() -> None:

@@ -110,10 +110,15 @@ def test_packaged_sentinels_and_statistics_of_the_inputs_are_noted(tmp_path: Pat
         ("mean_factor_target: 1", "mean_factor_target: 2"),
         ("min_rows: 1000", "min_rows: 5"),
         ("max_warnings: 8", "max_warnings: 0"),
+        ("min_tables_for_ks: 20", "min_tables_for_ks: 1"),
     )
     code, _, findings = validated(run_root, capsys)
     assert (code, broken(findings), broken(findings, "WARN")) == (0, set(), set())
     assert broken(findings, "NOTE") == {"virtual_share", "residual_spread", "latent_factor", "count_spread"}
+    # Right draws from many equal tables of two members have a p-value of 1e-10 in one world of ten.
+    chosen = findings["site_weights"]
+    assert "p_ks" in chosen["statistics"]
+    assert set(chosen["expected"]) == {"p_pooled", "p_of_least"}
 
 
 @pytest.mark.parametrize(
