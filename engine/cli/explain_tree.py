@@ -202,6 +202,8 @@ def _add_kernel(tree: Tree, kernel: Comparison) -> None:
         tree.add(styled(("CPU kernel: agrees in every column", "bold green")))
     elif kernel.outcome == "refused":
         tree.add(styled((f"CPU kernel: stops in this segment, as a run would: {kernel.where}", "yellow")))
+    elif kernel.outcome == "missing":
+        tree.add(styled(("CPU kernel: MISSING, a run makes no such arrival", "bold red")))
     else:
         branch = tree.add(styled(("CPU kernel: DIFFERS", "bold red")))
         for difference in kernel.differences:

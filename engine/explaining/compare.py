@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from arrival_engine.contracts import ArrivalError
 from arrival_engine.engine.arrivals.reading import find_rows, json_rows, part_files
 from arrival_engine.engine.expand.assemble import Assembler
-from arrival_engine.engine.expand.backend import Expander
-from arrival_engine.engine.explaining.derive import Chosen, View
+from arrival_engine.engine.expand.backend import choose_backend
+from arrival_engine.engine.expand.planning import Batch, Plan
 from arrival_engine.engine.explaining.facts import Comparison, Difference, RowValues
-from arrival_engine.engine.explaining.search import expand_segment
+from arrival_engine.engine.explaining.view import View
+from arrival_engine.engine.process.progress import Reporter
 
 
-def against_kernel(view: View, chosen: Chosen, row: RowValues, expander: Expander) -> Comparison:
-    """The segment expanded by the CPU kernel and assembled as a run does it."""
-    try:
-        result = expand_segment(view, expander, chosen.segment)
-    except ArrivalError as refusal:
-        return Comparison("kernel", "refused", str(refusal))
-    arrivals = Assembler(view.world).whole(result)
-    (found,) = json_rows(arrivals.slice(chosen.place - 1, 1))
-    return _compared(row, found, "kernel", "the CPU kernel over the arrival's segment")
+def against_kernel(planned: Plan, row: RowValues, reporter: Reporter) -> Comparison:
+    """The row with the same arrival_seq by a run's own code: the CPU kernel over the plan of the merchant's world."""
+    where = "the CPU kernel over the arrival's segment"
+    seq, segments = int(str(row["arrival_seq"])), planned.segments
+    if seq > planned.arrivals:
+        return Comparison("kernel", "missing", where)
+    segment = int(np.searchsorted(segments.arrivals_before, seq, side="left")) - 1
+    place = seq - int(segments.arrivals_before[segment])
+    rows = int(segments.row_start[segment]), int(segments.row_start[segment + 1])
+    arrivals = int(segments.arrival_start[segment + 1] - segments.arrival_start[segment])
+    with choose_backend("cpu").open(planned, reporter) as expander:
+        try:
+            result = expander(Batch(0, (segment, segment + 1), rows, arrivals))
+        except ArrivalError as refusal:
+            return Comparison("kernel", "refused", str(refusal))
+    (found,) = json_rows(Assembler(planned.world).whole(result).slice(place - 1, 1))
+    return _compared(row, found, "kernel", where)
 
 
 def against_output(view: View, row: RowValues) -> Comparison:
     """The published row with the same key, if anything is published."""
-    directory = view.world.receipt.path("arrival_events_5B", scenario_id=view.world.scenario_id)
+    directory = view.receipt.path("arrival_events_5B", scenario_id=view.scenario_id)
     parts = part_files(directory)
     if not parts:
         return Comparison("stored row", "absent", str(directory))

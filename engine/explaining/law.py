@@ -44,24 +44,24 @@ class Slot(NamedTuple):
     taken: int
 
 
-def pick(x: int, packed: Sequence[int], *, from_weights: bool) -> Slot:
-    """Pick with the word x from packed slots, threshold in the low and alias in the high 32 bits.
+class Table(NamedTuple):
+    """An alias table: by slot, the threshold, 0 to 2^32, and the slot taken otherwise."""
 
-    In tables built from weights the threshold 2^32, which always takes the slot, is packed one lower; slots of the 3B
-    blob are as they stand.
-    """
-    scaled = x * len(packed)
+    thresholds: Sequence[int]
+    aliases: Sequence[int]
+
+
+def pick(x: int, table: Table) -> Slot:
+    """Pick with the word x."""
+    scaled = x * len(table.thresholds)
     index, fraction = scaled // TWO64, scaled % TWO64 // TWO32
-    alias, threshold = divmod(int(packed[index]), TWO32)
-    if from_weights and (alias, threshold) == (index, TWO32 - 1):
-        threshold = TWO32
+    threshold, alias = table.thresholds[index], table.aliases[index]
     return Slot(index, fraction, threshold, alias, index if fraction < threshold else alias)
 
 
-def share(packed: Sequence[int], chosen: int) -> float:
-    """The chance that a pick from the packed slots gives `chosen`."""
+def share(table: Table, chosen: int) -> float:
+    """The chance that a pick from the table gives `chosen`."""
     units = 0
-    for index, word in enumerate(packed):
-        alias, threshold = divmod(int(word), TWO32)
+    for index, (threshold, alias) in enumerate(zip(*table, strict=True)):
         units += threshold * (index == chosen) + (TWO32 - threshold) * (alias == chosen)
-    return units / (TWO32 * len(packed))
+    return units / (TWO32 * len(table.thresholds))

@@ -5,11 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from arrival_engine.cpu_fallback.identifiers import site_id
-from arrival_engine.engine.rundir.inputs import read_table
+from arrival_engine.engine.explaining.rows import merchant_rows, site_id
 from arrival_engine.engine.rundir.receipt import Receipt
 
 
@@ -38,6 +34,4 @@ class Names:
         return {int(identifier, 16): f"{country} #{number}" for identifier, country, number in rows}
 
     def _rows(self, dataset_id: str, *columns: str) -> list[tuple[Any, ...]]:
-        table = read_table(self._receipt, dataset_id, ("merchant_id", *columns))
-        table = table.filter(pc.equal(table["merchant_id"], pa.scalar(self._merchant_id, pa.uint64())))
-        return list(zip(*(table[name].to_pylist() for name in columns), strict=True))
+        return merchant_rows(self._receipt, dataset_id, self._merchant_id, columns)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.moments import utc_text
-from arrival_engine.engine.expand.backend import BatchResult, Expander, choose_backend
-from arrival_engine.engine.expand.planning import Batch
-from arrival_engine.engine.explaining.derive import Chosen, View
-from arrival_engine.engine.process.progress import Reporter
+from arrival_engine.engine.explaining.view import Chosen, View
+from arrival_engine.engine.recomputing.recount import Recomputation
 
 
 @dataclass(frozen=True)
@@ -34,44 +30,30 @@ class Question:
             raise ValueError("give either seq, or at_us, site or both")
 
 
-@contextmanager
-def kernel(view: View, reporter: Reporter) -> Iterator[Expander]:
-    """The CPU kernel over the merchant's segments."""
-    with choose_backend("cpu").open(view.plan, reporter) as expander:
-        yield expander
-
-
-def expand_segment(view: View, expander: Expander, segment: int) -> BatchResult:
-    """What the kernel makes of one segment; raises what a run would, for a forbidden fallback."""
-    bounds, rows = view.plan.segments.arrival_start, view.row_span(segment)
-    arrivals = int(bounds[segment + 1] - bounds[segment])
-    return expander(Batch(0, (segment, segment + 1), (rows.start, rows.stop), arrivals))
-
-
-def find(view: View, question: Question, expander: Expander) -> Chosen:
+def find(view: View, question: Question) -> Chosen:
     """The arrival that the question means; raises OPTION_INVALID where there is none.
 
-    Only an arrival asked for by site takes more than its segment: segments are expanded until one has it.
+    Only an arrival asked for by site takes more than its segment: segments are recomputed until one has it.
     """
     seq = question.seq
     if seq is None and question.site is not None:
-        seq = _first_at_site(view, question.site, question.at_us, expander)
+        seq = _first_at_site(view, question.site, question.at_us)
     if seq is not None:
         return _by_sequence(view, seq)
     return _first_since(view, int(question.at_us or 0))
 
 
 def _by_sequence(view: View, seq: int) -> Chosen:
-    if not 1 <= seq <= view.plan.arrivals:
-        raise _nothing(view, f"has arrivals 1 to {view.plan.arrivals}, none of number {seq}")
-    before = view.plan.segments.arrivals_before
-    segment = int(np.searchsorted(before, seq, side="left")) - 1
-    place = seq - int(before[segment])
+    arrivals = view.tables.arrivals
+    if not 1 <= seq <= arrivals:
+        raise _nothing(view, f"has arrivals 1 to {arrivals}, none of number {seq}")
+    segment = int(np.searchsorted(view.tables.law.rows.before, seq, side="left")) - 1
+    place = seq - view.before(segment)
     return Chosen(segment, place, view.draws(segment)[place - 1])
 
 
 def _first_since(view: View, at_us: int) -> Chosen:
-    for segment in range(_first_segment(view, at_us), view.plan.segments.arrivals_before.size):
+    for segment in range(_first_segment(view, at_us), view.segments):
         for place, draw in enumerate(view.draws(segment), 1):
             if draw.ts_us >= at_us:
                 return Chosen(segment, place, draw)
@@ -80,25 +62,23 @@ def _first_since(view: View, at_us: int) -> Chosen:
 
 def _first_segment(view: View, at_us: int) -> int:
     """The first segment whose bucket ends after an instant."""
-    grid, segments = view.world.tables.grid, view.plan.segments
-    bucket = view.world.rows.bucket[segments.row_start[:-1]]
+    grid, rows = view.tables.law.grid, view.tables.law.rows
+    bucket = rows.bucket[rows.start[:-1]]
     ends = grid.start_us[bucket] + grid.duration_us[bucket].astype(np.int64)
     return int(np.searchsorted(ends, at_us, side="right"))
 
 
-def _first_at_site(view: View, site: int, at_us: int | None, expander: Expander) -> int:
-    """arrival_seq of the first arrival at a site, found by the kernel; what is shown of it is derived afterwards."""
-    if site not in view.world.tables.sites.id.tolist():
+def _first_at_site(view: View, site: int, at_us: int | None) -> int:
+    """arrival_seq of the first arrival at a site, by compiled code; what is shown of it is derived afterwards."""
+    if site not in view.tables.law.sites.id.tolist():
         raise _nothing(view, f"has no site {site}")
+    recomputation = Recomputation(view.tables, bins=1)
     since = -(1 << 63) if at_us is None else at_us
-    first = 0 if at_us is None else _first_segment(view, at_us)
-    for batch in view.plan.batches:
-        if batch.segments[1] <= first:
-            continue
-        columns = expander(batch).columns
-        hit = (columns.place == np.uint64(site)) & ~columns.is_virtual & (columns.ts_us >= since)
+    for segment in range(_first_segment(view, since), view.segments):
+        drawn = recomputation.segment(segment)
+        hit = (drawn.place == np.uint64(site)) & ~drawn.is_virtual & (drawn.ts_us >= since)
         if hit.any():
-            return int(columns.arrival_seq[int(np.argmax(hit))])
+            return view.before(segment) + 1 + int(np.argmax(hit))
     when = "" if at_us is None else f" at or after {utc_text(at_us)}"
     raise _nothing(view, f"has no arrival at site {site}{when}")
 
@@ -106,8 +86,8 @@ def _first_at_site(view: View, site: int, at_us: int | None, expander: Expander)
 def _nothing(view: View, problem: str) -> ArrivalError:
     return ArrivalError(
         Code.OPTION_INVALID,
-        f"merchant {view.merchant_id} {problem} in scenario {view.world.scenario_id}",
+        f"merchant {view.merchant_id} {problem} in scenario {view.scenario_id}",
         hint="ask for an arrival that the counts have; `--seq 1` is the merchant's first",
         merchant_id=view.merchant_id,
-        scenario_id=view.world.scenario_id,
+        scenario_id=view.scenario_id,
     )

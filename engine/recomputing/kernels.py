@@ -210,16 +210,19 @@ def picked(x: np.uint64, slots: Slots, table: Whole) -> Whole:
 
 
 @njit(nogil=True, allocates=False)
-def alias_tables(weights: NDArray[np.float64], slots: Slots, scaled: U64, stack: I64) -> None:
+def alias_tables(weights: NDArray[np.float64], slots: Slots, scaled: U64, stack: I64) -> int:
     """Fill thresholds and aliases of every table from its weights (LAW section 3); a table without weight has none.
 
-    scaled, stack: room for the largest table.
+    Stops at a table whose weights add up to infinity, and returns its number; otherwise NONE. scaled, stack: room for
+    the largest table.
     """
     for table in range(slots.start.size - 1):
         first, size = slots.start[table], slots.start[table + 1] - slots.start[table]
         total = 0.0
         for i in range(size):
             total += weights[first + i]
+        if np.isinf(total):
+            return table
         if total > 0.0:
             units = np.uint64(0)
             for i in range(size):
@@ -227,6 +230,7 @@ def alias_tables(weights: NDArray[np.float64], slots: Slots, scaled: U64, stack:
                 scaled[i] = share * np.uint64(size)
                 units += share
             _settle(slots, first, size, scaled, units, stack)
+    return NONE
 
 
 @_part

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,14 @@ from numpy.typing import NDArray
 from arrival_engine.engine.recomputing import kernels
 from arrival_engine.engine.recomputing.kernels import Draws, Law, Recount, Stored, Tally
 from arrival_engine.engine.recomputing.tables import LawTables
+
+
+class Drawn(NamedTuple):
+    """Arrivals of a segment: times in microseconds, int64; ids of sites and edges, uint64; whether virtual, bool."""
+
+    ts_us: NDArray[np.int64]
+    place: NDArray[np.uint64]
+    is_virtual: NDArray[np.bool_]
 
 
 class Recomputation:
@@ -45,6 +53,12 @@ class Recomputation:
         empty = _empty_tally(self.tables.law, len(self.tables.tzids), self._bins, self._watched)
         sums = [sum(parts) for parts in zip(empty, *self._tallies, strict=True)]
         return Tally(*sums)._replace(watched=empty.watched, least=empty.least)
+
+    def segment(self, number: int) -> Drawn:
+        """The arrivals of one segment, in output order."""
+        draws = _room(self._largest)
+        order = draws.order[: kernels.expand_one(self.tables.law, number, draws, self.recount)]
+        return Drawn(draws.ts_us[order], draws.place[order], draws.is_virtual[order] != 0)
 
     def arrival(self, merchant_id: int, arrival_seq: int) -> dict[str, Any] | None:
         """The arrival of a key, or None: bucket, zone, channel, instant, route, place and primary zone."""

@@ -27,6 +27,11 @@ class Entity(NamedTuple):
     zone: str
     channel: str
 
+    @property
+    def domain(self) -> str:
+        """The text that names the entity where streams are derived."""
+        return f"merchant_id={self.merchant_id}|zone={self.zone}|channel_group={self.channel}"
+
 
 class Stream(NamedTuple):
     """A stream's key and the counter word of bucket 0."""
@@ -55,10 +60,9 @@ class Deriver:
     def stream(self, entity: Entity) -> Stream:
         """The stream of one entity."""
         identity = self.identity
-        domain = f"merchant_id={entity.merchant_id}|zone={entity.zone}|channel_group={entity.channel}"
         material = b"".join(map(_prefixed, ("5B.rng.v2", self.family, identity.manifest_fingerprint)))
         material += _prefixed(identity.parameter_hash) + identity.seed.to_bytes(8, "little")
-        digest = hashlib.sha256(material + _prefixed(self.scenario_id) + _prefixed(domain)).digest()
+        digest = hashlib.sha256(material + _prefixed(self.scenario_id) + _prefixed(entity.domain)).digest()
         return Stream(int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:16], "big"))
 
 

@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from arrival_engine.contracts.errors import Code
 from arrival_engine.contracts.identity import Identity
 from arrival_engine.contracts.zone_names import same_zone
 from arrival_engine.engine.recomputing import kernels
@@ -39,7 +40,11 @@ _QBITS_MAX = 32
 
 
 class LawlessError(Exception):
-    """Inputs of which the law makes no arrivals; the message says why."""
+    """Inputs of which the law makes no arrivals; the message says why, and `code` what a run stops with."""
+
+    def __init__(self, message: str, code: Code = Code.S1_OR_S3_OUTPUT_MISSING) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,7 @@ def build(inputs: Inputs) -> LawTables:
     merchant_ids, merchant = np.unique(counts.merchant_id, return_inverse=True)
     sites = _Sites(inputs.sites, merchant_ids)
     groups, group_day, group_bounds = _groups(inputs, merchant_ids, sites)
-    edge_tables, edges_of = _edges(inputs.edges, merchant_ids)
+    edge_tables, edges_of = _edges(inputs.edges, inputs.modes, merchant_ids)
     grid = _grid(inputs.bounds_us)
     rows, segments = _rows(counts, merchant.astype(np.int32), merchant_ids.size)
     kind = _kinds(inputs.modes, merchant_ids, edges_of, sites.of_merchant)
@@ -177,11 +182,11 @@ def _kinds(modes: Mapping[int, str], merchant_ids: Words, edges_of: Codes, sites
     for place, merchant_id in enumerate(merchant_ids.tolist()):
         mode = modes.get(merchant_id)
         if mode not in _MODES:
-            raise LawlessError(f"merchant {merchant_id} has the mode {mode}")
+            raise LawlessError(f"merchant {merchant_id} has the mode {mode}", Code.ROUTING_POLICY_INVALID)
         kind = _MODES[mode]
         kinds[place] = STRANDED if kind != PHYSICAL and edges_of[place] == NONE else kind
         if kinds[place] != VIRTUAL and sites_of[place] == NONE:
-            raise LawlessError(f"merchant {merchant_id} has no site with a weight")
+            raise LawlessError(f"merchant {merchant_id} has no site with a weight", Code.SITE_RESOLUTION_FAILED)
     return kinds
 
 
@@ -207,7 +212,8 @@ class _Sites:
     def __init__(self, rows: SiteRows, merchant_ids: Words) -> None:
         owner = np.searchsorted(merchant_ids, rows.merchant_id)
         for place in np.flatnonzero([tzid is None for tzid in rows.tzid])[:1]:
-            raise LawlessError(f"site {rows.site_id[place]} of merchant {rows.merchant_id[place]} has no zone")
+            owner_id, site = rows.merchant_id[place], rows.site_id[place]
+            raise LawlessError(f"site {site} of merchant {owner_id} has no zone", Code.SITE_RESOLUTION_FAILED)
         number = _numbered(rows.tzid)
         zone = _coded([same_zone(tzid or "") for tzid in rows.tzid], number)
         keys, pair = np.unique(owner * len(number) + zone, return_inverse=True)
@@ -263,7 +269,7 @@ def _alias(
     """Alias tables, and which of them exist: those whose weights do not sum to zero."""
     for place in np.flatnonzero(~(np.isfinite(weights) & (weights >= 0.0)))[:1]:
         table = int(np.searchsorted(starts, place, side="right")) - 1
-        raise LawlessError(f"{name(table)} have the weight {weights[place]}")
+        raise LawlessError(f"{name(table)} have the weight {weights[place]}", Code.SITE_RESOLUTION_FAILED)
     room = int(np.diff(starts).max(initial=0))
     slots = Slots(
         starts.astype(np.int64),
@@ -271,14 +277,16 @@ def _alias(
         np.zeros(weights.size, np.int32),
         members.astype(np.int32),
     )
-    kernels.alias_tables(weights, slots, np.empty(room, np.uint64), np.empty(room, np.int64))
+    endless = kernels.alias_tables(weights, slots, np.empty(room, np.uint64), np.empty(room, np.int64))
+    if endless != NONE:
+        raise LawlessError(f"{name(endless)} have weights that add up to infinity", Code.SITE_RESOLUTION_FAILED)
     # Thresholds of zero belong to slots without weight; a table has some other.
     exists = np.add.reduceat(np.append(weights, 0.0), starts[:-1]) > 0.0 if starts.size > 1 else np.empty(0, np.bool_)
     return slots, exists & (np.diff(starts) > 0)
 
 
-def _edges(rows: EdgeRows, merchant_ids: Words) -> tuple[Slots, Codes]:
-    """Alias tables of edges as the blob has them, and each merchant's; one needs edges and a slice."""
+def _edges(rows: EdgeRows, modes: Mapping[int, str], merchant_ids: Words) -> tuple[Slots, Codes]:
+    """Alias tables of edges as the blob has them, and each merchant's; a merchant of sites alone needs none."""
     words = np.frombuffer(rows.blob, "<u4", len(rows.blob) // 4)
     first = np.searchsorted(rows.merchant_id, merchant_ids)
     end = np.searchsorted(rows.merchant_id, merchant_ids, side="right")
@@ -287,9 +295,12 @@ def _edges(rows: EdgeRows, merchant_ids: Words) -> tuple[Slots, Codes]:
     thresholds, aliases, members = [np.empty(0, np.uint64)], [np.empty(0, np.int32)], [np.empty(0, np.int32)]
     for place, merchant_id in enumerate(merchant_ids.tolist()):
         size = int(end[place] - first[place])
-        if not size or merchant_id not in rows.slices:
+        span = rows.slices.get(merchant_id)
+        if _MODES.get(modes.get(merchant_id, "")) == PHYSICAL or (span is None and not size):
             continue
-        threshold, alias = _slice(words, rows.slices[merchant_id], size, merchant_id)
+        threshold, alias = _slice(words, span or (0, 0), size, merchant_id)
+        if not size:
+            continue
         of_merchant[place] = len(starts) - 1
         starts.append(starts[-1] + size)
         thresholds.append(threshold)
@@ -306,8 +317,12 @@ def _slice(words: NDArray[np.uint32], span: tuple[int, int], size: int, merchant
     first, length = (number // 4 for number in span)
     found = words[first : first + length].astype(np.uint64)
     if found.size != _HEADER_WORDS + 2 * size or found[0] != size or not 1 <= found[1] <= _QBITS_MAX:
-        raise LawlessError(f"the edge table of merchant {merchant_id} is not of its {size} edges")
+        raise _edge_fault(merchant_id, f"is not of its {size} edges")
     probability, alias = found[_HEADER_WORDS::2], found[_HEADER_WORDS + 1 :: 2]
     if (alias >= size).any():
-        raise LawlessError(f"the edge table of merchant {merchant_id} has an alias beyond its {size} edges")
+        raise _edge_fault(merchant_id, f"has an alias beyond its {size} edges")
     return probability << (np.uint64(_QBITS_MAX) - found[1]), alias.astype(np.int32)
+
+
+def _edge_fault(merchant_id: int, problem: str) -> LawlessError:
+    return LawlessError(f"the edge table of merchant {merchant_id} {problem}", Code.EDGE_RESOLUTION_FAILED)

@@ -6,12 +6,10 @@ import dataclasses
 from functools import cache
 from typing import Any
 
-import numpy as np
 import pytest
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.moments import utc_text, wall_text
-from arrival_engine.cpu_fallback.alias import build_alias_tables, pack
 from arrival_engine.engine.explaining import Question, explain, law
 from arrival_engine.engine.sealing import seal
 from tests.support import reference
@@ -289,13 +287,11 @@ def test_offset_vectors(vector):
 
 @pytest.mark.parametrize("weights", [[0.7, 0.2, 0.1], [1e-12, 1.0, 0.0], [0.3, 0.3, 0.4, 0.0, 5.0], [2.0]])
 def test_picks_and_shares(weights):
-    built = build_alias_tables(np.array(weights), np.array([0, len(weights)]))
-    packed = pack(built.threshold, built.alias).tolist()
     table = build_alias(weights)
     for word in (0, 1, 2**32 - 1, 2**63, 2**64 - 1, *(k * 2**64 // 97 for k in range(97))):
-        slot = law.pick(word, packed, from_weights=True)
+        slot = law.pick(word, law.Table(table.thresholds, table.aliases))
         assert slot.taken == pick(word, table)
         assert (slot.threshold, slot.alias) == (table.thresholds[slot.slot], table.aliases[slot.slot])
-    shares = [law.share(packed, index) for index in range(len(weights))]
+    shares = [law.share(law.Table(table.thresholds, table.aliases), index) for index in range(len(weights))]
     assert sum(shares) == pytest.approx(1.0, abs=1e-12)
     assert shares == pytest.approx([weight / sum(weights) for weight in weights], abs=1e-8)

@@ -36,7 +36,7 @@ ROOMS = {
     "forecast": ("process", "rundir", "sealing", "world", "expand", "cluster"),
     "recomputing": (),
     "validation": ("process", "rundir", "sealing", "records", "recomputing"),
-    "explaining": ("process", "rundir", "tz", "sealing", "world", "expand", "arrivals"),
+    "explaining": ("process", "rundir", "tz", "sealing", "world", "expand", "arrivals", "recomputing"),
     "comparing": ("process", "rundir", "arrivals"),
     "parity": ("process", "rundir", "sealing", "world", "expand", "explaining"),
     "stream": ("process", "world", "expand"),

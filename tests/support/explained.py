@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from arrival_engine import RunOptions, run
 from arrival_engine.contracts import dataset
-from arrival_engine.engine.expand.planning import plan
-from arrival_engine.engine.explaining.derive import Chosen, View, derive
-from arrival_engine.engine.explaining.names import Names
+from arrival_engine.engine.explaining.derive import derive
+from arrival_engine.engine.explaining.inputs import read_view
+from arrival_engine.engine.explaining.view import Chosen
 from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.sealing import read_seal, seal
-from arrival_engine.engine.world.load import load_world
-from arrival_engine.engine.world.zones import load_zone_table
 from tests.support.worlds import small_world, write_world
 
 WORLD = small_world()
@@ -31,12 +29,11 @@ def parts(run_root):
 
 def view_of(run_root, merchant):
     receipt = read_receipt(run_root)
-    world = load_world(run_root, seal=read_seal(receipt), merchant_ids=[merchant])
-    return View(world, plan(world), load_zone_table(receipt), Names(receipt, merchant))
+    return read_view(receipt, WORLD.scenario_id, merchant, read_seal(receipt).spec_version)
 
 
 def histories(view):
     """Every arrival of the merchant, derived."""
-    for segment in range(view.plan.segments.arrivals_before.size):
+    for segment in range(view.segments):
         for place, draw in enumerate(view.draws(segment), 1):
             yield derive(view, Chosen(segment, place, draw))
