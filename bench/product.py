@@ -58,11 +58,11 @@ def phase_seconds(lines: Iterable[str]) -> dict[str, float]:
 
 
 def last_report(run_root: Path) -> dict[str, Any]:
-    """The newest line of the run report."""
+    """The newest line of the run report about a run."""
     days = run_root / dataset("segment_state_runs").path.partition("utc_day=")[0]
     newest = max(days.glob("*/*.jsonl"))
-    line: dict[str, Any] = json.loads(newest.read_text(encoding="utf-8").splitlines()[-1])
-    return line
+    lines: list[dict[str, Any]] = [json.loads(line) for line in newest.read_text(encoding="utf-8").splitlines()]
+    return next(line for line in reversed(lines) if line["state"] == "S4")
 
 
 def paths_of(run_root: Path, dataset_id: str) -> list[Path]:

@@ -339,7 +339,7 @@ def test_phases(run_root, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["floor", "kernel", "rivals", "jit", "pruning", "hostile"])
+@pytest.mark.parametrize("name", ["floor", "kernel", "rivals", "jit", "pruning", "validate", "hostile"])
 def test_benchmark(name, run_root, tmp_path):
     measured(name, run_root, tmp_path)
 
