@@ -59,7 +59,8 @@ def command(context: click.Context, run_root: Place, threads: int | None, scratc
     session = session_of(context)
     session.on_interrupt = "no validation bundle was written"
 
-    from arrival_engine.engine.validation.job import ValidateOptions, own_codes, validate
+    from arrival_engine.engine.validation.codes import own_codes
+    from arrival_engine.engine.validation.job import ValidateOptions, validate
     from arrival_engine.engine.validation.revocation import revoking
 
     with session.reporter() as reporter:

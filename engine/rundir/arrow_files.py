@@ -28,6 +28,14 @@ def open_parquet(file: InsidePath | InputFile, **options: Any) -> Iterator[pq.Pa
         yield table
 
 
+@contextmanager
+def parquet_in_memory(data: bytes) -> Iterator[pq.ParquetFile]:
+    """A Parquet file whose bytes have been read already."""
+    with pq.ParquetFile(pa.BufferReader(data)) as table:
+        legible(table.schema_arrow)
+        yield table
+
+
 def parquet_schema(path: InsidePath) -> pa.Schema:
     """The Arrow schema of a Parquet file."""
     with open_parquet(path) as file:

@@ -13,16 +13,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arrival_engine.contracts import ArrivalError, Code, arrow_schema, check_document, compact_json, dataset
-from arrival_engine.contracts.errors import json_safe
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.moments import utc_now
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.engine.process.version import version
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.staging import owned_staging, publish_folder, write_file
-from arrival_engine.engine.validation.findings import Finding, Outcome, Verdict
+from arrival_engine.engine.validation import arrival_parts
+from arrival_engine.engine.validation.agreement import FAIL, PASS
+from arrival_engine.engine.validation.issues import issues
 from arrival_engine.engine.validation.policy import document
-from arrival_engine.engine.validation.verify import FAIL, PASS, verify_bundle
+from arrival_engine.engine.validation.verify import read_bundle
 
 _LAYOUT = "bundle_layout_policy_5B"
 
@@ -78,13 +79,17 @@ _LASTING = (
 
 @dataclass(frozen=True)
 class Evidence:
-    """The other contents of a bundle besides report and issues: the seal's two documents, logs and run-report lines."""
+    """The other contents of a bundle besides report and issues.
+
+    The seal's two documents, logs, run-report lines, and the listing of the arrivals' parts.
+    """
 
     gate: Mapping[str, Any]
     inventory: Sequence[Mapping[str, Any]]
     audit: Sequence[Mapping[str, Any]]
     trace: Sequence[Mapping[str, Any]]
     lines: Sequence[Mapping[str, Any]]
+    parts: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -96,10 +101,13 @@ class Published:
     publication: Publication
 
 
-def members(receipt: Receipt, report: Mapping[str, Any], outcome: Outcome, evidence: Evidence) -> dict[str, bytes]:
-    """The members by path, as the layout policy lists them; optional ones only if they have content."""
+def members(receipt: Receipt, report: Mapping[str, Any], evidence: Evidence) -> dict[str, bytes]:
+    """The members by path, as the layout policy lists them; optional ones only if they have content.
+
+    The listing of the arrivals' parts is a member whatever the policy says: without it a flag vouches for no file.
+    """
     available: dict[str, bytes | None] = {
-        "validation_issue_table_5B.parquet": _issue_table(receipt, outcome),
+        "validation_issue_table_5B.parquet": _issue_table(report),
         "validation_report_5B.json": compact_json(report),
         "receipts/s0_gate_receipt_5B.json": compact_json(_lasting(evidence.gate)),
         "receipts/sealed_inputs_5B.json": compact_json(list(evidence.inventory)),
@@ -109,7 +117,7 @@ def members(receipt: Receipt, report: Mapping[str, Any], outcome: Outcome, evide
             [{name: line[name] for name in _LASTING if name in line} for line in evidence.lines]
         ),
     }
-    chosen: dict[str, bytes] = {}
+    chosen: dict[str, bytes] = {arrival_parts.MEMBER: compact_json(evidence.parts)}
     for group in document(receipt, _LAYOUT)["evidence_groups"].values():
         for path in (member["path"] for member in group["members"]):
             # None: the run has no such thing, or it is a dataset of another implementation.
@@ -133,32 +141,12 @@ def _lines(records: Sequence[Mapping[str, Any]]) -> bytes | None:
     return b"".join(compact_json(record) + b"\n" for record in records) if records else None
 
 
-def _issue_table(receipt: Receipt, outcome: Outcome) -> bytes:
-    """One row per finding that is a failure, a warning, a note or could not be made; the schema even without rows."""
-    told = (Verdict.FAIL, Verdict.WARN, Verdict.NOTE, Verdict.NOT_RUN)
-    schema = arrow_schema("validation_issue_table_5B")
-    rows = [_issue(receipt, finding) for finding in outcome.findings if finding.verdict in told]
+def _issue_table(report: Mapping[str, Any]) -> bytes:
+    """The findings that are worth a look; the schema even without rows."""
+    table = pa.Table.from_pylist(issues(report), schema=arrow_schema("validation_issue_table_5B"))
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, compression="none", write_statistics=False)
+    pq.write_table(table, sink, compression="none", write_statistics=False)
     return bytes(sink.getvalue())
-
-
-def _issue(receipt: Receipt, finding: Finding) -> dict[str, Any]:
-    context = {
-        "check": finding.check,
-        "rows": finding.rows,
-        "violations": finding.violations,
-        "examples": [compact_json(json_safe(example)).decode() for example in finding.examples],
-        "statistics": compact_json(json_safe(finding.statistics)).decode(),
-    }
-    return {
-        **receipt.identity.columns(),
-        "scenario_id": finding.scenario_id,
-        "issue_code": str(finding.rule.code),
-        "severity": "ERROR" if finding.verdict is Verdict.NOT_RUN else str(finding.severity),
-        "context": context,
-        "message": finding.message or f"{finding.check}: {finding.violations} of {finding.rows} rows",
-    }
 
 
 def publish(receipt: Receipt, content: Mapping[str, bytes], spec_version: str, *, passed: bool) -> Published:
@@ -182,7 +170,7 @@ def publish(receipt: Receipt, content: Mapping[str, bytes], spec_version: str, *
             }
             check_document("passed_flag", flag, code=Code.S5_FLAG_SCHEMA_VIOLATION, where="flag")
             write_file(folder / PurePosixPath(dataset("validation_passed_flag_5B").path).name, compact_json(flag))
-        written = verify_bundle(folder, receipt.identity.manifest_fingerprint)
+        written = read_bundle(folder, receipt.identity.manifest_fingerprint).bundle
         if written.digest != digest:
             raise ArrivalError(
                 Code.S5_BUNDLE_DIGEST_MISMATCH,
@@ -210,12 +198,13 @@ def _standing(final: InsidePath, receipt: Receipt) -> str | None:
     if not final.exists():
         return None
     try:
-        return verify_bundle(final, receipt.identity.manifest_fingerprint).digest
+        return read_bundle(final, receipt.identity.manifest_fingerprint).bundle.digest
     except ArrivalError:
         return ""
 
 
 # Members by their datasets' schemas; of the others the bundle has extracts, without the volatile fields.
+_PARTS = {"dataset_id": arrival_parts.SCHEMA, "role": arrival_parts.ROLE}
 _WHOLE = ("validation_issue_table_5B", "validation_report_5B", "sealed_inputs_5B")
 
 
@@ -227,7 +216,7 @@ def _index(
     listed = {member["path"]: member for group in layout["evidence_groups"].values() for member in group["members"]}
     entries = []
     for path in _ordered(content):
-        member = listed[path]
+        member = listed.get(path, _PARTS)
         entry = {"path": path, "sha256_hex": hashlib.sha256(content[path]).hexdigest(), role_field: member["role"]}
         if member["dataset_id"] in _WHOLE:
             entry["schema_ref"] = dataset(member["dataset_id"]).schema_ref

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from arrival_engine.contracts import ArrivalError, Code, Notice, check_document, unforeseen
+from arrival_engine.contracts import ArrivalError, Code, Notice, check_document
 from arrival_engine.contracts.moments import utc_now
 from arrival_engine.engine.process.kernel_cache import tell_of_refusals
 from arrival_engine.engine.process.machine import available_cores, peak_rss_bytes
@@ -22,7 +22,9 @@ from arrival_engine.engine.rundir.lock import run_lock
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
 from arrival_engine.engine.rundir.staging import owned_staging
 from arrival_engine.engine.validation import upstream
+from arrival_engine.engine.validation.arrival_parts import Standing, list_parts, standing_parts
 from arrival_engine.engine.validation.bundle import Evidence, Published, members, publish
+from arrival_engine.engine.validation.codes import own_codes
 from arrival_engine.engine.validation.database import Database
 from arrival_engine.engine.validation.delivered import PolicyDifference, policy_differences, statement
 from arrival_engine.engine.validation.findings import Book, Finding, Outcome, outcome
@@ -97,13 +99,16 @@ def validate(
     withdraw = withdraw or partial(remove_flag, receipt)
     try:
         with own_codes(), run_lock(receipt.run_root), revoking(withdraw), own_codes():
+            standing = standing_parts(receipt)
             judged = judge_run(receipt, options, reporter)
             if not judged.outcome.passed:
                 # First of all: whatever happens next, no flag may stand beside what has just been found.
                 withdraw()
             report = _report(receipt, judged)
+            with reporter.phase("hash arrivals"):
+                parts = _list_parts(receipt, standing, judged, options, reporter)
             with reporter.phase("bundle"):
-                bundle = _publish(receipt, judged, report)
+                bundle = _publish(receipt, judged, report, parts)
     except ArrivalError as error:
         # Report the first failure, even if the report cannot be written either.
         with suppress(ArrivalError):
@@ -126,34 +131,6 @@ def validate(
     )
     append_line(receipt, {**_head(receipt, started), **_line(receipt, judged, report, result)})
     return result
-
-
-@contextmanager
-def own_codes() -> Iterator[None]:
-    """Translate failures of shared readers to S5's codes."""
-    try:
-        yield
-    except ArrivalError as error:
-        code = _S5.get(error.code)
-        if code is None:
-            raise
-        raise ArrivalError(code, error.message, hint=error.hint, **error.context) from error
-    except KeyboardInterrupt:
-        raise
-    except Exception as failure:
-        raise unforeseen(failure, Code.S5_UNEXPECTED_INTERNAL_ERROR) from failure
-
-
-def _s5_codes() -> dict[Code, Code]:
-    # A reader's failure without a code of S5 means that an input differs from what was sealed.
-    return {
-        code: Code.__members__.get(f"S5_{code.name}", Code.S5_S0_SEALED_INPUTS_INCONSISTENT)
-        for code in Code
-        if code.value.startswith("5B.S4.")
-    }
-
-
-_S5 = _s5_codes()
 
 
 def judge_run(receipt: Receipt, options: ValidateOptions, reporter: Reporter, only: Sequence[str] = ()) -> Judgement:
@@ -240,7 +217,14 @@ def _metrics(judged: Judgement) -> dict[str, Any]:
     }
 
 
-def _publish(receipt: Receipt, judged: Judgement, report: Mapping[str, Any]) -> Published:
+def _list_parts(
+    receipt: Receipt, standing: Standing, judged: Judgement, options: ValidateOptions, reporter: Reporter
+) -> dict[str, Any]:
+    digests = {fact.scenario_id: fact.digest for fact in judged.scenarios}
+    return list_parts(receipt, standing, digests, options.threads or available_cores(), reporter)
+
+
+def _publish(receipt: Receipt, judged: Judgement, report: Mapping[str, Any], parts: Mapping[str, Any]) -> Published:
     stored = judged.sealed.stored
     evidence = Evidence(
         gate=stored.gate,
@@ -248,8 +232,9 @@ def _publish(receipt: Receipt, judged: Judgement, report: Mapping[str, Any]) -> 
         audit=judged.logs.audit.records,
         trace=judged.logs.trace.records,
         lines=[judged.lines[fact.scenario_id] for fact in judged.scenarios if fact.scenario_id in judged.lines],
+        parts=parts,
     )
-    content = members(receipt, report, judged.outcome, evidence)
+    content = members(receipt, report, evidence)
     return publish(receipt, content, judged.sealed.spec_version, passed=judged.outcome.passed)
 
 

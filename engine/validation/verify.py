@@ -1,31 +1,43 @@
-"""Verification of a validation bundle: index, members, digest over them, and flag."""
+"""Verification of a validation bundle: index, members, digest, flag, and whether it is about what stands there."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from arrival_engine.contracts import ArrivalError, Code, check_document, dataset
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reading
+from arrival_engine.engine.process.machine import available_cores
+from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.flag import flag_of
 from arrival_engine.engine.rundir.receipt import Receipt, read_receipt
 from arrival_engine.engine.rundir.strict_json import parse_json
+from arrival_engine.engine.sealing.stored import read_stored
+from arrival_engine.engine.validation import arrival_parts
+from arrival_engine.engine.validation.agreement import FAIL, PASS, READ_WHOLE, check_agreement
+from arrival_engine.engine.validation.codes import own_codes
 from arrival_engine.engine.validation.delivered import PolicyDifference, stated
+from arrival_engine.engine.validation.records import read_logs, successes
 from arrival_engine.engine.validation.revocation import without_flag
 
-PASS, FAIL = "PASS", "FAIL"
 _READ_BYTES = 1 << 20
 _INDEX_BYTES_MAX = 1 << 24
+# A quarter of a million parts, and the findings of a thousand scenarios, take less.
+_LISTING_BYTES_MAX, _MEMBER_BYTES_MAX = 1 << 28, 1 << 26
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A consistent bundle: its digest, its members in order, and whether it has passed.
+    """A consistent bundle: its digest, its members in order, whether it has passed, and the arrivals that it lists.
 
-    policy_differences: the keys in which the validation policy differed from the delivered one, as the report says.
+    arrivals, parts, arrival_bytes: rows, files and bytes of all scenarios. arrivals_hashed: whether `verify` has hashed
+    the files again; it compares names and sizes in any case. not_compared: what the run directory lacks, so that
+    `verify` could not compare it. policy_differences: the keys in which the validation policy differed from the
+    delivered one.
     """
 
     folder: Path
@@ -34,22 +46,69 @@ class Bundle:
     digest: str
     members: tuple[str, ...]
     policy_differences: tuple[PolicyDifference, ...]
+    arrivals: int
+    parts: int
+    arrival_bytes: int
+    arrivals_hashed: bool = False
+    not_compared: tuple[str, ...] = ()
 
 
-def verify(run_root: Path | str) -> Bundle:
-    """Hash the validation bundle of a run again and compare it with its index and flag.
+@dataclass(frozen=True)
+class Contents:
+    """A bundle that agrees with itself, its report, and the listing of the arrivals' parts."""
+
+    bundle: Bundle
+    report: Mapping[str, Any]
+    listing: Mapping[str, Any]
+
+
+def verify(
+    run_root: Path | str, *, arrivals: bool = False, threads: int | None = None, reporter: Reporter | None = None
+) -> Bundle:
+    """Hash the validation bundle of a run again, and compare it with its index, its flag and the run directory.
+
+    The report, its findings and the other members must agree. The run directory must have the identity, the seal, the
+    run report's arrival digests and the part files that the bundle names: the files by name and size, with `arrivals`
+    also by SHA-256, on `threads` threads (default: every core).
 
     Raises S5.BUNDLE_INDEX_INVALID, S5.BUNDLE_MEMBER_MISSING_OR_HASH_MISMATCH, S5.BUNDLE_DIGEST_MISMATCH,
-    S5.FLAG_SCHEMA_VIOLATION, S5.IO_READ_FAILED.
+    S5.FLAG_SCHEMA_VIOLATION, S5.S0_GATE_MISSING_OR_INVALID, S5.IO_READ_FAILED.
     """
-    receipt = read_receipt(Path(run_root))
+    with own_codes():
+        receipt = read_receipt(Path(run_root))
+        while True:
+            before = _place(receipt)
+            try:
+                return _verified(receipt, arrivals=arrivals, threads=threads, reporter=reporter or Reporter())
+            except ArrivalError:
+                # A validation has put another bundle in place meanwhile: parts of both were read.
+                if _place(receipt) == before:
+                    raise
+
+
+def _place(receipt: Receipt) -> tuple[int, int] | None:
+    """What says whether another bundle is in place than before."""
+    folder = receipt.path("validation_bundle_5B")
+    with reading("validation bundle", folder):
+        found = folder.stat() if folder.is_dir() else None
+    return None if found is None else (found.st_dev, found.st_ino)
+
+
+def _verified(receipt: Receipt, *, arrivals: bool, threads: int | None, reporter: Reporter) -> Bundle:
     folder = receipt.path("validation_bundle_5B")
     if not folder.is_dir():
         raise _without_bundle(receipt, folder)
     flag = flag_of(receipt)
     if not flag.exists():
         raise without_flag(receipt, flag)
-    return verify_bundle(folder, receipt.identity.manifest_fingerprint)
+    found = read_bundle(folder, receipt.identity.manifest_fingerprint)
+    if found.bundle.status == FAIL:
+        raise _broken(Code.S5_BUNDLE_INDEX_INVALID, folder, "is the bundle of a run that did not pass")
+    left_out = _compare_run(receipt, found.report)
+    arrival_parts.compare_parts(
+        receipt, found.listing, hashed=arrivals, threads=threads or available_cores(), reporter=reporter
+    )
+    return replace(found.bundle, arrivals_hashed=arrivals, not_compared=left_out)
 
 
 def _without_bundle(receipt: Receipt, folder: InsidePath) -> ArrivalError:
@@ -63,31 +122,70 @@ def _without_bundle(receipt: Receipt, folder: InsidePath) -> ArrivalError:
     return ArrivalError(Code.S5_BUNDLE_INDEX_INVALID, message, hint=hint, path=folder)
 
 
-def verify_bundle(folder: InsidePath, manifest_fingerprint: str) -> Bundle:
-    """The same for a bundle in any directory; one whose status is FAIL must have no flag."""
+def _compare_run(receipt: Receipt, report: Mapping[str, Any]) -> tuple[str, ...]:
+    """Hold the report to the run directory; what this lacks. Raises S5.BUNDLE_INDEX_INVALID."""
+    for name, value in receipt.identity.document().items():
+        if report[name] != value:
+            raise _of_another(receipt, f"its {name} is {report[name]}, the run receipt has {value}")
+    stored = read_stored(receipt)
+    if stored is not None and stored.gate["sealed_inputs_digest"] != report["sealed_inputs_digest"]:
+        raise _of_another(receipt, "it is about another seal than the one that is there")
+    lines = successes(read_logs(receipt))
+    for scenario_id, digest in report["arrival_digests"].items():
+        if scenario_id in lines and lines[scenario_id].get("arrival_digest") != digest:
+            stated = lines[scenario_id].get("arrival_digest")
+            raise _of_another(
+                receipt, f"it is about {digest} of scenario {scenario_id}, the last run there made {stated}"
+            )
+    unreported = report["arrival_digests"].keys() - lines.keys()
+    return (*(["seal"] if stored is None else []), *(["run report"] if unreported else []))
+
+
+def _of_another(receipt: Receipt, why: str) -> ArrivalError:
+    folder = receipt.path("validation_bundle_5B")
+    return ArrivalError(
+        Code.S5_BUNDLE_INDEX_INVALID,
+        f"{folder} is not the bundle of what stands in {receipt.run_root}: {why}",
+        hint="run `arrivals validate RUN_ROOT`",
+        path=folder,
+    )
+
+
+def read_bundle(folder: InsidePath, manifest_fingerprint: str) -> Contents:
+    """A bundle in any directory, hashed again and held to itself; one whose status is FAIL must have no flag.
+
+    Raises as `verify` does.
+    """
     names = {kind: _name(kind) for kind in ("bundle_index", "passed_flag")}
     index = _index(folder / names["bundle_index"], manifest_fingerprint)
     listed = [entry["path"] for entry in index["entries"]]
     _check_listing(folder, listed, set(names.values()))
-    digest = hashlib.sha256()
+    digest, members = hashlib.sha256(), {}
     for entry in index["entries"]:
-        if _add(digest, folder, entry["path"]) != entry["sha256_hex"]:
+        own, data = _add(digest, folder, entry["path"])
+        members[entry["path"]] = data
+        if own != entry["sha256_hex"]:
             raise _broken(
                 Code.S5_BUNDLE_MEMBER_MISSING_OR_HASH_MISMATCH,
                 folder / entry["path"],
                 "does not have the hash that the index gives",
             )
-    report = _document(
-        Code.S5_BUNDLE_INDEX_INVALID,
-        folder / _name("report"),
-        "validation_report_5B",
-        manifest_fingerprint,
-        _INDEX_BYTES_MAX,
-    )
-    _check_policy(folder / names["bundle_index"], index, report)
-    status = str(index.get("status", PASS))
+    status = index["status"]
     _check_flag(folder / names["passed_flag"], status, manifest_fingerprint, digest.hexdigest())
-    return Bundle(folder.outside, manifest_fingerprint, status, digest.hexdigest(), tuple(listed), stated(report))
+    report, listing = check_agreement(index, digest.hexdigest(), members)
+    parts = [part for scenario in listing["scenarios"] for part in scenario["parts"]]
+    bundle = Bundle(
+        folder.outside,
+        manifest_fingerprint,
+        status,
+        digest.hexdigest(),
+        tuple(listed),
+        stated(report),
+        arrivals=sum(part["rows"] for part in parts),
+        parts=len(parts),
+        arrival_bytes=sum(part["bytes"] for part in parts),
+    )
+    return Contents(bundle, report, listing)
 
 
 def _name(kind: str) -> str:
@@ -99,7 +197,10 @@ def _index(path: InsidePath, manifest_fingerprint: str) -> dict[str, Any]:
     code = Code.S5_BUNDLE_INDEX_INVALID
     if not path.is_file():
         raise _broken(code, path, "is missing")
-    return _document(code, path, "validation_bundle_index_5B", manifest_fingerprint, _INDEX_BYTES_MAX)
+    index = _document(code, path, "validation_bundle_index_5B", manifest_fingerprint, _INDEX_BYTES_MAX)
+    if "status" not in index:
+        raise _broken(code, path, "does not say whether the run has passed")
+    return index
 
 
 def _document(
@@ -132,33 +233,41 @@ def _check_listing(folder: InsidePath, listed: list[str], outside: set[str]) -> 
     absent = {_name(kind) for kind in ("report", "issue_table")} - set(listed)
     if absent:
         raise _broken(code, folder, f"the index lacks {', '.join(sorted(absent))}")
+    if arrival_parts.MEMBER not in listed:
+        raise _unbound(folder)
     found = {path.relative_to(folder).as_posix() for path, _ in folder.walk()}
     strangers = sorted(found - set(listed) - outside)
     if strangers:
         raise _broken(code, folder, f"holds {', '.join(strangers)}, which the index does not list")
 
 
-def _check_policy(path: InsidePath, index: dict[str, Any], report: dict[str, Any]) -> None:
-    """The index repeats what the report says about the validation policy."""
-    if index.get("summary", {}).get("validation_policy") != report.get("validation_policy"):
-        raise _broken(
-            Code.S5_BUNDLE_INDEX_INVALID, path, "does not say what the report says about the validation policy"
-        )
+def _unbound(folder: InsidePath) -> ArrivalError:
+    return ArrivalError(
+        Code.S5_BUNDLE_INDEX_INVALID,
+        f"{folder} lacks {arrival_parts.MEMBER}: it does not say which part files it is about, so it vouches for none",
+        hint="an earlier version made it: run `arrivals validate RUN_ROOT`",
+        path=folder,
+    )
 
 
-def _add(digest: Any, folder: InsidePath, relative: str) -> str:
-    """Add a member's bytes to the bundle's digest; return the member's own."""
+def _add(digest: Any, folder: InsidePath, relative: str) -> tuple[str, bytes]:
+    """Add a member's bytes to the bundle's digest; return the member's own, and the bytes if they are looked into."""
     path = folder / relative
     with reading("bundle member", path):
         kind = path.kind()
     if kind != "file":
         raise _broken(Code.S5_BUNDLE_MEMBER_MISSING_OR_HASH_MISMATCH, path, "is missing")
-    own = hashlib.sha256()
+    own, kept = hashlib.sha256(), bytearray()
+    bytes_max = _LISTING_BYTES_MAX if relative == arrival_parts.MEMBER else _MEMBER_BYTES_MAX
     with reading("bundle member", path), path.open("rb") as file:
         while chunk := file.read(_READ_BYTES):
             own.update(chunk)
             digest.update(chunk)
-    return own.hexdigest()
+            if relative in READ_WHOLE:
+                kept += chunk
+            if len(kept) > bytes_max:
+                raise _broken(Code.S5_BUNDLE_INDEX_INVALID, path, f"is larger than {bytes_max} bytes")
+    return own.hexdigest(), bytes(kept)
 
 
 def _check_flag(path: InsidePath, status: str, manifest_fingerprint: str, digest: str) -> None:
@@ -180,6 +289,6 @@ def _broken(code: Code, path: InsidePath, what: str) -> ArrivalError:
     return ArrivalError(
         code,
         f"{path}: {what}" if not what.startswith("is ") else f"{path} {what}",
-        hint="move the bundle away and run `arrivals validate RUN_ROOT` again",
+        hint="run `arrivals validate RUN_ROOT` again",
         path=path,
     )

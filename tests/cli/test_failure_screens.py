@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import resource
 import shutil
@@ -82,6 +84,11 @@ def shortened(dataset_id):
     return lambda root: damage.edit_bytes(root, dataset_id, lambda data: data[:-1])
 
 
+def held(root):
+    """Hold the run directory until the end, as a process would that has not yet written who it is."""
+    fcntl.flock(os.open(root / "tmp/arrivals.lock", os.O_RDWR | os.O_TRUNC), fcntl.LOCK_EX)
+
+
 def nothing(_root):
     """A world as it is."""
 
@@ -134,7 +141,7 @@ FINISHED = {
     ),
     Code.S5_BUNDLE_DIGEST_MISMATCH: (bundle(member_and_index), "verify {root}"),
     Code.S5_FLAG_SCHEMA_VIOLATION: (bundle(lambda folder: (folder / "_passed.flag").unlink()), "verify {root}"),
-    Code.S5_IO_WRITE_CONFLICT: (bundle(lambda folder: append(first_member(folder)[0])), "validate {root}"),
+    Code.S5_IO_WRITE_CONFLICT: (held, "validate {root}"),
     Code.S5_IO_READ_FAILED: (
         damaged_part,
         "validate {root}",

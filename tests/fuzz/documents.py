@@ -29,6 +29,7 @@ from tests.support.seal_world import bundle_of, put_bundle, put_receipt
 from tests.support.upstream_policies import VERSION_1
 
 REPORT = "validation_report_5B.json"
+ISSUES = "validation_issue_table_5B.parquet"
 
 
 def _receipt(folder: Path) -> Opened:
@@ -174,32 +175,34 @@ def _upstream(folder: Path) -> Opened:
 
 
 def _bundle(folder: Path) -> Opened:
-    """The validation bundle: index, flag and one member change; the index may be made to agree with the member."""
-    root = copy_of(folder, "validation_bundle_5B")
+    """The validation bundle: index, flag and a member change; index and flag may be made to agree with the members."""
+    root = copy_of(folder, "validation_bundle_5B", trees=["data/layer2/5B/arrival_events"])
     place = read_receipt(root).path("validation_bundle_5B").outside
-    changing = [place / "index.json", place / "_passed.flag", place / "receipts/s0_gate_receipt_5B.json"]
+    names = ["receipts/s0_gate_receipt_5B.json", "receipts/arrival_parts.json", REPORT, ISSUES]
+    changing = [place / name for name in ("index.json", "_passed.flag", *names)]
     sound = [file.read_bytes() for file in changing]
 
     def heal(files: list[bytes]) -> list[bytes]:
         try:
             index, flag = (json.loads(data) for data in files[:2])
+            changed = dict(zip(names, files[2:], strict=True))
             digest = hashlib.sha256()
             for entry in index["entries"]:
-                member = place / entry["path"]
-                content = files[2] if member == changing[2] else member.read_bytes()
+                content = changed.get(entry["path"]) or (place / entry["path"]).read_bytes()
                 entry["sha256_hex"] = hashlib.sha256(content).hexdigest()
                 digest.update(content)
-            flag["bundle_digest_sha256"] = digest.hexdigest()
-            return [json.dumps(index).encode(), json.dumps(flag).encode(), files[2]]
+            index["summary"]["bundle_sha256"] = flag["bundle_digest_sha256"] = digest.hexdigest()
+            return [json.dumps(index).encode(), json.dumps(flag).encode(), *files[2:]]
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OSError):
             return files
 
     def read(data: bytes) -> str:
-        for file, content in zip(changing, unpacked(data, 3), strict=True):
+        for file, content in zip(changing, unpacked(data, len(changing)), strict=True):
             file.write_bytes(content)
         return verify(root).status
 
-    return Opened([packed(sound)], mutated_files(mutated_json, mutated_json, mutated_bytes, heal=heal), read)
+    kinds = (mutated_json, mutated_json, mutated_bytes, mutated_json, mutated_json, mutated_bytes)
+    return Opened([packed(sound)], mutated_files(*kinds, heal=heal), read)
 
 
 def _report(folder: Path) -> Opened:

@@ -16,7 +16,10 @@ from tests.support.validating import (
 PASSED, FAILED = "validation_bundle_5B", "validation_failed_bundle_5B"
 
 
+PARTS = "receipts/arrival_parts.json"
+
 MEMBERS = [
+    PARTS,
     "receipts/s0_gate_receipt_5B.json",
     "receipts/sealed_inputs_5B.json",
     "reports/segment_state_runs.jsonl",

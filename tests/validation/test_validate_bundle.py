@@ -19,7 +19,7 @@ from arrival_engine.contracts import Code, arrow_schema
 from arrival_engine.engine.cli.main import main
 from arrival_engine.engine.validation.job import ValidateOptions, validate
 from arrival_engine.engine.validation.rules import RULES
-from tests.support.validated import FAILED, MEMBERS, PASSED, place
+from tests.support.validated import FAILED, MEMBERS, PARTS, PASSED, place
 from tests.support.validating import (
     arrivals_of,
     command,
@@ -97,13 +97,34 @@ def test_no_member_holds_a_path_a_moment_or_a_machine(sound: Path) -> None:
         assert [word for word in telltale if word in content] == [], path
 
 
-def test_the_bundle_is_the_same_wherever_and_however_the_run_was_made(sound: Path, tmp_path: Path) -> None:
-    digests = {validate(sound, ValidateOptions(threads=3)).bundle.digest}
-    for name, options in (("a", {"batch_arrivals": 10_000}), ("b", {"format": "arrow", "threads": 2})):
-        run_root = tmp_path / name / "elsewhere"
-        proven_run(run_root, small_world(), **options)
-        digests.add(validate(run_root, ValidateOptions(threads=1)).bundle.digest)
+def test_the_bundle_of_the_same_files_is_the_same_wherever_and_however_it_was_made(sound: Path, tmp_path: Path) -> None:
+    digests = {validate(sound, ValidateOptions(threads=threads)).bundle.digest for threads in (1, 3)}
+    run_root = tmp_path / "elsewhere"
+    proven_run(run_root, small_world(), batch_arrivals=500, threads=1)
+    digests.add(validate(run_root).bundle.digest)
     assert len(digests) == 1
+
+
+def test_only_the_listing_of_parts_depends_on_how_the_run_was_made(sound: Path, tmp_path: Path) -> None:
+    bundles = [place(sound, PASSED)]
+    for name, options in (("a", {"batch_arrivals": 10_000}), ("b", {"format": "arrow", "threads": 2})):
+        proven_run(tmp_path / name, small_world(), **options)
+        validate(tmp_path / name)
+        bundles.append(place(tmp_path / name, PASSED))
+    contents = {path: {(folder / path).read_bytes() for folder in bundles} for path in MEMBERS}
+    assert {path: len(found) for path, found in contents.items()} == {**dict.fromkeys(MEMBERS, 1), PARTS: 3}
+
+
+def test_the_bundle_lists_every_part(sound: Path) -> None:
+    listing = json.loads((place(sound, PASSED) / PARTS).read_bytes())
+    (scenario,) = listing["scenarios"]
+    paths = sorted(path for path in sound.glob("data/layer2/5B/arrival_events/**/part-*"))
+    assert [part["path"] for part in scenario["parts"]] == [path.relative_to(sound).as_posix() for path in paths]
+    for part, path in zip(scenario["parts"], paths, strict=True):
+        assert part["bytes"] == path.stat().st_size
+        assert part["sha256_hex"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert part["rows"] == pq.read_metadata(path).num_rows
+    assert scenario["arrival_digest"].startswith("3279-")
 
 
 def test_the_same_bundle_again_is_no_new_bundle(sound: Path, tmp_path: Path, capsys: Any) -> None:
