@@ -262,16 +262,16 @@ def _settle(slots: Slots, first: Whole, size: Whole, scaled: U64, units: np.uint
 
 
 @_part
-def _group_table(law: Law, merchant: Whole, day: Whole) -> Whole:
-    first, end = law.merchants.groups[merchant], law.merchants.groups[merchant + 1]
+def _group_table(merchants: Merchants, group_day: I32, merchant: Whole, day: Whole) -> Whole:
+    first, end = merchants.groups[merchant], merchants.groups[merchant + 1]
     if first == end:
         return np.int64(NONE)
     # As a rule, every day has a table.
-    guess = first + day - law.group_day[first]
-    if first <= guess < end and law.group_day[guess] == day:
+    guess = first + day - group_day[first]
+    if first <= guess < end and group_day[guess] == day:
         return np.int64(guess)
     for table in range(first, end):
-        if law.group_day[table] == day:
+        if group_day[table] == day:
             return np.int64(table)
     return np.int64(NONE)
 
@@ -308,7 +308,7 @@ def _expand(law: Law, segment: Whole, draws: Draws, recount: Recount) -> Whole:
     kind = law.merchants.kind[merchant]
     bucket = law.rows.bucket[rows.start[segment]]
     start_us, duration = law.grid.start_us[bucket], law.grid.duration_us[bucket]
-    group = _group_table(law, merchant, law.grid.day[bucket]) if kind != VIRTUAL else NONE
+    group = _group_table(law.merchants, law.group_day, merchant, law.grid.day[bucket]) if kind != VIRTUAL else NONE
     at = 0
     for row in range(rows.start[segment], rows.start[segment + 1]):
         entity = rows.entity[row]
@@ -362,9 +362,8 @@ def _sort(draws: Draws, size: Whole, start_us: Whole, duration: np.uint64) -> No
 
 
 @_part
-def _segment(law: Law, merchant_id: np.uint64, bucket: np.uint64, near: Whole) -> Whole:
+def _segment(merchants: Merchants, rows: Rows, merchant_id: np.uint64, bucket: np.uint64, near: Whole) -> Whole:
     """The segment of a merchant and bucket, or NONE; `near`, or the next one, is looked at first."""
-    rows, merchants = law.rows, law.merchants
     for segment in range(max(near, 0), min(near + 2, rows.merchant.size)):
         if merchants.id[rows.merchant[segment]] == merchant_id and _bucket(rows, segment) == bucket:
             return np.int64(segment)
@@ -388,7 +387,7 @@ def _bucket(rows: Rows, segment: Whole) -> np.uint64:
 
 
 @_part
-def _count_place(law: Law, draws: Draws, k: Whole, tally: Tally) -> None:
+def _count_place(grid: Grid, rows: Rows, draws: Draws, k: Whole, tally: Tally) -> None:
     """Add one arrival, number k of its segment before sorting, to the tallies of places, groups and zones."""
     member = draws.member[k]
     if draws.is_virtual[k]:
@@ -397,13 +396,13 @@ def _count_place(law: Law, draws: Draws, k: Whole, tally: Tally) -> None:
         tally.site[member] += 1
         if draws.group[k] != NONE:
             tally.group[draws.group[k]] += 1
-    tally.zone_day[draws.zone[k], law.grid.day[law.rows.bucket[draws.row[k]]]] += 1
+    tally.zone_day[draws.zone[k], grid.day[rows.bucket[draws.row[k]]]] += 1
 
 
 @_part
-def _count_time(law: Law, bucket: Whole, row: Whole, ts_us: Whole, tally: Tally) -> None:
+def _count_time(grid: Grid, rows: Rows, bucket: Whole, row: Whole, ts_us: Whole, tally: Tally) -> None:
     """Add a stored time in its bucket to the tallies of times; `row` is its count row, NONE if it is not known."""
-    past, duration = ts_us - law.grid.start_us[bucket], np.int64(law.grid.duration_us[bucket])
+    past, duration = ts_us - grid.start_us[bucket], np.int64(grid.duration_us[bucket])
     if past < 0 or past >= duration:
         return
     bins = tally.bins.size
@@ -414,7 +413,7 @@ def _count_time(law: Law, bucket: Whole, row: Whole, ts_us: Whole, tally: Tally)
     tally.bins[place] += 1
     tally.ends[0] += past == 0
     tally.ends[1] += past == duration - 1
-    if row != NONE and law.rows.arrivals[row] >= tally.least[0]:
+    if row != NONE and rows.arrivals[row] >= tally.least[0]:
         for watched in range(tally.watched.size):
             if tally.watched[watched] == row:
                 tally.large[watched, place] += 1
@@ -428,7 +427,7 @@ def compare(law: Law, stored: Stored, draws: Draws, recount: Recount, tally: Tal
     """
     count = 0
     for i in range(stored.merchant.size):
-        segment = _segment(law, stored.merchant[i], stored.bucket[i], current[0])
+        segment = _segment(law.merchants, law.rows, stored.merchant[i], stored.bucket[i], current[0])
         if segment != NONE and segment != current[0]:
             current[0], current[1] = segment, _expand(law, segment, draws, recount)
         same, row = False, np.int64(NONE)
@@ -437,10 +436,10 @@ def compare(law: Law, stored: Stored, draws: Draws, recount: Recount, tally: Tal
             if 0 <= place < current[1]:
                 k = draws.order[place]
                 row = draws.row[k]
-                same = _is_same(law, stored, i, draws, k)
+                same = _is_same(law.entities, law.rows, stored, i, draws, k)
                 if same:
-                    _count_place(law, draws, k, tally)
-            _count_time(law, np.int64(stored.bucket[i]), row, stored.ts_us[i], tally)
+                    _count_place(law.grid, law.rows, draws, k, tally)
+            _count_time(law.grid, law.rows, np.int64(stored.bucket[i]), row, stored.ts_us[i], tally)
         if not same:
             found[count] = i
             count += 1
@@ -448,30 +447,24 @@ def compare(law: Law, stored: Stored, draws: Draws, recount: Recount, tally: Tal
 
 
 @_part
-def _is_same(law: Law, stored: Stored, i: Whole, draws: Draws, k: Whole) -> bool:
+def _is_same(entities: Entities, rows: Rows, stored: Stored, i: Whole, draws: Draws, k: Whole) -> bool:
     """Whether a stored row is the arrival number k of its segment before sorting."""
-    entity = law.rows.entity[draws.row[k]]
+    entity = rows.entity[draws.row[k]]
     return bool(
         stored.ts_us[i] == draws.ts_us[k]
         and stored.place[i] == draws.place[k]
         and stored.is_virtual[i] == (draws.is_virtual[k] != 0)
-        and stored.zone[i] == law.entities.zone[entity]
-        and stored.channel[i] == law.entities.channel[entity]
+        and stored.zone[i] == entities.zone[entity]
+        and stored.channel[i] == entities.channel[entity]
         and stored.primary[i] == draws.zone[k]
     )
 
 
 @njit(nogil=True, allocates=False)
-def expand_unseen(law: Law, draws: Draws, recount: Recount) -> Whole:
-    """Recount the segments that no stored row was of; return the arrivals that they should have."""
-    missing: Whole = 0
-    for segment in range(recount.seen.size):
+def expand(law: Law, first: int, end: int, draws: Draws, recount: Recount) -> Whole:
+    """Recount the segments from `first` to before `end` that have not been seen; return their arrivals."""
+    arrivals: Whole = 0
+    for segment in range(first, end):
         if not recount.seen[segment]:
-            missing += _expand(law, segment, draws, recount)
-    return missing
-
-
-@njit(nogil=True, allocates=False)
-def expand_one(law: Law, segment: int, draws: Draws, recount: Recount) -> Whole:
-    """Make one segment's arrivals; return their number."""
-    return _expand(law, segment, draws, recount)
+            arrivals += _expand(law, segment, draws, recount)
+    return arrivals

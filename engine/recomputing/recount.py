@@ -46,7 +46,11 @@ class Recomputation:
 
     def finish(self) -> int:
         """Recount the segments that no pass has met; return their arrivals, all of which are missing."""
-        return int(kernels.expand_unseen(self.tables.law, _room(self._largest), self.recount))
+        seen = self.recount.seen
+        # Where none is left, the loop need not even be compiled.
+        if seen.all():
+            return 0
+        return int(kernels.expand(self.tables.law, 0, seen.size, _room(self._largest), self.recount))
 
     def tally(self) -> Tally:
         """The tallies of all passes together."""
@@ -56,8 +60,8 @@ class Recomputation:
 
     def segment(self, number: int) -> Drawn:
         """The arrivals of one segment, in output order."""
-        draws = _room(self._largest)
-        order = draws.order[: kernels.expand_one(self.tables.law, number, draws, self.recount)]
+        draws, size = self._expanded(number)
+        order = draws.order[:size]
         return Drawn(draws.ts_us[order], draws.place[order], draws.is_virtual[order] != 0)
 
     def arrival(self, merchant_id: int, arrival_seq: int) -> dict[str, Any] | None:
@@ -68,10 +72,14 @@ class Recomputation:
             return None
         first, end = (int(bound) for bound in law.merchants.segments[merchant : merchant + 2])
         segment = first + int(np.searchsorted(law.rows.before[first:end], arrival_seq)) - 1
-        draws = _room(self._largest)
-        size = kernels.expand_one(law, segment, draws, self.recount)
+        draws, size = self._expanded(segment)
         place = arrival_seq - int(law.rows.before[segment]) - 1
         return self._shown(draws, int(draws.order[place])) if place < size else None
+
+    def _expanded(self, segment: int) -> tuple[Draws, int]:
+        draws = _room(self._largest)
+        self.recount.seen[segment] = 0
+        return draws, int(kernels.expand(self.tables.law, segment, segment + 1, draws, self.recount))
 
     def _shown(self, draws: Draws, at: int) -> dict[str, Any]:
         law, row = self.tables.law, int(draws.row[at])
