@@ -13,8 +13,8 @@ from arrival_engine.contracts.arrow_names import legible
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.rundir.sealed_files import InputFile
 
-# For annotations; files are made by `new_parquet`.
-ParquetWriter = pq.ParquetWriter
+# For annotations; files are opened by `open_parquet` and made by `new_parquet`.
+ParquetFile, ParquetWriter = pq.ParquetFile, pq.ParquetWriter
 
 
 @contextmanager

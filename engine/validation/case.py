@@ -12,11 +12,12 @@ from arrival_engine.engine.validation.events import Events
 from arrival_engine.engine.validation.findings import Book
 from arrival_engine.engine.validation.inputs import Horizon
 from arrival_engine.engine.validation.policy import Rules
+from arrival_engine.engine.validation.records import History, Record
 
 
 @dataclass(frozen=True)
 class Case:
-    """One scenario under validation; `line` is its last PASS line in the run report, if there is one.
+    """One scenario under validation; `told` is what the run report says of it.
 
     routing: the routing policy in force; spec_version: the seal's.
     """
@@ -27,6 +28,11 @@ class Case:
     routing: Mapping[str, Any]
     horizon: Horizon
     events: Events
-    line: Mapping[str, Any] | None
+    told: History
     cursor: Cursor
     book: Book
+
+    @property
+    def line(self) -> Record | None:
+        """The last line of a successful run, if there is one."""
+        return self.told.line

@@ -14,8 +14,9 @@ from arrival_engine.contracts import Code, arrow_schema
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reason, refusal
 from arrival_engine.contracts.part_names import naming_fault, parse_part_name
-from arrival_engine.engine.rundir.arrow_files import open_arrow, parquet_metadata, parquet_schema, sound_batch
+from arrival_engine.engine.rundir.arrow_files import open_arrow, parquet_schema, sound_batch
 from arrival_engine.engine.validation.database import Cursor, name, parquet
+from arrival_engine.engine.validation.footers import ARROW_SCHEMA, read_statements
 
 Encoding = Literal["timestamp", "rfc3339"]
 
@@ -136,13 +137,14 @@ def find_events(directory: InsidePath, scenario_id: str, encoding: Encoding, *, 
 def _open(path: InsidePath) -> Part:
     with reading_part(path):
         if path.suffix == ".parquet":
-            schema, rows = parquet_schema(path), parquet_metadata(path).num_rows
-        else:
-            with open_arrow(path) as reader:
-                schema = reader.schema
-                rows = sum(sound_batch(reader, index).num_rows for index in range(reader.num_record_batches))
-    metadata = {key.decode("utf-8", "replace"): value for key, value in (schema.metadata or {}).items()}
-    texts = {key: value.decode("utf-8", "replace") for key, value in metadata.items() if key != "ARROW:schema"}
+            footer = read_statements(path)
+            texts = {key: value for key, value in footer.pairs if key != ARROW_SCHEMA}
+            return Part(path, footer.rows, parquet_schema(path).remove_metadata(), texts)
+        with open_arrow(path) as reader:
+            schema = reader.schema
+            rows = sum(sound_batch(reader, index).num_rows for index in range(reader.num_record_batches))
+    pairs = (schema.metadata or {}).items()
+    texts = {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in pairs}
     return Part(path, rows, schema.remove_metadata(), texts)
 
 

@@ -31,10 +31,11 @@ from arrival_engine.engine.validation.findings import Book, Finding, Outcome, ou
 from arrival_engine.engine.validation.inputs import load_run
 from arrival_engine.engine.validation.judge_rng import judge_logs, judge_overlap
 from arrival_engine.engine.validation.policy import validation_policy
-from arrival_engine.engine.validation.records import Logs, Record, read_logs, successes
+from arrival_engine.engine.validation.records import Logs, Record, history, read_logs, successes
 from arrival_engine.engine.validation.revocation import Withdraw, is_about_data, revoking
 from arrival_engine.engine.validation.rules import Area
 from arrival_engine.engine.validation.scenario import ScenarioFacts, Stage, judge_scenario
+from arrival_engine.engine.validation.strangers import judge_strangers
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ def judge_run(receipt: Receipt, options: ValidateOptions, reporter: Reporter, on
         reporter.notice(notice)
     lines = successes(logs)
     scenarios = upstream.judge_domain(receipt, sealed, lines, book)
+    judge_strangers(receipt, sealed.scenarios, book)
     receipt, notices = upstream.judge_seal(receipt, sealed, lines, book, reporter)
     policy = validation_policy(receipt)
     threads = options.threads or available_cores()
@@ -166,14 +168,14 @@ def _judge_scenarios(
     stage: Stage, scenarios: Sequence[str], logs: Logs, book: Book
 ) -> tuple[tuple[ScenarioFacts, ...], list[Book]]:
     rng = stage.policy.block("rng_accounting_checks")
-    trace, lines = judge_logs(logs, rng, scenarios, book), successes(logs)
+    trace = judge_logs(logs, rng, scenarios, stage.sealed.scenarios, book)
     facts, books, claimed = [], [], []
     with stage.database.cursor() as cursor:
         with stage.reporter.phase("read inputs"):
             load_run(cursor, stage.receipt)
         for scenario in scenarios:
             own = Book(scenario)
-            fact, claims = judge_scenario(stage, scenario, lines.get(scenario), trace, cursor, own)
+            fact, claims = judge_scenario(stage, scenario, history(logs, scenario), trace, cursor, own)
             facts.append(fact)
             books.append(own)
             claimed += claims

@@ -1,8 +1,9 @@
-"""Checks of the arrivals: files, values, order, keys, counts, clocks, and the statements of the run report."""
+"""Checks of the arrivals: files, values, order, keys, counts, clocks; the totals that the run report states."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,12 @@ from numpy.typing import NDArray
 
 from arrival_engine.engine.validation.case import Case
 from arrival_engine.engine.validation.civil import ClockTable
+from arrival_engine.engine.validation.events import Part, reading_part
 from arrival_engine.engine.validation.file_order import RUN, Stream
-from arrival_engine.engine.validation.findings import EXAMPLES_MAX, Example, Measured, Severity
+from arrival_engine.engine.validation.findings import EXAMPLES_MAX, Example, Measured
+from arrival_engine.engine.validation.footers import footer_faults
 from arrival_engine.engine.validation.inputs import KEY, source
+from arrival_engine.engine.validation.metadata import metadata_faults, two_schemas
 from arrival_engine.engine.validation.scan import HOUR_US, Scan
 
 # The columns that an example of a failed row check shows beside the key.
@@ -36,25 +40,29 @@ _CLOCKS = {
 _RUNS_MAX = 4_000_000
 
 
-def judge_files(case: Case, sealed_inputs_digest: str) -> bool:
+def judge_files(case: Case, sealed_inputs_digest: str, threads: int) -> bool:
     """Enter `files` and `schema`; whether the rows can be judged at all."""
     events = case.events
-    stated = {
-        **{f"arrivals.{name}": str(value) for name, value in case.receipt.identity.columns().items()},
-        "arrivals.scenario_id": case.scenario_id,
-        "arrivals.sealed_inputs_digest": sealed_inputs_digest,
-    }
     faults: list[Example] = [{"file": name, "fault": "not a part file"} for name in events.strangers]
     if numbering := events.numbering_fault():
         faults.append({"file": "", "fault": numbering})
-    for part in events.parts:
-        wrong = {key: part.metadata[key] for key, value in stated.items() if part.metadata.get(key, value) != value}
-        faults += [{"file": part.path.name, "fault": f"states {key} {value}"} for key, value in wrong.items()]
+    faults += metadata_faults(case, sealed_inputs_digest)
+    shapes = events.schema_faults()
+    if not shapes:
+        faults += _footer_faults(case, threads)
     # Rows, not parts: the division into files is not a property of the scenario.
     case.book.judge("files", events.rows, len(faults), examples=faults)
-    shapes = events.schema_faults()
     case.book.judge("schema", events.rows, len(shapes), examples=shapes)
     return not shapes and bool(events.parts)
+
+
+def _footer_faults(case: Case, threads: int) -> list[Example]:
+    def faults(part: Part) -> list[Example]:
+        with reading_part(part.path):
+            return footer_faults(part.path) if part.path.suffix == ".parquet" else two_schemas(part.path)
+
+    with ThreadPoolExecutor(threads, "footers") as pool:
+        return [fault for found in pool.map(faults, case.events.parts) for fault in found]
 
 
 def judge_rows(case: Case, scan: Scan) -> None:
@@ -128,7 +136,7 @@ def sequence_faults(runs: NDArray[Any]) -> tuple[int, int, list[dict[str, Any]]]
 
 
 def judge_counts(case: Case, *, proved: bool) -> None:
-    """Enter counts, and summary if that dataset exists; `proved` if the stored rows are the law's, each once."""
+    """Enter counts; `proved` if the stored rows are the law's, each once."""
     different = f"""
         FROM found FULL JOIN expected USING ({KEY}) WHERE found.n IS DISTINCT FROM expected.n"""
     (rows,) = case.cursor.row("SELECT count(*) FROM expected")
@@ -143,49 +151,6 @@ def judge_counts(case: Case, *, proved: bool) -> None:
         else []
     )
     case.book.judge("counts", rows, bad, examples=examples)
-    _summary(case)
-
-
-def _summary(case: Case) -> None:
-    table = source(case.cursor, case.receipt, "s4_arrival_summary_5B", scenario_id=case.scenario_id)
-    if not table:
-        case.book.inapplicable("summary", "there is no s4_arrival_summary_5B", severity=Severity.ERROR)
-        return
-    different = f"""
-        FROM (SELECT merchant_id::UBIGINT AS merchant_id, TRY_CAST(zone_representation AS zone_t) AS zone,
-                     TRY_CAST(coalesce(channel_group, '') AS channel_t) AS channel,
-                     bucket_index::INTEGER AS bucket_index, count_N, count_physical, count_virtual
-              FROM {table})
-        FULL JOIN found USING ({KEY})
-        WHERE count_N IS DISTINCT FROM n OR count_virtual IS DISTINCT FROM v
-              OR count_physical IS DISTINCT FROM n - v"""
-    (rows,) = case.cursor.row(f"SELECT count(*) FROM {table}")
-    (bad,) = case.cursor.row(f"SELECT count(*) {different}")
-    shown = (
-        "merchant_id, zone::VARCHAR AS zone, channel::VARCHAR AS channel, bucket_index, count_N AS stated, n AS found"
-    )
-    examples = (
-        case.cursor.records(f"SELECT {shown} {different} ORDER BY 1, 4, 2, 3 LIMIT {EXAMPLES_MAX}") if bad else []
-    )
-    case.book.judge("summary", rows, bad, examples=examples)
-
-
-def judge_report(case: Case, stream: Stream, totals: Mapping[str, Any]) -> None:
-    """Enter arrival_digest and run_report: the run's statements against the data."""
-    if case.line is None:
-        reason = "the run report has no line of a successful run of this scenario; `arrivals run RUN_ROOT` writes one"
-        case.book.judge("arrival_digest", 0, 1, message=reason, facts={"found": stream.digest})
-        case.book.judge("run_report", 0, 1, message=reason)
-        return
-    stated = case.line.get("arrival_digest")
-    facts = {"stated": stated, "found": stream.digest}
-    case.book.judge("arrival_digest", stream.rows, int(stated != stream.digest), facts=facts)
-    wrong = [
-        {"metric": metric, "stated": case.line.get(metric), "found": value}
-        for metric, value in totals.items()
-        if case.line.get(metric) != value
-    ]
-    case.book.judge("run_report", len(totals), len(wrong), examples=wrong)
 
 
 def report_totals(case: Case, stream: Stream) -> dict[str, Any]:

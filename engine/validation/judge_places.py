@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from arrival_engine.contracts import arrow_schema
 from arrival_engine.engine.validation.case import Case
 from arrival_engine.engine.validation.findings import EXAMPLES_MAX
 from arrival_engine.engine.validation.inputs import source
+from arrival_engine.engine.validation.record_tables import missing, table_faults
 
 _SITES = """
     SELECT merchant_id::UBIGINT AS merchant_id, site_id::UBIGINT AS place,
@@ -22,19 +26,25 @@ _EDGES_OF_INPUTS = """
     SELECT merchant_id, edge_id AS place,
            {'hex': format('{:016x}', edge_id), 'country': country, 'tzid': tzid, 'weight': weight} AS facts
     FROM edge WHERE edge_id > 0"""
+_SITE_KEY = ("merchant_id", "legal_country_iso", "site_order")
+_EDGE_KEY = ("merchant_id", "edge_id")
 
 
 def judge_places(case: Case) -> None:
-    """Enter site_table and edge_table, if those datasets exist."""
-    _judge(case, "site_table", "arrival_sites_5B", _SITES, _SITES_OF_INPUTS)
-    _judge(case, "edge_table", "arrival_edges_5B", _EDGES, _EDGES_OF_INPUTS)
+    """Enter site_table and edge_table."""
+    _judge(case, "site_table", "arrival_sites_5B", _SITES, _SITES_OF_INPUTS, _SITE_KEY)
+    _judge(case, "edge_table", "arrival_edges_5B", _EDGES, _EDGES_OF_INPUTS, _EDGE_KEY)
 
 
-def _judge(case: Case, check: str, dataset_id: str, stated: str, expected: str) -> None:
-    table = source(case.cursor, case.receipt, dataset_id)
-    if not table:
-        case.book.judge(check, 0, 0, message=f"there is no {dataset_id}")
+def _judge(case: Case, check: str, dataset_id: str, stated: str, expected: str, key: Sequence[str]) -> None:
+    path = case.receipt.path(dataset_id)
+    if not path.is_file():
+        case.book.judge(check, 0, 1, message=missing(dataset_id))
         return
+    columns = case.receipt.identity.columns()
+    names = arrow_schema(dataset_id).names
+    faults = table_faults(path, dataset_id, {name: columns[name] for name in columns if name in names}, key)
+    table = source(case.cursor, case.receipt, dataset_id)
     # A full join finds a row that is missing, of a place that does not exist, or listed twice: a key has one row.
     different = f"""
         FROM (SELECT merchant_id, place, first(facts) AS stated, count(*) AS times
@@ -44,5 +54,6 @@ def _judge(case: Case, check: str, dataset_id: str, stated: str, expected: str) 
     (rows,) = case.cursor.row(f"SELECT count(*) FROM {table}")
     (bad,) = case.cursor.row(f"SELECT count(*) {different}")
     shown = "merchant_id, place, stated::VARCHAR AS stated, inputs.facts::VARCHAR AS expected"
-    examples = case.cursor.records(f"SELECT {shown} {different} ORDER BY 1, 2 LIMIT {EXAMPLES_MAX}") if bad else []
-    case.book.judge(check, rows, bad, examples=examples)
+    if bad:
+        faults += case.cursor.records(f"SELECT {shown} {different} ORDER BY 1, 2 LIMIT {EXAMPLES_MAX}")
+    case.book.judge(check, rows, max(bad, len(faults)), examples=faults)

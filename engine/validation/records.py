@@ -16,7 +16,7 @@ from arrival_engine.engine.rundir.json_lines import Log, Record, read_log
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.strict_json import parse_json
 
-__all__ = ["Logs", "Record", "read_logs", "scenario_of", "successes"]
+__all__ = ["History", "Logs", "Record", "history", "read_logs", "scenario_of", "successes"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,41 @@ def successes(logs: Logs) -> dict[str, Record]:
     return {
         line["scenario_id"]: line for line in logs.lines("S4") if line["status"] == "PASS" and "scenario_id" in line
     }
+
+
+@dataclass(frozen=True)
+class History:
+    """What the run report tells of one scenario.
+
+    line: the last of a successful run. versions: of the engine, in all of those lines. later: lines of runs that failed
+    after that one, of this scenario or before they came to one. events: the form of the event records that were kept,
+    "" for none.
+    """
+
+    line: Record | None
+    versions: frozenset[str]
+    later: tuple[Record, ...]
+    events: str
+
+
+def history(logs: Logs, scenario_id: str) -> History:
+    """The lines about a scenario, in their order."""
+    passed: list[Record] = []
+    later: list[Record] = []
+    events = ""
+    for line in logs.lines("S4"):
+        if line["status"] == "PASS" and line.get("scenario_id") == scenario_id:
+            passed.append(line)
+            later = []
+            if line.get("rng_events") in ("parquet", "jsonl"):
+                events = line["rng_events"]
+            elif line.get("published") != "identical":
+                # With arrivals that are replaced, their event records go.
+                events = ""
+        elif line["status"] != "PASS" and line.get("scenario_id", scenario_id) == scenario_id:
+            later.append(line)
+    versions = frozenset(line["engine_version"] for line in passed)
+    return History(passed[-1] if passed else None, versions, tuple(later), events)
 
 
 def scenario_of(record: Mapping[str, Any]) -> str:

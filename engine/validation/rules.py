@@ -51,6 +51,11 @@ RULES: dict[str, Rule] = {
     "domain": Rule(
         Area.INPUTS, Code.S5_DOMAIN_DISCOVERY_FAILED, "counts, arrivals and run report have the same scenarios"
     ),
+    "strangers": Rule(
+        Area.SHAPE,
+        Code.S5_S4_PARTITION_OR_IDENTITY_VIOLATION,
+        "only files of this run are in the directories of arrivals and records",
+    ),
     "time_grid": Rule(
         Area.INPUTS, Code.S5_S1_S3_GRID_DOMAIN_MISMATCH, "buckets are numbered, half-open, as long as they say"
     ),
@@ -62,7 +67,9 @@ RULES: dict[str, Rule] = {
         Area.INPUTS, Code.S5_S1_S3_GRID_DOMAIN_MISMATCH, "every count has a finite intensity, positive where it is"
     ),
     "files": Rule(
-        Area.SHAPE, Code.S5_S4_PARTITION_OR_IDENTITY_VIOLATION, "parts are numbered, of one format and of this run"
+        Area.SHAPE,
+        Code.S5_S4_PARTITION_OR_IDENTITY_VIOLATION,
+        "parts are numbered, of one format, of this run, and their footers are true",
     ),
     "schema": Rule(Area.SHAPE, Code.S5_S4_SCHEMA_VIOLATION, "columns and their types are the contract's"),
     "values": Rule(Area.SHAPE, Code.S5_S4_SCHEMA_VIOLATION, "no value is null, malformed or out of range"),
@@ -131,7 +138,7 @@ RULES: dict[str, Rule] = {
     "rng_logs": Rule(Area.RNG, Code.S5_RNG_ACCOUNTING_INCOMPLETE, "audit and trace records of every family are there"),
     "rng_draws": Rule(Area.RNG, Code.S5_RNG_ACCOUNTING_MISMATCH, "events, blocks and words are those the law predicts"),
     "rng_overlap": Rule(Area.RNG, Code.S5_RNG_ACCOUNTING_MISMATCH, "no two streams share a counter"),
-    "rng_events": Rule(Area.RNG, Code.S5_RNG_ACCOUNTING_MISMATCH, "event records add up to the trace"),
+    "rng_events": Rule(Area.RNG, Code.S5_RNG_ACCOUNTING_MISMATCH, "event records that were kept are those of the law"),
     "offsets": Rule(Area.REALISM, Code.S5_TIME_WINDOW_VIOLATION, "offsets in the bucket are uniform"),
     "offsets_largest": Rule(
         Area.REALISM, Code.S5_TIME_WINDOW_VIOLATION, "offsets are uniform within the largest count rows"

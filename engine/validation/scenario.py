@@ -19,7 +19,6 @@ from arrival_engine.engine.validation.judge_choice import judge_choices
 from arrival_engine.engine.validation.judge_events import (
     judge_counts,
     judge_files,
-    judge_report,
     judge_rows,
     judge_stream,
     report_totals,
@@ -28,19 +27,21 @@ from arrival_engine.engine.validation.judge_inputs import judge_inputs
 from arrival_engine.engine.validation.judge_law import judge_law
 from arrival_engine.engine.validation.judge_places import judge_places
 from arrival_engine.engine.validation.judge_realism import judge_realism
-from arrival_engine.engine.validation.judge_rng import claims, judge_draws, judge_events, predicted
+from arrival_engine.engine.validation.judge_records import judge_report, judge_summary
+from arrival_engine.engine.validation.judge_rng import claims, judge_draws, predicted
+from arrival_engine.engine.validation.judge_rng_events import judge_events
 from arrival_engine.engine.validation.judge_routing import judge_routing, prepare_zones
 from arrival_engine.engine.validation.judge_sentinels import judge_sentinels
 from arrival_engine.engine.validation.policy import Rules, document
 from arrival_engine.engine.validation.recomputed import Recomputed, recomputed
-from arrival_engine.engine.validation.records import Record
+from arrival_engine.engine.validation.records import History, Record
 from arrival_engine.engine.validation.rowchecks import Expectations, row_checks
 from arrival_engine.engine.validation.rules import RULES
 from arrival_engine.engine.validation.scan import Scan
 from arrival_engine.engine.validation.upstream import Sealed
 
 # Checks of the run as a whole.
-_OF_THE_RUN = frozenset({"upstream", "sealed_inputs", "domain", "rng_logs", "rng_overlap"})
+_OF_THE_RUN = frozenset({"upstream", "sealed_inputs", "domain", "strangers", "rng_logs", "rng_overlap"})
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class ScenarioFacts:
 def judge_scenario(
     stage: Stage,
     scenario_id: str,
-    line: Record | None,
+    told: History,
     trace: Mapping[tuple[str, str], Record],
     cursor: Cursor,
     book: Book,
@@ -82,11 +83,11 @@ def judge_scenario(
         horizon = load_scenario(cursor, receipt, scenario_id)
     events = _find_events(receipt, scenario_id)
     routing = document(receipt, "arrival_routing_policy_5B")
-    case = Case(receipt, scenario_id, stage.policy, routing, horizon, events, line, cursor, book)
+    case = Case(receipt, scenario_id, stage.policy, routing, horizon, events, told, cursor, book)
     with reporter.phase("check inputs"):
         judge_inputs(case)
         claimed = claims(case)
-    if not judge_files(case, stage.sealed.digest):
+    if not judge_files(case, stage.sealed.digest, stage.threads):
         _prevent(book, stage.policy, "there is no part, or one with another schema, so rows cannot be judged")
         return ScenarioFacts(scenario_id, events.rows, 0, 0, horizon.buckets, 0, ""), claimed
     fixed = Expectations(receipt.identity, scenario_id, stage.sealed.spec_version, universe_hash(receipt))
@@ -108,10 +109,13 @@ def judge_scenario(
             proved = judge_law(case, scan, stream, law) and keyed
             _count(case, scan, law, proved=proved)
             judge_counts(case, proved=proved)
-            judge_report(case, stream, report_totals(case, stream))
+            judge_summary(case, stage.sealed.spec_version)
+            judge_report(case, stream, report_totals(case, stream), fixed.universe_hash)
             judge_routing(case, scan)
-            judge_draws(case, predicted(case), trace)
-            judge_events(case, trace, _index(stage.sealed.scenarios, scenario_id))
+            accounts = predicted(case)
+            judge_draws(case, accounts, trace)
+            index = _index(stage.sealed.scenarios, scenario_id)
+            judge_events(case, accounts, trace, index, stage.sealed.stored.gate["created_utc"])
             judge_choices(case)
             judge_realism(case, stream)
             judge_sentinels(case, scan)

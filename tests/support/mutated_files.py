@@ -54,7 +54,10 @@ def a_column_is_too_many(run_root: Path) -> None:
 
 @mutation("schema")
 def a_column_has_another_name(run_root: Path) -> None:
-    edit_parts(run_root, lambda table: table.rename_columns({"site_id": "shop_id"}))
+    edit_parts(
+        run_root,
+        lambda table: table.rename_columns({"site_id": "shop_id"}).replace_schema_metadata(table.schema.metadata),
+    )
 
 
 @mutation("files")

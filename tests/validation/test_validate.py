@@ -81,7 +81,7 @@ def test_several_scenarios_are_judged_each_and_accounted_together(tmp_path: Path
     checked = [(finding["check"], finding["scenario_id"]) for finding in answer["findings"]]
     assert ("counts", "stress_v1") in checked
     assert ("rng_overlap", None) in checked
-    assert len(set(checked)) == len(checked) == 5 + 2 * (len(RULES) - 5)
+    assert len(set(checked)) == len(checked) == 6 + 2 * (len(RULES) - 6)
 
 
 def test_a_scenario_that_was_not_run_is_missed(tmp_path: Path, capsys: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 from arrival_engine.contracts import Code
 from arrival_engine.contracts.dictionary import dataset
 from arrival_engine.engine.validation.rules import RULES
-from tests.support import damage
+from tests.support import damage, mutated_records  # noqa: F401 - registers its damages
 from tests.support.law import edge_id
 from tests.support.mutated_files import a_column_has_another_type
 from tests.support.mutated_rows import (
