@@ -228,7 +228,7 @@ def a_count_lies_off_the_grid(run_root: Path) -> None:
     damage.put(run_root, "s3_bucket_counts_5B", "bucket_index", 10**6, {"count_N": 0, "merchant_id": TWO_ZONES})
 
 
-@mutation("law", "sealed_inputs", "counts", "rng_draws", "rng_events", also={"coverage"})
+@mutation("law", "sealed_inputs", "counts", "summary", "rng_draws", "rng_events", also={"coverage"})
 def a_count_is_one_more(run_root: Path) -> None:
     damage.put(run_root, "s3_bucket_counts_5B", "count_N", 10, {"count_N": 9, "merchant_id": TWO_ZONES})
 

@@ -42,7 +42,7 @@ def a_row_is_gone(arrivals: Arrivals) -> None:
     arrivals.part_of(row).remove(row)
 
 
-@rows(*NUMBER, "rng_draws")
+@rows(*NUMBER)
 def the_last_row_is_gone(arrivals: Arrivals) -> None:
     # Nothing follows it, so no gap is left in the sequence; only the count rows know of it.
     arrivals.rows[-1].pop()
@@ -80,13 +80,13 @@ def a_sequence_number_is_repeated(arrivals: Arrivals) -> None:
     other["arrival_seq"] = one["arrival_seq"]
 
 
-@rows("counts", "arrival_digest", "summary")
+@rows("counts", "arrival_digest")
 def a_row_moves_to_another_count_row(arrivals: Arrivals) -> None:
     row = arrivals.first(lambda row: row["merchant_id"] == TWO_ZONES and row["zone_representation"] == NEW_YORK)
     row["channel_group"] = "card_not_present"
 
 
-@rows("counts", "arrival_digest", "summary")
+@rows("counts", "arrival_digest")
 def a_channel_that_no_count_row_has(arrivals: Arrivals) -> None:
     arrivals.first(physical(TWO_ZONES), skip=700)["channel_group"] = "telepathy"
 
@@ -224,12 +224,12 @@ def a_row_has_neither_site_nor_edge(arrivals: Arrivals) -> None:
     arrivals.first(physical(ONE_SLOT))["site_id"] = None
 
 
-@rows("site_edge_flag", "virtual_mode", "clock_zones", "rng_draws", *NUMBER - {"counts"}, also={"alias_rows"})
+@rows("site_edge_flag", "virtual_mode", "clock_zones", *NUMBER - {"counts"}, also={"alias_rows"})
 def a_flag_is_flipped(arrivals: Arrivals) -> None:
     arrivals.first(physical(ONE_SLOT))["is_virtual"] = True
 
 
-@rows("virtual_mode", "site_of_merchant", "rng_draws", *NUMBER - {"counts"}, also={"alias_rows", "zone_choice"})
+@rows("virtual_mode", "site_of_merchant", *NUMBER - {"counts"}, also={"alias_rows", "zone_choice"})
 def a_virtual_merchant_goes_to_a_shop(arrivals: Arrivals) -> None:
     row = arrivals.first(virtual(VIRTUAL), skip=40)
     shop = arrivals.first(physical(ONE_SLOT))["site_id"]
@@ -321,7 +321,6 @@ def an_edge_is_met_too_often(arrivals: Arrivals) -> None:
 
 @rows(
     "hybrid_share",
-    "rng_draws",
     *NUMBER - {"counts"},
     also={"edge_weights", "edge_countries", "group_weights"},
     ample=True,
@@ -339,7 +338,6 @@ def a_hybrid_merchant_is_virtual_too_rarely(arrivals: Arrivals) -> None:
     "virtual_mode",
     "site_of_merchant",
     "alias_rows",
-    "rng_draws",
     *NUMBER - {"counts"},
     also={"zone_choice"},
     ample=True,

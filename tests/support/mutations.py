@@ -20,7 +20,7 @@ RowDamage = Callable[[Arrivals], None]
 
 
 # What follows from arrivals that are not those of the run any more, in number or in kind.
-NUMBER = {"counts", "summary", "run_report", "arrival_digest"}
+NUMBER = {"counts", "run_report", "arrival_digest"}
 
 
 @dataclass(frozen=True)
