@@ -17,7 +17,8 @@ from arrival_engine.engine.recomputing.kernels import Stored
 from arrival_engine.engine.recomputing.recount import Pass
 from arrival_engine.engine.recomputing.tables import LawTables
 from arrival_engine.engine.rundir.arrow_files import open_arrow, open_parquet, sound_batch
-from arrival_engine.engine.validation.findings import EXAMPLES_MAX
+from arrival_engine.engine.validation.findings import EXAMPLES_MAX, Example
+from arrival_engine.engine.validation.footers import Extremes, footer_faults, two_schemas
 from arrival_engine.engine.validation.kernels import StoredRows, Terms, Words, digest_rows, factors, irregular_rows
 
 _MASK = (1 << 64) - 1
@@ -53,7 +54,8 @@ class Stream:
     """Facts about one part in its order; digests and counts of several parts add up.
 
     runs: (merchant_id, first arrival_seq, length) of stretches in which the sequence rises by one. distinct: rows whose
-    instant or merchant differs from the row before. differing: keys of rows that are not the law's.
+    instant or merchant differs from the row before. differing: keys of rows that are not the law's. statements: those
+    of the file's footer that its values contradict. digests: of several parts, that of each.
     """
 
     rows: int = 0
@@ -65,6 +67,8 @@ class Stream:
     differing: list[NDArray[Any]] = field(default_factory=list)
     misplaced: list[Place] = field(default_factory=list)
     runs: list[NDArray[Any]] = field(default_factory=list)
+    statements: list[Example] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
     first: Place | None = None
     last: Place | None = None
 
@@ -104,12 +108,16 @@ def stream_part(path: InsidePath, law: LawReader | None = None) -> Stream:
     """
     result = Stream()
     digester = _Digester()
+    extremes = Extremes(path) if path.suffix == ".parquet" else None
     for encoded in _batches(path):
+        if extremes is not None:
+            extremes.add(encoded)
         if encoded.num_rows:
             batch = digester.add(result, encoded)
             _add_order(result, batch)
             if law is not None:
                 _add_differing(result, batch, law)
+    result.statements += two_schemas(path) if extremes is None else footer_faults(path, extremes)
     return result
 
 
@@ -327,8 +335,9 @@ def add_seam(result: Stream, before: Place, after: Place) -> None:
 
 def joined(parts: Sequence[Stream]) -> Stream:
     """The streams of all parts, in name order, as one."""
-    whole = Stream()
+    whole = Stream(digests=[part.digest for part in parts])
     for part in parts:
+        whole.statements += part.statements
         if part.first is None or part.last is None:
             continue
         if whole.last is not None:

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.ipc
 
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.thrift import Compact, read_footer
-from arrival_engine.engine.rundir.arrow_files import ParquetFile, open_parquet
+from arrival_engine.engine.rundir.arrow_files import ParquetFile, open_arrow, open_parquet
 from arrival_engine.engine.validation.findings import Example
 
 # Field numbers of parquet.thrift. What a run never writes is refused: nothing would check it.
@@ -22,6 +23,8 @@ _CHUNK_EXTRAS = {1: "values in another file", 4: "a page index", 6: "a page inde
 _COLUMN_EXTRAS = {14: "a Bloom filter"}
 _GROUP_EXTRAS = {4: "a sort order of its own"}
 ARROW_SCHEMA = "ARROW:schema"
+# An Arrow file is these eight bytes, a stream with a schema of its own, and a footer with another.
+_ARROW_HEAD = 8
 _MAX, _MIN, _NULLS, _DISTINCT, _MAX_VALUE, _MIN_VALUE = range(1, 7)
 
 
@@ -77,10 +80,78 @@ def _named(entry: Mapping[int, Any], extras: Mapping[int, str]) -> set[str]:
     return {words for number, words in extras.items() if number in entry}
 
 
-def footer_faults(path: InsidePath) -> list[Example]:
+class Measured(NamedTuple):
+    """Of a column in a row group: its nulls, and its least and greatest value, None where it has none."""
+
+    nulls: int
+    least: pa.Scalar | None
+    greatest: pa.Scalar | None
+
+
+class Extremes:
+    """Measures of the columns of whole numbers that have statistics, from the batches of a pass over the file."""
+
+    def __init__(self, path: InsidePath) -> None:
+        self._groups = read_statements(path).groups
+        chunks = [chunk for _, chunks in self._groups for chunk in chunks if chunk.statistics]
+        self._names = sorted({chunk.path[0] for chunk in chunks if len(chunk.path) == 1})
+        self._seen: set[str] = set()
+        self._found: dict[tuple[int, str], Measured] = {}
+        self._group = self._row = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take in the next batch, which has all or some of the file's columns."""
+        while batch.num_rows and self._group < len(self._groups):
+            left = self._groups[self._group][0] - self._row
+            if left <= 0:
+                self._group, self._row = self._group + 1, 0
+                continue
+            piece = batch.slice(0, left)
+            self._measure(piece)
+            self._row += piece.num_rows
+            batch = batch.slice(piece.num_rows)
+
+    def _measure(self, piece: pa.RecordBatch) -> None:
+        for name in self._names:
+            at = piece.schema.get_field_index(name)
+            kind = piece.schema.field(at).type if at >= 0 else pa.null()
+            if not (pa.types.is_integer(kind) or pa.types.is_timestamp(kind)):
+                continue
+            self._seen.add(name)
+            values = piece.column(at)
+            found = _measured(values if pa.types.is_integer(kind) else values.cast(pa.int64()))
+            key = self._group, name
+            self._found[key] = _merged(self._found[key], found) if key in self._found else found
+
+    def of(self, group: int, column: _Column) -> Measured | None:
+        """What was measured; None of a column that was not."""
+        name = column.path[0]
+        if len(column.path) > 1 or name not in self._seen or _DISTINCT in column.statistics:
+            return None
+        key = group, name
+        return self._found[key] if key in self._found else Measured(0, None, None)
+
+
+def _measured(values: pa.Array | pa.ChunkedArray) -> Measured:
+    least, greatest = (value if value.is_valid else None for value in pc.min_max(values).values())
+    return Measured(values.null_count, least, greatest)
+
+
+def _merged(one: Measured, other: Measured) -> Measured:
+    least = [value for value in (one.least, other.least) if value is not None]
+    greatest = [value for value in (one.greatest, other.greatest) if value is not None]
+    return Measured(
+        one.nulls + other.nulls,
+        min(least, key=lambda value: value.as_py(), default=None),
+        max(greatest, key=lambda value: value.as_py(), default=None),
+    )
+
+
+def footer_faults(path: InsidePath, passed: Extremes | None = None) -> list[Example]:
     """Each statement of a Parquet file's footer that its values contradict.
 
-    Reads the columns that have statistics. Raises OSError or pa.ArrowException for a file that cannot be read.
+    Reads the columns that have statistics and that a pass over the file has not measured. Raises OSError or
+    pa.ArrowException for a file that cannot be read.
     """
     footer = read_statements(path)
     file = path.name
@@ -95,25 +166,49 @@ def footer_faults(path: InsidePath) -> list[Example]:
         if twins != {key: value for key, value in footer.pairs if key != ARROW_SCHEMA}:
             faults.append({"file": file, "fault": "states other metadata in its Arrow schema than in its footer"})
         for group, (rows, columns) in enumerate(footer.groups):
-            for column, fault in _group_faults(source, group, rows, columns):
+            for column, fault in _group_faults(source, group, rows, columns, passed):
                 faults.append({"file": file, "row_group": group, "column": column, "fault": fault})
     return faults
 
 
-def _group_faults(source: ParquetFile, group: int, rows: int, columns: Sequence[_Column]) -> Iterator[tuple[str, str]]:
+def two_schemas(path: InsidePath) -> list[Example]:
+    """The fault of an Arrow file whose stream begins with another schema than its footer gives; readers use either."""
+    with open_arrow(path) as reader, path.open("rb") as source:
+        source.seek(_ARROW_HEAD)
+        with pa.ipc.open_stream(pa.PythonFile(source, "r")) as stream:
+            same = stream.schema.equals(reader.schema, check_metadata=True)
+    return [] if same else [{"file": path.name, "fault": "begins with another schema than its footer gives"}]
+
+
+def _group_faults(
+    source: ParquetFile, group: int, rows: int, columns: Sequence[_Column], passed: Extremes | None
+) -> Iterator[tuple[str, str]]:
+    unmeasured = []
     for column in columns:
+        name = ".".join(column.path)
         if column.values != rows:
-            yield ".".join(column.path), f"states {column.values} values in {rows} rows"
-    judged = [column for column in columns if column.statistics]
-    if not judged:
+            yield name, f"states {column.values} values in {rows} rows"
+        if not column.statistics:
+            continue
+        measured = passed.of(group, column) if passed is not None else None
+        if measured is None:
+            unmeasured.append(column)
+            continue
+        for fault in _statistics_faults(column.statistics, measured):
+            yield name, fault
+    if not unmeasured:
         return
-    names = sorted({".".join(column.path) for column in judged})
+    names = sorted({".".join(column.path) for column in unmeasured})
     table = source.read_row_group(group, columns=names, use_threads=False)
     if table.num_rows != rows:
         yield "", f"states {rows} rows, has {table.num_rows}"
-    for column in judged:
+    for column in unmeasured:
         values = _values(table, column.path)
-        for fault in _statistics_faults(column.statistics, values):
+        faults = list(_statistics_faults(column.statistics, _measured(values)))
+        stated = column.statistics.get(_DISTINCT)
+        if stated is not None and stated != pc.count_distinct(values, mode="only_valid").as_py():
+            faults.append(f"states {stated} distinct values, has another number")
+        for fault in faults:
             yield ".".join(column.path), fault
 
 
@@ -126,17 +221,15 @@ def _values(table: pa.Table, path: Sequence[str]) -> pa.ChunkedArray:
     return values
 
 
-def _statistics_faults(stated: Mapping[int, Any], values: pa.ChunkedArray) -> Iterator[str]:
-    if _NULLS in stated and stated[_NULLS] != values.null_count:
-        yield f"states {stated[_NULLS]} nulls, has {values.null_count}"
-    if _DISTINCT in stated and stated[_DISTINCT] != pc.count_distinct(values, mode="only_valid").as_py():
-        yield f"states {stated[_DISTINCT]} distinct values, has another number"
-    least, greatest = (value if value.is_valid else None for value in pc.min_max(values).values())
-    for name, value, fields in (("least", least, (_MIN_VALUE, _MIN)), ("greatest", greatest, (_MAX_VALUE, _MAX))):
+def _statistics_faults(stated: Mapping[int, Any], found: Measured) -> Iterator[str]:
+    if _NULLS in stated and stated[_NULLS] != found.nulls:
+        yield f"states {stated[_NULLS]} nulls, has {found.nulls}"
+    extremes = (("least", found.least, (_MIN_VALUE, _MIN)), ("greatest", found.greatest, (_MAX_VALUE, _MAX)))
+    for name, value, fields in extremes:
         for field in fields:
             if field in stated and not _allows(stated[field], value, name):
-                found = "there is none" if value is None else f"it is {value.as_py()}"
-                yield f"states the {name} value 0x{_shown(stated[field])}, {found}"
+                right = "there is none" if value is None else f"it is {value.as_py()}"
+                yield f"states the {name} value 0x{_shown(stated[field])}, {right}"
 
 
 def _allows(stated: object, value: pa.Scalar | None, name: str) -> bool:

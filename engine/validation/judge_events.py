@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,10 @@ from numpy.typing import NDArray
 
 from arrival_engine.engine.validation.case import Case
 from arrival_engine.engine.validation.civil import ClockTable
-from arrival_engine.engine.validation.events import Part, reading_part
 from arrival_engine.engine.validation.file_order import RUN, Stream
 from arrival_engine.engine.validation.findings import EXAMPLES_MAX, Example, Measured
-from arrival_engine.engine.validation.footers import footer_faults
 from arrival_engine.engine.validation.inputs import KEY, source
-from arrival_engine.engine.validation.metadata import metadata_faults, two_schemas
+from arrival_engine.engine.validation.metadata import metadata_faults
 from arrival_engine.engine.validation.scan import HOUR_US, Scan
 
 # The columns that an example of a failed row check shows beside the key.
@@ -40,29 +37,22 @@ _CLOCKS = {
 _RUNS_MAX = 4_000_000
 
 
-def judge_files(case: Case, sealed_inputs_digest: str, threads: int) -> bool:
-    """Enter `files` and `schema`; whether the rows can be judged at all."""
+def judge_schema(case: Case) -> bool:
+    """Enter schema; whether the rows can be judged at all."""
+    shapes = case.events.schema_faults()
+    case.book.judge("schema", case.events.rows, len(shapes), examples=shapes)
+    return not shapes and bool(case.events.parts)
+
+
+def judge_files(case: Case, sealed_inputs_digest: str, statements: Sequence[Example] = ()) -> None:
+    """Enter files; `statements` of footers that their files' values contradict."""
     events = case.events
     faults: list[Example] = [{"file": name, "fault": "not a part file"} for name in events.strangers]
     if numbering := events.numbering_fault():
         faults.append({"file": "", "fault": numbering})
-    faults += metadata_faults(case, sealed_inputs_digest)
-    shapes = events.schema_faults()
-    if not shapes:
-        faults += _footer_faults(case, threads)
+    faults += [*metadata_faults(case, sealed_inputs_digest), *statements]
     # Rows, not parts: the division into files is not a property of the scenario.
     case.book.judge("files", events.rows, len(faults), examples=faults)
-    case.book.judge("schema", events.rows, len(shapes), examples=shapes)
-    return not shapes and bool(events.parts)
-
-
-def _footer_faults(case: Case, threads: int) -> list[Example]:
-    def faults(part: Part) -> list[Example]:
-        with reading_part(part.path):
-            return footer_faults(part.path) if part.path.suffix == ".parquet" else two_schemas(part.path)
-
-    with ThreadPoolExecutor(threads, "footers") as pool:
-        return [fault for found in pool.map(faults, case.events.parts) for fault in found]
 
 
 def judge_rows(case: Case, scan: Scan) -> None:

@@ -11,7 +11,7 @@ from arrival_engine.engine.validation.case import Case
 from arrival_engine.engine.validation.file_order import Stream
 from arrival_engine.engine.validation.findings import EXAMPLES_MAX, Example
 from arrival_engine.engine.validation.inputs import KEY, source
-from arrival_engine.engine.validation.metadata import RUN_POLICIES
+from arrival_engine.engine.validation.metadata import DIGEST_KEY, RUN_POLICIES
 from arrival_engine.engine.validation.record_tables import missing, table_faults
 from arrival_engine.engine.validation.records import Record
 
@@ -76,7 +76,13 @@ def judge_report(case: Case, stream: Stream, totals: Mapping[str, Any], universe
         return
     stated = case.line.get("arrival_digest")
     facts = {"stated": stated, "found": stream.digest}
-    case.book.judge("arrival_digest", stream.rows, int(stated != stream.digest), facts=facts)
+    wrong_parts = [
+        {"file": part.path.name, "stated": part.metadata[DIGEST_KEY], "found": found}
+        for part, found in zip(case.events.parts, stream.digests, strict=True)
+        if part.metadata.get(DIGEST_KEY, found) != found
+    ]
+    faults = int(stated != stream.digest) + len(wrong_parts)
+    case.book.judge("arrival_digest", stream.rows, faults, examples=wrong_parts, facts=facts)
     expected = {**_constants(universe_hash), **totals}
     wrong: list[Example] = [
         {"metric": metric, "stated": case.line.get(metric), "found": value}

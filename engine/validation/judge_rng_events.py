@@ -96,7 +96,8 @@ def judge_events(
     ]
     if demanded:
         _judge_totals(case, accounts, trace, faults)
-    case.book.judge("rng_events", rows, faults.number, severity=rules.severity, examples=faults.examples)
+    cure = f"`arrivals run RUN_ROOT --rng-events {kept}` writes the records again" if faults.number else ""
+    case.book.judge("rng_events", rows, faults.number, severity=rules.severity, examples=faults.examples, message=cure)
 
 
 @contextmanager

@@ -6,13 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.ipc
-
 from arrival_engine.contracts import compact_json
-from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.process.version import LAW_VERSION
-from arrival_engine.engine.rundir.arrow_files import open_arrow
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.validation.case import Case
 from arrival_engine.engine.validation.findings import Example
@@ -26,10 +21,8 @@ RUN_POLICIES = (
     "arrival_time_placement_policy_5B",
 )
 _OURS = "arrivals."
-_DIGEST, _VERSION = "arrivals.digest", "arrivals.engine_version"
+DIGEST_KEY, _VERSION = "arrivals.digest", "arrivals.engine_version"
 _DIGEST_FORM = re.compile(r"[0-9]+-[0-9a-f]{32}")
-# An Arrow file is these eight bytes, a stream with a schema of its own, and a footer with another.
-_ARROW_HEAD = 8
 
 
 def metadata_faults(case: Case, sealed_inputs_digest: str) -> list[Example]:
@@ -41,7 +34,7 @@ def metadata_faults(case: Case, sealed_inputs_digest: str) -> list[Example]:
         f"{_OURS}sealed_inputs_digest": sealed_inputs_digest,
         f"{_OURS}policy_digests": compact_json(_policies(case)).decode(),
     }
-    known = {*expected, _DIGEST, _VERSION}
+    known = {*expected, DIGEST_KEY, _VERSION}
     versions = {part.metadata.get(_VERSION) for part in case.events.parts}
     faults: list[Example] = []
     if len(versions) > 1:
@@ -51,9 +44,9 @@ def metadata_faults(case: Case, sealed_inputs_digest: str) -> list[Example]:
     for part in case.events.parts:
         stated = {key: value for key, value in part.metadata.items() if key.startswith(_OURS)}
         wrong = [_said(key, stated.get(key)) for key, value in expected.items() if stated.get(key) != value]
-        digest, version = stated.get(_DIGEST), stated.get(_VERSION)
+        digest, version = stated.get(DIGEST_KEY), stated.get(_VERSION)
         if digest is None or not _DIGEST_FORM.fullmatch(digest):
-            wrong.append(_said(_DIGEST, digest))
+            wrong.append(_said(DIGEST_KEY, digest))
         # A run that finds the same arrivals leaves the parts of an earlier version as they are.
         if version is None or (case.told.versions and version not in case.told.versions):
             wrong.append(_said(_VERSION, version))
@@ -75,12 +68,3 @@ def _policies(case: Case) -> Mapping[str, Any]:
 def policies_of_a_run(receipt: Receipt) -> dict[str, str]:
     """SHA-256 of each policy in force that a run uses."""
     return {policy_id: receipt.policy(policy_id).sha256 for policy_id in RUN_POLICIES}
-
-
-def two_schemas(path: InsidePath) -> list[Example]:
-    """The fault of an Arrow file whose stream begins with another schema than its footer gives; readers use either."""
-    with open_arrow(path) as reader, path.open("rb") as source:
-        source.seek(_ARROW_HEAD)
-        with pa.ipc.open_stream(pa.PythonFile(source, "r")) as stream:
-            same = stream.schema.equals(reader.schema, check_metadata=True)
-    return [] if same else [{"file": path.name, "fault": "begins with another schema than its footer gives"}]

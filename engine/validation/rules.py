@@ -83,8 +83,17 @@ RULES: dict[str, Rule] = {
         Area.SHAPE, Code.S5_S4_PK_VIOLATION, "arrival_seq is 1, 2, 3, ... of each merchant, none twice, none missing"
     ),
     "counts": Rule(Area.COUNTS, Code.S5_COUNT_MISMATCH_S3_S4, "every count row has exactly its arrivals"),
-    "summary": Rule(Area.COUNTS, Code.S5_COUNT_MISMATCH_S3_S4, "the summary dataset says what the arrivals say"),
-    "run_report": Rule(Area.COUNTS, Code.S5_COUNT_MISMATCH_S3_S4, "the run report's totals are those found"),
+    "summary": Rule(
+        Area.COUNTS, Code.S5_COUNT_MISMATCH_S3_S4, "the summary dataset says what the law says of every count row"
+    ),
+    "anomalies": Rule(
+        Area.COUNTS, Code.S5_COUNT_MISMATCH_S3_S4, "the anomalies dataset names every fallback taken, and no other"
+    ),
+    "run_report": Rule(
+        Area.COUNTS,
+        Code.S5_COUNT_MISMATCH_S3_S4,
+        "the run report says what arrivals and inputs say, and no later run failed",
+    ),
     "arrival_digest": Rule(
         Area.SHAPE, Code.S5_S4_PARTITION_OR_IDENTITY_VIOLATION, "arrivals are those that the run reported, by digest"
     ),

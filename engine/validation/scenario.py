@@ -15,11 +15,13 @@ from arrival_engine.engine.validation.events import Events, find_events
 from arrival_engine.engine.validation.file_order import Stream
 from arrival_engine.engine.validation.findings import Book
 from arrival_engine.engine.validation.inputs import KEY, Horizon, load_scenario, universe_hash
+from arrival_engine.engine.validation.judge_anomalies import judge_anomalies
 from arrival_engine.engine.validation.judge_choice import judge_choices
 from arrival_engine.engine.validation.judge_events import (
     judge_counts,
     judge_files,
     judge_rows,
+    judge_schema,
     judge_stream,
     report_totals,
 )
@@ -87,7 +89,8 @@ def judge_scenario(
     with reporter.phase("check inputs"):
         judge_inputs(case)
         claimed = claims(case)
-    if not judge_files(case, stage.sealed.digest, stage.threads):
+    if not judge_schema(case):
+        judge_files(case, stage.sealed.digest)
         _prevent(book, stage.policy, "there is no part, or one with another schema, so rows cannot be judged")
         return ScenarioFacts(scenario_id, events.rows, 0, 0, horizon.buckets, 0, ""), claimed
     fixed = Expectations(receipt.identity, scenario_id, stage.sealed.spec_version, universe_hash(receipt))
@@ -99,6 +102,7 @@ def judge_scenario(
     with reporter.phase("read arrivals"):
         stream = scan.run()
     with reporter.phase("judge"):
+        judge_files(case, stage.sealed.digest, stream.statements)
         judge_rows(case, scan)
         keyed = judge_stream(case, stream)
         if law is None:
@@ -110,7 +114,8 @@ def judge_scenario(
             _count(case, scan, law, proved=proved)
             judge_counts(case, proved=proved)
             judge_summary(case, stage.sealed.spec_version)
-            judge_report(case, stream, report_totals(case, stream), fixed.universe_hash)
+            totals = {**report_totals(case, stream), **judge_anomalies(case, stage.sealed.spec_version)}
+            judge_report(case, stream, totals, fixed.universe_hash)
             judge_routing(case, scan)
             accounts = predicted(case)
             judge_draws(case, accounts, trace)

@@ -219,3 +219,51 @@ def the_trace_has_a_record_of_no_scenario(run_root: Path) -> None:
         return [*records, {**records[-1], "detail": '{"scenario_id":"stress_v1"}'}]
 
     edit_lines(log_path(run_root, "rng_trace_log"), change)
+
+
+# --- Fallbacks ----------------------------------------------------------------------------------------
+
+
+@mutation("run_report")
+def the_reported_fallbacks_are_none(run_root: Path) -> None:
+    edit_run_line(
+        run_root, fallbacks=dict.fromkeys(("missing_edge_table", "missing_group_table", "no_site_in_zone"), 0)
+    )
+
+
+@mutation("anomalies")
+def the_anomalies_are_gone(run_root: Path) -> None:
+    damage.file_of(run_root, ANOMALIES).unlink()
+
+
+@mutation("anomalies", "run_report")
+def no_anomaly_is_left_and_none_is_reported(run_root: Path) -> None:
+    damage.edit_rows(run_root, ANOMALIES, lambda _: [])
+    edit_run_line(run_root, anomalies=0)
+
+
+@mutation("anomalies")
+def an_anomaly_has_fewer_arrivals(run_root: Path) -> None:
+    def change(rows: list[Row]) -> list[Row]:
+        rows[0]["context"]["arrivals"] -= 1
+        return rows
+
+    damage.edit_rows(run_root, ANOMALIES, change)
+
+
+@mutation("anomalies")
+def an_anomaly_says_something_else(run_root: Path) -> None:
+    damage.put(run_root, ANOMALIES, "message", "nothing happened")
+
+
+@mutation("anomalies")
+def an_anomaly_is_only_for_information(run_root: Path) -> None:
+    damage.put(run_root, ANOMALIES, "severity", "INFO")
+
+
+@mutation("arrival_digest")
+def a_part_states_the_digest_of_other_arrivals(run_root: Path) -> None:
+    path = Arrivals(run_root).paths[0]
+    table = pq.read_table(path, partitioning=None)
+    stated = {**table.schema.metadata, b"arrivals.digest": f"{table.num_rows}-{'0' * 32}".encode()}
+    pq.write_table(table.replace_schema_metadata(stated), path)

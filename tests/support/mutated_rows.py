@@ -69,7 +69,7 @@ def two_rows_swap_their_sequence_numbers(arrivals: Arrivals) -> None:
     one["arrival_seq"], other["arrival_seq"] = other["arrival_seq"], one["arrival_seq"]
 
 
-@rows("order", lawful=True)
+@rows("order", "arrival_digest", lawful=True)
 def two_parts_change_places(arrivals: Arrivals) -> None:
     arrivals.rows[0], arrivals.rows[1] = arrivals.rows[1], arrivals.rows[0]
 

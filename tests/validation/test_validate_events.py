@@ -84,7 +84,7 @@ def test_a_run_without_the_option_leaves_records_that_are_still_judged(
     _records(root, "arrival_edge_pick").unlink()
     _, _, findings = validated(root, capsys)
     assert broken(findings) == {"rng_events"}
-    assert "--rng-events jsonl" in findings["rng_events"]["examples"][0]["fault"]
+    assert "--rng-events jsonl" in findings["rng_events"]["message"]
     # Replaced arrivals take their records along, and then none are missed.
     run(root, RunOptions(backend="cpu", batch_arrivals=500, format="arrow", replace=True))
     assert not _records(root).exists()
