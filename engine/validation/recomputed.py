@@ -33,11 +33,9 @@ class Recomputed:
     """The law's arrivals of one scenario, beside the rows of the database that its tables were built from."""
 
     def __init__(self, inputs: Inputs, bins: int, largest: int) -> None:
-        counts = inputs.counts.arrivals
-        # Ties are broken by the key, so that the choice depends on no order.
-        watched = np.argsort(-counts.astype(np.int64), kind="stable")[:largest]
         self._inputs = inputs
         self.tables = build(inputs)
+        watched = _largest(inputs.counts.arrivals, largest)
         self._recomputation = Recomputation(self.tables, bins, watched.tolist())
 
     def reader(self) -> LawReader:
@@ -118,6 +116,14 @@ class Recomputed:
         cursor.store("found_end", pa.table({"at_start": [int(tally.ends[0])], "at_end": [int(tally.ends[1])]}))
         row, place = np.indices(tally.large.shape)
         cursor.store("found_largest", _tallied(tally.large.ravel(), id=row.ravel() + 1, bin=place.ravel()))
+
+
+def _largest(counts: NDArray[np.int32], number: int) -> NDArray[np.int64]:
+    """Places of the largest counts; ties are broken by the place, so that the choice depends on no order."""
+    kept = min(number, counts.size)
+    least = np.partition(counts, counts.size - kept)[counts.size - kept] if kept else 0
+    candidates = np.flatnonzero(counts >= least)
+    return candidates[np.argsort(-counts[candidates], kind="stable")][:kept]
 
 
 def _tallied(counts: NDArray[np.int64], **columns: Any) -> pa.Table:
