@@ -29,7 +29,7 @@ _COLUMNS = {
 def judge_law(case: Case, scan: Scan, stream: Stream, law: Recomputed) -> bool:
     """Enter law; whether the stored rows are the law's arrivals, as far as their keys are.
 
-    Violations: rows that are not the arrivals of their keys, and arrivals without a row.
+    differing: rows that are not the arrivals of their keys. missing: arrivals that no row is.
     """
     differing = sum(keys.size for keys in stream.differing)
     missing = max(0, law.tables.arrivals - (stream.rows - differing))
@@ -39,7 +39,8 @@ def judge_law(case: Case, scan: Scan, stream: Stream, law: Recomputed) -> bool:
     elif missing and (unseen := law.first_unseen()):
         examples = [{**unseen, "fault": "no arrival of this merchant and bucket is stored"}]
     facts = {"differing": differing, "missing": missing}
-    case.book.judge("law", stream.rows, differing + missing, examples=examples, facts=facts)
+    # A row that differs leaves its arrival without a row: the two are one violation.
+    case.book.judge("law", stream.rows, max(differing, missing), examples=examples, facts=facts)
     return not differing and not missing
 
 
