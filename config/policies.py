@@ -145,7 +145,7 @@ def raw_document(policy_id: str, data: bytes, where: str) -> dict[str, Any]:
 def _policy(entry: Dataset, data: bytes, path: str, origin: Origin) -> Policy:
     document = restated(entry.id, raw_document(entry.id, data, path))
     version = _accepted_version(entry, document, path)
-    check_document(entry.schema, document, code=entry.on_invalid, where=path)
+    check_document(entry.schema, document, code=entry.on_invalid, where=path, hint=_correct(entry))
     fault = first_fault(entry.id, document)
     if fault is not None:
         raise _invalid(entry, path, f"{fault[0]} {fault[1]}", key=fault[0])
@@ -169,11 +169,18 @@ def _accepted_version(entry: Dataset, document: Mapping[str, Any], path: str) ->
     return str(version)
 
 
+def _correct(entry: Dataset) -> str:
+    schema = f"correct the file; contracts/schemas/{entry.schema}.schema.json says what is allowed there"
+    # The seal has the hash of the policy.
+    sealed = ". If the run is sealed, remove its seal, then run `arrivals seal RUN_ROOT`" if entry.sealed else ""
+    return f"{schema}{sealed}"
+
+
 def _invalid(entry: Dataset, path: str, what: str, *, key: str = "", hint: str = "") -> ArrivalError:
     return ArrivalError(
         entry.on_invalid,
         f"{path}: {what}",
-        hint=hint or f"correct the file; contracts/schemas/{entry.schema}.schema.json describes {entry.id}",
+        hint=hint or _correct(entry),
         policy=entry.id,
         path=path,
         key=key,

@@ -39,11 +39,11 @@ def json_schema(name: str) -> dict[str, Any]:
     return document
 
 
-def check_document(name: str, document: object, *, code: Code, where: str) -> None:
+def check_document(name: str, document: object, *, code: Code, where: str, hint: str = "") -> None:
     """Check `document` against the schema `name`.
 
     Numbers may be int, float or Decimal; a Decimal is compared with the schema's decimals as written.
-    Raises ArrivalError(code) with `where`, the JSON pointer and the value of the first fault.
+    Raises ArrivalError(code) with `where`, the JSON pointer and the value of the first fault; `hint` says what to do.
     """
     if _certain(name)(document):
         return
@@ -58,7 +58,7 @@ def check_document(name: str, document: object, *, code: Code, where: str) -> No
     raise ArrivalError(
         code,
         f"{where}: at {pointer or '/'}: {_describe(fault)}{more}",
-        hint=f"see contracts/schemas/{name}{_SUFFIX} for what is allowed there",
+        hint=hint or f"see contracts/schemas/{name}{_SUFFIX} for what is allowed there",
         schema=name,
         pointer=pointer,
         value=shown(fault.instance),

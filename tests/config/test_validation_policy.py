@@ -88,7 +88,8 @@ def test_what_would_let_wrong_rows_pass_is_refused_by_name(old: str, new: str, f
         resolve_policy(POLICY, run_root=tmp_path)
     assert fragment in caught.value.message
     assert caught.value.code is dataset(POLICY).on_invalid
-    assert caught.value.hint
+    assert f"contracts/schemas/{POLICY}.schema.json" in caught.value.hint
+    assert "`arrivals seal RUN_ROOT`" in caught.value.hint
 
 
 def test_more_segments_may_be_required_in_any_order(tmp_path: Path) -> None:
