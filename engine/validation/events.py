@@ -14,9 +14,9 @@ from arrival_engine.contracts import Code, arrow_schema
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reason, refusal
 from arrival_engine.contracts.part_names import naming_fault, parse_part_name
-from arrival_engine.engine.rundir.arrow_files import open_arrow, parquet_schema, sound_batch
+from arrival_engine.engine.rundir.arrow_files import open_arrow, parquet_metadata, parquet_schema, sound_batch
 from arrival_engine.engine.validation.database import Cursor, name, parquet
-from arrival_engine.engine.validation.footers import ARROW_SCHEMA, read_statements
+from arrival_engine.engine.validation.footers import ARROW_SCHEMA
 
 Encoding = Literal["timestamp", "rfc3339"]
 
@@ -137,14 +137,15 @@ def find_events(directory: InsidePath, scenario_id: str, encoding: Encoding, *, 
 def _open(path: InsidePath) -> Part:
     with reading_part(path):
         if path.suffix == ".parquet":
-            footer = read_statements(path)
-            texts = {key: value for key, value in footer.pairs if key != ARROW_SCHEMA}
-            return Part(path, footer.rows, parquet_schema(path).remove_metadata(), texts)
-        with open_arrow(path) as reader:
-            schema = reader.schema
-            rows = sum(sound_batch(reader, index).num_rows for index in range(reader.num_record_batches))
-    pairs = (schema.metadata or {}).items()
-    texts = {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in pairs}
+            stated = parquet_metadata(path)
+            schema, rows, pairs = parquet_schema(path), stated.num_rows, stated.metadata or {}
+        else:
+            with open_arrow(path) as reader:
+                schema = reader.schema
+                rows = sum(sound_batch(reader, index).num_rows for index in range(reader.num_record_batches))
+            pairs = schema.metadata or {}
+    texts = {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in pairs.items()}
+    texts.pop(ARROW_SCHEMA, None)
     return Part(path, rows, schema.remove_metadata(), texts)
 
 

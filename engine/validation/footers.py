@@ -92,7 +92,8 @@ class Extremes:
     """Measures of the columns of whole numbers that have statistics, from the batches of a pass over the file."""
 
     def __init__(self, path: InsidePath) -> None:
-        self._groups = read_statements(path).groups
+        self.footer = read_statements(path)
+        self._groups = self.footer.groups
         chunks = [chunk for _, chunks in self._groups for chunk in chunks if chunk.statistics]
         self._names = sorted({chunk.path[0] for chunk in chunks if len(chunk.path) == 1})
         self._seen: set[str] = set()
@@ -133,6 +134,10 @@ class Extremes:
 
 
 def _measured(values: pa.Array | pa.ChunkedArray) -> Measured:
+    if pa.types.is_integer(values.type) and not values.null_count and len(values):
+        # Several times as fast as Arrow.
+        numbers = values.to_numpy()
+        return Measured(0, *(pa.scalar(int(end), values.type) for end in (numbers.min(), numbers.max())))
     least, greatest = (value if value.is_valid else None for value in pc.min_max(values).values())
     return Measured(values.null_count, least, greatest)
 
@@ -153,7 +158,7 @@ def footer_faults(path: InsidePath, passed: Extremes | None = None) -> list[Exam
     Reads the columns that have statistics and that a pass over the file has not measured. Raises OSError or
     pa.ArrowException for a file that cannot be read.
     """
-    footer = read_statements(path)
+    footer = read_statements(path) if passed is None else passed.footer
     file = path.name
     faults: list[Example] = [{"file": file, "fault": f"has {extra}"} for extra in footer.extras]
     keys = [key for key, _ in footer.pairs]
