@@ -1,4 +1,4 @@
-"""What part files state of themselves in their key-value metadata (docs/reference/layouts.md, "Part files of arrivals")."""
+"""What part files state of themselves in their metadata (docs/reference/layouts.md, "Part files of arrivals")."""
 
 from __future__ import annotations
 
