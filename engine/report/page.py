@@ -159,8 +159,14 @@ def _warnings(records: Records, sections: Sequence[Section], unpublished: Sequen
         when = failed.get("started_at_utc", "")
         reason = f"{failed.get('error_code')}: {failed.get('error_message')}"
         told.append(f"A later run{what}, started {when}, failed, and what it found published stayed: {reason}")
+    verdicts = records.verdicts
+    if verdicts is not None and verdicts.passed and not verdicts.flagged:
+        told.append(
+            "The validation bundle has lost its flag: what it passed has changed, or was found bad, since. "
+            "`arrivals verify` says why."
+        )
     for section in sections:
-        told += _contradictions(section, records.verdicts)
+        told += _contradictions(section, verdicts)
     return told
 
 

@@ -16,6 +16,7 @@ from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.contracts.schemas import shown
 from arrival_engine.engine.rundir.arrow_files import open_parquet
+from arrival_engine.engine.rundir.flag import flag_of
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.strict_json import parse_json, read_json
 from arrival_engine.engine.sealing.stored import Stored, read_stored
@@ -48,10 +49,12 @@ class Check(NamedTuple):
 class Verdicts:
     """The verdicts of the latest validation bundle; checks by scenario, "" for those of the run as a whole.
 
-    policy: the difference between the validation policy and the delivered one, empty if there is none.
+    flagged: whether the bundle has its flag. policy: the difference between the validation policy and the delivered
+    one, empty if there is none.
     """
 
     passed: bool
+    flagged: bool
     folder: InsidePath
     error_message: str | None
     tally: Mapping[str, int]
@@ -160,6 +163,7 @@ def _verdicts(receipt: Receipt, lines: Sequence[Record]) -> Verdicts | None:
     try:
         return Verdicts(
             passed=report["status"] == "PASS",
+            flagged=(folder / flag_of(receipt).name).exists(),
             folder=folder,
             error_message=_text(report["error_message"]) if "error_message" in report else None,
             tally={_text(name): _count(number) for name, number in report["verdicts"].items()},

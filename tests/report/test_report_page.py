@@ -23,6 +23,7 @@ from arrival_engine.engine.report.style import DARK, LIGHT, ROLES, drawing
 from arrival_engine.engine.report.svg import inline_svg
 from arrival_engine.engine.rundir.receipt import read_receipt
 from tests.support.product import report_lines, write_sealed
+from tests.support.validated import PASSED, place
 from tests.support.validating import edit_run_line, proven_run, validated
 from tests.support.worlds import small_world
 
@@ -195,6 +196,13 @@ class TestWhatItSays:
         verdict = "passed" if answer["status"] == "PASS" else "did not pass"
         assert f"Validation: {verdict}" in next(page.all("header")).text
         assert not list(page.all("p", "callout")) or answer["status"] == "FAIL"
+
+        # What has lost its flag is not passed over.
+        flag = place(root, PASSED) / "_passed.flag"
+        flag.rename(root / "flag")
+        warned = [note.text for note in read(report(root).page).all("p", "callout")]
+        assert any("has lost its flag" in note for note in warned)
+        (root / "flag").rename(flag)
 
         # Of another run of the same scenario, the bundle says nothing.
         edit_run_line(root, arrival_digest="1-0", n_arrivals_total=7)

@@ -256,8 +256,9 @@ def test_a_killed_publication_leaves_one_whole_bundle_in_place(
 # --- Runs -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_that_replaces_arrivals_takes_the_flag_away(run_root: Path, capsys: Any) -> None:
-    run(run_root, RunOptions(backend="cpu", format="arrow", replace=True))
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_that_replaces_arrivals_takes_the_flag_away(resume: bool, run_root: Path, capsys: Any) -> None:
+    run(run_root, RunOptions(backend="cpu", format="arrow", replace=True, resume=resume))
     assert not flag(run_root).exists()
     code, answer = verified(run_root, capsys)
     assert (code, answer["code"]) == (1, str(Code.S5_FLAG_SCHEMA_VIOLATION))
