@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.ipc
 
 from arrival_engine.contracts.inside import InsidePath
+from arrival_engine.contracts.schemas import shown
 from arrival_engine.contracts.thrift import Compact, read_footer
 from arrival_engine.engine.rundir.arrow_files import ParquetFile, open_arrow, open_parquet
 from arrival_engine.engine.validation.findings import Example
@@ -25,6 +26,7 @@ _GROUP_EXTRAS = {4: "a sort order of its own"}
 ARROW_SCHEMA = "ARROW:schema"
 # An Arrow file is these eight bytes, a stream with a schema of its own, and a footer with another.
 _ARROW_HEAD = 8
+_SHOWN_BYTES = 64
 _MAX, _MIN, _NULLS, _DISTINCT, _MAX_VALUE, _MIN_VALUE = range(1, 7)
 
 
@@ -80,7 +82,7 @@ def _named(entry: Mapping[int, Any], extras: Mapping[int, str]) -> set[str]:
     return {words for number, words in extras.items() if number in entry}
 
 
-class Measured(NamedTuple):
+class Measure(NamedTuple):
     """Of a column in a row group: its nulls, and its least and greatest value, None where it has none."""
 
     nulls: int
@@ -97,7 +99,7 @@ class Extremes:
         chunks = [chunk for _, chunks in self._groups for chunk in chunks if chunk.statistics]
         self._names = sorted({chunk.path[0] for chunk in chunks if len(chunk.path) == 1})
         self._seen: set[str] = set()
-        self._found: dict[tuple[int, str], Measured] = {}
+        self._found: dict[tuple[int, str], Measure] = {}
         self._group = self._row = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -124,28 +126,28 @@ class Extremes:
             key = self._group, name
             self._found[key] = _merged(self._found[key], found) if key in self._found else found
 
-    def of(self, group: int, column: _Column) -> Measured | None:
+    def of(self, group: int, column: _Column) -> Measure | None:
         """What was measured; None of a column that was not."""
         name = column.path[0]
         if len(column.path) > 1 or name not in self._seen or _DISTINCT in column.statistics:
             return None
         key = group, name
-        return self._found[key] if key in self._found else Measured(0, None, None)
+        return self._found[key] if key in self._found else Measure(0, None, None)
 
 
-def _measured(values: pa.Array | pa.ChunkedArray) -> Measured:
+def _measured(values: pa.Array | pa.ChunkedArray) -> Measure:
     if pa.types.is_integer(values.type) and not values.null_count and len(values):
         # Several times as fast as Arrow.
         numbers = values.to_numpy()
-        return Measured(0, *(pa.scalar(int(end), values.type) for end in (numbers.min(), numbers.max())))
+        return Measure(0, *(pa.scalar(int(end), values.type) for end in (numbers.min(), numbers.max())))
     least, greatest = (value if value.is_valid else None for value in pc.min_max(values).values())
-    return Measured(values.null_count, least, greatest)
+    return Measure(values.null_count, least, greatest)
 
 
-def _merged(one: Measured, other: Measured) -> Measured:
+def _merged(one: Measure, other: Measure) -> Measure:
     least = [value for value in (one.least, other.least) if value is not None]
     greatest = [value for value in (one.greatest, other.greatest) if value is not None]
-    return Measured(
+    return Measure(
         one.nulls + other.nulls,
         min(least, key=lambda value: value.as_py(), default=None),
         max(greatest, key=lambda value: value.as_py(), default=None),
@@ -162,7 +164,9 @@ def footer_faults(path: InsidePath, passed: Extremes | None = None) -> list[Exam
     file = path.name
     faults: list[Example] = [{"file": file, "fault": f"has {extra}"} for extra in footer.extras]
     keys = [key for key, _ in footer.pairs]
-    faults += [{"file": file, "fault": f"repeats the key {key}"} for key in sorted(set(keys)) if keys.count(key) > 1]
+    faults += [
+        {"file": file, "fault": f"repeats the key {shown(key)}"} for key in sorted(set(keys)) if keys.count(key) > 1
+    ]
     if footer.rows != sum(rows for rows, _ in footer.groups):
         faults.append({"file": file, "fault": f"states {footer.rows} rows, its row groups another number"})
     with open_parquet(path) as source:
@@ -226,14 +230,14 @@ def _values(table: pa.Table, path: Sequence[str]) -> pa.ChunkedArray:
     return values
 
 
-def _statistics_faults(stated: Mapping[int, Any], found: Measured) -> Iterator[str]:
+def _statistics_faults(stated: Mapping[int, Any], found: Measure) -> Iterator[str]:
     if _NULLS in stated and stated[_NULLS] != found.nulls:
         yield f"states {stated[_NULLS]} nulls, has {found.nulls}"
     extremes = (("least", found.least, (_MIN_VALUE, _MIN)), ("greatest", found.greatest, (_MAX_VALUE, _MAX)))
     for name, value, fields in extremes:
         for field in fields:
             if field in stated and not _allows(stated[field], value, name):
-                right = "there is none" if value is None else f"it is {value.as_py()}"
+                right = "there is none" if value is None else f"it is {shown(value.as_py())}"
                 yield f"states the {name} value 0x{_shown(stated[field])}, {right}"
 
 
@@ -266,4 +270,4 @@ def _encoded(value: pa.Scalar) -> set[bytes]:
 
 
 def _shown(stated: object) -> str:
-    return stated.hex() if isinstance(stated, bytes) else str(stated)
+    return stated[:_SHOWN_BYTES].hex() if isinstance(stated, bytes) else str(stated)

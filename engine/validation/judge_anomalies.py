@@ -15,7 +15,7 @@ from arrival_engine.engine.rundir.arrow_files import open_parquet
 from arrival_engine.engine.validation.case import Case
 from arrival_engine.engine.validation.findings import Example
 from arrival_engine.engine.validation.judge_records import identity_constants
-from arrival_engine.engine.validation.record_tables import missing, table_faults
+from arrival_engine.engine.validation.record_tables import judge_form, missing
 
 _DATASET = "s4_arrival_anomalies_5B"
 _MEANINGS = {
@@ -36,8 +36,8 @@ def judge_anomalies(case: Case, spec_version: str) -> dict[str, Any]:
     path = case.receipt.path(_DATASET, scenario_id=case.scenario_id)
     if path.is_file():
         constants = {**identity_constants(case, spec_version), "severity": "WARN"}
-        faults = table_faults(path, _DATASET, constants, ("anomaly_id",))
-        if not any("found" in fault for fault in faults):
+        faults, sound = judge_form(path, _DATASET, constants, ("anomaly_id",))
+        if sound:
             rows = zip_longest(_stored(path), expected)
             faults += [_difference(place, *pair) for place, pair in enumerate(rows) if pair[0] != pair[1]]
         case.book.judge("anomalies", len(expected), len(faults), examples=faults)

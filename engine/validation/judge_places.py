@@ -8,7 +8,7 @@ from arrival_engine.contracts import arrow_schema
 from arrival_engine.engine.validation.case import Case
 from arrival_engine.engine.validation.findings import EXAMPLES_MAX
 from arrival_engine.engine.validation.inputs import source
-from arrival_engine.engine.validation.record_tables import missing, table_faults
+from arrival_engine.engine.validation.record_tables import judge_form, missing
 
 _SITES = """
     SELECT merchant_id::UBIGINT AS merchant_id, site_id::UBIGINT AS place,
@@ -43,7 +43,10 @@ def _judge(case: Case, check: str, dataset_id: str, stated: str, expected: str, 
         return
     columns = case.receipt.identity.columns()
     names = arrow_schema(dataset_id).names
-    faults = table_faults(path, dataset_id, {name: columns[name] for name in columns if name in names}, key)
+    faults, sound = judge_form(path, dataset_id, {name: columns[name] for name in columns if name in names}, key)
+    if not sound:
+        case.book.judge(check, 0, len(faults), examples=faults)
+        return
     table = source(case.cursor, case.receipt, dataset_id)
     # A full join finds a row that is missing, of a place that does not exist, or listed twice: a key has one row.
     different = f"""

@@ -12,7 +12,7 @@ from arrival_engine.engine.validation.file_order import Stream
 from arrival_engine.engine.validation.findings import EXAMPLES_MAX, Example
 from arrival_engine.engine.validation.inputs import KEY, source
 from arrival_engine.engine.validation.metadata import DIGEST_KEY, RUN_POLICIES
-from arrival_engine.engine.validation.record_tables import missing, table_faults
+from arrival_engine.engine.validation.record_tables import judge_form, missing
 from arrival_engine.engine.validation.records import Record
 
 # Failures of a later run before it touched anything that is published. After any other, arrivals and records of two
@@ -47,7 +47,10 @@ def judge_summary(case: Case, spec_version: str) -> None:
         case.book.judge("summary", 0, 1, message=missing(dataset_id))
         return
     key = ("merchant_id", "zone_representation", "channel_group", "bucket_index")
-    faults = table_faults(path, dataset_id, identity_constants(case, spec_version), key)
+    faults, sound = judge_form(path, dataset_id, identity_constants(case, spec_version), key)
+    if not sound:
+        case.book.judge("summary", 0, len(faults), examples=faults)
+        return
     table = source(case.cursor, case.receipt, dataset_id, scenario_id=case.scenario_id)
     different = f"""
         FROM (SELECT merchant_id::UBIGINT AS merchant_id, TRY_CAST(zone_representation AS zone_t) AS zone,

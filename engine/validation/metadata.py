@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from arrival_engine.contracts import compact_json
+from arrival_engine.contracts.schemas import shown
 from arrival_engine.engine.process.version import LAW_VERSION
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.validation.case import Case
@@ -50,13 +51,13 @@ def metadata_faults(case: Case, sealed_inputs_digest: str) -> list[Example]:
         # A run that finds the same arrivals leaves the parts of an earlier version as they are.
         if version is None or (case.told.versions and version not in case.told.versions):
             wrong.append(_said(_VERSION, version))
-        wrong += [f"states the unknown key {key}" for key in sorted(stated.keys() - known)]
+        wrong += [f"states the unknown key {shown(key)}" for key in sorted(stated.keys() - known)]
         faults += [{"file": part.path.name, "fault": fault} for fault in wrong]
     return faults
 
 
 def _said(key: str, value: str | None) -> str:
-    return f"does not state {key}" if value is None else f"states {key} {value}"
+    return f"does not state {key}" if value is None else f"states {key} {shown(value)}"
 
 
 def _policies(case: Case) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -11,12 +11,17 @@ from numpy.typing import NDArray
 
 from arrival_engine.contracts import arrow_schema
 from arrival_engine.contracts.inside import InsidePath
-from arrival_engine.contracts.oserrors import reading
+from arrival_engine.contracts.oserrors import reading, reason, system_number
+from arrival_engine.contracts.schemas import shown
 from arrival_engine.engine.rundir.arrow_files import open_parquet
+from arrival_engine.engine.rundir.sealed_files import InputFile
+from arrival_engine.engine.rundir.table_limits import check_sizes
 from arrival_engine.engine.validation.findings import Example
 from arrival_engine.engine.validation.footers import footer_faults
 
 _BATCH_ROWS = 1 << 16
+# More are not counted.
+_FAULTS_MAX = 1000
 _HINT = "restore the file, or write it again with `arrivals run RUN_ROOT`"
 
 
@@ -25,36 +30,55 @@ def missing(dataset_id: str) -> str:
     return f"there is no {dataset_id}; `arrivals run RUN_ROOT` writes it"
 
 
-def table_faults(
-    path: InsidePath, dataset_id: str, constants: Mapping[str, str | int], key: Sequence[str]
-) -> list[Example]:
-    """Faults of a table that do not depend on its content.
+class Form(NamedTuple):
+    """Faults of a table that do not depend on its content; `sound` if its rows can be read and judged."""
 
-    Its footer is true, its columns are the contract's, each of `constants` has its value in every row, and rows ascend
-    by `key`, texts by their bytes, no key twice; an empty key demands no order. Raises IO_READ_FAILED.
+    faults: list[Example]
+    sound: bool
+
+
+def judge_form(path: InsidePath, dataset_id: str, constants: Mapping[str, str | int], key: Sequence[str] = ()) -> Form:
+    """Read a table whole: columns are the contract's, the footer is true, each of `constants` is in every row.
+
+    Rows must ascend by `key`, texts by their bytes, no key twice; an empty key demands no order. Raises IO_READ_FAILED,
+    and what a table that would fill the memory raises.
     """
-    with reading(dataset_id, path, hint=_HINT, also=(pa.ArrowException,)):
-        schema = arrow_schema(dataset_id)
-        with open_parquet(path) as file:
-            found = file.schema_arrow.remove_metadata()
-            if found != schema:
-                return [{"file": path.name, "fault": "its columns are not the contract's", "found": str(found)}]
-            faults: list[Example] = footer_faults(path)
-            last: tuple[Any, ...] | None = None
-            row = 0
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
+    with reading(dataset_id, path, hint=_HINT):
+        try:
+            return _form(path, dataset_id, constants, key)
+        except (OSError, pa.ArrowException) as failure:
+            if system_number(failure) is not None:
+                raise
+            # Of Arrow, about the bytes.
+            return Form([{"file": path.name, "fault": f"cannot be read: {shown(reason(failure))}"}], sound=False)
+
+
+def _form(path: InsidePath, dataset_id: str, constants: Mapping[str, str | int], key: Sequence[str]) -> Form:
+    schema = arrow_schema(dataset_id)
+    with open_parquet(path) as file:
+        found = file.schema_arrow.remove_metadata()
+        if found != schema:
+            names = ", ".join(f"{field.name} {field.type}" for field in found)
+            fault = f"its columns are not the contract's: {shown(names)}"
+            return Form([{"file": path.name, "fault": fault}], sound=False)
+        check_sizes(dataset_id, InputFile(path), set(schema.names), _BATCH_ROWS)
+        faults: list[Example] = footer_faults(path)
+        last: tuple[Any, ...] | None = None
+        row = 0
+        for batch in file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
+            if len(faults) < _FAULTS_MAX:
                 faults += _inconstant(path, batch, constants)
                 wrong, last = _out_of_order(batch, key, last) if key else ([], None)
                 faults += [{"file": path.name, "fault": "is out of order", "row": row + place} for place in wrong]
-                row += batch.num_rows
-    return faults
+            row += batch.num_rows
+    return Form(faults, sound=True)
 
 
 def _inconstant(path: InsidePath, batch: pa.RecordBatch, constants: Mapping[str, str | int]) -> list[Example]:
     faults: list[Example] = []
     for name, value in constants.items():
         others = [stated for stated in batch.column(name).unique().to_pylist() if stated != value]
-        faults += [{"file": path.name, "column": name, "stated": stated, "expected": value} for stated in others]
+        faults += [{"file": path.name, "column": name, "stated": shown(stated), "expected": value} for stated in others]
     return faults
 
 

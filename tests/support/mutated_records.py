@@ -236,6 +236,19 @@ def the_anomalies_are_gone(run_root: Path) -> None:
     damage.file_of(run_root, ANOMALIES).unlink()
 
 
+@mutation("anomalies")
+def the_anomalies_are_no_table(run_root: Path) -> None:
+    damage.file_of(run_root, ANOMALIES).write_bytes(b"{}")
+
+
+@mutation("summary")
+def the_pages_of_the_summary_are_damaged(run_root: Path) -> None:
+    path = damage.file_of(run_root, SUMMARY)
+    data = bytearray(path.read_bytes())
+    data[40:80] = bytes(40)
+    path.write_bytes(data)
+
+
 @mutation("anomalies", "run_report")
 def no_anomaly_is_left_and_none_is_reported(run_root: Path) -> None:
     damage.edit_rows(run_root, ANOMALIES, lambda _: [])

@@ -54,14 +54,14 @@ def _a_number_of_the_footer(path: Path) -> None:
 FORGERIES: dict[str, tuple[Callable[[Path], None], str]] = {
     "metadata removed": (lambda root: edit_parts(root, lambda table: table.replace_schema_metadata({})), "does not"),
     "law version removed": (_without("arrivals.law_version"), "does not state arrivals.law_version"),
-    "law version false": (_with("arrivals.law_version", "1"), "states arrivals.law_version 1"),
-    "policies false": (_with("arrivals.policy_digests", "{}"), "states arrivals.policy_digests {}"),
+    "law version false": (_with("arrivals.law_version", "1"), "states arrivals.law_version '1'"),
+    "policies false": (_with("arrivals.policy_digests", "{}"), "states arrivals.policy_digests '{}'"),
     "digest removed": (_without("arrivals.digest"), "does not state arrivals.digest"),
-    "digest malformed": (_with("arrivals.digest", "12"), "states arrivals.digest 12"),
-    "unknown key": (_with("arrivals.approved", "yes"), "states the unknown key arrivals.approved"),
+    "digest malformed": (_with("arrivals.digest", "12"), "states arrivals.digest '12'"),
+    "unknown key": (_with("arrivals.approved", "yes"), "states the unknown key 'arrivals.approved'"),
     "key renamed": (_last(lambda path: renamed_key(path, "arrivals.seed", "arrivals.sead")), "does not"),
     "one part of another version": (_last(_another_version), "parts state several versions"),
-    "a version that never ran": (_with("arrivals.engine_version", "9.9.9"), "states arrivals.engine_version 9.9.9"),
+    "a version that never ran": (_with("arrivals.engine_version", "9.9.9"), "states arrivals.engine_version '9.9.9'"),
     "extreme false": (_last(_a_number_of_the_footer), "states the greatest value"),
     "page index": (_last(lambda path: rewritten(path, write_page_index=True)), "has a page index"),
     "Bloom filter": (
@@ -93,7 +93,7 @@ def test_a_key_that_is_there_twice_is_named(sound: Path, tmp_path: Path) -> None
     path = copied(sound, tmp_path / "run") / Arrivals(sound).paths[0].relative_to(sound)
     footer_edited(path, lambda footer: footer.replace(b"arrivals.scenario_id", b"arrivals.law_version"))
     faults = footer_faults(InsidePath.of_user(path))
-    assert "repeats the key arrivals.law_version" in [fault["fault"] for fault in faults]
+    assert "repeats the key 'arrivals.law_version'" in [fault["fault"] for fault in faults]
 
 
 def test_statistics_that_hide_rows_from_readers_are_named(sound: Path, tmp_path: Path, capsys: Any) -> None:
