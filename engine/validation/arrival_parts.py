@@ -56,7 +56,8 @@ def standing_parts(receipt: Receipt) -> Standing:
     found: dict[str, dict[InsidePath, Facts]] = {}
     for scenario_id, folder in receipt.partitions(_EVENTS).items():
         with reading("arrivals", folder):
-            paths = [path for path in folder.iterdir() if parse_part_name(path.name)]
+            # Anything else of such a name is not a part, and is judged as a stranger.
+            paths = [path for path, kind in folder.entries() if kind == "file" and parse_part_name(path.name)]
             found[scenario_id] = {path: Facts.of(path.stat()) for path in paths}
     return found
 

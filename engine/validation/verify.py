@@ -95,12 +95,12 @@ def _place(receipt: Receipt) -> tuple[int, int] | None:
 
 
 def _verified(receipt: Receipt, *, arrivals: bool, threads: int | None, reporter: Reporter) -> Bundle:
-    folder = receipt.path("validation_bundle_5B")
-    if not folder.is_dir():
-        raise _without_bundle(receipt, folder)
-    flag = flag_of(receipt)
-    if not flag.exists():
-        raise without_flag(receipt, flag)
+    folder, flag = receipt.path("validation_bundle_5B"), flag_of(receipt)
+    with reading("validation bundle", folder):
+        if not folder.is_dir():
+            raise _without_bundle(receipt, folder)
+        if not flag.exists():
+            raise without_flag(receipt, flag)
     found = read_bundle(folder, receipt.identity.manifest_fingerprint)
     if found.bundle.status == FAIL:
         raise _broken(Code.S5_BUNDLE_INDEX_INVALID, folder, "is the bundle of a run that did not pass")
@@ -156,6 +156,11 @@ def read_bundle(folder: InsidePath, manifest_fingerprint: str) -> Contents:
 
     Raises as `verify` does.
     """
+    with reading("validation bundle", folder):
+        return _read_bundle(folder, manifest_fingerprint)
+
+
+def _read_bundle(folder: InsidePath, manifest_fingerprint: str) -> Contents:
     names = {kind: _name(kind) for kind in ("bundle_index", "passed_flag")}
     index = _index(folder / names["bundle_index"], manifest_fingerprint)
     listed = [entry["path"] for entry in index["entries"]]

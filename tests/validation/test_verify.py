@@ -334,6 +334,27 @@ def test_what_cannot_be_compared_is_said(run_root: Path, capsys: Any) -> None:
     assert (code, answer["not_compared"]) == (0, ["seal", "run report"])
 
 
+@pytest.mark.parametrize("name", ["_passed.flag", "index.json", REPORT, PARTS, ""])
+def test_a_link_in_the_place_of_a_bundle_or_its_files_does_not_hold(name: str, run_root: Path, capsys: Any) -> None:
+    path = place(run_root, PASSED) / name
+    path.rename(run_root / "elsewhere")
+    path.symlink_to(run_root / "elsewhere")
+    members = {REPORT, PARTS}
+    expected = Code.S5_BUNDLE_MEMBER_MISSING_OR_HASH_MISMATCH if name in members else Code.S5_IO_READ_FAILED
+    assert refusal(run_root, capsys)[0] == str(expected)
+
+
+def test_a_directory_of_a_parts_name_fails_the_run_and_leaves_a_bundle_that_says_so(
+    run_root: Path, capsys: Any
+) -> None:
+    path = parts_of(run_root)[-1]
+    path.unlink()
+    path.mkdir()
+    code, answer, findings = validated(run_root, capsys)
+    assert (code, findings["files"]["verdict"]) == (1, "FAIL")
+    assert Path(answer["bundle"]["folder"]) == place(run_root, FAILED)
+
+
 # --- Other processes at the same time ---------------------------------------------------------------------------------
 
 
