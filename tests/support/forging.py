@@ -231,6 +231,11 @@ class CountRows:
             switch: np.bincount(row, flag, keys.size).astype(np.int64) for switch, flag in columns.fallbacks.items()
         }
 
+    def same(self, other: CountRows) -> bool:
+        """Whether the records of both would be the same."""
+        sums = [[rows.virtual, *(rows.fallbacks[switch] for switch in FALLBACKS)] for rows in (self, other)]
+        return all(map(np.array_equal, *sums))
+
     def draws(self) -> dict[str, Array]:
         """Words drawn by family that depends on the routes."""
         merchant = self.ground.entity_merchant[self.ground.row_entity]

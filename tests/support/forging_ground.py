@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -229,6 +231,20 @@ class Ground:
         modes = [self.world.modes[merchant] for merchant in self.merchants]
         self.merchant_mode = np.array(modes)
         self.has_edges = np.array([merchant in self.first_edge for merchant in self.merchants])
+
+    @property
+    def shown(self) -> list[str]:
+        """The zone that a row at each place shows."""
+        return [self.zones[zone] for zone in self.place_zone.tolist()]
+
+    def renamed(self, tzid: str, name: str) -> Ground:
+        """The same draws, the places of a zone under another name of it."""
+        other = copy(self)
+        other.zones = [*self.zones, name]
+        zones = self.world.zones
+        other.world = replace(self.world, zones={**zones, name: zones[tzid]})
+        other.place_zone = np.where(self.place_zone == self.zone_number[tzid], len(self.zones), self.place_zone)
+        return other
 
     @cached_property
     def merchant_days(self) -> Array:

@@ -171,6 +171,8 @@ class Columns:
 
     def same(self, other: Columns) -> bool:
         """Whether the rows would be the same, in the same order."""
+        if [*self.ground.shown] != [*other.ground.shown]:
+            return False
         names = ("entity", "bucket", "ts", "place")
         return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
 

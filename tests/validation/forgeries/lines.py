@@ -10,6 +10,7 @@ import numpy as np
 from tests.support.forging import Base
 from tests.support.forging_ground import Array, Ground
 from tests.support.forging_law import Columns
+from tests.support.worlds import NEW_YORK
 from tests.validation.forgeries.registry import forgery
 
 SEED = 14
@@ -166,6 +167,11 @@ def two_draws_at_one_microsecond_change_places(base: Base) -> Columns:
     for row in np.flatnonzero(tied & (honest.place[1:] != honest.place[:-1]))[:1]:
         at[[row, row + 1]] = at[[row + 1, row]]
     return routed(honest, at)
+
+
+@forgery(7)
+def a_zone_goes_by_another_name(base: Base) -> Columns:
+    return replace(base.honest, ground=base.ground.renamed(NEW_YORK, "US/Eastern"))
 
 
 @forgery(7, "mixed", "falling back")

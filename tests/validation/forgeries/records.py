@@ -252,16 +252,25 @@ def parts_are_copied_to_another_seed(run_root: Path) -> None:
 # --- Rows that the digest does not tell apart -------------------------------------------------------------
 
 
-@tampering("law", "values", worlds=("mixed", "falling back"))
-def null_channels_become_empty_texts(run_root: Path) -> None:
+def _recolumned(run_root: Path, name: str, change: Callable[[list[Any]], list[Any]]) -> None:
     paths = parts_of(run_root)
     for path in paths:
         file = pq.ParquetFile(path)
         groups = [file.read_row_group(number) for number in range(file.num_row_groups)]
         file.close()
-        emptied = [
-            _column(group, "channel_group", lambda texts: [text or "" for text in texts]).cast(group.schema)
-            for group in groups
-        ]
-        write_part(path, iter(emptied), pq.read_schema(path))
+        changed = [_column(group, name, change).cast(group.schema) for group in groups]
+        write_part(path, iter(changed), pq.read_schema(path))
     rename_parts(paths)
+
+
+@tampering("law", "values", worlds=("mixed", "falling back"))
+def null_channels_become_empty_texts(run_root: Path) -> None:
+    _recolumned(run_root, "channel_group", lambda texts: [text or "" for text in texts])
+
+
+@tampering("clock_zones")
+def an_operational_zone_goes_by_another_name(run_root: Path) -> None:
+    def renamed(zones: list[Any]) -> list[Any]:
+        return ["US/Eastern" if zone == "America/New_York" else zone for zone in zones]
+
+    _recolumned(run_root, "tzid_operational", renamed)

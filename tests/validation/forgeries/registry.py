@@ -93,8 +93,8 @@ def pretence(says: str, *, hashed: bool = False) -> Callable[[Act], Act]:
     return register
 
 
-def rotated(worlds: tuple[str, ...], number: int) -> str:
-    """One of the worlds, another one for each number; the larger one comes less often."""
+def quick(worlds: tuple[str, ...], number: int) -> str | None:
+    """The world in which a forgery is no slow test: none for every third, else another one for each number."""
     order = ("mixed", "falling back", "mixed", "falling back", "drawn")
     first = number % len(order)
-    return next(world for world in order[first:] + order[:first] if world in worlds)
+    return None if number % 3 == 2 else next(world for world in order[first:] + order[:first] if world in worlds)
