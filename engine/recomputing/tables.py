@@ -287,7 +287,6 @@ def _alias(
 
 def _edges(rows: EdgeRows, modes: Mapping[int, str], merchant_ids: Words) -> tuple[Slots, Codes]:
     """Alias tables of edges as the blob has them, and each merchant's; a merchant of sites alone needs none."""
-    words = np.frombuffer(rows.blob, "<u4", len(rows.blob) // 4)
     first = np.searchsorted(rows.merchant_id, merchant_ids)
     end = np.searchsorted(rows.merchant_id, merchant_ids, side="right")
     of_merchant = np.full(merchant_ids.size, NONE, np.int32)
@@ -298,7 +297,7 @@ def _edges(rows: EdgeRows, modes: Mapping[int, str], merchant_ids: Words) -> tup
         span = rows.slices.get(merchant_id)
         if _MODES.get(modes.get(merchant_id, "")) == PHYSICAL or (span is None and not size):
             continue
-        threshold, alias = _slice(words, span or (0, 0), size, merchant_id)
+        threshold, alias = _slice(rows.blob, span or (0, 0), size, merchant_id)
         if not size:
             continue
         of_merchant[place] = len(starts) - 1
@@ -312,16 +311,22 @@ def _edges(rows: EdgeRows, modes: Mapping[int, str], merchant_ids: Words) -> tup
     return slots, of_merchant
 
 
-def _slice(words: NDArray[np.uint32], span: tuple[int, int], size: int, merchant_id: int) -> tuple[Words, Codes]:
+def _slice(blob: bytes, span: tuple[int, int], size: int, merchant_id: int) -> tuple[Words, Codes]:
     """Thresholds and aliases of one slice: n, prob_qbits, 0, 0, then n pairs (probability, alias)."""
-    first, length = (number // 4 for number in span)
-    found = words[first : first + length].astype(np.uint64)
-    if found.size != _HEADER_WORDS + 2 * size or found[0] != size or not 1 <= found[1] <= _QBITS_MAX:
+    first, length = span
+    words = _HEADER_WORDS + 2 * size
+    if length != 4 * words or not 0 <= first <= len(blob) - length:
+        raise _edge_fault(merchant_id, f"is not of its {size} edges")
+    found = np.frombuffer(blob, "<u4", words, first).astype(np.uint64)
+    qbits = int(found[1])
+    if found[0] != size or not 1 <= qbits <= _QBITS_MAX:
         raise _edge_fault(merchant_id, f"is not of its {size} edges")
     probability, alias = found[_HEADER_WORDS::2], found[_HEADER_WORDS + 1 :: 2]
     if (alias >= size).any():
         raise _edge_fault(merchant_id, f"has an alias beyond its {size} edges")
-    return probability << (np.uint64(_QBITS_MAX) - found[1]), alias.astype(np.int32)
+    if (probability >> np.uint64(qbits)).any():
+        raise _edge_fault(merchant_id, f"has a probability of more than {qbits} bits")
+    return probability << np.uint64(_QBITS_MAX - qbits), alias.astype(np.int32)
 
 
 def _edge_fault(merchant_id: int, problem: str) -> LawlessError:

@@ -11,6 +11,7 @@ import pytest
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.moments import utc_text, wall_text
 from arrival_engine.engine.explaining import Question, explain, law
+from arrival_engine.engine.explaining.rows import site_id as identified
 from arrival_engine.engine.sealing import seal
 from tests.support import reference
 from tests.support.explained import MERCHANTS, WORLD, histories, publish, view_of
@@ -283,6 +284,12 @@ def test_philox_known_answers(answer):
 @pytest.mark.parametrize("vector", LAW["offsets"])
 def test_offset_vectors(vector):
     assert law.offset_us(int(vector["x0"], 16), vector["duration_us"]) == vector["offset_us"]
+
+
+@pytest.mark.parametrize("vector", LAW["site_ids"])
+def test_site_id_vectors(vector):
+    assert identified(vector["merchant_id"], vector["country"], vector["site_order"]) == vector["site_id"]
+    assert identified(BIG_ID, "AT", 12) == site_id(BIG_ID, "AT", 12)
 
 
 @pytest.mark.parametrize("weights", [[0.7, 0.2, 0.1], [1e-12, 1.0, 0.0], [0.3, 0.3, 0.4, 0.0, 5.0], [2.0]])
