@@ -38,8 +38,9 @@ def explain(run_root: Path | str, question: Question, reporter: Reporter | None 
         merchant_ids=(question.merchant_id,),
     )
     view = read_view(receipt, world.scenario_id, question.merchant_id, seal.spec_version)
-    history = derive(view, find(view, question))
-    by_kernel = against_kernel(plan(world), history.row, reporter)
+    chosen = find(view, question)
+    history = derive(view, chosen)
+    by_kernel = against_kernel(plan(world), history.row, reporter, stops=view.stops(chosen.segment))
     return Explanation(history, by_kernel, against_output(view, history.row), (_unchecked(), *world.notices))
 
 

@@ -14,8 +14,11 @@ from arrival_engine.engine.explaining.view import View
 from arrival_engine.engine.process.progress import Reporter
 
 
-def against_kernel(planned: Plan, row: RowValues, reporter: Reporter) -> Comparison:
-    """The row with the same arrival_seq by a run's own code: the CPU kernel over the plan of the merchant's world."""
+def against_kernel(planned: Plan, row: RowValues, reporter: Reporter, *, stops: bool) -> Comparison:
+    """The row with the same arrival_seq by a run's own code: the CPU kernel over the plan of the merchant's world.
+
+    stops: whether the policy forbids a fallback in the arrival's segment, so that the kernel must stop there.
+    """
     where = "the CPU kernel over the arrival's segment"
     seq, segments = int(str(row["arrival_seq"])), planned.segments
     if seq > planned.arrivals:
@@ -28,9 +31,18 @@ def against_kernel(planned: Plan, row: RowValues, reporter: Reporter) -> Compari
         try:
             result = expander(Batch(0, (segment, segment + 1), rows, arrivals))
         except ArrivalError as refusal:
-            return Comparison("kernel", "refused", str(refusal))
+            if stops:
+                return Comparison("kernel", "refused", str(refusal))
+            return _differs_in_fallbacks("none that the policy forbids", str(refusal), where)
+    if stops:
+        return _differs_in_fallbacks("one that the policy forbids", "none that it forbids", where)
     (found,) = json_rows(Assembler(planned.world).whole(result).slice(place - 1, 1))
     return _compared(row, found, "kernel", where)
+
+
+def _differs_in_fallbacks(derived: str, found: str, where: str) -> Comparison:
+    difference = Difference("fallbacks of the segment", derived, found)
+    return Comparison("kernel", "differs", where, differences=(difference,))
 
 
 def against_output(view: View, row: RowValues) -> Comparison:

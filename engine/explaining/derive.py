@@ -173,9 +173,7 @@ class _Derivation:
         own = int(self.law.entities.home[self.law.rows.entity[self.row]])
         if not self.view.inputs.use_group_weights:
             return None, own
-        first, end = self.law.merchants.groups[:2].tolist()
-        day = int(self.law.grid.day[self.bucket])
-        table = next((t for t in range(first, end) if int(self.law.group_day[t]) == day), None)
+        table = self.view.group_table(self.bucket)
         utc_day = utc_text(self.start_us)[:10]
         if table is None:
             what = f"no tz group weights on {utc_day}: the count row's zone is used"

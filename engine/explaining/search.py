@@ -9,7 +9,6 @@ import numpy as np
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.moments import utc_text
 from arrival_engine.engine.explaining.view import Chosen, View
-from arrival_engine.engine.recomputing.recount import Recomputation
 
 
 @dataclass(frozen=True)
@@ -72,10 +71,9 @@ def _first_at_site(view: View, site: int, at_us: int | None) -> int:
     """arrival_seq of the first arrival at a site, by compiled code; what is shown of it is derived afterwards."""
     if site not in view.tables.law.sites.id.tolist():
         raise _nothing(view, f"has no site {site}")
-    recomputation = Recomputation(view.tables, bins=1)
     since = -(1 << 63) if at_us is None else at_us
     for segment in range(_first_segment(view, since), view.segments):
-        drawn = recomputation.segment(segment)
+        drawn = view.recomputation.segment(segment)
         hit = (drawn.place == np.uint64(site)) & ~drawn.is_virtual & (drawn.ts_us >= since)
         if hit.any():
             return view.before(segment) + 1 + int(np.argmax(hit))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from arrival_engine.engine.explaining import law
 from arrival_engine.engine.explaining.names import Names
-from arrival_engine.engine.recomputing.kernels import TIME
+from arrival_engine.engine.recomputing.kernels import STRANDED, TIME
+from arrival_engine.engine.recomputing.recount import Recomputation
 from arrival_engine.engine.recomputing.streams import Entity
 from arrival_engine.engine.recomputing.tables import Inputs, LawTables
 from arrival_engine.engine.rundir.receipt import Receipt
@@ -68,6 +70,11 @@ class View:
         """The number of segments."""
         return int(self.tables.law.rows.merchant.size)
 
+    @cached_property
+    def recomputation(self) -> Recomputation:
+        """The merchant's arrivals by compiled code, for questions about many of them."""
+        return Recomputation(self.tables, bins=1)
+
     def row_span(self, segment: int) -> range:
         """Count rows of a segment."""
         starts = self.tables.law.rows.start
@@ -96,6 +103,25 @@ class View:
         """Index of a count row's bucket, its start in microseconds and its duration."""
         index, grid = int(self.tables.law.rows.bucket[row]), self.tables.law.grid
         return index, int(grid.start_us[index]), int(grid.duration_us[index])
+
+    def group_table(self, bucket: int) -> int | None:
+        """The table of tz groups of a bucket's day, None without one."""
+        own, day = self.tables.law.merchants.groups[:2].tolist(), self.tables.law.grid.day[bucket]
+        return next((table for table in range(*own) if self.tables.law.group_day[table] == day), None)
+
+    def stops(self, segment: int) -> bool:
+        """Whether the policy forbids a fallback of an arrival of a segment, so that a run stops."""
+        forbidden, recount = self.stated.forbidden, self.recomputation.recount
+        if not any(forbidden.values()):
+            return False
+        rows, arrivals = self.row_span(segment), self.recomputation.segment(segment)
+        span = slice(rows.start, rows.stop)
+        ungrouped = self.inputs.use_group_weights and self.group_table(self.bucket(rows.start)[0]) is None
+        return (
+            (forbidden["no_site_in_zone"] and bool(recount.homeless[span].any()))
+            or (forbidden["missing_group_table"] and ungrouped and not arrivals.is_virtual.all())
+            or (forbidden["missing_edge_table"] and self.tables.law.merchants.kind[0] == STRANDED)
+        )
 
     def draws(self, segment: int) -> list[Draw]:
         """Every draw of a segment in output order; only their times are drawn."""

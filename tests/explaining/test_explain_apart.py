@@ -15,14 +15,17 @@ from arrival_engine.engine.cli.explain_tree import show_explanation
 from arrival_engine.engine.expand.planning import plan
 from arrival_engine.engine.explaining import Explanation
 from arrival_engine.engine.explaining.compare import against_kernel
+from arrival_engine.engine.explaining.derive import derive
 from arrival_engine.engine.explaining.facts import Comparison
 from arrival_engine.engine.explaining.inputs import read_view
+from arrival_engine.engine.explaining.view import Chosen
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.receipt import read_receipt
+from arrival_engine.engine.rundir.settings import Fallbacks
 from arrival_engine.engine.sealing import read_seal, seal
 from arrival_engine.engine.world.load import load_world
 from tests.support.explained import WORLD, histories, view_of
-from tests.support.model import Site
+from tests.support.model import FAIL, Policy, Site
 from tests.support.paths import ROOT
 from tests.support.worlds import BERLIN, HALF, TWO_ZONES, VIRTUAL, small_world, write_world
 
@@ -55,7 +58,7 @@ def loaded(run_root, merchant):
 
 def compared(world, found):
     planned, reporter = plan(world), Reporter()
-    return [against_kernel(planned, history.row, reporter) for history in found]
+    return [against_kernel(planned, history.row, reporter, stops=False) for history in found]
 
 
 def with_tables(world, **groups):
@@ -136,12 +139,68 @@ def test_an_arrival_that_a_run_would_not_make_is_missing(sealed, derived, capsys
     none[0] = 3
     lost = dataclasses.replace(world, rows=world.rows._replace(arrivals=none))
     found = derived(TWO_ZONES)
-    by_kernel = against_kernel(plan(lost), found[-1].row, Reporter())
+    by_kernel = against_kernel(plan(lost), found[-1].row, Reporter(), stops=False)
     assert (by_kernel.outcome, by_kernel.ok) == ("missing", False)
     explanation = Explanation(found[-1], by_kernel, Comparison("stored row", "absent", "nowhere"), ())
     assert not explanation.agrees
     show_explanation(explanation)
     assert "CPU kernel: MISSING, a run makes no such arrival" in capsys.readouterr().out
+
+
+FORBIDDEN = Policy(no_site_in_zone=FAIL, missing_group_table=FAIL)
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory):
+    """A run whose policy forbids two fallbacks: TWO_ZONES needs none of them, HALF one on some days."""
+    run_root = tmp_path_factory.mktemp("strict") / "run"
+    counts = tuple(row for row in WORLD.counts if row.merchant_id in (TWO_ZONES, HALF))
+    write_world(small_world(policy=FORBIDDEN, counts=counts), run_root)
+    seal(run_root)
+    return run_root
+
+
+def test_a_kernel_that_stops_where_the_policy_forbids_nothing_differs(strict):
+    view = view_of(strict, TWO_ZONES)
+    history = next(histories(view))
+    assert not any(view.stops(segment) for segment in range(view.segments))
+    world = loaded(strict, TWO_ZONES)
+    homeless = with_tables(world, groups={"site_table": np.full_like(world.tables.groups.site_table, -1)})
+    assert against_kernel(plan(world), history.row, Reporter(), stops=False).outcome == "agrees"
+    found = against_kernel(plan(homeless), history.row, Reporter(), stops=False)
+    assert (found.outcome, found.ok) == ("differs", False)
+    (difference,) = found.differences
+    assert difference.derived == "none that the policy forbids"
+    assert "no site" in str(difference.found)
+
+
+def test_a_kernel_that_goes_on_where_the_policy_forbids_it_differs(strict):
+    view = view_of(strict, HALF)
+    stopped = [segment for segment in range(view.segments) if view.stops(segment)]
+    assert 0 < len(stopped) < view.segments
+    for segment in stopped:
+        place, draw = next(iter(enumerate(view.draws(segment), 1)))
+        row = derive(view, Chosen(segment, place, draw)).row
+        world = loaded(strict, HALF)
+        assert against_kernel(plan(world), row, Reporter(), stops=True).outcome == "refused"
+        lenient = dataclasses.replace(
+            world, settings=dataclasses.replace(world.settings, fallbacks=Fallbacks(False, False, False))
+        )
+        found = against_kernel(plan(lenient), row, Reporter(), stops=True)
+        assert (found.outcome, found.ok) == ("differs", False)
+
+
+@pytest.mark.parametrize("merchant", [TWO_ZONES, HALF])
+def test_a_run_stops_in_the_segments_with_a_forbidden_fallback(merchant, strict):
+    """What compiled code says of a segment, its arrivals say one by one."""
+    view = view_of(strict, merchant)
+    for segment in range(view.segments):
+        forbidden = any(
+            fallback.forbidden
+            for place, draw in list(enumerate(view.draws(segment), 1))[:200]
+            for fallback in derive(view, Chosen(segment, place, draw)).fallbacks
+        )
+        assert view.stops(segment) == forbidden
 
 
 def test_inputs_of_which_the_law_makes_nothing_are_refused(tmp_path):

@@ -54,6 +54,10 @@ def tallies(recomputation):
     return {name: values.tolist() for name, values in recomputation.tally()._asdict().items()}
 
 
+def counts(recomputation):
+    return {name: values.tolist() for name, values in recomputation.recount._asdict().items()}
+
+
 def test_the_small_worlds_rows_are_the_laws():
     tables, stored = small()
     assert compared(stored) == [[]]
@@ -79,8 +83,7 @@ def test_rows_may_come_in_any_order_and_batches_over_several_passes(random, pass
         assert readers[number % passes].compare(batch).tolist() == []
     assert tallies(recomputation) == tallies(whole)
     assert recomputation.finish() == 0
-    for one, other in zip(recomputation.recount, whole.recount, strict=True):
-        assert one.tolist() == other.tolist()
+    assert counts(recomputation) == counts(whole)
 
 
 def test_rows_in_no_order_at_all():
@@ -228,5 +231,4 @@ def test_segments_of_which_there_is_no_row_are_recounted_at_the_end():
     assert recomputation.finish() == half.sum() > 0
     assert recomputation.finish() == 0
     assert whole.finish() == tables.arrivals
-    for one, other in zip(recomputation.recount, whole.recount, strict=True):
-        assert one.tolist() == other.tolist()
+    assert counts(recomputation) == counts(whole)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def without_edges(given, *, slices):
 
 SITE, EDGE, MODE = Code.SITE_RESOLUTION_FAILED, Code.EDGE_RESOLUTION_FAILED, Code.ROUTING_POLICY_INVALID
 LENGTH = 4 * (4 + 2 * 3)
-FAULTS = {
+FAULTS: dict[str, tuple[Any, Code, str]] = {
     "no mode": (with_modes, MODE, "has the mode None"),
     "unknown mode": (lambda g: with_modes(g, mode="virtual"), MODE, f"merchant {MERCHANT} has the mode virtual"),
     "no site": (
