@@ -15,7 +15,7 @@ from arrival_engine.engine.rundir.arrow_files import open_parquet
 from arrival_engine.engine.validation.case import Case
 from arrival_engine.engine.validation.findings import Example
 from arrival_engine.engine.validation.judge_records import identity_constants
-from arrival_engine.engine.validation.record_tables import judge_form, missing
+from arrival_engine.engine.validation.record_tables import judge_form, missing, stands
 
 _DATASET = "s4_arrival_anomalies_5B"
 _MEANINGS = {
@@ -34,7 +34,7 @@ def judge_anomalies(case: Case, spec_version: str) -> dict[str, Any]:
     for row in expected:
         taken[row["anomaly_code"].lower()] += row["context"]["arrivals"]
     path = case.receipt.path(_DATASET, scenario_id=case.scenario_id)
-    if path.is_file():
+    if stands(path, _DATASET):
         constants = {**identity_constants(case, spec_version), "severity": "WARN"}
         faults, sound = judge_form(path, _DATASET, constants, ("anomaly_id",))
         if sound:

@@ -8,7 +8,7 @@ from arrival_engine.contracts import arrow_schema
 from arrival_engine.engine.validation.case import Case
 from arrival_engine.engine.validation.findings import EXAMPLES_MAX
 from arrival_engine.engine.validation.inputs import source
-from arrival_engine.engine.validation.record_tables import judge_form, missing
+from arrival_engine.engine.validation.record_tables import judge_form, missing, stands
 
 _SITES = """
     SELECT merchant_id::UBIGINT AS merchant_id, site_id::UBIGINT AS place,
@@ -38,7 +38,7 @@ def judge_places(case: Case) -> None:
 
 def _judge(case: Case, check: str, dataset_id: str, stated: str, expected: str, key: Sequence[str]) -> None:
     path = case.receipt.path(dataset_id)
-    if not path.is_file():
+    if not stands(path, dataset_id):
         case.book.judge(check, 0, 1, message=missing(dataset_id))
         return
     columns = case.receipt.identity.columns()

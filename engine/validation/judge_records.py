@@ -12,7 +12,7 @@ from arrival_engine.engine.validation.file_order import Stream
 from arrival_engine.engine.validation.findings import EXAMPLES_MAX, Example
 from arrival_engine.engine.validation.inputs import KEY, source
 from arrival_engine.engine.validation.metadata import DIGEST_KEY, RUN_POLICIES
-from arrival_engine.engine.validation.record_tables import judge_form, missing
+from arrival_engine.engine.validation.record_tables import judge_form, missing, stands
 from arrival_engine.engine.validation.records import Record
 
 # Failures of a later run before it touched anything that is published. After any other, arrivals and records of two
@@ -43,7 +43,7 @@ def judge_summary(case: Case, spec_version: str) -> None:
     """Enter summary."""
     dataset_id = "s4_arrival_summary_5B"
     path = case.receipt.path(dataset_id, scenario_id=case.scenario_id)
-    if not path.is_file():
+    if not stands(path, dataset_id):
         case.book.judge("summary", 0, 1, message=missing(dataset_id))
         return
     key = ("merchant_id", "zone_representation", "channel_group", "bucket_index")

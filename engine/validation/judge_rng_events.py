@@ -21,7 +21,7 @@ from arrival_engine.engine.validation.case import Case
 from arrival_engine.engine.validation.database import text
 from arrival_engine.engine.validation.findings import EXAMPLES_MAX, Example
 from arrival_engine.engine.validation.judge_rng import TOUCHED, Account, words_drawn
-from arrival_engine.engine.validation.record_tables import judge_form
+from arrival_engine.engine.validation.record_tables import judge_form, stands
 from arrival_engine.engine.validation.records import Record
 from arrival_engine.engine.validation.strangers import names_a_zone
 
@@ -78,7 +78,7 @@ def judge_events(
         rows = 0
         for label, part in parts.items():
             path = part.with_suffix(f".{kept}")
-            if not path.is_file():
+            if not stands(path, f"rng_event_{label}"):
                 faults.add(
                     label, fault=f"{path.name} is missing; `arrivals run RUN_ROOT --rng-events {kept}` writes it"
                 )
@@ -116,8 +116,9 @@ def _reading_events() -> Iterator[None]:
 def _standing(part: InsidePath) -> set[str]:
     """The formats in which a family has records of this engine, whatever the run report says."""
     lines = part.with_suffix(".jsonl")
-    found = {"parquet"} if part.with_suffix(".parquet").is_file() else set()
-    return found | ({"jsonl"} if lines.is_file() and names_a_zone(lines) else set())
+    what = "event records"
+    found = {"parquet"} if stands(part.with_suffix(".parquet"), what) else set()
+    return found | ({"jsonl"} if stands(lines, what) and names_a_zone(lines) else set())
 
 
 def _constants(case: Case, label: str, sealed_utc: str) -> dict[str, str | int]:

@@ -30,6 +30,12 @@ def missing(dataset_id: str) -> str:
     return f"there is no {dataset_id}; `arrivals run RUN_ROOT` writes it"
 
 
+def stands(path: InsidePath, dataset_id: str) -> bool:
+    """Whether there is a file. Raises IO_READ_FAILED for a link, and for a directory that cannot be listed."""
+    with reading(dataset_id, path, hint=_HINT):
+        return path.is_file()
+
+
 class Form(NamedTuple):
     """Faults of a table that do not depend on its content; `sound` if its rows can be read and judged."""
 

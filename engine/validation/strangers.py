@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from arrival_engine.contracts import dataset
-from arrival_engine.contracts.inside import InsidePath
+from arrival_engine.contracts.inside import Entry, InsidePath
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.engine.recomputing.streams import FAMILIES
 from arrival_engine.engine.rundir.json_lines import raw_lines
@@ -28,15 +28,15 @@ def judge_strangers(receipt: Receipt, scenarios: Sequence[str], book: Book) -> N
     own = {receipt.path(table, scenario_id=scenario) for table in _BY_SCENARIO for scenario in scenarios}
     own |= {receipt.path(table) for table in _OF_THE_RUN}
     for table in ("arrival_events_5B", *_BY_SCENARIO, *_OF_THE_RUN):
-        others = (path for path in _below(receipt, table) if path not in own and not _within(path, partitions))
+        others = (path for path, _ in _below(receipt, table) if path not in own and not _within(path, partitions))
         faults += [_fault(receipt, path, "is no file of this run") for path in others]
     for label in FAMILIES:
         parts = {receipt.part(f"rng_event_{label}", index) for index in range(len(scenarios))}
         parts |= {part.with_suffix(".parquet") for part in parts}
-        for path in _below(receipt, f"rng_event_{label}"):
+        for path, kind in _below(receipt, f"rng_event_{label}"):
             if path in parts:
                 continue
-            if path.suffix != ".jsonl" or not path.is_file():
+            if path.suffix != ".jsonl" or kind != "file":
                 faults.append(_fault(receipt, path, "is no file of this run"))
             elif names_a_zone(path):
                 faults.append(_fault(receipt, path, "has event records of this engine and is no file of this run"))
@@ -45,13 +45,12 @@ def judge_strangers(receipt: Receipt, scenarios: Sequence[str], book: Book) -> N
     book.judge("strangers", len(scenarios), len(faults), examples=faults, message=message)
 
 
-def _below(receipt: Receipt, dataset_id: str) -> Iterator[InsidePath]:
+def _below(receipt: Receipt, dataset_id: str) -> Iterator[Entry]:
     """Every file and link below a dataset's root, the directory above its first partition."""
     root = receipt.run_root / dataset(dataset_id).path.partition("{")[0].rpartition("/")[0]
     with reading(dataset_id, root):
         if root.is_dir():
-            for path, _ in root.walk():
-                yield path
+            yield from root.walk()
 
 
 def _within(path: InsidePath, folders: Collection[tuple[str, ...]]) -> bool:

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from arrival_engine.contracts import Code
 from arrival_engine.contracts.dictionary import dataset
 from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.validation.findings import Book
 from arrival_engine.engine.validation.strangers import judge_strangers
 from tests.support.damage import tokens_of
 from tests.support.logs import foreign_events, identity_of, spaced_lines
-from tests.support.validating import SCENARIO, Arrivals, broken, copied, log_path, validated
+from tests.support.validating import SCENARIO, Arrivals, broken, command, copied, log_path, validated
 
 OUTPUTS = "data/layer2/5B"
 
@@ -82,6 +83,9 @@ STRANGERS: dict[str, Callable[[Path], Path]] = {
     ),
     "event records of another number": lambda root: _events(root, "part-000001.parquet"),
     "event records of another run": lambda root: _events(root, "part-000000.parquet", "d" * 32),
+    "a link in the form of lines": lambda root: _linked(
+        log_path(root, "rng_event_arrival_site_pick") / "x.jsonl", _part(root)
+    ),
     "event lines of this engine": lambda root: _lines(root, "x.jsonl", b'{"zone_representation":"Europe/Paris"}\n'),
     "event lines in escapes": lambda root: _lines(root, "x.jsonl", b'{"zone\\u005frepresentation":"Europe/Paris"}\n'),
 }
@@ -118,3 +122,13 @@ def test_the_files_of_several_scenarios_and_lines_of_other_engines_are_no_strang
     judge_strangers(read_receipt(root), [SCENARIO, "stress_v1"], book)
     (finding,) = book.findings
     assert (str(finding.verdict), finding.examples) == ("PASS", ())
+
+
+def test_a_link_in_the_place_of_a_table_is_refused_by_name(sound: Path, tmp_path: Path, capsys: Any) -> None:
+    root = copied(sound, tmp_path / "run")
+    path = _place(root, "s4_arrival_summary_5B")
+    path.rename(tmp_path / "elsewhere.parquet")
+    path.symlink_to(tmp_path / "elsewhere.parquet")
+    code, answer = command(capsys, "validate", str(root))
+    assert (code, answer["code"]) == (1, str(Code.S5_IO_READ_FAILED))
+    assert str(path) in answer["message"]
