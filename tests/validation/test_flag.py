@@ -24,6 +24,10 @@ from tests.support.validated import FAILED, PASSED, place
 from tests.support.validating import arrivals_of, command, copied, report_path, validated
 
 
+def slow(*values: Any) -> Any:
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def flag(run_root: Path) -> Path:
     return place(run_root, PASSED) / "_passed.flag"
 
@@ -223,7 +227,7 @@ def killed(run_root: Path, when: str) -> None:
     assert done.returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("when", ["bundle", "before rename", "after rename"])
+@pytest.mark.parametrize("when", ["bundle", slow("before rename"), slow("after rename")])
 def test_no_flag_holds_for_what_a_killed_validation_found_bad(
     when: str, forged: Path, sound: Path, capsys: Any
 ) -> None:
@@ -240,7 +244,7 @@ def test_a_validation_that_is_killed_before_it_has_found_anything_leaves_the_fla
     assert verified(run_root, capsys)[0] == 0
 
 
-@pytest.mark.parametrize(("when", "holds"), [("before exchange", False), ("after exchange", True)])
+@pytest.mark.parametrize(("when", "holds"), [slow("before exchange", False), ("after exchange", True)])
 def test_a_killed_publication_leaves_one_whole_bundle_in_place(
     when: str, holds: bool, run_root: Path, capsys: Any
 ) -> None:
@@ -256,7 +260,7 @@ def test_a_killed_publication_leaves_one_whole_bundle_in_place(
 # --- Runs -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("resume", [False, slow(True)])
 def test_a_run_that_replaces_arrivals_takes_the_flag_away(resume: bool, run_root: Path, capsys: Any) -> None:
     run(run_root, RunOptions(backend="cpu", format="arrow", replace=True, resume=resume))
     assert not flag(run_root).exists()
@@ -274,7 +278,7 @@ def test_a_run_that_changes_records_takes_the_flag_away_and_the_next_validation_
     assert verified(run_root, capsys)[0] == 0
 
 
-@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize("replace", [slow(False), True])
 def test_a_run_that_changes_nothing_leaves_the_flag(replace: bool, run_root: Path, capsys: Any) -> None:
     run(run_root, RunOptions(backend="cpu", batch_arrivals=500, rng_events="parquet", replace=replace))
     assert verified(run_root, capsys)[0] == 0

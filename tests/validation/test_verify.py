@@ -386,7 +386,7 @@ def rewrite(path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [swap, add, rewrite])
-@pytest.mark.parametrize("phase", ["judge", "hash arrivals"])
+@pytest.mark.parametrize("phase", ["judge", pytest.param("hash arrivals", marks=pytest.mark.slow)])
 def test_a_part_that_changes_while_it_is_validated_gets_no_flag(
     change: Callable[[Path], None], phase: str, run_root: Path, capsys: Any
 ) -> None:
