@@ -48,22 +48,22 @@ def a_run_says_that_its_schema_is_wrong(run_root: Path) -> None:
     edit_run_line(run_root, schema_ok=False)
 
 
-@mutation("run_report")
+@mutation("run_report", slow=True)
 def a_run_does_not_say_that_its_numbers_are_accounted_for(run_root: Path) -> None:
     edit_run_line(run_root, rng_accounting_ok=None)
 
 
-@mutation("run_report", "files")
+@mutation("run_report", "files", slow=True)
 def the_reported_policies_are_gone(run_root: Path) -> None:
     edit_run_line(run_root, policy_digests={})
 
 
-@mutation("run_report")
+@mutation("run_report", slow=True)
 def the_reported_universe_is_another(run_root: Path) -> None:
     edit_run_line(run_root, routing_universe_hash="e" * 64)
 
 
-@mutation("run_report")
+@mutation("run_report", slow=True)
 def a_run_followed_another_law(run_root: Path) -> None:
     edit_run_line(run_root, law_version=1)
 
@@ -86,22 +86,22 @@ def the_summary_is_in_another_order(run_root: Path) -> None:
     damage.edit_rows(run_root, SUMMARY, lambda rows: [rows[1], rows[0], *rows[2:]])
 
 
-@mutation("summary")
+@mutation("summary", slow=True)
 def the_summary_lists_a_count_row_twice(run_root: Path) -> None:
     damage.edit_rows(run_root, SUMMARY, lambda rows: [rows[0], *rows])
 
 
-@mutation("summary")
+@mutation("summary", slow=True)
 def the_summary_names_another_seed(run_root: Path) -> None:
     damage.put(run_root, SUMMARY, "seed", 43)
 
 
-@mutation("summary")
+@mutation("summary", slow=True)
 def the_summary_names_another_version_of_the_contract(run_root: Path) -> None:
     damage.put(run_root, SUMMARY, "s4_spec_version", "9.9.9")
 
 
-@mutation("summary")
+@mutation("summary", slow=True)
 def the_summary_has_a_column_too_many(run_root: Path) -> None:
     path = damage.file_of(run_root, SUMMARY)
     table = pq.read_table(path, partitioning=None)
@@ -113,17 +113,17 @@ def the_table_of_sites_is_gone(run_root: Path) -> None:
     damage.file_of(run_root, SITES).unlink()
 
 
-@mutation("site_table")
+@mutation("site_table", slow=True)
 def the_table_of_sites_is_in_another_order(run_root: Path) -> None:
     damage.edit_rows(run_root, SITES, lambda rows: rows[::-1])
 
 
-@mutation("edge_table")
+@mutation("edge_table", slow=True)
 def the_table_of_edges_is_gone(run_root: Path) -> None:
     damage.file_of(run_root, EDGES).unlink()
 
 
-@mutation("edge_table")
+@mutation("edge_table", slow=True)
 def the_table_of_edges_names_another_world(run_root: Path) -> None:
     damage.put(run_root, EDGES, "manifest_fingerprint", "e" * 64)
 
@@ -142,7 +142,7 @@ def the_event_records_of_a_family_are_gone(run_root: Path) -> None:
     shutil.rmtree(log_path(run_root, "rng_event_arrival_edge_pick"))
 
 
-@mutation("rng_events")
+@mutation("rng_events", slow=True)
 def all_event_records_are_gone(run_root: Path) -> None:
     for family in FAMILIES:
         shutil.rmtree(log_path(run_root, f"rng_event_{family}"))
@@ -153,7 +153,7 @@ def event_records_change_places(run_root: Path) -> None:
     edit_events(run_root, "arrival_time_jitter", lambda records: [records[1], records[0], *records[2:]])
 
 
-@mutation("rng_events")
+@mutation("rng_events", slow=True)
 def an_event_record_is_there_twice(run_root: Path) -> None:
     edit_events(run_root, "arrival_time_jitter", lambda records: [records[0], *records])
 
@@ -167,17 +167,17 @@ def words_move_from_one_event_record_to_another(run_root: Path) -> None:
     edit_events(run_root, "arrival_edge_pick", change)
 
 
-@mutation("rng_events")
+@mutation("rng_events", slow=True)
 def event_records_name_another_run(run_root: Path) -> None:
     edit_events(run_root, "arrival_site_pick", lambda records: [{**record, "run_id": "e" * 32} for record in records])
 
 
-@mutation("rng_events")
+@mutation("rng_events", slow=True)
 def event_records_name_another_seed(run_root: Path) -> None:
     edit_events(run_root, "arrival_site_pick", lambda records: [{**record, "seed": 43} for record in records])
 
 
-@mutation("rng_events")
+@mutation("rng_events", slow=True)
 def an_event_record_names_another_family(run_root: Path) -> None:
     edit_events(
         run_root,
@@ -186,13 +186,13 @@ def an_event_record_names_another_family(run_root: Path) -> None:
     )
 
 
-@mutation("rng_events")
+@mutation("rng_events", slow=True)
 def event_records_name_another_moment(run_root: Path) -> None:
     moment = "2020-01-01T00:00:00.000000Z"
     edit_events(run_root, "arrival_site_pick", lambda records: [{**record, "ts_utc": moment} for record in records])
 
 
-@mutation("rng_events")
+@mutation("rng_events", slow=True)
 def the_channels_of_two_event_records_are_exchanged(run_root: Path) -> None:
     def change(records: list[Row]) -> list[Row]:
         at = next(at for at, row in enumerate(records) if row["channel_group"] != records[0]["channel_group"])
@@ -208,12 +208,12 @@ def a_trace_record_is_there_twice(run_root: Path) -> None:
     edit_lines(log_path(run_root, "rng_trace_log"), lambda records: [*records[:-1], *records[-1:] * 2])
 
 
-@mutation("rng_logs")
+@mutation("rng_logs", slow=True)
 def the_trace_is_in_another_order(run_root: Path) -> None:
     edit_lines(log_path(run_root, "rng_trace_log"), lambda records: records[::-1])
 
 
-@mutation("rng_logs")
+@mutation("rng_logs", slow=True)
 def the_trace_has_a_record_of_no_scenario(run_root: Path) -> None:
     def change(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [*records, {**records[-1], "detail": '{"scenario_id":"stress_v1"}'}]
@@ -236,12 +236,12 @@ def the_anomalies_are_gone(run_root: Path) -> None:
     damage.file_of(run_root, ANOMALIES).unlink()
 
 
-@mutation("anomalies")
+@mutation("anomalies", slow=True)
 def the_anomalies_are_no_table(run_root: Path) -> None:
     damage.file_of(run_root, ANOMALIES).write_bytes(b"{}")
 
 
-@mutation("summary")
+@mutation("summary", slow=True)
 def the_pages_of_the_summary_are_damaged(run_root: Path) -> None:
     path = damage.file_of(run_root, SUMMARY)
     data = bytearray(path.read_bytes())
@@ -255,7 +255,7 @@ def no_anomaly_is_left_and_none_is_reported(run_root: Path) -> None:
     edit_run_line(run_root, anomalies=0)
 
 
-@mutation("anomalies")
+@mutation("anomalies", slow=True)
 def an_anomaly_has_fewer_arrivals(run_root: Path) -> None:
     def change(rows: list[Row]) -> list[Row]:
         rows[0]["context"]["arrivals"] -= 1
@@ -264,12 +264,12 @@ def an_anomaly_has_fewer_arrivals(run_root: Path) -> None:
     damage.edit_rows(run_root, ANOMALIES, change)
 
 
-@mutation("anomalies")
+@mutation("anomalies", slow=True)
 def an_anomaly_says_something_else(run_root: Path) -> None:
     damage.put(run_root, ANOMALIES, "message", "nothing happened")
 
 
-@mutation("anomalies")
+@mutation("anomalies", slow=True)
 def an_anomaly_is_only_for_information(run_root: Path) -> None:
     damage.put(run_root, ANOMALIES, "severity", "INFO")
 

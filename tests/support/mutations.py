@@ -25,23 +25,29 @@ NUMBER = {"counts", "run_report", "arrival_digest"}
 
 @dataclass(frozen=True)
 class Mutation:
-    """A damage and exactly the checks that must fail; `also` are those that may, `ample` needs the larger run."""
+    """A damage and exactly the checks that must fail; `also` are those that may.
+
+    ample: needs the larger run. slow: of a kind with another damage, and so for the slow tests.
+    """
 
     name: str
     damage: Damage
     fails: frozenset[str]
     also: frozenset[str]
     ample: bool
+    slow: bool
 
 
 MUTATIONS: list[Mutation] = []
 
 
-def mutation(*fails: str, also: Collection[str] = (), ample: bool = False) -> Callable[[Damage], Damage]:
+def mutation(
+    *fails: str, also: Collection[str] = (), ample: bool = False, slow: bool = False
+) -> Callable[[Damage], Damage]:
     """Register a damage of the run directory."""
 
     def register(function: Damage) -> Damage:
-        MUTATIONS.append(Mutation(function.__name__, function, frozenset(fails), frozenset(also), ample))
+        MUTATIONS.append(Mutation(function.__name__, function, frozenset(fails), frozenset(also), ample, slow))
         return function
 
     return register

@@ -75,7 +75,20 @@ FORGERIES: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", FORGERIES)
+# One of each kind; the rest are slow tests.
+QUICK = {
+    "metadata removed",
+    "law version false",
+    "unknown key",
+    "key renamed",
+    "one part of another version",
+    "page index",
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FORGERIES]
+)
 def test_a_footer_that_lacks_or_forges_a_statement_is_named(
     name: str, sound: Path, tmp_path: Path, capsys: Any
 ) -> None:

@@ -61,7 +61,10 @@ def ample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_root
 
 
-@pytest.mark.parametrize("case", MUTATIONS, ids=lambda case: case.name)
+CASES = [pytest.param(case, id=case.name, marks=pytest.mark.slow if case.slow else ()) for case in MUTATIONS]
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_a_damage_is_caught_by_its_checks(
     case: Mutation, request: pytest.FixtureRequest, tmp_path: Path, capsys: Any
 ) -> None:
