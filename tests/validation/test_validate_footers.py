@@ -151,6 +151,16 @@ def test_statistics_of_every_type_are_compared(tmp_path: Path) -> None:
     assert {fault["column"] for fault in footer_faults(InsidePath.of_user(path))} == {"real"}
 
 
+def test_bounds_of_texts_that_are_all_null_are_no_fault(tmp_path: Path) -> None:
+    # An entity without a channel that shares its world with one that has a channel: Arrow states that channel.
+    coded = pa.DictionaryArray.from_arrays(pa.array([None, None], pa.int32()), pa.array(["mixed"]))
+    path = tmp_path / "part.parquet"
+    pq.write_table(pa.table({"channel_group": coded, "bucket_index": [1, 2]}), path)
+    statistics = pq.read_metadata(path).row_group(0).column(0).statistics
+    assert (statistics.has_min_max, statistics.min, statistics.null_count) == (True, "mixed", 2)
+    assert footer_faults(InsidePath.of_user(path)) == []
+
+
 def test_an_arrow_file_with_two_schemas_is_named(tmp_path: Path, capsys: Any) -> None:
     root = tmp_path / "run"
     write_world(small_world(), root)
