@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 _ROOT = Path(__file__).resolve().parent.parent
-_SOURCE_PATTERNS = ("cpu_fallback/*.py", "gpu_kernels/*.py", "engine/*/kernels.py")
+_SOURCE_PATTERNS = ("cpu_fallback/*.py", "gpu_kernels/*.py", "engine/*/kernel*.py")
 # Settings that change the code numba generates, but not its cache key.
 _SETTINGS = (
     "BOUNDSCHECK",

@@ -24,7 +24,7 @@ from arrival_engine.engine.explaining.facts import (
     Word,
 )
 from arrival_engine.engine.explaining.view import Chosen, View
-from arrival_engine.engine.recomputing.kernels import EDGE, HYBRID, NONE, SITE, STRANDED, TIME, VIRTUAL, Slots
+from arrival_engine.engine.recomputing.kernel_shapes import EDGE, HYBRID, NONE, SITE, STRANDED, TIME, VIRTUAL, Slots
 from arrival_engine.engine.recomputing.streams import FAMILIES
 from arrival_engine.engine.tz.zones import SENTINEL
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from arrival_engine.engine.explaining import law
 from arrival_engine.engine.explaining.names import Names
-from arrival_engine.engine.recomputing.kernels import STRANDED, TIME
+from arrival_engine.engine.recomputing.kernel_shapes import STRANDED, TIME
 from arrival_engine.engine.recomputing.recount import Recomputation
 from arrival_engine.engine.recomputing.streams import Entity
 from arrival_engine.engine.recomputing.tables import Inputs, LawTables

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from arrival_engine.engine.recomputing import kernels
-from arrival_engine.engine.recomputing.kernels import Draws, Law, Recount, Stored, Tally
+from arrival_engine.engine.recomputing import kernel_shapes, kernels
+from arrival_engine.engine.recomputing.kernel_shapes import Draws, Law, Recount, Stored, Tally
 from arrival_engine.engine.recomputing.tables import LawTables
 
 
@@ -100,7 +100,7 @@ class Pass:
 
     def __init__(self, law: Law, recount: Recount, tally: Tally, draws: Draws) -> None:
         self._law, self._recount, self._tally, self._draws = law, recount, tally, draws
-        self._current = np.array([kernels.NONE, 0], np.int64)
+        self._current = np.array([kernel_shapes.NONE, 0], np.int64)
         self._found = np.empty(0, np.int64)
 
     def compare(self, stored: Stored) -> NDArray[np.int64]:

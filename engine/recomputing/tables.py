@@ -13,7 +13,7 @@ from arrival_engine.contracts.errors import Code
 from arrival_engine.contracts.identity import Identity
 from arrival_engine.contracts.zone_names import same_zone
 from arrival_engine.engine.recomputing import kernels
-from arrival_engine.engine.recomputing.kernels import (
+from arrival_engine.engine.recomputing.kernel_shapes import (
     HYBRID,
     NONE,
     PHYSICAL,

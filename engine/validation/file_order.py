@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from arrival_engine.contracts.inside import InsidePath
-from arrival_engine.engine.recomputing.kernels import Stored
+from arrival_engine.engine.recomputing.kernel_shapes import Stored
 from arrival_engine.engine.recomputing.recount import Pass
 from arrival_engine.engine.recomputing.tables import LawTables
 from arrival_engine.engine.rundir.arrow_files import open_arrow, open_parquet, sound_batch

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arrival_engine.engine.recomputing.kernels import NONE
+from arrival_engine.engine.recomputing.kernel_shapes import NONE
 from arrival_engine.engine.recomputing.recount import Recomputation
 from arrival_engine.engine.recomputing.tables import build
 from tests.support import reference

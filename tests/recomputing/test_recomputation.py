@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from arrival_engine.engine.recomputing.kernels import STRANDED
+from arrival_engine.engine.recomputing.kernel_shapes import STRANDED
 from arrival_engine.engine.recomputing.recount import Recomputation
 from arrival_engine.engine.recomputing.tables import build
 from tests.support import reference

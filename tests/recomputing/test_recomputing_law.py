@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from arrival_engine.contracts.identity import Identity
 from arrival_engine.engine.recomputing import kernels
-from arrival_engine.engine.recomputing.kernels import NONE, Slots
+from arrival_engine.engine.recomputing.kernel_shapes import NONE, Slots
 from arrival_engine.engine.recomputing.streams import FAMILIES, Deriver, Entity
 from arrival_engine.engine.recomputing.tables import build
 from tests.support import law

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from arrival_engine.contracts.identity import Identity
-from arrival_engine.engine.recomputing.kernels import Stored
+from arrival_engine.engine.recomputing.kernel_shapes import Stored
 from arrival_engine.engine.recomputing.tables import CountRows, EdgeRows, GroupRows, Inputs, SiteRows
 from tests.support import reference
 from tests.support.law import EPOCH, site_id
