@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.explaining.names import Names
-from arrival_engine.engine.explaining.rows import merchant_rows, site_id
+from arrival_engine.engine.explaining.rows import merchant_rows
 from arrival_engine.engine.explaining.view import Stated, View
+from arrival_engine.engine.recomputing.identifiers import site_id
 from arrival_engine.engine.recomputing.tables import (
     CountRows,
     EdgeRows,

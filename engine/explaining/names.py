@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from arrival_engine.engine.explaining.rows import merchant_rows, site_id
+from arrival_engine.engine.explaining.rows import merchant_rows
+from arrival_engine.engine.recomputing.identifiers import site_id
 from arrival_engine.engine.rundir.receipt import Receipt
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import pyarrow as pa
@@ -28,9 +27,3 @@ def merchant_rows(
             own = table.filter(pc.equal(table["merchant_id"], owner))
             found += zip(*(own[name].to_pylist() for name in columns), strict=True)
     return found
-
-
-def site_id(merchant_id: int, country: str, site_order: int) -> int:
-    """The contract's site identifier (docs/reference/layouts.md, "Site identifiers")."""
-    digest = hashlib.sha256(f"{merchant_id}:{country}:{site_order}".encode("ascii")).digest()
-    return int.from_bytes(digest[-8:], "little") or 1

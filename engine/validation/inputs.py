@@ -18,6 +18,7 @@ from arrival_engine.contracts import ArrivalError, Code, check_document, dataset
 from arrival_engine.contracts.columns import table_shape
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.zone_names import zone_of_name
+from arrival_engine.engine.recomputing.identifiers import site_id
 from arrival_engine.engine.rundir.inputs import read_bytes
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.rundir.sealed_files import InputFile
@@ -118,12 +119,6 @@ def _sites(cursor: Cursor, receipt: Receipt) -> None:
     keys = (found[column].to_pylist() for column in ("merchant_id", "country", "site_order"))
     identifiers = pa.array([site_id(*site) for site in zip(*keys, strict=True)], pa.uint64())
     cursor.store("site", found.append_column("site_id", identifiers))
-
-
-def site_id(merchant_id: int, country: str, site_order: int) -> int:
-    """The contract's site identifier (docs/reference/layouts.md, "Site identifiers")."""
-    digest = hashlib.sha256(f"{merchant_id}:{country}:{site_order}".encode("ascii")).digest()
-    return int.from_bytes(digest[24:], "little") or 1
 
 
 def _edges(cursor: Cursor, receipt: Receipt) -> None:

@@ -11,7 +11,7 @@ import pytest
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.moments import utc_text, wall_text
 from arrival_engine.engine.explaining import Question, explain, law
-from arrival_engine.engine.explaining.rows import site_id as identified
+from arrival_engine.engine.recomputing.identifiers import site_id as identified
 from arrival_engine.engine.sealing import seal
 from tests.support import reference
 from tests.support.explained import MERCHANTS, WORLD, histories, publish, view_of
