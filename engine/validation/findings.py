@@ -269,7 +269,8 @@ class Outcome:
             return str(first.rule.code), f"{message}{detail}"
         first = decisive[0]
         where = f" in scenario {first.scenario_id}" if first.scenario_id else ""
-        more = f"; {len(decisive) - 1} more checks failed" if len(decisive) > 1 else ""
+        rest = len(decisive) - 1
+        more = f"; {rest} more check{'' if rest == 1 else 's'} failed" if rest else ""
         detail = first.message or f"{first.violations} of {first.rows} break it"
         return str(first.rule.code), f"{first.check}{where}: {first.rule.demands}: {detail}{more}"
 

@@ -58,8 +58,8 @@ def _differences(case: Case, scan: Scan, stream: Stream, law: Recomputed) -> Ite
             if wrong:
                 yield {
                     **key,
-                    "expected": {name: _shown(name, expected[name]) for name in wrong},
-                    "found": {name: _shown(name, found[name]) for name in wrong},
+                    "expected": dict(_shown(name, expected[name]) for name in wrong),
+                    "found": dict(_shown(name, found[name]) for name in wrong),
                 }
 
 
@@ -72,5 +72,6 @@ def _stored(case: Case, scan: Scan, merchant_id: int, arrival_seq: int) -> Itera
             )
 
 
-def _shown(name: str, value: Any) -> Any:
-    return utc_text(value) if name == "ts_us" and isinstance(value, int) else value
+def _shown(name: str, value: Any) -> tuple[str, Any]:
+    """A column and its value as people read them."""
+    return ("ts_utc", utc_text(value)) if name == "ts_us" and isinstance(value, int) else (name, value)
