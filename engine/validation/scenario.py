@@ -104,29 +104,43 @@ def judge_scenario(
     with reporter.phase("judge"):
         judge_files(case, stage.sealed.digest, stream.statements)
         judge_rows(case, scan)
-        keyed = judge_stream(case, stream)
         if law is None:
+            judge_stream(case, stream)
             scan.count_rows(cursor)
             judge_counts(case, proved=False)
             judge_routing(case, scan)
         else:
-            proved = judge_law(case, scan, stream, law) and keyed
-            _count(case, scan, law, proved=proved)
-            judge_counts(case, proved=proved)
-            judge_summary(case, stage.sealed.spec_version)
-            totals = {**report_totals(case, stream), **judge_anomalies(case, stage.sealed.spec_version)}
-            judge_report(case, stream, totals, fixed.universe_hash)
-            judge_routing(case, scan)
-            accounts = predicted(case)
-            judge_draws(case, accounts, trace)
-            index = _index(stage.sealed.scenarios, scenario_id)
-            judge_events(case, accounts, trace, index, stage.sealed.stored.gate["created_utc"])
-            judge_choices(case)
-            judge_realism(case, stream)
-            judge_sentinels(case, scan)
+            _judge_by_law(stage, case, scan, stream, law, fixed, trace)
         judge_places(case)
     _prevent(book, stage.policy, "the check was not made")
     return _facts(scenario_id, stream, horizon, cursor), claimed
+
+
+def _judge_by_law(
+    stage: Stage,
+    case: Case,
+    scan: Scan,
+    stream: Stream,
+    law: Recomputed,
+    fixed: Expectations,
+    trace: Mapping[tuple[str, str], Record],
+) -> None:
+    """Enter the checks that compare rows and records with the law's arrivals."""
+    keyed = judge_stream(case, stream)
+    proved = judge_law(case, scan, stream, law) and keyed
+    _count(case, scan, law, proved=proved)
+    judge_counts(case, proved=proved)
+    judge_summary(case, fixed.spec_version)
+    totals = {**report_totals(case, stream), **judge_anomalies(case, fixed.spec_version)}
+    judge_report(case, stream, totals, fixed.universe_hash)
+    judge_routing(case, scan)
+    accounts = predicted(case)
+    judge_draws(case, accounts, trace)
+    index = _index(stage.sealed.scenarios, case.scenario_id)
+    judge_events(case, accounts, trace, index, stage.sealed.stored.gate["created_utc"])
+    judge_choices(case)
+    judge_realism(case, stream)
+    judge_sentinels(case, scan)
 
 
 def _recomputed(case: Case) -> Recomputed | None:
