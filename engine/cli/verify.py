@@ -33,6 +33,9 @@ def command(context: click.Context, run_root: Path, arrivals: bool, threads: int
     by name and size, with --arrivals also by SHA-256. The exit code is 1 if anything differs, or if no bundle has
     passed.
     """
+    if threads is not None and not arrivals:
+        raise click.UsageError("--threads needs --arrivals", context)
+
     from arrival_engine.engine.validation.verify import verify
 
     with session_of(context).reporter() as reporter, reporter.phase("verify"):

@@ -258,7 +258,7 @@ def _json(column: pa.Array) -> Sequence[Any]:
 
 
 def _canonical(line: bytes) -> bytes | None:
-    """A line as this engine writes it, itself if it is not JSON; None for what is no event record of this engine."""
+    """A line as this engine writes it, itself if it is not JSON; None for anything but one of its event records."""
     try:
         record = parse_json(line)
     except ValueError:

@@ -29,7 +29,7 @@ def judge_strangers(receipt: Receipt, scenarios: Sequence[str], book: Book) -> N
     own |= {receipt.path(table) for table in _OF_THE_RUN}
     for table in ("arrival_events_5B", *_BY_SCENARIO, *_OF_THE_RUN):
         others = (path for path, _ in _below(receipt, table) if path not in own and not _within(path, partitions))
-        faults += [_fault(receipt, path, "is no file of this run") for path in others]
+        faults += [_fault(receipt, path, "is not a file of this run") for path in others]
     for label in FAMILIES:
         parts = {receipt.part(f"rng_event_{label}", index) for index in range(len(scenarios))}
         parts |= {part.with_suffix(".parquet") for part in parts}
@@ -37,9 +37,9 @@ def judge_strangers(receipt: Receipt, scenarios: Sequence[str], book: Book) -> N
             if path in parts:
                 continue
             if path.suffix != ".jsonl" or kind != "file":
-                faults.append(_fault(receipt, path, "is no file of this run"))
+                faults.append(_fault(receipt, path, "is not a file of this run"))
             elif names_a_zone(path):
-                faults.append(_fault(receipt, path, "has event records of this engine and is no file of this run"))
+                faults.append(_fault(receipt, path, "has event records of this engine and is not a file of this run"))
     # Scenarios, not files: the division into files is not a property of the run.
     message = "move these files out of the datasets' directories" if faults else ""
     book.judge("strangers", len(scenarios), len(faults), examples=faults, message=message)

@@ -72,8 +72,15 @@ def verify(
     also by SHA-256, on `threads` threads (default: every core).
 
     Raises S5.BUNDLE_INDEX_INVALID, S5.BUNDLE_MEMBER_MISSING_OR_HASH_MISMATCH, S5.BUNDLE_DIGEST_MISMATCH,
-    S5.FLAG_SCHEMA_VIOLATION, S5.S0_GATE_MISSING_OR_INVALID, S5.IO_READ_FAILED.
+    S5.FLAG_SCHEMA_VIOLATION, S5.S0_GATE_MISSING_OR_INVALID, S5.IO_READ_FAILED; OPTION_INVALID for `threads` without
+    `arrivals`.
     """
+    if threads is not None and not arrivals:
+        raise ArrivalError(
+            Code.OPTION_INVALID,
+            "threads hash the arrivals, and these are not hashed",
+            hint="pass arrivals=True as well",
+        )
     with own_codes():
         receipt = read_receipt(Path(run_root))
         while True:

@@ -221,7 +221,7 @@ def test_a_right_country_of_one_half_is_in_range() -> None:
     country, deviation, p_value = least_likely([("DE", 1200, 1000.0), ("FR", 800, 1000.0)], 0.05)
     assert (country, deviation) == ("FR", 0.1)
     assert p_value < 1e-15
-    # An improbable deviation within the allowance is no breach, and neither is a probable one beyond it.
+    # An improbable deviation within the allowance is not a breach, and neither is a probable one beyond it.
     assert least_likely([("DE", 510_000, 500_000.0), ("FR", 490_000, 500_000.0)], 0.05)[2] == 1.0
     assert least_likely([("DE", 51, 50.0), ("FR", 49, 50.0)], 0.0)[2] == 1.0
 

@@ -17,6 +17,7 @@ from arrival_engine.config import packaged_bytes
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.dictionary import dataset
 from arrival_engine.contracts.inside import InsidePath
+from arrival_engine.engine.cli.main import main
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.sealing import seal
 from arrival_engine.engine.validation.job import validate
@@ -417,3 +418,11 @@ def test_a_bundle_that_is_replaced_while_it_is_verified_is_read_again(
 
     monkeypatch.setattr(InsidePath, "open", opening)
     assert verify(run_root).digest == digest
+
+
+def test_threads_without_arrivals_to_hash_are_refused(sound: Path, capsys: Any) -> None:
+    assert main(["verify", str(sound), "--threads", "2"]) == 2
+    assert "--threads needs --arrivals" in capsys.readouterr().err
+    with pytest.raises(ArrivalError) as caught:
+        verify(sound, threads=2)
+    assert caught.value.code is Code.OPTION_INVALID

@@ -94,7 +94,7 @@ def pretence(says: str, *, hashed: bool = False) -> Callable[[Act], Act]:
 
 
 def quick(worlds: tuple[str, ...], number: int) -> str | None:
-    """The world in which a forgery is no slow test: none for every third, else another one for each number."""
+    """The world in which a forgery is tested by default: none for every third, else another one for each number."""
     order = ("mixed", "falling back", "mixed", "falling back", "drawn")
     first = number % len(order)
     return None if number % 3 == 2 else next(world for world in order[first:] + order[:first] if world in worlds)
