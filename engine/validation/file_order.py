@@ -54,8 +54,9 @@ class Stream:
     """Facts about one part in its order; digests and counts of several parts add up.
 
     runs: (merchant_id, first arrival_seq, length) of stretches in which the sequence rises by one. distinct: rows whose
-    instant or merchant differs from the row before. differing: keys of rows that are not the law's. statements: those
-    of the file's footer that its values contradict. digests: of several parts, that of each.
+    instant or merchant differs from the row before. differing: rows that are not the law's. keys: theirs, or after
+    `keep_first` the first of them. statements: those of the file's footer that its values contradict. digests: of
+    several parts, that of each.
     """
 
     rows: int = 0
@@ -64,7 +65,8 @@ class Stream:
     disorder: int = 0
     distinct: int = 0
     virtual: int = 0
-    differing: list[NDArray[Any]] = field(default_factory=list)
+    differing: int = 0
+    keys: list[NDArray[Any]] = field(default_factory=list)
     misplaced: list[Place] = field(default_factory=list)
     runs: list[NDArray[Any]] = field(default_factory=list)
     statements: list[Example] = field(default_factory=list)
@@ -76,6 +78,11 @@ class Stream:
     def digest(self) -> str:
         """The digest's text form."""
         return f"{self.rows}-{self.a:016x}{self.b:016x}"
+
+    def keep_first(self) -> None:
+        """Keep as many of the differing rows' keys as are shown: all of a large dataset would fill the memory."""
+        if self.keys:
+            self.keys = [np.sort(np.concatenate(self.keys))[:EXAMPLES_MAX]]
 
 
 KEY = np.dtype([("merchant_id", "u8"), ("arrival_seq", "i8")])
@@ -162,7 +169,8 @@ def _add_differing(result: Stream, batch: _Batch, law: LawReader) -> None:
     if found.size:
         keys = np.empty(found.size, KEY)
         keys["merchant_id"], keys["arrival_seq"] = batch.rows.merchant[found], batch.rows.seq[found]
-        result.differing.append(keys)
+        result.differing += found.size
+        result.keys.append(keys)
 
 
 def table_digest(table: pa.Table) -> str:
@@ -352,6 +360,7 @@ def joined(parts: Sequence[Stream]) -> Stream:
         whole.distinct += part.distinct
         whole.virtual += part.virtual
         whole.differing += part.differing
+        whole.keys += part.keys
         whole.misplaced += part.misplaced
         whole.runs += part.runs
     whole.misplaced = sorted(whole.misplaced)[:EXAMPLES_MAX]

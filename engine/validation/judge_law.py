@@ -31,7 +31,7 @@ def judge_law(case: Case, scan: Scan, stream: Stream, law: Recomputed) -> bool:
 
     differing: rows that are not the arrivals of their keys. missing: arrivals that no row is.
     """
-    differing = sum(keys.size for keys in stream.differing)
+    differing = stream.differing
     missing = max(0, law.tables.arrivals - (stream.rows - differing))
     examples: list[Example] = []
     if differing:
@@ -46,7 +46,7 @@ def judge_law(case: Case, scan: Scan, stream: Stream, law: Recomputed) -> bool:
 
 def _differences(case: Case, scan: Scan, stream: Stream, law: Recomputed) -> Iterator[Example]:
     """The first rows, by key, that are not the law's: what differs, as expected and as found."""
-    first = np.sort(np.concatenate([np.sort(keys)[:EXAMPLES_MAX] for keys in stream.differing]))[:EXAMPLES_MAX]
+    first = np.sort(np.concatenate(stream.keys))[:EXAMPLES_MAX]
     for merchant_id, arrival_seq in first.tolist():
         key = {"merchant_id": merchant_id, "arrival_seq": arrival_seq}
         expected = law.arrival(merchant_id, arrival_seq)

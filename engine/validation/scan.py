@@ -85,13 +85,17 @@ class Scan:
 
     def _part(self, readers: SimpleQueue[LawReader | None], index: int, part: Part) -> Stream:
         reader = readers.get()
-        with reading_part(part.path):
-            stream = stream_part(part.path, reader)
-        readers.put(reader)
+        try:
+            with reading_part(part.path):
+                stream = stream_part(part.path, reader)
+        finally:
+            # The next part waits for a reader, even if all that is left to do is to stop.
+            readers.put(reader)
         with self.database.cursor() as cursor, self.events.relation(cursor, part) as rows:
             self._judge(cursor, index, rows)
             for statement in self._statements(cursor, rows, stream):
                 cursor.run(statement)
+        stream.keep_first()
         self.reporter.advance(part.rows)
         return stream
 
@@ -122,7 +126,7 @@ class Scan:
         if self.law is not None:
             if not stream.differing:
                 return
-            keys = np.concatenate(stream.differing)
+            keys = np.concatenate(stream.keys)
             cursor.attach("differing", pa.table({name: pa.array(keys[name].copy()) for name in KEY.names or ()}))
             rows = f"(SELECT arrival.* FROM {rows} AS arrival SEMI JOIN differing USING (merchant_id, arrival_seq))"
         yield f"""

@@ -112,7 +112,7 @@ def judge_scenario(
         else:
             _judge_by_law(stage, case, scan, stream, law, fixed, trace)
         judge_places(case)
-    _prevent(book, stage.policy, "the check was not made")
+    _prevent(book, stage.policy, "the check was not made" if law else "the law makes no arrivals to compare with")
     return _facts(scenario_id, stream, horizon, cursor), claimed
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from tests.support.mutated_rows import (
     an_edge_is_another_merchants,
 )
 from tests.support.mutations import MUTATIONS, Mutation, RowDamage
+from tests.support.paths import ROOT
 from tests.support.validating import (
     HOUR_US,
     SCENARIO,
@@ -155,6 +158,42 @@ def test_a_part_that_cannot_be_read_is_a_named_failure(sound: Path, tmp_path: Pa
     assert answer["code"] == str(Code.S5_IO_READ_FAILED)
     last = json.loads(report_path(run_root).read_text("ascii").splitlines()[-1])
     assert (last["state"], last["status"], last["error_code"]) == ("S5", "FAIL", answer["code"])
+
+
+def test_parts_that_cannot_be_read_stop_the_validation(sound: Path, tmp_path: Path) -> None:
+    run_root = copied(sound, tmp_path / "run")
+    paths = Arrivals(run_root).paths
+    assert len(paths) > 2
+    for path in paths:
+        data = bytearray(path.read_bytes())
+        data[200:400] = bytes(200)
+        path.write_bytes(data)
+    # One thread has more parts before it than it can fail at; a process of its own, because it might hang.
+    words = ["validate", str(run_root), "--threads", "1", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "arrival_engine", *words],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert (done.returncode, json.loads(done.stdout)["code"]) == (1, str(Code.S5_IO_READ_FAILED))
+
+
+def test_inputs_of_which_the_law_makes_no_arrivals_fail_the_run(sound: Path, tmp_path: Path, capsys: Any) -> None:
+    run_root = copied(sound, tmp_path / "run")
+    damage.put(run_root, damage.MODES, "virtual_mode", "ODD", {"merchant_id": TWO_ZONES})
+    _, answer, findings = validated(run_root, capsys)
+    assert answer["status"] == "FAIL"
+    assert broken(findings) >= {"sealed_inputs", "law"}
+    assert findings["law"]["violations"] == findings["law"]["rows"] > 0
+    assert f"merchant {TWO_ZONES} has the mode ODD" in findings["law"]["message"]
+    unmade = broken(findings, "NOT_RUN")
+    assert {"summary", "rng_draws", "site_weights"} <= unmade
+    assert {findings[check]["message"] for check in unmade} == {"the law makes no arrivals to compare with"}
+    # What needs no arrivals of the law is judged all the same.
+    assert {"counts", "order", "primary_key", "civil_primary"} <= broken(findings, "PASS")
 
 
 def test_local_times_of_the_support_are_right() -> None:
