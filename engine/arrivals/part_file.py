@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.ipc
 
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.options import FileFormat
@@ -90,9 +88,9 @@ class _ParquetPart(PartFile):
                 yield pa.Table.from_batches([batch])
 
     def groups(self) -> Iterator[pa.Table]:
-        with open_parquet(self.path, pre_buffer=True) as file:
+        with open_parquet(self.path) as file:
             for group in range(file.num_row_groups):
-                yield file.read_row_group(group, use_threads=False)
+                yield file.read_row_group(group)
 
     def matching(self, wanted: Mapping[str, int]) -> Iterator[pa.Table]:
         with self.path.open("rb") as source:
@@ -110,38 +108,33 @@ class _ArrowPart(PartFile):
     format = "arrow"
 
     def schema(self) -> pa.Schema:
-        with self._open() as reader:
+        with open_arrow(self.path) as reader:
             return reader.schema
 
     def rows(self) -> int:
-        with self._open() as reader:
+        with open_arrow(self.path) as reader:
             return sum(sound_batch(reader, index).num_rows for index in range(reader.num_record_batches))
 
     def pieces(self) -> Iterator[pa.Table]:
-        with self._open() as reader:
+        with open_arrow(self.path) as reader:
             for index in range(reader.num_record_batches):
                 batch = sound_batch(reader, index)
                 for first in range(0, batch.num_rows, PIECE_ROWS):
                     yield pa.Table.from_batches([batch.slice(first, PIECE_ROWS)])
 
     def groups(self) -> Iterator[pa.Table]:
-        with self._open() as reader:
+        with open_arrow(self.path) as reader:
             for index in range(reader.num_record_batches):
                 yield pa.Table.from_batches([sound_batch(reader, index)])
 
     def matching(self, wanted: Mapping[str, int]) -> Iterator[pa.Table]:
         fields = [self.schema().get_field_index(name) for name in wanted]
         # IPC files have no statistics: the key columns are decoded, the rest only where they match.
-        with self._open() as whole, self._open(pa.ipc.IpcReadOptions(included_fields=fields)) as keys:
+        with open_arrow(self.path) as whole, open_arrow(self.path, fields) as keys:
             for index in range(keys.num_record_batches):
                 mask = _matches(pa.Table.from_batches([sound_batch(keys, index)]), wanted)
                 if pc.any(mask).as_py():
                     yield pa.Table.from_batches([sound_batch(whole, index)]).filter(mask)
-
-    @contextmanager
-    def _open(self, options: pa.ipc.IpcReadOptions | None = None) -> Iterator[pa.ipc.RecordBatchFileReader]:
-        with open_arrow(self.path, options) as reader:
-            yield reader
 
 
 def _matches(table: pa.Table, wanted: Mapping[str, int]) -> pa.ChunkedArray:

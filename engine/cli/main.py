@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
 import importlib
 import io
@@ -138,10 +137,8 @@ def _settle_process() -> None:
     # numpy's OpenBLAS would start a thread a core while it loads, and nothing here multiplies matrices.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # numba and pyarrow make 130 000 objects that stay. The collector would look at the youngest after every 700 of
-    # them, at all of them twice before the first batch, and once more before the interpreter ends, for garbage that
-    # ends with it anyway.
+    # them, and at all of them twice before the first batch, for garbage that ends with the process anyway.
     gc.set_threshold(10_000)
-    atexit.register(_forget)
 
 
 def _run(session: Session, words: list[str], instruction: str | None = None) -> int:
@@ -250,12 +247,6 @@ def _traceback(error: BaseException) -> str:
     return "".join(
         part if part.startswith(_FRAMES) else part.rstrip("\n").replace("\n", "\n    | ") + "\n" for part in parts
     )
-
-
-def _forget() -> None:
-    # nanobind, which DuckDB is bound by, reports uncollected objects on standard error.
-    if "_duckdb" not in sys.modules:
-        gc.freeze()
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,25 +13,55 @@ from arrival_engine.contracts.arrow_names import legible
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.rundir.sealed_files import InputFile
 
-# For annotations; files are opened by `open_parquet` and made by `new_parquet`.
-ParquetFile, ParquetWriter = pq.ParquetFile, pq.ParquetWriter
+# For annotations; files are made by `new_parquet`.
+ParquetWriter = pq.ParquetWriter
+
+
+class ParquetFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
+    """A Parquet file that is read on the thread that asks.
+
+    Threads of Arrow would hold the open file, or bytes that it gave, for a while after the rows are there. If Python,
+    up to 3.13, ends meanwhile, the process is aborted (apache/arrow#34314). Readers that want several cores read
+    several files.
+    """
+
+    def __init__(self, source: Any, **options: Any) -> None:
+        super().__init__(source, pre_buffer=False, **options)
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The named columns, by default all, of all rows."""
+        return super().read(columns, use_threads=False)
+
+    def read_row_group(self, index: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """The named columns of one row group."""
+        return super().read_row_group(index, columns, use_threads=False)
+
+    def read_row_groups(self, indices: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
+        """The named columns of several row groups."""
+        return super().read_row_groups(indices, columns, use_threads=False)
+
+    def iter_batches(
+        self, batch_size: int, row_groups: Sequence[int] | None = None, columns: Sequence[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The named columns in batches of at most `batch_size` rows."""
+        yield from super().iter_batches(batch_size, row_groups, columns, use_threads=False)
 
 
 @contextmanager
-def open_parquet(file: InsidePath | InputFile, **options: Any) -> Iterator[pq.ParquetFile]:
-    """A Parquet file to read; `options` are those of `pyarrow.parquet.ParquetFile`."""
+def open_parquet(file: InsidePath | InputFile, **options: Any) -> Iterator[ParquetFile]:
+    """A Parquet file to read; `options` are those of `pyarrow.parquet.ParquetFile` but `pre_buffer`."""
     with (
         file.open() if isinstance(file, InputFile) else file.open("rb") as source,
-        pq.ParquetFile(source, **options) as table,
+        ParquetFile(source, **options) as table,
     ):
         legible(table.schema_arrow)
         yield table
 
 
 @contextmanager
-def parquet_in_memory(data: bytes) -> Iterator[pq.ParquetFile]:
+def parquet_in_memory(data: bytes) -> Iterator[ParquetFile]:
     """A Parquet file whose bytes have been read already."""
-    with pq.ParquetFile(pa.BufferReader(data)) as table:
+    with ParquetFile(pa.BufferReader(data)) as table:
         legible(table.schema_arrow)
         yield table
 
@@ -49,11 +79,11 @@ def parquet_metadata(file: InsidePath | InputFile) -> pq.FileMetaData:
 
 
 @contextmanager
-def open_arrow(
-    path: InsidePath, options: pa.ipc.IpcReadOptions | None = None
-) -> Iterator[pa.ipc.RecordBatchFileReader]:
-    """An Arrow file to read."""
-    with path.open("rb") as source, pa.ipc.open_file(pa.PythonFile(source, "r"), options=options) as reader:
+def open_arrow(path: InsidePath, fields: Sequence[int] = ()) -> Iterator[pa.ipc.RecordBatchFileReader]:
+    """An Arrow file to read: all columns, or those at the indices `fields`."""
+    options = pa.ipc.IpcReadOptions(use_threads=False, included_fields=fields or None)
+    # Threads of Arrow read its footer in any case, so that they must not hold Python's file.
+    with open_file(path) as name, pa.OSFile(name) as source, pa.ipc.open_file(source, options=options) as reader:
         legible(reader.schema)
         yield reader
 

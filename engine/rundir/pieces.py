@@ -76,9 +76,9 @@ class TablePiece:
             open_parquet(self.file, metadata=self.footer, read_dictionary=texts) as file,
         ):
             if rows <= PIECE_ROWS:
-                yield _sound(file.read_row_groups(list(self.groups), columns=names, use_threads=False))
+                yield _sound(file.read_row_groups(list(self.groups), columns=names))
                 return
-            batches = file.iter_batches(PIECE_ROWS, row_groups=list(self.groups), columns=names, use_threads=False)
+            batches = file.iter_batches(PIECE_ROWS, row_groups=list(self.groups), columns=names)
             for batch in batches:
                 rows -= batch.num_rows
                 yield _sound(pa.Table.from_batches([batch]))

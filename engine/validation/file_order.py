@@ -185,7 +185,7 @@ def table_digest(table: pa.Table) -> str:
 def _batches(path: InsidePath) -> Iterator[pa.RecordBatch]:
     if path.suffix == ".parquet":
         with open_parquet(path, read_dictionary=list(_TEXTS)) as file:
-            yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=list(_COLUMNS), use_threads=False)
+            yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=list(_COLUMNS))
         return
     with open_arrow(path) as reader:
         for index in range(reader.num_record_batches):

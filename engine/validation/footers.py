@@ -208,7 +208,7 @@ def _group_faults(
     if not unmeasured:
         return
     names = sorted({".".join(column.path) for column in unmeasured})
-    table = source.read_row_group(group, columns=names, use_threads=False)
+    table = source.read_row_group(group, columns=names)
     if table.num_rows != rows:
         yield "", f"states {rows} rows, has {table.num_rows}"
     for column in unmeasured:

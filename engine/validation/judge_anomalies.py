@@ -60,7 +60,7 @@ def _difference(row: int, stated: dict[str, Any] | None, expected: dict[str, Any
 
 def _stored(path: InsidePath) -> Iterator[dict[str, Any]]:
     with reading(_DATASET, path, also=(pa.ArrowException,)), open_parquet(path) as file:
-        for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=_COLUMNS, use_threads=False):
+        for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=_COLUMNS):
             yield from batch.to_pylist()
 
 

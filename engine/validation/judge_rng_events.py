@@ -159,7 +159,7 @@ def _judge_table(case: Case, label: str, path: InsidePath, constants: Mapping[st
     if not sound:
         return
     with reading(dataset_id, path, also=(pa.ArrowException,)), open_parquet(path) as file:
-        stored = file.iter_batches(batch_size=_BATCH_ROWS, columns=list(_FIELDS), use_threads=False)
+        stored = file.iter_batches(batch_size=_BATCH_ROWS, columns=list(_FIELDS))
         at = 0
         for kept, wanted in _aligned(stored, _expected(case, label)):
             if kept is None or wanted is None:

@@ -71,7 +71,7 @@ def _form(path: InsidePath, dataset_id: str, constants: Mapping[str, str | int],
         faults: list[Example] = footer_faults(path)
         last: tuple[Any, ...] | None = None
         row = 0
-        for batch in file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
+        for batch in file.iter_batches(batch_size=_BATCH_ROWS):
             if len(faults) < _FAULTS_MAX:
                 faults += _inconstant(path, batch, constants)
                 wrong, last = _out_of_order(batch, key, last) if key else ([], None)

@@ -16,7 +16,7 @@ from tests.support.worlds import small_world
 
 # Functions that take a path and open, make, rename or remove what is there.
 FUNCTIONS = {
-    "": {"open"},
+    "": {"open", "ParquetFile"},
     "io": {"open", "FileIO"},
     "os": {
         *(
@@ -56,7 +56,7 @@ DOORS = {
     "contracts/openat.py": {"os.open"},
     "contracts/inside.py": {"os.mkdir", "os.open", "os.rename", "os.scandir", "os.unlink", "shutil.rmtree"},
     # Of files that are open already.
-    "engine/rundir/arrow_files.py": {"pq.ParquetFile", "pq.ParquetWriter", "pq.write_table"},
+    "engine/rundir/arrow_files.py": {"ParquetFile", "pa.OSFile", "pq.ParquetWriter", "pq.write_table"},
     "engine/rundir/array_files.py": {"np.load", "np.memmap", "np.save", "np.savez"},
     "engine/arrivals/parts.py": {"pa.OSFile", "pq.ParquetWriter"},
     "engine/cluster/tasks.py": {"np.save"},
