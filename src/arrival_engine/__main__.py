@@ -19,7 +19,7 @@ _EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 
 def main() -> int:
-    """Run the process's command line and give its exit code."""
+    """Run the process's command line and give its exit code, with which the process ends whatever follows."""
     _leave_quietly()
     codes: list[int] = []
     # The first handler that is registered is the last one called: all threads that Python waits for have ended by then.
