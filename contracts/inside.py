@@ -49,6 +49,10 @@ _FLAGS = {
     "r+": os.O_RDWR,
 }
 
+# A process that has opened a directory can make a file in it after its names were read, and so keep it from being
+# removed. Each removal takes more of its directories away from it.
+_DISCARDS = 10
+
 
 class Entry(NamedTuple):
     """One name in a directory, and what it is, links not followed."""
@@ -292,9 +296,12 @@ class InsidePath:
         self._remove(ignore_errors=False)
 
     def discard(self) -> None:
-        """As `remove`, as far as it can be done."""
+        """As `remove`, as far as it can be done; what others make meanwhile goes with it."""
         with suppress(OSError):
-            self._remove(ignore_errors=True)
+            for _ in range(_DISCARDS):
+                self._remove(ignore_errors=True)
+                if self.kind() is None:
+                    return
 
     def _remove(self, *, ignore_errors: bool) -> None:
         with self._at() as (folder, name):

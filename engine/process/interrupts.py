@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 
-# Python prints and drops an exception that leaves one of these: destructors, and llvmlite's callbacks, the only place
-# where a compiling process runs Python and so its signal handlers.
-_DEAF = frozenset({"__del__", "_raw_object_cache_notify", "_raw_object_cache_getbuffer"})
+# Python prints and drops an exception that leaves a destructor or one of llvmlite's callbacks. One that leaves other
+# functions there, between freeing an object and noting that, has it freed a second time, which ends the process.
+_DESTRUCTOR, _BINDING = "__del__", "/llvmlite/binding/"
 _AGAIN_S = 0.02
 # An interrupted import keeps the import lock, so another importing thread would wait for ever. It also leaves half a
 # module, which cleanup code cannot use.
@@ -72,7 +72,7 @@ def import_in_steps(*modules: str) -> None:
 
 def _is_deaf(frame: FrameType | None) -> bool:
     while frame is not None:
-        if frame.f_code.co_name in _DEAF:
+        if frame.f_code.co_name == _DESTRUCTOR or _BINDING in frame.f_code.co_filename:
             return True
         frame = frame.f_back
     return False

@@ -283,6 +283,24 @@ class TestDirectories:
         with pytest.raises(FileNotFoundError):
             (root / "a").remove()
 
+    def test_discard_takes_what_another_process_makes_meanwhile(self, root):
+        (root / "a/b").mkdir(parents=True)
+        late = ["first", "second", "third"]
+
+        def busy(event, arguments):
+            # The names in the directory have been read, and those files are gone. A hook stays for good.
+            if event == "os.rmdir" and arguments[0] == "b" and late:
+                os.close(os.open(late.pop(), os.O_CREAT, dir_fd=opened))
+
+        opened = os.open((root / "a/b").outside, os.O_DIRECTORY)
+        sys.addaudithook(busy)
+        try:
+            (root / "a").discard()
+            assert (late, (root / "a").kind()) == ([], None)
+        finally:
+            late.clear()
+            os.close(opened)
+
     def test_a_root_that_is_a_file_is_one(self, tmp_path):
         (tmp_path / "file").write_bytes(b"")
         (tmp_path / "link").symlink_to(tmp_path / "file")

@@ -5,6 +5,8 @@ Whatever happens, the published path holds a whole scenario or none, and an earl
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import importlib
 import json
 import os
@@ -18,6 +20,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from llvmlite.binding.ffi import ObjectRef
 
 from arrival_engine import run
 from arrival_engine.contracts import Code
@@ -102,6 +105,34 @@ class TestInterrupts:
 
         with pytest.raises(KeyboardInterrupt):
             meet_a_deaf_one()
+
+    def test_an_object_of_the_compiler_is_freed_once(self):
+        freed = []
+
+        class Pointer:
+            """An attribute that is deleted while an interrupt arrives."""
+
+            def __set__(self, instance, value):
+                pass
+
+            def __delete__(self, instance):
+                signal.raise_signal(signal.SIGINT)
+
+        class Freed(ObjectRef):  # type: ignore[misc]  # llvmlite has no types
+            _as_parameter_ = Pointer()
+
+            def _dispose(self):
+                freed.append(1)
+
+        def free():
+            with heard_interrupts():
+                Freed(ctypes.c_void_p(1)).close()
+                time.sleep(60.0)
+
+        with pytest.raises(KeyboardInterrupt):
+            free()
+        gc.collect()
+        assert freed == [1]
 
     def test_an_import_is_never_cut_off_in_the_middle(self, tmp_path, monkeypatch):
         # The lock of the import system would stay taken: a thread that imports, as one does that loads kernels,
