@@ -1,4 +1,4 @@
-"""A real server of the S3 protocol (moto's) in a process of its own, and what tests do with it."""
+"""A real server of the S3 protocol, moto's, in a process of its own, and what tests do with it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class S3Server:
         self.port, self._log = free_port(), log
         with log.open("ab") as sink:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
+                [sys.executable, "-m", "tests.support.s3_app", str(self.port)],
                 stdout=sink,
                 stderr=sink,
                 env={**os.environ, **ENVIRONMENT},
