@@ -49,7 +49,7 @@ class ParquetFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
 
 @contextmanager
 def open_parquet(file: InsidePath | InputFile, **options: Any) -> Iterator[ParquetFile]:
-    """A Parquet file to read; `options` are those of `pyarrow.parquet.ParquetFile` but `pre_buffer`."""
+    """A Parquet file to read; `options` are those of `pyarrow.parquet.ParquetFile` except `pre_buffer`."""
     with (
         file.open() if isinstance(file, InputFile) else file.open("rb") as source,
         ParquetFile(source, **options) as table,

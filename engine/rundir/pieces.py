@@ -78,8 +78,7 @@ class TablePiece:
             if rows <= PIECE_ROWS:
                 yield _sound(file.read_row_groups(list(self.groups), columns=names))
                 return
-            batches = file.iter_batches(PIECE_ROWS, row_groups=list(self.groups), columns=names)
-            for batch in batches:
+            for batch in file.iter_batches(PIECE_ROWS, row_groups=list(self.groups), columns=names):
                 rows -= batch.num_rows
                 yield _sound(pa.Table.from_batches([batch]))
             if rows:
