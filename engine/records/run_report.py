@@ -13,9 +13,11 @@ import numpy as np
 from arrival_engine.contracts import ArrivalError, Code, check_document, dataset, receipt_json
 from arrival_engine.contracts.identity import Identity
 from arrival_engine.contracts.moments import utc_now
+from arrival_engine.contracts.oserrors import writing
 from arrival_engine.engine.process.version import LAW_VERSION, version
 from arrival_engine.engine.rundir.json_lines import append_line as append
 from arrival_engine.engine.rundir.receipt import Receipt
+from arrival_engine.engine.rundir.staging import make_folder
 
 if TYPE_CHECKING:
     # Validation writes its lines with this module, and must not load what the expansion is made of.
@@ -92,4 +94,6 @@ def append_line(receipt: Receipt, line: Mapping[str, Any]) -> None:
     day = str(line["started_at_utc"])[:10]
     path = receipt.path(entry.id, utc_day=day)
     check_document(entry.schema, dict(line), code=Code.SCHEMA_VIOLATION, where=str(path))
+    with writing("run report", path):
+        make_folder(path.parent)
     append("run report", path, receipt_json(line) + b"\n")

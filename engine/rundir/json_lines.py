@@ -164,15 +164,13 @@ def append_line(what: str, path: InsidePath, data: bytes) -> None:
     """Append `data`, a line with its end, whole or not at all, and flush it to the disk. Raises IO_WRITE_FAILED.
 
     The line is a new one even if the last of the file was cut off. Appends of several processes and threads follow
-    each other.
+    each other. The directory must exist: one that was taken away from an abandoned run must not come back.
     """
-    with writing(what, path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            size = os.fstat(file.fileno()).st_size
-            begun = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
-            _write_whole(file, b"\n" + data if begun else data)
+    with writing(what, path), path.open("a+b", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        size = os.fstat(file.fileno()).st_size
+        begun = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
+        _write_whole(file, b"\n" + data if begun else data)
 
 
 def _write_whole(file: io.FileIO, data: bytes) -> None:

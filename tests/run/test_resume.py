@@ -14,6 +14,8 @@ import pytest
 from arrival_engine import run
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.inside import InsidePath
+from arrival_engine.cpu_fallback.digest import Digest
+from arrival_engine.engine.arrivals.parts import PartReceipt
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.run.part_ledger import PartLedger
 from arrival_engine.engine.sealing import seal
@@ -158,6 +160,18 @@ class TestGoingOn:
             assert len(told) == (begin < cut < len(whole) - 1)
             assert ledger.read_bytes() == (whole if complete else whole[:begin])
             assert part.exists() == complete
+
+    def test_a_part_of_a_run_that_was_cleared_away_is_not_recorded(self, world, tmp_path):
+        """A worker of a killed client is still at work while the next run moves its directory away."""
+        staged = InsidePath(tmp_path) / "tmp" / "arrivals-abandoned"
+        staged.mkdir(parents=True)
+        ledger = PartLedger(staged, planned(world, BATCH), "parquet")
+        ledger.begin()
+        staged.rename(staged.with_name("cleared"))
+        with pytest.raises(ArrivalError) as caught:
+            ledger.record(0, PartReceipt("part-000000.parquet", 1, 1, Digest(), "0" * 64))
+        assert caught.value.code is Code.IO_WRITE_FAILED
+        assert staged.kind() is None
 
     def test_with_nothing_to_resume_it_starts_from_the_beginning(self, world, uninterrupted):
         run(world, options(resume=True))
