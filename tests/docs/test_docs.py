@@ -36,8 +36,8 @@ PREPARED = {
     "README.md": "arrivals synth arrivals-demo --scale 0.05 --quiet && arrivals seal arrivals-demo --quiet "
     "&& arrivals run arrivals-demo --quiet"
 }
-# Draws the figures of a million arrivals several times; tests/test_report*.py do the same on small worlds.
-SLOW = {"report.md"}
+# Each takes more than ten seconds; tests of the same commands on small worlds are not slow.
+SLOW = {"ci-without-gpu.md", "dask.md", "gpu.md", "object-stores.md", "report.md", "scaling.md", "stream.md"}
 RUN, SHOWN = {"console", "python"}, {"text", "yaml", "json", "csv", "sql", "toml", "dockerfile", "cff", "diff", "xml"}
 # A hang guard only.
 SECONDS_MAX = 600

@@ -107,7 +107,7 @@ def held():
     return seen[-1]
 
 
-@pytest.mark.parametrize("sign", [b"x", b"\xff"], ids=["letters", "not UTF-8"])
+@pytest.mark.parametrize("sign", [pytest.param(b"x", marks=pytest.mark.slow), b"\xff"], ids=["letters", "not UTF-8"])
 def test_a_compressed_line_of_a_gigabyte_is_not_unpacked(tmp_path, sign):
     path = tmp_path / "counts.csv.gz"
     with gzip.open(path, "wb", 1) as file:

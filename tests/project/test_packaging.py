@@ -186,6 +186,7 @@ def test_beside_a_projects_own_modules_each_finds_its_own(foreign_project):
     assert module == "arrival_engine.engine.run.job"
 
 
+@pytest.mark.slow
 def test_the_demo_runs_inside_a_project_with_modules_of_the_same_names(foreign_project, tmp_path):
     done = in_project(foreign_project, ".venv/bin/arrivals", "demo", tmp_path / "world")
     assert done.returncode == 0, done.stderr
