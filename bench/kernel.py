@@ -64,17 +64,17 @@ def chosen_batches(planned: Plan, batches: int) -> list[Batch]:
 def _time_parts(work: Work, chosen: list[Batch], repeats: int) -> dict[str, Any]:
     import numpy as np
 
-    from arrival_engine.cpu_fallback.draw import scratch
+    from arrival_engine.cpu_fallback.draw import empty_times
     from arrival_engine.cpu_fallback.segments import position_bits
     from bench import kernel_loops
 
     arrivals = sum(batch.arrivals for batch in chosen)
     longest = int(np.diff(work.segments.arrival_start).max(initial=0))
-    space = scratch(longest, int(np.diff(work.segments.row_start).max(initial=0)))
+    times = empty_times(longest)
     shift = np.uint64(position_bits(longest))
 
     def over_spans(loop: Callable[..., object]) -> dict[str, Any]:
-        seconds = repeated(lambda: [loop(work, batch.segments, shift, space) for batch in chosen], repeats)
+        seconds = repeated(lambda: [loop(work, batch.segments, shift, times) for batch in chosen], repeats)
         return {"values": arrivals, **seconds}
 
     words = np.empty(kernel_loops.RING + 1, np.uint64)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from arrival_engine.cpu_fallback.draw import Scratch, draw_keys, sort_keys
+from arrival_engine.cpu_fallback.draw import Times, draw_keys, segment_at, sort_keys
 from arrival_engine.cpu_fallback.jit import njit
 from arrival_engine.cpu_fallback.philox import philox2x64
 from arrival_engine.cpu_fallback.tables import U64, Work
@@ -27,21 +27,25 @@ def philox_blocks(blocks: int, key: np.uint64, words: U64) -> None:
 
 
 @njit(nogil=True, allocates=False)
-def draw(work: Work, span: tuple[int, int], shift: np.uint64, space: Scratch) -> np.uint64:
+def draw(work: Work, span: tuple[int, int], shift: np.uint64, times: Times) -> np.uint64:
     """Time words and sort keys of segments span[0] to span[1]."""
+    time_key, time_hi = work.tables.entities.time_key, work.tables.entities.time_hi
     folded = np.uint64(0)
-    for segment in range(span[0], span[1]):
-        size = draw_keys(work.tables, work.rows, work.segments, segment, shift, space)
-        folded ^= space.keys[size - 1]
+    for at in range(span[0], span[1]):
+        segment = segment_at(work.segments, work.rows, work.tables.grid, at, span[0])
+        draw_keys(segment, shift, work.rows, time_key, time_hi, times)
+        folded ^= times.keys[segment.arrivals - 1]
     return folded
 
 
 @njit(nogil=True, allocates=False)
-def draw_and_sort(work: Work, span: tuple[int, int], shift: np.uint64, space: Scratch) -> np.uint64:
+def draw_and_sort(work: Work, span: tuple[int, int], shift: np.uint64, times: Times) -> np.uint64:
     """The same, and the keys in order."""
+    time_key, time_hi = work.tables.entities.time_key, work.tables.entities.time_hi
     folded = np.uint64(0)
-    for segment in range(span[0], span[1]):
-        size = draw_keys(work.tables, work.rows, work.segments, segment, shift, space)
-        sort_keys(space, size)
-        folded ^= space.ordered[size - 1]
+    for at in range(span[0], span[1]):
+        segment = segment_at(work.segments, work.rows, work.tables.grid, at, span[0])
+        draw_keys(segment, shift, work.rows, time_key, time_hi, times)
+        sort_keys(segment.arrivals, times)
+        folded ^= times.ordered[segment.arrivals - 1]
     return folded

@@ -61,7 +61,7 @@ class NumpyExpander:
         ts_us = np.repeat(tables.grid.start_us[segment_bucket], sizes) + offset
         entity = rows.entity[batch.rows[0] + row]
         virtual = self._is_virtual(tables.entities.merchant[entity], rng)
-        place, primary = np.empty(row.size, np.uint64), np.empty(row.size, np.int32)
+        place, primary = np.empty(row.size, np.int32), np.empty(row.size, np.int32)
         settlement = np.full(row.size, -1, np.int32)
         settlement_local = np.zeros(row.size, np.int64)
         at = np.flatnonzero(virtual)
@@ -92,14 +92,12 @@ class NumpyExpander:
         virtual[hybrid] = rng.random(hybrid.size) < float(self._plan.switches.coin) / _WORD
         return virtual
 
-    def _edges(
-        self, merchant: Index, rng: np.random.Generator
-    ) -> tuple[NDArray[np.uint64], NDArray[np.int32], NDArray[np.int32]]:
+    def _edges(self, merchant: Index, rng: np.random.Generator) -> tuple[I64, NDArray[np.int32], NDArray[np.int32]]:
         merchants, edges = self._tables.merchants, self._tables.edges
         chosen = _pick(merchants.edge_start[merchant], self._edge_count[merchant], edges.packed, rng)
         zone = edges.zone[chosen]
         settlement = merchants.settlement[merchant]
-        return edges.id[chosen], zone, np.where(settlement < 0, zone, settlement)
+        return chosen, zone, np.where(settlement < 0, zone, settlement)
 
     def _group_tables(self, batch: Batch) -> I64:
         """Group table of each segment, -1 where there is none."""
@@ -112,9 +110,7 @@ class NumpyExpander:
         found = np.minimum(np.searchsorted(self._group_key, wanted), self._group_key.size - 1)
         return np.where(self._group_key[found] == wanted, found, -1)
 
-    def _sites(
-        self, entity: Index, group_table: I64, rng: np.random.Generator
-    ) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
+    def _sites(self, entity: Index, group_table: I64, rng: np.random.Generator) -> tuple[I64, NDArray[np.int32]]:
         tables: Tables = self._tables
         table = tables.entities.site_table[entity]
         at = np.flatnonzero(group_table >= 0)
@@ -124,7 +120,7 @@ class NumpyExpander:
         table = np.where(table < 0, tables.merchants.site_table[tables.entities.merchant[entity]], table)
         start = tables.sites.start[table]
         chosen = _pick(start, tables.sites.start[table + 1] - start, tables.sites.packed, rng)
-        return tables.sites.id[chosen], tables.sites.zone[chosen]
+        return chosen, tables.sites.zone[chosen]
 
     def _local(self, zone: Index, ts_us: I64) -> I64:
         wanted = zone.astype(np.int64) * self._span + ts_us // 1_000_000

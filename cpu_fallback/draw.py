@@ -10,93 +10,107 @@ from numpy.typing import NDArray
 from arrival_engine.cpu_fallback.jit import njit
 from arrival_engine.cpu_fallback.law import counter_word1, draw_offset
 from arrival_engine.cpu_fallback.philox import philox2x64
-from arrival_engine.cpu_fallback.tables import I32, I64, U64, Rows, Segments, Tables
+from arrival_engine.cpu_fallback.segments import Segment
+from arrival_engine.cpu_fallback.tables import I32, U64, Grid, Rows, Segments
 from arrival_engine.cpu_fallback.wide import mul_hi
 
-_ONE = np.uint32(1)
+U32 = NDArray[np.uint32]
+_ONE = np.uint64(1)
+_ONE32 = np.uint32(1)
 
 
-class Scratch(NamedTuple):
-    """Working space for the largest segment of a batch: n arrivals in m count rows.
+class Times(NamedTuple):
+    """Working space for the times of segments of at most n arrivals.
 
     Positions number a segment's arrivals in (row, draw) order. Owners number its count rows. Both start at 0.
     """
 
-    keys: U64  # [n] by position: offset, and below it the position
+    keys: U64  # [n] by position: offset, and below it the position; once ordered, digest terms in output order
     ordered: U64  # [n] the keys, ascending
-    bins: NDArray[np.uint32]  # [n] by position
-    fill: NDArray[np.uint32]  # [n + 1] by bin
+    bins: U32  # [n] by position
+    fill: U32  # [n + 1] by bin
     owner: I32  # [n] by position
-    row_first: I64  # [m] first position of each owner
-    site: I32  # [n] by position, index into the sites; filled by `physical`
-    hashes: U64  # [n] in output order, digest terms added up so far; filled by `physical`
-    row_hash: U64  # [m] digest terms of each owner; filled by `physical`
 
 
-def scratch(arrivals: int, rows: int) -> Scratch:
-    """Uninitialised working space for segments of at most `arrivals` arrivals and `rows` count rows."""
-    return Scratch(
+def empty_times(arrivals: int) -> Times:
+    """Uninitialised working space for segments of at most `arrivals` arrivals."""
+    return Times(
         keys=np.empty(arrivals, np.uint64),
         ordered=np.empty(arrivals, np.uint64),
         bins=np.empty(arrivals, np.uint32),
         fill=np.empty(arrivals + 1, np.uint32),
         owner=np.empty(arrivals, np.int32),
-        row_first=np.empty(rows, np.int64),
-        site=np.empty(arrivals, np.int32),
-        hashes=np.empty(arrivals, np.uint64),
-        row_hash=np.empty(rows, np.uint64),
+    )
+
+
+@njit(allocates=False, internal=True)
+def segment_at(segments: Segments, rows: Rows, grid: Grid, at: int, first: int) -> Segment:
+    """Segment number `at` of the batch that begins with segment number `first`."""
+    row = segments.row_start[at]
+    bucket = rows.bucket[row]
+    return Segment(
+        row,
+        segments.row_start[at + 1],
+        row - segments.row_start[first],
+        segments.arrival_start[at + 1] - segments.arrival_start[at],
+        np.uint64(segments.arrival_start[at] - segments.arrival_start[first]),
+        bucket,
+        np.uint64(grid.start_us[bucket]),
+        grid.duration_us[bucket],
     )
 
 
 @njit(allocates=False, internal=True)
 def draw_keys(
-    tables: Tables, rows: Rows, segments: Segments, segment: int, shift: np.uint64, space: Scratch
-) -> np.int64:
-    """Write a segment's sort keys by position and the number of keys per bin; return the number of arrivals, n.
+    segment: Segment, shift: np.uint64, rows: Rows, time_key: U64, time_hi: U64, times: Times
+) -> tuple[np.int64, np.int64]:
+    """Write a segment's sort keys and owners by position, and the number of keys per bin.
 
-    A key holds the offset above the position, which has `shift` bits. The n bins are equal parts of the time word.
+    A key holds the offset above the position, which has `shift` bits. There are as many bins as arrivals: equal parts
+    of the time word. time_key, time_hi: as in `Entities`. Returns how many arrivals are at the first, and how many at
+    the last microsecond of the bucket.
     """
-    keys, bins, fill, owner = space.keys, space.bins, space.fill, space.owner
-    first_row, last_row = segments.row_start[segment], segments.row_start[segment + 1]
-    total: np.int64 = segments.arrival_start[segment + 1] - segments.arrival_start[segment]
-    size = np.uint64(total)
-    bucket = rows.bucket[first_row]
-    duration = tables.grid.duration_us[bucket]
-    fill[: total + 1] = 0
-    position = np.int64(0)
-    for row in range(first_row, last_row):
+    keys, _, bins, fill, owner = times
+    size = np.uint64(segment.arrivals)
+    for i in range(segment.arrivals + 1):
+        fill[i] = 0
+    at_start, at_end = np.int64(0), np.int64(0)
+    position = np.uint64(0)
+    for row in range(segment.first_row, segment.last_row):
         entity = rows.entity[row]
-        key = tables.entities.time_key[entity]
-        word1 = counter_word1(tables.entities.time_hi[entity], bucket)
-        space.row_first[row - first_row] = position
+        key = time_key[entity]
+        word1 = counter_word1(time_hi[entity], segment.bucket)
         for draw in range(rows.arrivals[row]):
             x0, _ = philox2x64(np.uint64(draw), word1, key)
-            chosen = np.int64(mul_hi(x0, size))
-            keys[position] = (draw_offset(x0, duration) << shift) | np.uint64(position)
+            chosen = mul_hi(x0, size)
+            offset = draw_offset(x0, segment.duration_us)
+            at_start += offset == 0
+            at_end += offset == segment.duration_us - _ONE
+            keys[position] = (offset << shift) | position
             bins[position] = chosen
-            fill[chosen + 1] += _ONE
-            owner[position] = row - first_row
-            position += 1
-    return total
+            fill[chosen + _ONE] += _ONE32
+            owner[position] = row - segment.first_row
+            position += _ONE
+    return at_start, at_end
 
 
 @njit(allocates=False, internal=True)
-def sort_keys(space: Scratch, size: np.int64) -> None:
-    """Sort the keys into `space.ordered`: by bins, then by insertion.
+def sort_keys(arrivals: np.int64, times: Times) -> None:
+    """Sort the keys into `ordered`: by bins, then by insertion.
 
     Offsets are uniform, so a bin holds about one key and insertion moves almost nothing. It also orders keys of equal
     offset from neighbouring bins. A bucket lasts at least one second, so these are few.
     """
-    keys, bins, fill, ordered = space.keys, space.bins, space.fill, space.ordered
+    keys, ordered, bins, fill, _ = times
     before = np.uint32(0)
-    for i in range(size):
+    for i in range(arrivals):
         before += fill[i + 1]
         fill[i + 1] = before
-    for i in range(size):
+    for i in range(arrivals):
         at = fill[bins[i]]
-        fill[bins[i]] = at + _ONE
+        fill[bins[i]] = at + _ONE32
         ordered[at] = keys[i]
-    for i in range(1, size):
+    for i in range(1, arrivals):
         key = ordered[i]
         at = i
         while at > 0 and ordered[at - 1] > key:

@@ -25,6 +25,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core import config as numba_config
 from numba.core.caching import IndexDataCacheFile, UserProvidedCacheLocator
 from numba.extending import intrinsic, overload
@@ -36,6 +37,7 @@ __all__ = [
     "Unused",
     "cache_directory",
     "cache_unused",
+    "cgutils",
     "intrinsic",
     "ir",
     "is_cached",
@@ -48,7 +50,7 @@ __all__ = [
 ]
 
 _ROOT = Path(__file__).resolve().parent.parent
-_SOURCE_PATTERNS = ("cpu_fallback/*.py", "gpu_kernels/*.py", "engine/*/kernel*.py")
+_SOURCE_PATTERNS = ("cpu_fallback/*.py", "cpu_fallback/*/*.py", "gpu_kernels/*.py", "engine/*/kernel*.py")
 # Settings that change the code numba generates, but not its cache key.
 _SETTINGS = (
     "BOUNDSCHECK",
@@ -165,7 +167,7 @@ def njit(
         "forceinline": not nogil,
         "_nrt": allocates,
         "no_cpython_wrapper": internal,
-        "no_cfunc_wrapper": internal,
+        "no_cfunc_wrapper": True,
     }
     if function is None:
         return functools.partial(_compile, options=options)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from arrival_engine.cpu_fallback.jit import njit
-from arrival_engine.cpu_fallback.wide import mul_hi
+from arrival_engine.cpu_fallback.wide import mul_wide
 
 ROUNDS = 10
 MULTIPLIER = np.uint64(0xD2B74407B1CE6E93)
@@ -22,8 +22,7 @@ def philox2x64(word0: np.uint64, word1: np.uint64, key: np.uint64) -> tuple[np.u
     word1 = np.uint64(word1)
     key = np.uint64(key)
     for _ in range(ROUNDS):
-        high = mul_hi(MULTIPLIER, word0)
-        low = MULTIPLIER * word0
+        high, low = mul_wide(MULTIPLIER, word0)
         word0 = high ^ key ^ word1
         word1 = low
         key = key + KEY_STEP

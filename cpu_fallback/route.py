@@ -1,8 +1,9 @@
 """The place of one arrival and its local times (LAW sections 4.2 to 4.5, 7).
 
-These plain functions load from tables and leave every decision to the scalar law. Each backend compiles them itself:
-`numba.njit` here, `numba.cuda.jit(device=True)` on the device. None calls another, because a plain function compiled
-twice must not refer to only one of the compiled forms.
+These plain functions load from tables and leave every decision to the scalar law. Each backend compiles those it needs
+itself: `numba.njit` here, `numba.cuda.jit(device=True)` on the device. None calls another, because a plain function
+compiled twice must not refer to only one of the compiled forms. CUDA threads route their arrivals by them. The CPU
+kernel makes the same decisions row by row (`places`, `store`), and tests hold it to these functions.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from arrival_engine.cpu_fallback.tables import (
     Zones,
 )
 
-Routed = tuple[bool, np.uint64, np.int32, np.int32, bool]
+Routed = tuple[bool, np.int64, np.int32, np.int32, bool]
 Clocks = tuple[np.int64, np.int64]
 
 
@@ -68,9 +69,10 @@ def find_group_table(merchants: Merchants, groups: Groups, merchant: np.int32, d
 def route_arrival(
     tables: Tables, coin: np.uint64, entity: np.int32, bucket: np.int32, group_table: np.int64, draw: np.int64
 ) -> Routed:
-    """Route draw `draw` of (entity, bucket): (is_virtual, place id, primary zone, settlement zone, without_site).
+    """Route draw `draw` of (entity, bucket): (is_virtual, place, primary zone, settlement zone, without_site).
 
-    `group_table` is the merchant-day's tz group table or NO_TABLE. Settlement is -1 on physical arrivals.
+    The place is an index into the edges if virtual, else into the sites. `group_table` is the merchant-day's tz group
+    table or NO_TABLE. Settlement is -1 on physical arrivals.
     """
     merchant = tables.entities.merchant[entity]
     edge_first = tables.merchants.edge_start[merchant]
@@ -88,7 +90,7 @@ def route_arrival(
             settlement = tables.merchants.settlement[merchant]
             if settlement < 0:
                 settlement = zone
-            return True, tables.edges.id[chosen], zone, settlement, False
+            return True, chosen, zone, settlement, False
 
     word1 = np.uint64(counter_word1(tables.entities.site_hi[entity], bucket))
     x0, x1 = philox2x64(np.uint64(draw), word1, tables.entities.site_key[entity])
@@ -108,7 +110,7 @@ def route_arrival(
     size = np.uint64(tables.sites.start[table + 1] - first)
     slot = np.int64(alias_slot(x1, size))
     chosen = first + np.int64(alias_choice(x1, size, np.uint64(slot), tables.sites.packed[first + slot]))
-    return False, tables.sites.id[chosen], tables.sites.zone[chosen], np.int32(-1), without_site
+    return False, chosen, tables.sites.zone[chosen], np.int32(-1), without_site
 
 
 def forbidden_fallback(switches: Switches, without_group: bool | np.bool_, without_site: bool | np.bool_) -> int:
@@ -148,7 +150,7 @@ def row_digest(
     h = np.uint64(fold_word(h, np.uint64(seq), K5))
     h = np.uint64(fold_word(h, np.uint64(ts_us), K6))
     h = np.uint64(fold_word(h, np.uint64(is_virtual), K7))
-    h = np.uint64(fold_word(h, place, K8))
+    h = np.uint64(fold_word(h, tables.edges.id[place] if is_virtual else tables.sites.id[place], K8))
     h = np.uint64(fold_word(h, tables.zones.text[primary], K9))
     h = np.uint64(fold_word(h, np.uint64(local_us), K10))
     if is_virtual:

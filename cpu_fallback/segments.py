@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.cpu_fallback.tables import I64, Grid
 
 KEY_BITS = 64
+
+
+class Segment(NamedTuple):
+    """One segment, as the loops of the CPU kernel take it."""
+
+    first_row: np.int64
+    last_row: np.int64
+    batch_row: np.int64  # the first row, counted from the batch's first
+    arrivals: np.int64
+    first: np.uint64  # arrivals of the batch before it
+    bucket: np.int32
+    start_us: np.uint64  # modulo 2^64
+    duration_us: np.uint64
 
 
 def position_bits(longest_segment: int) -> int:

@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 Group = TypeVar("Group", bound=tuple[Any, ...])
 
 I8 = NDArray[np.int8]
+U8 = NDArray[np.uint8]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
+# A position, a count or a code, in plain Python and in compiled code.
+Index = int | np.int64
 
 NO_TABLE = -1
 FAILED_NO_GROUP = 1
@@ -137,7 +140,7 @@ class Columns(NamedTuple):
     row: I32  # count row, counted from the batch's first
     arrival_seq: I64
     ts_us: I64
-    place: U64  # edge id if virtual, else site id
+    place: I32  # index into the edges if virtual, else into the sites
     primary: I32  # zone
     local_us: I64
     settlement: I32  # zone; -1 on physical rows
@@ -186,7 +189,7 @@ def empty_columns(size: int) -> Columns:
         row=np.empty(size, np.int32),
         arrival_seq=np.empty(size, np.int64),
         ts_us=np.empty(size, np.int64),
-        place=np.empty(size, np.uint64),
+        place=np.empty(size, np.int32),
         primary=np.empty(size, np.int32),
         local_us=np.empty(size, np.int64),
         settlement=np.empty(size, np.int32),

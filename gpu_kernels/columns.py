@@ -84,8 +84,8 @@ def arranged(layout: Layout, kept: Kept, first: int, last: int) -> list[DeviceCo
         "arrival_seq": DeviceColumn("arrival_seq", columns.arrival_seq),
         "ts_utc": DeviceColumn("ts_utc", columns.ts_us),
         "is_virtual": DeviceColumn("is_virtual", columns.is_virtual),
-        "site_id": DeviceColumn("site_id", columns.place, physical),
-        "edge_id": DeviceColumn("edge_id", columns.place, columns.is_virtual),
+        "site_id": _place(kept, "site_id", kept.lookups.tables.sites.id, columns.place, physical),
+        "edge_id": _place(kept, "edge_id", kept.lookups.tables.edges.id, columns.place, columns.is_virtual),
     }
     return [found[name] for name in layout.schema.names]
 
@@ -106,6 +106,13 @@ def _row_columns(layout: Layout, kept: Kept, columns: Columns) -> dict[str, Devi
         DeviceColumn("bucket_index", rows.bucket[row].astype(np.int64)),
     )
     return {column.name: column for column in found}
+
+
+def _place(kept: Kept, name: str, ids: Any, place: Any, valid: Any) -> DeviceColumn:
+    """The ids of the places that `valid` marks; the others' indices belong to another table."""
+    index = kept.library.where(valid, place, np.int32(0))
+    values = ids[index] if ids.size else kept.library.zeros(place.size, np.uint64)
+    return DeviceColumn(name, values, valid)
 
 
 def _clock_columns(layout: Layout, library: Any, columns: Columns) -> dict[str, DeviceColumn]:

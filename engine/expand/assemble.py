@@ -75,7 +75,6 @@ class Assembler:
         if self._options.mirror_dual_clock:
             settlement = np.where(virtual, settlement, primary)
             settlement_local = np.where(virtual, settlement_local, local)
-        place = columns.place[first:last]
         arrays = {
             **self._constants(size),
             "merchant_id": _plain(row.merchant_id),
@@ -91,8 +90,7 @@ class Assembler:
             "tzid_operational": self._zone(primary, clocks),
             "ts_local_operational": self._timestamp(local, None, clocks),
             "is_virtual": pa.Array.from_buffers(pa.bool_(), size, [None, _bitmap(virtual)], 0),
-            "site_id": _plain(place, _Validity(~virtual)),
-            "edge_id": _plain(place, _Validity(virtual)),
+            **self._places(columns.place[first:last], virtual),
         }
         return pa.RecordBatch.from_arrays([arrays[name] for name in self.schema.names], schema=self.schema)
 
@@ -110,6 +108,15 @@ class Assembler:
         texts = constant_texts(self._world)
         columns = {name: _coded(zeros, pa.array([text], pa.string())) for name, text in texts.items()}
         return {**columns, "seed": _plain(np.full(size, self._world.receipt.identity.seed, np.uint64))}
+
+    def _places(self, place: NDArray[np.int32], virtual: NDArray[np.bool_]) -> dict[str, pa.Array]:
+        tables = self._world.tables
+        found = {}
+        for name, ids, valid in (("site_id", tables.sites.id, ~virtual), ("edge_id", tables.edges.id, virtual)):
+            values = np.zeros(place.size, np.uint64)
+            values[valid] = ids[place[valid]]
+            found[name] = _plain(values, _Validity(valid))
+        return found
 
     def _zone(self, codes: NDArray[np.int32], validity: _Validity | None = None) -> pa.Array:
         return _coded(codes, self._tzids, validity)

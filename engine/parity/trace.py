@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from arrival_engine.contracts import ArrivalError
+from arrival_engine.cpu_fallback.tables import Tables
 from arrival_engine.engine.expand.planning import Batch, Plan
 from arrival_engine.engine.explaining import Explanation, History, Question, explain
 from arrival_engine.engine.parity.compare import value_text
@@ -80,18 +81,17 @@ def _derived(value: Value, derived: str) -> Derived:
 
 
 def derived_columns(plan: Plan, batch: Batch, segment: int, history: History) -> dict[str, str]:
-    """A derived arrival in the form in which backends keep it: codes, microseconds and ids, as exact text."""
+    """A derived arrival in the form in which backends keep it: codes, microseconds and indices, as exact text."""
     zone_code = {tzid: code for code, tzid in enumerate(plan.world.tzids)}
     clocks = {role: clock for clock in history.clocks for role in clock.roles}
     ts_us = int(plan.world.tables.grid.start_us[history.bucket.index]) + history.offset.offset_us
     primary, settlement = clocks["primary"], clocks.get("settlement")
     virtual = history.mode.is_virtual
-    place = history.row["edge_id" if virtual else "site_id"]
     found = {
         "row": _count_row(plan, segment, history) - batch.rows[0],
         "arrival_seq": history.sequence.arrival_seq,
         "ts_us": ts_us,
-        "place": int(str(place)),
+        "place": _place(plan.world.tables, _merchant(plan, segment), zone_code[primary.tzid], history),
         "primary": zone_code[primary.tzid],
         "local_us": ts_us + primary.offset_minutes * _US_PER_MINUTE,
         "settlement": zone_code[settlement.tzid] if settlement else -1,
@@ -99,6 +99,29 @@ def derived_columns(plan: Plan, batch: Batch, segment: int, history: History) ->
         "is_virtual": virtual,
     }
     return {name: value_text(value) for name, value in found.items()}
+
+
+def _merchant(plan: Plan, segment: int) -> int:
+    entity = plan.world.rows.entity[plan.segments.row_start[segment]]
+    return int(plan.world.tables.entities.merchant[entity])
+
+
+def _place(tables: Tables, merchant: int, zone: int, history: History) -> int:
+    """The derived place as an index into the tables of edges or sites."""
+    if history.mode.is_virtual:
+        first, last = tables.merchants.edge_start[merchant : merchant + 2].tolist()
+        return int(first + np.flatnonzero(tables.edges.id[first:last] == _id(history.row["edge_id"]))[0])
+    named = np.flatnonzero((tables.sites.id == _id(history.row["site_id"])) & (tables.sites.zone == zone))
+    # A site is in the table of its zone, and in the one over all the merchant's sites.
+    whole = int(tables.merchants.site_table[merchant])
+    first, last = tables.sites.start[whole : whole + 2].tolist() if whole >= 0 else (0, 0)
+    in_whole = (first <= named) & (named < last)
+    fell_back = any(fallback.name == "no_site_in_zone" for fallback in history.fallbacks)
+    return int(np.append(named[in_whole == fell_back], named)[0])
+
+
+def _id(stated: object) -> np.uint64:
+    return np.uint64(int(str(stated)))
 
 
 def _count_row(plan: Plan, segment: int, history: History) -> int:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from arrival_engine.cpu_fallback import expand as kernel
-from arrival_engine.cpu_fallback.draw import scratch
 from arrival_engine.cpu_fallback.segments import position_bits
 from arrival_engine.cpu_fallback.tables import Results, Work, empty_batch_totals, empty_columns, empty_row_totals
 from arrival_engine.engine.expand.backend import choose_backend
@@ -18,6 +17,7 @@ from arrival_engine.engine.expand.planning import plan
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.sealing import seal
 from arrival_engine.engine.world.load import load_world
+from tests.support.gpu import arrays_of
 from tests.support.reference import expand as reference_expand
 from tests.support.refusals import ROOT
 from tests.support.world_files import write_world
@@ -34,7 +34,7 @@ def world_on_disk(tmp_path_factory):
 
 def poisoned(group, pattern):
     """Every byte of every array set to the pattern."""
-    for array in group:
+    for _, array in arrays_of(group):
         array.view(np.uint8)[:] = pattern
     return group
 
@@ -47,7 +47,7 @@ def expand_into(planned, pattern):
     results = Results(
         poisoned(empty_columns(int(sizes.sum())), pattern), empty_row_totals(int(rows.sum())), empty_batch_totals()
     )
-    space = poisoned(scratch(int(sizes.max()), int(rows.max())), pattern)
+    space = poisoned(kernel.scratch(int(sizes.max()), world.tables.zones.text.size), pattern)
     shift = np.uint64(position_bits(int(sizes.max())))
     kernel._expand(work, (0, sizes.size), shift, space, results)
     return results

@@ -82,7 +82,7 @@ def test_the_derivation_confirms_the_side_that_is_right(run_root, tmp_path):
 def test_the_first_of_several_differences_is_reported_and_all_are_counted(run_root, tmp_path):
     def change(result):
         if result.batch.index >= 1:
-            result.columns.place[7] ^= np.uint64(1 << 63)
+            result.columns.place[7] ^= np.int32(1 << 30)
             result.columns.ts_us[5:] += 1
         return result
 
