@@ -34,3 +34,16 @@ def spread_rows(of_rows: RowFacts, row: I32) -> RowFacts:
     of_arrivals = RowFacts(*(np.empty(row.size, facts.dtype) for facts in of_rows))
     _spread(of_rows, row, of_arrivals)
     return of_arrivals
+
+
+@njit(nogil=True, allocates=False)
+def _spread_codes(of_rows: I32, row: I32, of_arrivals: I32) -> None:
+    for i in range(row.size):
+        of_arrivals[i] = of_rows[row[i]]
+
+
+def spread_codes(of_rows: I32, row: I32) -> I32:
+    """The code of each arrival's count row; arguments as those of `spread_rows`."""
+    of_arrivals = np.empty(row.size, np.int32)
+    _spread_codes(of_rows, row, of_arrivals)
+    return of_arrivals
