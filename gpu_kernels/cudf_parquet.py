@@ -41,13 +41,15 @@ _CODECS = {"lz4": "LZ4", "zstd": "ZSTD", "snappy": "SNAPPY", "none": "NONE"}
 class DevicePart:
     """One part file to write; `compression` is a name of arrival_output_policy_5B.
 
-    row_groups: half-open ranges of arrivals within the batch, at least one.
+    row_groups: half-open ranges of arrivals within the batch, at least one. plain: columns to store without a
+    dictionary, value by value; for the others cuDF chooses, never deltas.
     """
 
     path: Path
     metadata: Mapping[str, str]
     compression: str
     row_groups: Sequence[tuple[int, int]]
+    plain: frozenset[str] = frozenset()
 
 
 def write_part(layout: Layout, kept: Kept, stream: Any, part: DevicePart) -> None:
@@ -91,6 +93,8 @@ def _open_writer(cudf: Any, order: Any, layout: Layout, part: DevicePart, table:
     for field, column in zip(layout.schema, metadata.column_metadata, strict=True):
         column.set_name(field.name)
         column.set_nullability(field.nullable)
+        if field.name in part.plain:
+            column.set_encoding(types.ColumnEncoding.PLAIN)
     # Each table within this limit becomes one row group.
     most_rows = max(_DEFAULT_ROW_GROUP_ROWS, *(last - first for first, last in part.row_groups))
     options = (

@@ -22,6 +22,8 @@ POLICY_IDS = (
     "arrival_time_placement_policy_5B",
 )
 
+DEFAULT_ENCODING = "delta"
+
 
 @dataclass(frozen=True)
 class Fallbacks:
@@ -44,12 +46,16 @@ FALLBACK_MEANINGS = {
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """The form of arrivals on disk; `row_group_rows` counts rows."""
+    """The form of arrivals on disk.
+
+    row_group_rows: counts rows. encoding: `delta` or `plain`, of times and `arrival_seq` in Parquet files.
+    """
 
     timestamp_encoding: str
     mirror_dual_clock: bool
     compression: str
     row_group_rows: int
+    encoding: str = DEFAULT_ENCODING
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,8 @@ def settings_from(policies: Mapping[str, Policy]) -> Settings:
             mirror_dual_clock=output["physical_dual_clock"] == "mirror",
             compression=output["compression"],
             row_group_rows=output["row_group_rows"],
+            # Policies of before the key had deltas, and stay as they are: their hashes are in seals and identities.
+            encoding=output.get("encoding", DEFAULT_ENCODING),
         ),
         policy_digests={policy_id: policies[policy_id].sha256 for policy_id in POLICY_IDS},
     )

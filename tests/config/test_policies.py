@@ -224,6 +224,7 @@ def test_an_id_that_is_no_policy_is_a_named_error() -> None:
         (OUTPUT, 'physical_dual_clock: "null"', "physical_dual_clock: null", "not of type string"),
         (OUTPUT, "compression: lz4", "compression: gzip", "'gzip' is not one of 'lz4'"),
         (OUTPUT, "row_group_rows: 65536", "row_group_rows: 1023", "is not >= 1024"),
+        (OUTPUT, "version: v1.0.0", "version: v1.0.0\nencoding: rle", "'rle' is not one of 'delta', 'plain'"),
         (COUNT, "lambda_zero_eps: 0.000000001", "lambda_zero_eps: 1e-5", "above realism_floors.lambda_zero_eps_max"),
         (COUNT, "kappa_bounds: [2, 200]", "kappa_bounds: [200, 2]", "not ascending"),
         (COUNT, "kappa_bounds: [2, 200]", "kappa_bounds: [2]", "minItems"),

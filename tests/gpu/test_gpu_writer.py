@@ -54,10 +54,12 @@ def small(tmp_path_factory):
 
 
 def mirrored(case):
+    return with_output(case, mirror_dual_clock=True)
+
+
+def with_output(case, **options):
     settings = case.plan.world.settings
-    world = replace(
-        case.plan.world, settings=replace(settings, output=replace(settings.output, mirror_dual_clock=True))
-    )
+    world = replace(case.plan.world, settings=replace(settings, output=replace(settings.output, **options)))
     return replace(case, plan=replace(case.plan, world=world))
 
 
@@ -238,12 +240,7 @@ def produced(case, folder, backend):
 @pytest.mark.parametrize("compression", ["lz4", "none"])
 def test_parts_of_a_device_have_the_same_rows_and_statements(small, tmp_path, monkeypatch, mirror, compression):
     stand_in_cudf.install(monkeypatch)
-    case = mirrored(small) if mirror else small
-    settings = case.plan.world.settings
-    output = replace(settings.output, compression=compression, row_group_rows=37)
-    case = replace(
-        case, plan=replace(case.plan, world=replace(case.plan.world, settings=replace(settings, output=output)))
-    )
+    case = with_output(small, mirror_dual_clock=mirror, compression=compression, row_group_rows=37)
     held = []
     theirs = produced(case, tmp_path / "device", holding_backend(case, held))
     ours = produced(case, tmp_path / "host", choose_backend("cpu"))
@@ -264,6 +261,28 @@ def test_parts_of_a_device_have_the_same_rows_and_statements(small, tmp_path, mo
         groups = [pq.read_metadata(path) for path in (one, other)]
         sizes = [[group.row_group(index).num_rows for index in range(group.num_row_groups)] for group in groups]
         assert sizes[0] == sizes[1]
+
+
+@pytest.mark.parametrize("encoding", ["delta", "plain"])
+def test_a_device_stores_times_and_sequence_value_by_value_where_the_policy_says_plain(
+    small, tmp_path, monkeypatch, encoding
+):
+    stand_in_cudf.install(monkeypatch)
+    case = with_output(small, encoding=encoding)
+    made = produced(case, tmp_path / "device", holding_backend(case, []))
+    for part in made.parts:
+        chunks = encodings_of(tmp_path / "device" / "events" / part.name)
+        for name in ("arrival_seq", "ts_utc", "ts_local_primary", "ts_local_settlement", "ts_local_operational"):
+            assert "DELTA_BINARY_PACKED" not in chunks[name]
+            assert ("RLE_DICTIONARY" in chunks[name]) == (encoding == "delta")
+        assert "RLE_DICTIONARY" in chunks["tzid_primary"]
+
+
+def encodings_of(path):
+    """The encodings of each column of the first row group."""
+    group = pq.read_metadata(path).row_group(0)
+    columns = (group.column(index) for index in range(group.num_columns))
+    return {column.path_in_schema: set(column.encodings) for column in columns}
 
 
 def test_a_column_of_nothing_but_null_channels(tmp_path, monkeypatch):
@@ -395,6 +414,21 @@ def test_cudf_writes_the_same_rows(tmp_path, compression):
     for merchant in set(pa.concat_tables(tables[0])["merchant_id"].to_pylist()):
         ((_, row),) = find_rows(parts, merchant, 1)
         assert row["merchant_id"] == merchant
+
+
+@gpu
+@pytest.mark.parametrize("encoding", ["delta", "plain"])
+def test_cudf_stores_times_and_sequence_value_by_value_where_the_policy_says_plain(tmp_path, encoding):
+    if reason := device.no_writer_reason():
+        pytest.skip(reason)
+    write_world(small_world(), tmp_path / "run", output_policy={"encoding": encoding})
+    seal(tmp_path / "run")
+    (scenario,) = run(tmp_path / "run", RunOptions("cuda", device_writer=True)).scenarios
+    for path in scenario.path.glob("*.parquet"):
+        chunks = encodings_of(path)
+        for name in ("arrival_seq", "ts_utc", "ts_local_primary"):
+            assert "DELTA_BINARY_PACKED" not in chunks[name]
+            assert encoding == "delta" or "RLE_DICTIONARY" not in chunks[name]
 
 
 @gpu

@@ -128,13 +128,24 @@ class DictionaryPolicy(IntEnum):
     ADAPTIVE = 1
 
 
+class ColumnEncoding(IntEnum):
+    USE_DEFAULT = -1
+    PLAIN = 1
+
+
 class ColumnInMetadata:
+    encoding = ColumnEncoding.USE_DEFAULT
+
     def set_name(self, name):
         self.name = name
         return self
 
     def set_nullability(self, nullable):
         self.nullable = nullable
+        return self
+
+    def set_encoding(self, encoding):
+        self.encoding = ColumnEncoding(encoding)
         return self
 
 
@@ -189,7 +200,11 @@ class ChunkedParquetWriter:
         assert given["write_arrow_schema"] is False
         self._columns, self._most = given["metadata"].column_metadata, given["row_group_size_rows"]
         (metadata,) = given["key_value_metadata"]
-        self._open = {"compression": given["compression"].value, "store_schema": False}
+        self._open = {
+            "compression": given["compression"].value,
+            "store_schema": False,
+            "use_dictionary": [column.name for column in self._columns if column.encoding != ColumnEncoding.PLAIN],
+        }
         self._path, self._metadata, self._writer = given["sink"].path, metadata, None
 
     def write(self, table):
@@ -231,6 +246,7 @@ def install(monkeypatch):
             CompressionType=CompressionType,
             StatisticsFreq=StatisticsFreq,
             DictionaryPolicy=DictionaryPolicy,
+            ColumnEncoding=ColumnEncoding,
         ),
         parquet=SimpleNamespace(
             ChunkedParquetWriterOptions=ChunkedParquetWriterOptions, ChunkedParquetWriter=ChunkedParquetWriter

@@ -11,6 +11,8 @@ from pathlib import Path
 from arrival_engine.contracts.dictionary import dataset
 from tests.support.model import FAIL, FALLBACKS, Policy
 
+# Keys that the packaged output policy does not state.
+_UNSTATED = {"encoding"}
 ROUTING, OUTPUT = "arrival_routing_policy_5B", "arrival_output_policy_5B"
 
 
@@ -45,7 +47,7 @@ def write_policies(policy: Policy, run_root: Path, output: Mapping[str, str]) ->
             continue
         text = packaged(policy_id).decode("utf-8")
         for key, value in changes.items():
-            text = replaced(text, key, value)
+            text = f"{text}{key}: {value}\n" if key in _UNSTATED else replaced(text, key, value)
         path = dataset(policy_id).locate(run_root, {})
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
