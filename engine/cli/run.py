@@ -129,7 +129,7 @@ def _check_combination(run_root: Place, scheduler: str | None, given: Mapping[st
             "--resume is for a run without --scheduler: a cluster repeats the shards of a lost worker"
         )
     if given["device_writer"]:
-        raise click.UsageError("--device-writer is for a run without --scheduler: workers use Arrow's writer")
+        raise click.UsageError("--device-writer is for a run without --scheduler: workers write on the CPU")
     if scheduler != "local" and not isinstance(run_root, Path) and given["scratch"] is None:
         raise click.UsageError(
             "the workers need the working copy of a URL: give a directory that they share as --scratch"

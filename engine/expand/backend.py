@@ -101,7 +101,7 @@ def _device_writer(name: BackendName) -> Backend:
         raise ArrivalError(
             Code.BACKEND_UNAVAILABLE,
             f"no device can write Parquet files here: {reason}",
-            hint="run without --device-writer (the same arrivals, by Arrow's writer), or see `arrivals doctor`",
+            hint="run without --device-writer (the same arrivals, written by the CPU), or see `arrivals doctor`",
         )
     found = devices()
     labels = ", ".join(device.label for device in found)

@@ -161,7 +161,7 @@ def _cuda() -> Iterator[Fact]:
         )
     for name, reason, instead in (
         ("CUDA backend", unusable_reason(), "runs use the CPU"),
-        ("device writer", no_writer_reason(), "Arrow writes the part files"),
+        ("device writer", no_writer_reason(), "the CPU writes the part files"),
     ):
         yield Fact(name, f"cannot be used: {reason}", "note", instead) if reason else Fact(name, "can be used")
 

@@ -1,6 +1,6 @@
 """One batch to one Parquet part file, written by cuDF on the device that has its columns.
 
-The rows, the digest, the schema and the metadata are those of `engine.arrivals.parts`; the bytes are cuDF's.
+The rows, the digest, the schema and the metadata are those of `engine.pages`; the bytes are cuDF's.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from arrival_engine.contracts import ArrivalError, Code, arrow_schema
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.contracts.part_names import part_name
+from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.engine.arrivals.metadata import file_metadata
-from arrival_engine.engine.arrivals.part_file import DIGEST_KEY
+from arrival_engine.engine.arrivals.part_file import DIGEST_KEY, is_time
 from arrival_engine.engine.arrivals.parts import PartReceipt
 from arrival_engine.engine.expand.assemble import Assembler, constant_texts
 from arrival_engine.engine.expand.backend import BatchResult
+from arrival_engine.engine.pages.parts import ParquetParts
+from arrival_engine.engine.process.work_seconds import Spent, untimed
 from arrival_engine.engine.rundir.arrow_files import new_file
 from arrival_engine.engine.world.load import World
 from arrival_engine.gpu_kernels.columns import Layout
@@ -49,10 +52,14 @@ class DevicePartWriter:
     Row groups are the assembler's.
     """
 
-    def __init__(self, directory: InsidePath, world: World, assembler: Assembler) -> None:
-        self._directory, self._assembler = directory, assembler
+    def __init__(self, directory: InsidePath, world: World, assembler: Assembler, spent: Spent = untimed) -> None:
+        self._directory, self._world, self._assembler, self._spent = directory, world, assembler, spent
         self._layout = layout_of(world)
-        self._compression = world.settings.output.compression
+        options = world.settings.output
+        self._compression = options.compression
+        self._plain: frozenset[str] = frozenset()
+        if options.encoding == "plain":
+            self._plain = frozenset({"arrival_seq", *filter(is_time, self._layout.schema.names)})
         self._metadata = file_metadata(world)
 
     @property
@@ -80,9 +87,9 @@ class DevicePartWriter:
         metadata = {**self._metadata, DIGEST_KEY: str(result.digest)}
         row_groups = tuple(self._assembler.row_groups(result))
         try:
-            with writing("arrivals", path):
+            with self._spent("encode and write"), writing("arrivals", path):
                 with new_file(path) as name:
-                    part = DevicePart(Path(name), metadata, self._compression, row_groups)
+                    part = DevicePart(Path(name), metadata, self._compression, row_groups, self._plain)
                     try:
                         write_part(self._layout, kept, stream, part)
                     except MemoryError as failure:
@@ -98,3 +105,7 @@ class DevicePartWriter:
                 path=str(path),
             ) from failure
         return PartReceipt(path.name, result.batch.arrivals, size, result.digest)
+
+    def write_empty(self, digest: Digest) -> PartReceipt:
+        """Write the only part of a scenario without arrivals, without the device; as `write`."""
+        return ParquetParts(self._directory, self._world, self._assembler, self._spent).write_empty(digest)

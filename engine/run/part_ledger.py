@@ -88,7 +88,7 @@ class PartLedger:
     def __init__(
         self, staged: InsidePath, plan: Plan, file_format: FileFormat, device_writer: str | None = None
     ) -> None:
-        """`device_writer` names what writes parts on a device, with its version; None for Arrow's writer here."""
+        """`device_writer` names what writes parts on a device, with its version; None for this process."""
         self._folder = staged / FOLDER_NAME
         self._path = self._folder / _NAME
         self._events = staged / "events"

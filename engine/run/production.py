@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -17,18 +14,21 @@ from arrival_engine.contracts.options import FileFormat
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.engine.arrivals.metadata import file_metadata
 from arrival_engine.engine.arrivals.part_file import DIGEST_KEY
-from arrival_engine.engine.arrivals.parts import PartReceipt, PartWriter
+from arrival_engine.engine.arrivals.parts import PartReceipt
 from arrival_engine.engine.arrivals.verify import verify_part, verify_staged
 from arrival_engine.engine.expand.assemble import Assembler
 from arrival_engine.engine.expand.backend import Backend, BatchResult, Expander
 from arrival_engine.engine.expand.batch_checks import check_batch
 from arrival_engine.engine.expand.ledger import Ledger, ScenarioLedger
 from arrival_engine.engine.expand.planning import Batch, Plan
+from arrival_engine.engine.pages.parts import ParquetParts
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.process.threads import Cancellation, ordered
+from arrival_engine.engine.process.work_seconds import Spent, WorkSeconds
+from arrival_engine.engine.run.arrow_parts import ArrowParts
 from arrival_engine.engine.run.device_parts import DevicePartWriter
 from arrival_engine.engine.run.disk import DiskSync
-from arrival_engine.engine.run.finished_parts import compare_part
+from arrival_engine.engine.run.finished_parts import compare_file, compare_part
 from arrival_engine.engine.run.part_ledger import FinishedPart, PartLedger
 from arrival_engine.engine.rundir.hashing import content_sha256
 
@@ -78,23 +78,6 @@ class Made:
     workers: tuple[WorkerFacts, ...] = ()
 
 
-@dataclass
-class _WorkSeconds:
-    """Thread time by kind of work; threads overlap, so the sum can exceed the wall time."""
-
-    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @contextmanager
-    def spent(self, kind: str) -> Iterator[None]:
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self.seconds[kind] += time.perf_counter() - begin
-
-
 @dataclass(frozen=True)
 class _Finishing:
     """Hashes a part that is on disk, enters it in the ledger, and hands it to `take`; `parts` by index."""
@@ -126,11 +109,11 @@ class _Production:
 
     plan: Plan
     assembler: Assembler
-    writer: PartWriter
-    on_device: DevicePartWriter | None
+    writer: ParquetParts | ArrowParts | DevicePartWriter
+    directory: InsidePath
     finished: Mapping[int, FinishedPart]
     reporter: Reporter
-    work: _WorkSeconds = field(default_factory=_WorkSeconds)
+    work: WorkSeconds
     cancellation: Cancellation = field(default_factory=Cancellation)
 
     def __call__(self, expander: Expander, batch: Batch) -> tuple[BatchResult, PartReceipt]:
@@ -144,26 +127,29 @@ class _Production:
             if batch.index in self.finished:
                 with self.work.spent("compare"):
                     return result, self._compared(result, self.finished[batch.index])
-            with self.work.spent("assemble and write"):
-                return result, self._written(result)
-
-    def _written(self, result: BatchResult) -> PartReceipt:
-        if not self.on_device:
-            return self.writer.write(result.batch.index, self._record_batches(result), result.digest)
-        part = self.on_device.write(result)
-        self.reporter.advance(result.batch.arrivals)
-        return part
+            part = self.writer.write(result)
+            self.reporter.advance(result.batch.arrivals)
+            return result, part
 
     def _compared(self, result: BatchResult, part: FinishedPart) -> PartReceipt:
-        path = self.writer.directory / part.name
-        metadata = {**self.writer.metadata, DIGEST_KEY: str(result.digest)}
-        compare_part(path, part.sha256, self.assembler.schema.with_metadata(metadata), self._record_batches(result))
+        path = self.directory / part.name
+        if isinstance(self.writer, ParquetParts):
+            compare_file(path, part.sha256, self.writer.pieces(result))
+            self.reporter.advance(result.batch.arrivals)
+        else:
+            self._compare_rows(path, result, part)
         return PartReceipt(part.name, result.batch.arrivals, path.stat().st_size, result.digest, part.sha256)
+
+    def _compare_rows(self, path: InsidePath, result: BatchResult, part: FinishedPart) -> None:
+        """What other writers made is compared by rows: they promise nothing of their bytes."""
+        metadata = {**file_metadata(self.plan.world), DIGEST_KEY: str(result.digest)}
+        schema = self.assembler.schema.with_metadata(metadata)
+        compare_part(path, part.sha256, schema, self._record_batches(result))
 
     def _record_batches(self, result: BatchResult) -> Iterator[pa.RecordBatch]:
         for batch in self.assembler.batches(result):
             yield batch
-            # Resumed here once the batch is written or compared.
+            # Resumed here once the batch is compared.
             self.cancellation.check()
             self.reporter.advance(batch.num_rows)
 
@@ -176,16 +162,16 @@ def produce_parts(shop: Workshop, plan: Plan, staged: InsidePath, *, resume: boo
     """
     directory, reporter = staged / "events", shop.reporter
     assembler, ledger = Assembler(plan.world), Ledger(plan.world)
-    on_device = DevicePartWriter(directory, plan.world, assembler) if shop.backend.device_writer else None
-    entries = PartLedger(staged, plan, shop.file_format, on_device.name if on_device else None)
+    work = WorkSeconds()
+    writer = _part_writer(shop, plan, directory, assembler, work.spent)
+    device_writer = writer.name if isinstance(writer, DevicePartWriter) else None
+    entries = PartLedger(staged, plan, shop.file_format, device_writer)
     finished = _finished_parts(entries, plan, directory, reporter) if resume else {}
     if not resume:
         with writing("arrivals", directory):
             directory.mkdir()
         entries.begin()
-    metadata = file_metadata(plan.world)
-    writer = PartWriter(directory, assembler.schema, plan.world.settings.output, shop.file_format, metadata)
-    produce = _Production(plan, assembler, writer, on_device, finished, reporter)
+    produce = _Production(plan, assembler, writer, directory, finished, reporter, work)
     parts: dict[int, PartReceipt] = {}
     finish = _Finishing(directory, assembler.schema, entries, shop.take, parts)
     with shop.backend.open(plan, reporter) as expander, DiskSync(shop.backlog) as disk:
@@ -203,14 +189,26 @@ def produce_parts(shop: Workshop, plan: Plan, staged: InsidePath, *, resume: boo
                         disk.sync(directory / receipt.name, partial(finish, index, receipt))
             if not plan.batches:
                 # A scenario without arrivals is a dataset without rows, not a missing dataset.
-                empty = writer.write(0, iter(()), ledger.digest)
+                empty = writer.write_empty(ledger.digest)
                 disk.sync(directory / empty.name, partial(finish.hashed, 0, empty))
         with reporter.phase("upload" if shop.take else "sync to disk"):
             disk.wait()
     in_order = tuple(parts[index] for index in sorted(parts))
     with reporter.phase("verify"):
         verify_staged(directory, assembler.schema, [part for part in in_order if part.name not in finish.taken])
-    return Made(ledger, in_order, shop.backend.name, shop.threads, produce.work.seconds)
+    return Made(ledger, in_order, shop.backend.name, shop.threads, work.seconds)
+
+
+def _part_writer(
+    shop: Workshop, plan: Plan, directory: InsidePath, assembler: Assembler, spent: Spent
+) -> ParquetParts | ArrowParts | DevicePartWriter:
+    if shop.backend.device_writer:
+        return DevicePartWriter(directory, plan.world, assembler, spent)
+    if shop.file_format == "arrow":
+        return ArrowParts(directory, plan.world, assembler, spent)
+    writer = ParquetParts(directory, plan.world, assembler, spent)
+    writer.load_kernels(shop.reporter)
+    return writer
 
 
 def _finished_parts(

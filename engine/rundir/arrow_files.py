@@ -26,7 +26,10 @@ class ParquetFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
     """
 
     def __init__(self, source: Any, **options: Any) -> None:
-        super().__init__(source, pre_buffer=False, **options)
+        try:
+            super().__init__(source, pre_buffer=False, **options)
+        except UnicodeDecodeError as failure:
+            raise pa.ArrowInvalid(f"a column's name is not UTF-8: {failure}") from failure
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The named columns, by default all, of all rows."""
@@ -114,6 +117,14 @@ def new_parquet(path: InsidePath, schema: pa.Schema, **options: Any) -> Iterator
     """A Parquet file to write; `options` are those of `pyarrow.parquet.ParquetWriter`."""
     with path.open("wb") as sink, pq.ParquetWriter(sink, schema, **options) as writer:
         yield writer
+
+
+def empty_parquet(schema: pa.Schema) -> bytes:
+    """A Parquet file without rows, as Arrow writes it."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, schema, version="2.6"):
+        pass
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def write_table(path: InsidePath, table: pa.Table, **options: Any) -> None:

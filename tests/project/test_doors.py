@@ -58,7 +58,7 @@ DOORS = {
     # Of files that are open already.
     "engine/rundir/arrow_files.py": {"ParquetFile", "pa.OSFile", "pq.ParquetWriter", "pq.write_table"},
     "engine/rundir/array_files.py": {"np.load", "np.memmap", "np.save", "np.savez"},
-    "engine/arrivals/parts.py": {"pa.OSFile", "pq.ParquetWriter"},
+    "engine/run/arrow_parts.py": {"pa.OSFile"},
     "engine/cluster/tasks.py": {"np.save"},
     "engine/validation/bundle.py": {"pq.write_table"},
     # Of files that the user names, or that are the process's own.

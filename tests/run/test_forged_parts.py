@@ -150,15 +150,22 @@ def refusal(run_root, **changes):
     return caught.value
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_rewritten_parts_with_the_honest_rows_are_taken_over(copied, honest, form):
+def test_a_rewritten_arrow_part_with_the_honest_rows_is_taken_over(copied, honest):
     """What is compared are the rows: so every forgery below is refused for its rows, not for how it is written."""
-    run_root = copied(form)
+    run_root = copied("arrow")
     path = forge(run_root, lambda table: table)
     kept = path.stat().st_ino
-    (result,) = run(run_root, RunOptions(**{**vars(RESUMED), "format": form})).scenarios
+    (result,) = run(run_root, RunOptions(**{**vars(RESUMED), "format": "arrow"})).scenarios
     assert result.digest == honest.digest
     assert kept in {part.stat().st_ino for part in result.path.iterdir()}
+
+
+def test_a_rewritten_parquet_part_with_the_honest_rows_is_refused(copied):
+    """Its statistics and its page index would be another writer's."""
+    run_root = copied()
+    path = forge(run_root, lambda table: table)
+    assert "is not the file that this run makes" in refusal(run_root).message
+    assert path.is_file()
 
 
 @pytest.mark.parametrize(

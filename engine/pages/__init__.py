@@ -1,0 +1,1 @@
+"""One batch of codes to the bytes of a Parquet part."""
