@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,15 +18,17 @@ from arrival_engine.engine.recomputing.recount import Pass
 from arrival_engine.engine.recomputing.tables import LawTables
 from arrival_engine.engine.rundir.arrow_files import open_arrow, open_parquet, sound_batch
 from arrival_engine.engine.validation.findings import EXAMPLES_MAX, Example
-from arrival_engine.engine.validation.footers import Extremes, footer_faults, two_schemas
+from arrival_engine.engine.validation.footers import footer_faults, two_schemas
 from arrival_engine.engine.validation.kernels import StoredRows, Terms, Words, digest_rows, factors, irregular_rows
+from arrival_engine.engine.validation.measures import PassMeasures
+from arrival_engine.engine.validation.statements import read_statements
 
 _MASK = (1 << 64) - 1
 # Small enough for the intermediate arrays to stay in a core's cache.
 _BATCH_ROWS = 1 << 16
-_TEXTS = ("zone_representation", "channel_group", "tzid_primary", "tzid_settlement")
+_TEXTS = ("zone_representation", "channel_group", "tzid_primary", "tzid_settlement", "tzid_operational")
 _COLUMNS = (
-    *_TEXTS,
+    *_TEXTS[:-1],
     "merchant_id",
     "bucket_index",
     "arrival_seq",
@@ -115,16 +117,16 @@ def stream_part(path: InsidePath, law: LawReader | None = None) -> Stream:
     """
     result = Stream()
     digester = _Digester()
-    extremes = Extremes(path) if path.suffix == ".parquet" else None
-    for encoded in _batches(path):
-        if extremes is not None:
-            extremes.add(encoded)
+    passed = PassMeasures(read_statements(path)) if path.suffix == ".parquet" else None
+    for encoded in _batches(path, () if passed is None else passed.columns):
+        if passed is not None:
+            passed.add(encoded)
         if encoded.num_rows:
             batch = digester.add(result, encoded)
             _add_order(result, batch)
             if law is not None:
                 _add_differing(result, batch, law)
-    result.statements += two_schemas(path) if extremes is None else footer_faults(path, extremes)
+    result.statements += two_schemas(path) if passed is None else footer_faults(path, passed)
     return result
 
 
@@ -182,10 +184,12 @@ def table_digest(table: pa.Table) -> str:
     return result.digest
 
 
-def _batches(path: InsidePath) -> Iterator[pa.RecordBatch]:
+def _batches(path: InsidePath, further: Iterable[str]) -> Iterator[pa.RecordBatch]:
+    """The columns that the digest needs, and of a Parquet file `further` ones."""
     if path.suffix == ".parquet":
-        with open_parquet(path, read_dictionary=list(_TEXTS)) as file:
-            yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=list(_COLUMNS))
+        columns = sorted({*_COLUMNS, *further})
+        with open_parquet(path, read_dictionary=[name for name in columns if name in _TEXTS]) as file:
+            yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=columns)
         return
     with open_arrow(path) as reader:
         for index in range(reader.num_record_batches):

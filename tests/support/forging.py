@@ -168,8 +168,15 @@ class Rows:
         return pa.table(arrays, schema=stored.schema)
 
 
-def write_part(path: Path, tables: Iterator[pa.Table], schema: pa.Schema, *, statistics: Any = _STATISTICS) -> None:
-    """One part, each table a row group, as the engine lays it out."""
+def write_part(
+    path: Path,
+    tables: Iterator[pa.Table],
+    schema: pa.Schema,
+    *,
+    statistics: Any = _STATISTICS,
+    page_rows: int | None = None,
+) -> None:
+    """One part, each table a row group, as releases up to 0.1.0 lay it out; with `page_rows` also a page index."""
     with pq.ParquetWriter(
         path,
         schema,
@@ -178,7 +185,9 @@ def write_part(path: Path, tables: Iterator[pa.Table], schema: pa.Schema, *, sta
         use_dictionary=[name for name in schema.names if name not in (*_DELTAS, *_RUNS)],
         column_encoding=dict.fromkeys(_DELTAS, "DELTA_BINARY_PACKED"),
         write_statistics=statistics,
-        write_batch_size=65_536,
+        write_batch_size=page_rows or 65_536,
+        max_rows_per_page=page_rows,
+        write_page_index=page_rows is not None,
     ) as writer:
         for table in tables:
             writer.write_table(table.cast(schema))

@@ -18,6 +18,7 @@ from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.sealing import seal
 from arrival_engine.engine.validation.footers import footer_faults
 from tests.support.forged_footers import footer_edited, renamed_key, restated, restated_arrow, rewritten, word
+from tests.support.relaid import Laid, relaid
 from tests.support.validating import Arrivals, broken, copied, edit_parts, validated
 from tests.support.worlds import small_world, write_world
 
@@ -51,6 +52,13 @@ def _a_number_of_the_footer(path: Path) -> None:
     restated(path, pc.max(table["bucket_index"]).as_py(), 3)
 
 
+def _a_number_of_the_page_index(path: Path) -> None:
+    def lie(laid: Laid) -> None:
+        laid.chunk("ts_utc").column_index[2][0] = word(1)
+
+    relaid(path, index=lie)
+
+
 FORGERIES: dict[str, tuple[Callable[[Path], None], str]] = {
     "metadata removed": (lambda root: edit_parts(root, lambda table: table.replace_schema_metadata({})), "does not"),
     "law version removed": (_without("arrivals.law_version"), "does not state arrivals.law_version"),
@@ -63,7 +71,7 @@ FORGERIES: dict[str, tuple[Callable[[Path], None], str]] = {
     "one part of another version": (_last(_another_version), "parts state several versions"),
     "a version that never ran": (_with("arrivals.engine_version", "9.9.9"), "states arrivals.engine_version '9.9.9'"),
     "extreme false": (_last(_a_number_of_the_footer), "states the greatest value"),
-    "page index": (_last(lambda path: rewritten(path, write_page_index=True)), "has a page index"),
+    "page index false": (_last(_a_number_of_the_page_index), "has a column index that states the least value"),
     "Bloom filter": (
         _last(lambda path: rewritten(path, bloom_filter_options={"merchant_id": True})),
         "has a Bloom filter",
@@ -82,7 +90,7 @@ QUICK = {
     "unknown key",
     "key renamed",
     "one part of another version",
-    "page index",
+    "page index false",
 }
 
 

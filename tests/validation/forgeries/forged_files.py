@@ -6,10 +6,10 @@ from pathlib import Path
 
 from arrival_engine import ArrivalError
 from arrival_engine.engine.validation.job import validate
-from tests.validation.forgeries import flags, policies, records
+from tests.validation.forgeries import flags, page_index, policies, records
 from tests.validation.forgeries.registry import PRETENCES, TAMPERINGS, Pretence, Tampering
 
-_MODULES = {module.__name__ for module in (records, policies, flags)}
+_MODULES = {module.__name__ for module in (records, page_index, policies, flags)}
 
 
 def tamperings() -> list[Tampering]:

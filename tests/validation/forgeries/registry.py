@@ -36,13 +36,17 @@ class Forgery:
 
 @dataclass(frozen=True)
 class Tampering:
-    """A change of what a run wrote; one of `checks` must fail, or the change be refused in one of these words."""
+    """A change of what a run wrote; one of `checks` must fail, or the change be refused in one of these words.
+
+    slow: whether no world of it is tested by default.
+    """
 
     name: str
     kind: int
     change: Callable[[Path], None]
     worlds: tuple[str, ...]
     checks: frozenset[str]
+    slow: bool
 
 
 @dataclass(frozen=True)
@@ -73,11 +77,13 @@ def forgery(kind: int, *worlds: str) -> Callable[[Callable[[Base], Columns]], Ca
     return register
 
 
-def tampering(*checks: str, kind: int = 8, worlds: tuple[str, ...] = ALL) -> Callable[[Change], Change]:
+def tampering(
+    *checks: str, kind: int = 8, worlds: tuple[str, ...] = ALL, slow: bool = False
+) -> Callable[[Change], Change]:
     """Register a change of records or policies."""
 
     def register(change: Change) -> Change:
-        TAMPERINGS.append(Tampering(change.__name__, kind, change, worlds, frozenset(checks)))
+        TAMPERINGS.append(Tampering(change.__name__, kind, change, worlds, frozenset(checks), slow))
         return change
 
     return register

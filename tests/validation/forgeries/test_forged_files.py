@@ -13,6 +13,7 @@ from tests.support.forging import copied_run
 from tests.support.validated import PASSED, place
 from tests.validation.forgeries.conftest import Bases
 from tests.validation.forgeries.forged_files import caught_by, failed_checks, pretences, tamperings
+from tests.validation.forgeries.page_index import repaged
 from tests.validation.forgeries.policies import loosened
 from tests.validation.forgeries.registry import ALL, Pretence, Tampering, quick
 
@@ -23,7 +24,8 @@ def cases(entries: list[Any]) -> list[Any]:
     for number, entry in enumerate(entries):
         worlds = getattr(entry, "worlds", ALL)
         for world in worlds:
-            marks = [] if world == quick(worlds, number) else [pytest.mark.slow]
+            fast = world == quick(worlds, number) and not getattr(entry, "slow", False)
+            marks = [] if fast else [pytest.mark.slow]
             found.append(pytest.param(entry, world, marks=marks, id=f"{entry.name}-{world}"))
     return found
 
@@ -52,6 +54,14 @@ def test_statistics_that_are_loosened_before_the_seal_are_named(bases: Bases, tm
     report = json.loads((place(run_root, PASSED) / "validation_report_5B.json").read_bytes())
     (difference,) = report["validation_policy"]["differences"]
     assert difference == {"key": "statistical_checks.p_value_min", "delivered": "1e-9", "found": "1e-14"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", ALL)
+def test_a_run_in_many_small_pages_passes(world: str, bases: Bases, tmp_path: Path) -> None:
+    run_root = copied_run(bases(world).run_root, tmp_path / "run")
+    repaged(run_root)
+    assert failed_checks(run_root) == set()
 
 
 @pytest.mark.parametrize("world", ALL)
