@@ -3,6 +3,7 @@
     python -m bench                                          everything, on the demo world
     python -m bench phases floor --world runs/reference      two benchmarks on an existing world
     python -m bench rivals --preset reference --out bench/results
+    python -m bench against --other OTHER/.venv/bin/python   this version beside another one
     python -m bench table                                    the results as tables in docs/performance.md
     python -m bench cluster --help                           runs on worker processes, and docs/scaling.md
     python -m bench gpu --help                               the expansion on a CUDA device
@@ -45,21 +46,25 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=42, help="of the synthetic world; default: %(default)s")
     parser.add_argument("--repeats", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=available_cores(), help="default: every core")
+    parser.add_argument("--other", type=Path, help="the Python of another version's environment, for `against`")
     parser.add_argument("--work", type=Path, help="where worlds and files go meanwhile; default: a temporary folder")
     parser.add_argument("--out", type=Path, help="write result files to this folder, such as bench/results")
     options = parser.parse_args(words)
     unknown = [name for name in options.names if name not in names]
     if unknown or (TABLE in options.names and len(options.names) > 1):
         parser.error(f"NAME is one or more of {', '.join(catalogue.CATALOGUE)}, or {TABLE} alone")
+    if not options.other and any(catalogue.CATALOGUE[name].needs_other for name in options.names if name != TABLE):
+        parser.error("against needs --other")
     if options.repeats < 1 or options.threads < 1:
         parser.error("--repeats and --threads are at least 1")
     return options
 
 
 def command_line(name: str, choice: Choice) -> str:
-    """The command that repeats one measurement; it does not name a `--world`."""
+    """The command that repeats one measurement; it does not name a `--world` or an `--other`."""
     world = "--world DIR" if choice.world else f"--preset {choice.preset} --scale {choice.scale:g} --seed {choice.seed}"
-    return f"python -m bench {name} {world} --repeats {choice.repeats} --threads {choice.threads}"
+    other = " --other PYTHON" if catalogue.CATALOGUE[name].needs_other else ""
+    return f"python -m bench {name} {world}{other} --repeats {choice.repeats} --threads {choice.threads}"
 
 
 def measure(names: list[str], choice: Choice, options: argparse.Namespace) -> None:
@@ -89,8 +94,11 @@ def main(words: list[str]) -> int:
             print(f"{table.DOCUMENT.name} {'written' if changed else 'is up to date'}")
             return 0
         world = options.world.resolve() if options.world else None
-        choice = Choice(world, options.preset, options.scale, options.seed, options.repeats, options.threads)
-        measure(options.names or list(catalogue.CATALOGUE), choice, options)
+        # Not resolved: an environment's interpreter is a link, and its place says which environment it is.
+        other = options.other.absolute() if options.other else None
+        choice = Choice(world, options.preset, options.scale, options.seed, options.repeats, options.threads, other)
+        every = [name for name, entry in catalogue.CATALOGUE.items() if other or not entry.needs_other]
+        measure(options.names or every, choice, options)
     except (BenchError, ArrivalError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1

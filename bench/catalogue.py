@@ -20,15 +20,18 @@ class Benchmark(Protocol):
 
 
 class Entry(NamedTuple):
-    """A benchmark's module and title."""
+    """A benchmark's module and title; `needs_other` if it takes part only where another version is named."""
 
     module: str
     title: str
+    needs_other: bool = False
 
 
 CATALOGUE = {
     "phases": Entry("bench.phases", "One run, phase by phase"),
-    "floor": Entry("bench.floor", "The run against its writer's floor"),
+    "floor": Entry("bench.floor", "The run against pyarrow's writer"),
+    "contract": Entry("bench.contract", "The contract's form of rows"),
+    "against": Entry("bench.against", "This version against another", needs_other=True),
     "kernel": Entry("bench.kernel", "The expansion kernel against Philox alone"),
     "rivals": Entry("bench.rivals", "Alternatives"),
     "scaling": Entry("bench.scaling", "Growth of time and memory"),

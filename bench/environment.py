@@ -15,7 +15,7 @@ from arrival_engine.engine.process.machine import available_cores, memory_limit_
 from arrival_engine.gpu_kernels.driver import cuda_state
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("numba", "llvmlite", "numpy", "pyarrow", "duckdb", "polars", "tpchgen-cli")
+PACKAGES = ("numba", "llvmlite", "numpy", "pyarrow", "duckdb", "polars", "tpchgen-cli", "datafusion")
 
 
 def processor() -> str:
@@ -26,11 +26,11 @@ def processor() -> str:
     return platform.processor() or "unknown"
 
 
-def commit() -> str:
-    """The measured commit, marked if the tree differs from it; empty outside a repository."""
+def commit(root: Path = ROOT) -> str:
+    """The commit of a checkout, marked if the tree differs from it; empty outside a repository."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        return subprocess.check_output(command, cwd=ROOT, text=True, stderr=subprocess.DEVNULL).strip()
+        return subprocess.check_output(command, cwd=root, text=True, stderr=subprocess.DEVNULL).strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
 

@@ -1,4 +1,4 @@
-"""Start-up with an empty kernel cache and with a full one; `arrivals --help`."""
+"""Start-up with an empty kernel cache and with a full one; what the kernels take to compile; `arrivals --help`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.process import run_process
+from bench.compiling import compile_for_run
+from bench.process import in_process, run_process
 from bench.product import run_job
 from bench.tabular import Table
 from bench.timing import median, spread
@@ -39,7 +40,9 @@ def measure(workplace: Workplace) -> dict[str, Any]:
                     cold["first_batch"].append(_first_batch(first_batch, {"ARRIVALS_CACHE_DIR": empty}))
                 with tempfile.TemporaryDirectory(dir=workplace.scratch) as empty:
                     cold["run"].append(_run(root, workplace, {"ARRIVALS_CACHE_DIR": empty}))
-    return {"world": world_facts(root), "cold": cold, "warm": warm}
+    with tempfile.TemporaryDirectory(dir=workplace.scratch) as empty:
+        compiled = in_process(compile_for_run, {"ARRIVALS_CACHE_DIR": empty}, run_root=str(root))
+    return {"world": world_facts(root), "cold": cold, "warm": warm, **compiled}
 
 
 def _first_batch(command: list[str], environment: dict[str, str]) -> float:
@@ -53,7 +56,7 @@ def _run(root: Path, workplace: Workplace, environment: dict[str, str]) -> float
 
 
 def tables(measured: dict[str, Any]) -> list[Table]:
-    """Medians and extremes of every start."""
+    """Medians and extremes of every start, and the seconds of each kernel."""
     named = {
         "first_batch": "first batch in memory",
         "run": "whole run, published",
@@ -69,4 +72,11 @@ def tables(measured: dict[str, Any]) -> list[Table]:
         for kind in ("warm", "cold")
         for name, seconds in measured[kind].items()
     ]
-    return [Table(("from the start of the process", "median", "all repeats"), rows)]
+    starts = Table(("from the start of the process", "median", "all repeats"), rows)
+    return [starts, *([_kernels(measured["kernels"])] if "kernels" in measured else [])]
+
+
+def _kernels(seconds: dict[str, float]) -> Table:
+    slowest = sorted(seconds.items(), key=lambda kernel: -kernel[1])
+    lines = [*slowest, (f"all {len(seconds)}", sum(seconds.values()))]
+    return Table(("kernel of a run, compiled once", "time"), [(name, f"{spent:.2f} s") for name, spent in lines])

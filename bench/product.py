@@ -13,16 +13,27 @@ from arrival_engine.contracts import dataset
 from bench.process import Finished, run_process
 
 
-def arrivals(*words: object, environment: Mapping[str, str] | None = None) -> Finished:
-    """Run one `arrivals` command with its result as JSON on standard output, progress on standard error."""
-    return run_process([sys.executable, "-m", "arrival_engine", *map(str, words), "--json"], environment)
+def arrivals(
+    *words: object, environment: Mapping[str, str] | None = None, python: Path | str = sys.executable
+) -> Finished:
+    """Run one `arrivals` command with its result as JSON on standard output, progress on standard error.
+
+    python: the interpreter of the environment whose version of the product runs.
+    """
+    return run_process([str(python), "-m", "arrival_engine", *map(str, words), "--json"], environment)
 
 
-def run_job(run_root: Path, threads: int, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+def run_job(
+    run_root: Path,
+    threads: int,
+    environment: Mapping[str, str] | None = None,
+    python: Path | str = sys.executable,
+) -> dict[str, Any]:
     """One whole `arrivals run`, from seal check to publication, as raw figures."""
     # Removing a gigabyte of earlier arrivals would count as part of the run.
     _unpublish(run_root)
-    finished = arrivals("run", run_root, "--backend", "cpu", "--threads", threads, environment=environment)
+    words = ("run", run_root, "--backend", "cpu", "--threads", threads)
+    finished = arrivals(*words, environment=environment, python=python)
     (scenario,) = json.loads(finished.stdout)["scenarios"]
     phases = phase_seconds(finished.stderr.splitlines())
     return {
@@ -32,6 +43,7 @@ def run_job(run_root: Path, threads: int, environment: Mapping[str, str] | None 
         "arrivals": scenario["arrivals"],
         "bytes": scenario["bytes"],
         "parts": scenario["parts"],
+        "digest": scenario["digest"],
         "phases": {**phases, "start and exit": finished.wall_s - sum(phases.values())},
         "thread_seconds": last_report(run_root)["thread_seconds"],
     }

@@ -106,29 +106,42 @@ def _works(contender: str, planned: Plan, folder: Path) -> Iterator[tuple[Work, 
     elif contender == NUMPY:
         from bench.numpy_rival import NumpyExpander
 
-        yield _assembled(NumpyExpander(planned), planned, folder)
+        yield _by_pyarrow(NumpyExpander(planned), planned, folder)
     else:
         from arrival_engine.engine.expand.backend import choose_backend
         from arrival_engine.engine.process.progress import Reporter
 
         with choose_backend("cpu").open(planned, Reporter()) as expand:
-            yield _assembled(expand, planned, folder)
+            yield _by_the_engine(expand, planned, folder)
 
 
-def _assembled(expand: Callable[[Batch], BatchResult], planned: Plan, folder: Path) -> tuple[Work, Work]:
-    """Columns of codes, given to the product's assembler and writer."""
-    from arrival_engine.contracts.inside import InsidePath
-    from arrival_engine.engine.arrivals.metadata import file_metadata
-    from arrival_engine.engine.arrivals.parts import PartWriter
+def _by_pyarrow(expand: Callable[[Batch], BatchResult], planned: Plan, folder: Path) -> tuple[Work, Work]:
+    """Columns of codes, given to the product's assembler and to pyarrow's writer."""
     from arrival_engine.engine.expand.assemble import Assembler
+    from bench.arrow_writer import arrow_writer
 
-    world = planned.world
-    assembler = Assembler(world)
-    writer = PartWriter(InsidePath(folder), assembler.schema, world.settings.output, "parquet", file_metadata(world))
+    assembler = Assembler(planned.world)
+    writer = arrow_writer(planned.world, assembler, folder)
 
     def to_parquet(batch: Batch) -> None:
         result = expand(batch)
         writer.write(batch.index, assembler.batches(result), result.digest)
+
+    return lambda batch: list(assembler.batches(expand(batch))), to_parquet
+
+
+def _by_the_engine(expand: Callable[[Batch], BatchResult], planned: Plan, folder: Path) -> tuple[Work, Work]:
+    from arrival_engine.contracts.inside import InsidePath
+    from arrival_engine.engine.expand.assemble import Assembler
+    from arrival_engine.engine.pages.parts import ParquetParts
+
+    assembler = Assembler(planned.world)
+    writer = ParquetParts(InsidePath(folder), planned.world, assembler)
+
+    def to_parquet(batch: Batch) -> None:
+        result = expand(batch)
+        writer.write(result)
+        result.release()
 
     return lambda batch: list(assembler.batches(expand(batch))), to_parquet
 
@@ -175,7 +188,11 @@ def _lineitem(workplace: Workplace) -> dict[str, Any] | None:
 def _codec_of(part: Path) -> str:
     import pyarrow.parquet as pq
 
-    codec: str = pq.ParquetFile(part).metadata.row_group(0).column(0).compression
+    group = pq.read_metadata(part).row_group(0)
+    chunks = map(group.column, range(group.num_columns))
+    # The engine compresses the columns that gain by it.
+    chunk = next(chunk for chunk in chunks if chunk.path_in_schema == "is_virtual")
+    codec: str = chunk.compression
     return {"LZ4": "LZ4_RAW", "ZSTD": "ZSTD(1)"}.get(codec, codec)
 
 

@@ -17,7 +17,10 @@ _SIZES = ("count_rows_read", "count_rows_zero", "count_rows_merged", "entities",
 
 @dataclass(frozen=True)
 class Choice:
-    """The world and the effort asked for; `world` None means a synthetic one of `preset`, `scale` and `seed`."""
+    """The world and the effort asked for; `world` None means a synthetic one of `preset`, `scale` and `seed`.
+
+    other: the interpreter of the environment of another version of the product, to compare with.
+    """
 
     world: Path | None
     preset: str
@@ -25,6 +28,7 @@ class Choice:
     seed: int
     repeats: int
     threads: int
+    other: Path | None = None
 
 
 class Workplace:
@@ -52,12 +56,13 @@ class Workplace:
         run_job(root, self.threads)
         return root
 
-    def make_world(self, name: str, preset: str, scale: float) -> Path:
-        """A synthetic world in the scratch folder, sealed."""
+    def make_world(self, name: str, preset: str, scale: float, python: Path | str = sys.executable) -> Path:
+        """A synthetic world in the scratch folder, sealed; made by the version of `python`."""
         root = self.scratch / name
         self.say(f"{name}: synthesise {preset} x {scale:g}, seal")
-        arrivals("synth", root, "--preset", preset, "--scale", scale, "--seed", self.choice.seed)
-        arrivals("seal", root)
+        words = ("synth", root, "--preset", preset, "--scale", scale, "--seed", self.choice.seed)
+        arrivals(*words, python=python)
+        arrivals("seal", root, python=python)
         return root
 
     @staticmethod

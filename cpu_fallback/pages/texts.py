@@ -14,7 +14,7 @@ from arrival_engine.cpu_fallback.pages.levels import describe, put_levels
 from arrival_engine.cpu_fallback.pages.words import put32, put64, trailing_zeros
 from arrival_engine.cpu_fallback.tables import I64, U8, U64, Index
 
-# Characters of the minute, with its colon. Seconds are not shared: texts whose own characters begin alike compress better.
+# Characters of the minute and its colon. Seconds are not shared: texts whose own parts begin alike compress better.
 _MINUTE_SIZE = np.int64(3)
 # What one text is written to, and bytes that are written past the last one.
 _STRIDE = 32

@@ -15,17 +15,17 @@ from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.cpu_fallback.expand import expand_segments
 from arrival_engine.cpu_fallback.philox import philox2x64
 from arrival_engine.cpu_fallback.tables import Work
-from arrival_engine.engine.arrivals.metadata import file_metadata
 from arrival_engine.engine.arrivals.part_file import PartFile
-from arrival_engine.engine.arrivals.parts import PartWriter
 from arrival_engine.engine.expand.assemble import Assembler
 from arrival_engine.engine.expand.backend import finish_batch
 from arrival_engine.engine.expand.batch_checks import check_batch
 from arrival_engine.engine.expand.planning import plan
+from arrival_engine.engine.pages.parts import ParquetParts
 from arrival_engine.engine.sealing import seal
 from arrival_engine.engine.synth import synthesise
 from arrival_engine.engine.world.load import load_world
 from bench import kernel_loops
+from bench.arrow_writer import arrow_writer
 
 # For figures worth comparing: ARRIVALS_BENCH_SCALE=1 is the demo world, about a million arrivals.
 SCALE = float(os.environ.get("ARRIVALS_BENCH_SCALE", "0.05"))
@@ -55,14 +55,6 @@ def result(planned, batch, work):
     return finish_batch(planned, batch, expand_segments(work, batch.segments))
 
 
-@pytest.fixture
-def writer(planned, tmp_path):
-    world = planned.world
-    return PartWriter(
-        InsidePath(tmp_path), Assembler(world).schema, world.settings.output, "parquet", file_metadata(world)
-    )
-
-
 def test_philox(benchmark):
     words = np.empty(kernel_loops.RING + 1, np.uint64)
     benchmark(kernel_loops.philox_blocks, BLOCKS, np.uint64(7), words)
@@ -88,9 +80,19 @@ def test_assemble_a_batch(benchmark, planned, result):
     assert all(group.schema.equals(assembler.schema) for group in groups)
 
 
-def test_write_a_part(benchmark, planned, result, writer):
-    groups = list(Assembler(planned.world).batches(result))
-    receipt = benchmark(lambda: writer.write(0, iter(groups), result.digest))
-    path = writer.directory / receipt.name
-    assert PartFile.at(path).digest() == result.digest
-    assert pq.ParquetFile(path.outside).metadata.num_rows == receipt.rows == result.batch.arrivals
+def test_write_a_part(benchmark, planned, result, tmp_path):
+    writer = ParquetParts(InsidePath(tmp_path), planned.world, Assembler(planned.world))
+    is_whole(benchmark(lambda: writer.write(result)), tmp_path, result)
+
+
+def test_write_a_part_by_pyarrow(benchmark, planned, result, tmp_path):
+    assembler = Assembler(planned.world)
+    groups = list(assembler.batches(result))
+    writer = arrow_writer(planned.world, assembler, tmp_path)
+    is_whole(benchmark(lambda: writer.write(0, iter(groups), result.digest)), tmp_path, result)
+
+
+def is_whole(receipt, folder, result):
+    assert [path.name for path in folder.iterdir()] == [receipt.name]
+    assert PartFile.at(InsidePath(folder) / receipt.name).digest() == result.digest
+    assert pq.ParquetFile(folder / receipt.name).metadata.num_rows == receipt.rows == result.batch.arrivals
