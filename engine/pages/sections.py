@@ -50,8 +50,10 @@ def sections_of(world: World, result: BatchResult, groups: I64) -> Iterator[Sect
 
 
 def _spans(groups: I64) -> Iterator[tuple[int, int]]:
-    """The row groups of each section, half-open: as many as there is room for, at least one."""
+    """The row groups of each section, half-open: as many as there is room for, at least one if there are any."""
     first, count = 0, groups.size - 1
+    if count == 0:
+        yield 0, 0
     while first < count:
         fitting = int(np.searchsorted(groups, groups[first] + _SECTION_ROWS, side="right")) - 1
         last = max(fitting, first + 1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arrival_engine.cpu_fallback.pages import codes, frame, numbers, texts
 from arrival_engine.engine.expand.planning import plan
 from arrival_engine.engine.pages.cuts import cut_into_pages
 from arrival_engine.engine.pages.encoder import nothing
@@ -21,6 +22,7 @@ from arrival_engine.engine.synth import synthesise
 from arrival_engine.engine.world.load import load_world
 from tests.support.encoding import Encoding, assert_same_columns, check_world, results, with_output
 from tests.support.model import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY, CountRow
+from tests.support.paths import ROOT
 from tests.support.product import on_disk
 from tests.support.strategies import worlds
 from tests.support.worlds import BERLIN, small_world
@@ -130,15 +132,30 @@ def test_an_empty_file_has_the_schema_and_no_row_groups(demo):
     assert_same_columns(file.read(), schema.empty_table())
 
 
-def test_kernels_are_compiled_for_one_set_of_types(demo):
-    """A second one would compile, silently, within a run."""
-    check_world(with_output(demo, mirror_dual_clock=True), 60_000)
-    check_world(demo, 60_000)
-    kernels = (codes.lay_codes, codes.lay_runs, numbers.lay_deltas, frame.put_pages, frame.put_footer)
-    before = [len(kernel.signatures) for kernel in kernels]
-    Encoding(demo).encoder.load_kernels()
-    assert [len(kernel.signatures) for kernel in kernels] == before == [1] * len(kernels)
-    assert [len(kernel.signatures) for kernel in (numbers.lay_words, texts.lay_texts)] < [2, 2]
+LOADING = """
+import sys
+from arrival_engine.cpu_fallback.pages import codes, frame, numbers
+from arrival_engine.engine.expand.planning import plan
+from arrival_engine.engine.world.load import load_world
+from tests.support.encoding import Encoding, results
+
+kernels = (codes.lay_codes, codes.lay_runs, numbers.lay_deltas, frame.put_pages, frame.put_footer)
+world = load_world(sys.argv[1])
+encoding = Encoding(world)
+encoding.encoder.load_kernels()
+print([len(kernel.signatures) for kernel in kernels])
+for result in results(plan(world, 1 << 20)):
+    encoding.file(result)
+print([len(kernel.signatures) for kernel in kernels])
+"""
+
+
+def test_kernels_are_compiled_before_the_first_batch_and_for_one_set_of_types():
+    """Compiling within a run would be silent, and take as long again."""
+    with on_disk(small_world()) as written:
+        command = [sys.executable, "-c", LOADING, str(written.run_root)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [str([1] * 5)] * 2
 
 
 @given(
