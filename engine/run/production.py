@@ -161,6 +161,8 @@ def produce_parts(shop: Workshop, plan: Plan, staged: InsidePath, *, resume: boo
     ArrivalError of the first batch, in part order, that failed.
     """
     directory, reporter = staged / "events", shop.reporter
+    # Arrow keeps memory that reading has freed, and encoding Parquet parts does not use it.
+    pa.default_memory_pool().release_unused()
     assembler, ledger = Assembler(plan.world), Ledger(plan.world)
     work = WorkSeconds()
     writer = _part_writer(shop, plan, directory, assembler, work.spent)
