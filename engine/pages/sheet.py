@@ -1,4 +1,4 @@
-"""The pages of one batch, laid column by column into one buffer, and the file made of them."""
+"""The pages of some row groups, laid column by column into one buffer."""
 
 from __future__ import annotations
 

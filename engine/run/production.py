@@ -1,4 +1,4 @@
-"""Produce parts: every batch of a plan expanded, checked, assembled and written, on threads."""
+"""Produce parts: every batch of a plan expanded, checked, encoded and written, on threads."""
 
 from __future__ import annotations
 

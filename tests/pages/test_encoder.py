@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -101,16 +102,20 @@ def test_a_batch_of_one_arrival(small):
     assert check_world(small, 1) > 0
 
 
-def test_ids_that_differ_from_row_to_row_are_stored_plain(demo):
-    encoding = Encoding(demo)
-    (result,) = (found for index, found in enumerate(results(plan(demo, 60_000))) if index == 0)
-    forms = set()
+def test_ids_are_stored_plain_where_dictionary_and_codes_would_be_larger(demo):
+    """Of two rows, two ids of 64 bits and two codes take more than two ids."""
+    world = with_output(demo, row_group_rows=2)
+    encoding, plain = Encoding(world), 0
+    result = next(iter(results(plan(world, 500))))
     file = pq.ParquetFile(io.BytesIO(encoding.file(result)))
+    sites = encoding.assembler.schema.names.index("site_id")
     for group in range(file.num_row_groups):
-        chunk = file.metadata.row_group(group).column(encoding.assembler.schema.names.index("site_id"))
-        forms.add(chunk.has_dictionary_page)
-        assert chunk.total_uncompressed_size <= 8 * chunk.num_values + 4096
-    assert True in forms
+        chunk = file.metadata.row_group(group).column(sites)
+        values = file.read_row_group(group, columns=["site_id"])["site_id"].drop_null()
+        assert chunk.has_dictionary_page == (len(values) == 2 and len(values.unique()) == 1), group
+        plain += len(values.unique()) == 2
+    assert plain > 0
+    assert_same_columns(file.read(), encoding.table(result))
 
 
 def test_a_workspace_keeps_nothing_of_an_earlier_part(demo):
@@ -133,29 +138,33 @@ def test_an_empty_file_has_the_schema_and_no_row_groups(demo):
 
 
 LOADING = """
-import sys
-from arrival_engine.cpu_fallback.pages import codes, frame, numbers
+import json, sys
+from arrival_engine.cpu_fallback.pages import codes, frame, numbers, texts
 from arrival_engine.engine.expand.planning import plan
 from arrival_engine.engine.world.load import load_world
-from tests.support.encoding import Encoding, results
+from tests.support.encoding import Encoding, results, with_output
 
-kernels = (codes.lay_codes, codes.lay_runs, numbers.lay_deltas, frame.put_pages, frame.put_footer)
+kernels = (codes.lay_codes, codes.lay_runs, numbers.lay_deltas, numbers.lay_words, texts.lay_texts)
+kernels += (frame.put_pages, frame.put_footer)
 world = load_world(sys.argv[1])
-encoding = Encoding(world)
-encoding.encoder.load_kernels()
-print([len(kernel.signatures) for kernel in kernels])
-for result in results(plan(world, 1 << 20)):
-    encoding.file(result)
-print([len(kernel.signatures) for kernel in kernels])
+for output in json.loads(sys.argv[2]):
+    encoding = Encoding(with_output(world, **output))
+    encoding.encoder.load_kernels()
+    print([len(kernel.signatures) for kernel in kernels])
+    for result in results(plan(encoding.world, 1 << 20)):
+        encoding.file(result)
+    print([len(kernel.signatures) for kernel in kernels])
 """
 
 
 def test_kernels_are_compiled_before_the_first_batch_and_for_one_set_of_types():
     """Compiling within a run would be silent, and take as long again."""
+    forms = [{}, {"encoding": "plain"}, {"timestamp_encoding": "rfc3339", "mirror_dual_clock": True}]
     with on_disk(small_world()) as written:
-        command = [sys.executable, "-c", LOADING, str(written.run_root)]
+        command = [sys.executable, "-c", LOADING, str(written.run_root), json.dumps(forms)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == [str([1] * 5)] * 2
+    used = [[1, 1, 1, 0, 0, 1, 1], [1, 1, 1, 1, 0, 1, 1], [1, 1, 1, 1, 1, 1, 1]]
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [found for found in used for _ in range(2)]
 
 
 @given(
