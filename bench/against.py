@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.comparison import Run, in_turn, require_one_digest, side_by_side
+from bench.comparison import runs_in_turn, side_by_side
 from bench.environment import PACKAGES, commit
 from bench.process import BenchError, run_process
 from bench.product import arrivals, run_job
@@ -50,11 +50,7 @@ def measure(workplace: Workplace) -> dict[str, Any]:
     for name, root in roots.items():
         arrivals("seal", copy_inputs(made, root), python=pythons[name])
         jobs[name] = partial(run_job, root, workplace.threads, python=pythons[name])
-    runs: dict[str, list[Run]] = {name: [] for name in pythons}
-    for name, run in in_turn(jobs, workplace.repeats):
-        runs[name].append(run)
-        workplace.say(f"against: {name}: {run['wall_s']:.1f} s")
-    require_one_digest(runs)
+    runs = runs_in_turn("against", jobs, workplace)
     world = world_facts(roots[OURS])
     for root in roots.values():
         shutil.rmtree(root)

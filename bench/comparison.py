@@ -10,6 +10,7 @@ from arrival_engine.engine.process import human
 from bench.process import BenchError
 from bench.tabular import Table
 from bench.timing import median, spread
+from bench.workplace import Workplace
 
 Run = dict[str, Any]
 
@@ -38,6 +39,16 @@ def require_one_digest(runs: Mapping[str, Sequence[Run]]) -> None:
     """Raise BenchError unless all runs made the same arrivals."""
     if len({run["digest"] for each in runs.values() for run in each}) > 1:
         raise BenchError(f"{' and '.join(runs)} made different arrivals, so their figures cannot be compared")
+
+
+def runs_in_turn(benchmark: str, jobs: Mapping[str, Callable[[], Run]], workplace: Workplace) -> dict[str, list[Run]]:
+    """The measured runs of each job, by its name. Raises BenchError unless all made the same arrivals."""
+    runs: dict[str, list[Run]] = {name: [] for name in jobs}
+    for name, run in in_turn(jobs, workplace.repeats):
+        runs[name].append(run)
+        workplace.say(f"{benchmark}: {name}: {run['wall_s']:.1f} s")
+    require_one_digest(runs)
+    return runs
 
 
 def side_by_side(runs: Mapping[str, Sequence[Run]], ratio: str) -> Table:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.comparison import Run, in_turn, require_one_digest, side_by_side
+from bench.comparison import runs_in_turn, side_by_side
 from bench.product import arrivals, run_job
 from bench.tabular import Table
 from bench.workplace import Workplace, world_facts
@@ -29,11 +29,7 @@ def measure(workplace: Workplace) -> dict[str, Any]:
         set_output_policy(roots[name], policy)
         arrivals("seal", roots[name])
     jobs = {name: partial(run_job, root, workplace.threads) for name, root in roots.items()}
-    runs: dict[str, list[Run]] = {name: [] for name in FORMS}
-    for name, run in in_turn(jobs, workplace.repeats):
-        runs[name].append(run)
-        workplace.say(f"contract: {name}: {run['wall_s']:.1f} s")
-    require_one_digest(runs)
+    runs = runs_in_turn("contract", jobs, workplace)
     world = world_facts(roots[DEFAULT])
     for root in roots.values():
         shutil.rmtree(root)

@@ -117,7 +117,8 @@ def one_by_one(work: Work) -> Results:
                 settlement_us,
                 is_virtual,
             )
-            for column, value in zip(columns, values, strict=True):
+            arrays: tuple[np.ndarray[Any, Any], ...] = columns
+            for column, value in zip(arrays, values, strict=True):
                 column[out] = value
             terms = route.row_digest(tables, entity, bucket, np.int64(seq), ts_us, found, clocks)
             lanes = [total + int(term) for total, term in zip(lanes, terms, strict=True)]
