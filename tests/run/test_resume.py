@@ -19,7 +19,7 @@ from arrival_engine.engine.arrivals.parts import PartReceipt
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.run.part_ledger import PartLedger
 from arrival_engine.engine.sealing import seal
-from tests.support.processes import heavy_counts, outputs_of, running, wait_for
+from tests.support.processes import halted, heavy_counts, outputs_of, running
 from tests.support.product import planned
 from tests.support.refusals import CPU, published
 from tests.support.world_files import write_world
@@ -74,8 +74,8 @@ def entered(run_root, at_least):
 def kill_with_parts(run_root, at_least):
     """Start a run and kill it once so many parts are in its ledger."""
     with running(run_root, "--batch-arrivals", str(BATCH), "--threads", "1") as process:
-        wait_for(entered, process, run_root, at_least)
-        process.send_signal(signal.SIGKILL)
+        with halted(entered, process, run_root, at_least):
+            process.kill()
         process.wait()
     assert not published(run_root).exists()
 
@@ -114,8 +114,8 @@ class TestGoingOn:
         kill_with_parts(world, at_least=2)
         for at_least in (5, 8):
             with running(world, "--resume", "--batch-arrivals", str(BATCH), "--threads", "1") as process:
-                wait_for(entered, process, world, at_least)
-                process.send_signal(signal.SIGKILL)
+                with halted(entered, process, world, at_least):
+                    process.kill()
                 process.wait()
         run(world, options(resume=True))
         assert data_of(world) == uninterrupted

@@ -27,7 +27,7 @@ from arrival_engine.contracts import Code
 from arrival_engine.engine.arrivals.publish import read_published
 from arrival_engine.engine.process.interrupts import heard_interrupts
 from arrival_engine.engine.sealing import seal
-from tests.support.processes import files_of, heavy_counts, outputs_of, parts_written, running, wait_for
+from tests.support.processes import files_of, halted, heavy_counts, outputs_of, parts_written, running, wait_for
 from tests.support.refusals import CPU, ROOT, command, leftovers, published, report_lines
 from tests.support.world_files import write_world
 from tests.support.worlds import small_world
@@ -45,8 +45,8 @@ class TestSignals:
     def test_a_stopped_run_ends_at_once_and_cleans_up(self, heavy, sent, code, word, options):
         reports = len(report_lines(heavy))
         with running(heavy, *options) as process:
-            wait_for(parts_written, process, heavy)
-            process.send_signal(sent)
+            with halted(parts_written, process, heavy):
+                process.send_signal(sent)
             out, err = process.communicate(timeout=60)
         assert process.returncode == code
         assert json.loads(out)["code"] == word
@@ -63,7 +63,7 @@ class TestSignals:
             monkeypatch.setenv("ARRIVALS_CACHE_DIR", str(tmp_path / f"cache-{turn}"))
             with running(heavy, "--batch-arrivals", "200000") as process:
                 wait_for(leftovers, process, heavy)
-                time.sleep(draws.uniform(0.0, 6.0))
+                time.sleep(draws.uniform(0.0, 4.0))
                 process.send_signal(signal.SIGINT)
                 out, err = process.communicate(timeout=60)
             assert process.returncode == 130, (out, err)
@@ -190,10 +190,10 @@ class TestInterrupts:
 class TestLock:
     def test_of_two_runs_at_once_one_is_refused_by_the_name_of_the_other(self, heavy):
         with running(heavy, "--batch-arrivals", "200000") as first:
-            wait_for(parts_written, first, heavy)
-            staged = leftovers(heavy)
-            done = command("run", heavy, "--backend", "cpu", "--json", "--quiet")
-            assert first.poll() is None
+            with halted(parts_written, first, heavy):
+                staged = leftovers(heavy)
+                done = command("run", heavy, "--backend", "cpu", "--json", "--quiet")
+                assert first.poll() is None
             assert leftovers(heavy) == staged, "a refused run must not take another's staging for a leftover"
             assert done.returncode == 1
             refusal = json.loads(done.stdout)
@@ -220,8 +220,10 @@ class TestKill:
         write_world(small_world(counts=heavy_counts(20_000, 20)), run_root)
         seal(run_root)
         for parts in (0, 3, 20):
-            with running(run_root, "--batch-arrivals", "60000") as process:
-                wait_for(parts_written, process, run_root, parts)
+            with (
+                running(run_root, "--batch-arrivals", "60000") as process,
+                halted(parts_written, process, run_root, parts),
+            ):
                 process.kill()
             assert not published(run_root).exists()
             assert len(leftovers(run_root)) <= 1, "each run clears what the one before left"
@@ -272,9 +274,8 @@ class TestRemovedTarget:
         write_world(small_world(counts=heavy_counts(20_000, 20)), run_root)
         seal(run_root)
         with running(run_root, "--batch-arrivals", "60000", "--threads", "1") as process:
-            wait_for(parts_written, process, run_root, 3)
-            # Elsewhere in one step: a removal file by file could meet one that is being made.
-            (run_root / removed).rename(tmp_path / "gone")
+            with halted(parts_written, process, run_root, 3):
+                (run_root / removed).rename(tmp_path / "gone")
             out, err = process.communicate(timeout=60)
         assert process.returncode == 1
         failure = json.loads(out)

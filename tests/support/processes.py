@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -57,9 +59,37 @@ def wait_for(condition, process, *arguments, seconds=120.0):
     """Return once the condition holds for the arguments; the process must not end before."""
     end = time.monotonic() + seconds
     while not condition(*arguments):
-        assert process.poll() is None, f"the run ended before it could be disturbed: {process.communicate()}"
-        assert time.monotonic() < end, "the run never got that far"
+        _must_go_on(process, end)
         time.sleep(0.005)
+
+
+@contextmanager
+def halted(condition, process, *arguments, seconds=120.0):
+    """The process halted from a moment on at which the condition holds; it goes on after the block.
+
+    It is halted before each look, so that it cannot end between the look and what the block does to it.
+    """
+    end = time.monotonic() + seconds
+    while not _halt_and_look(condition, process, *arguments):
+        _must_go_on(process, end)
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.005)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def _halt_and_look(condition, process, *arguments):
+    process.send_signal(signal.SIGSTOP)
+    # Leaves the end of the process, if it is one, for Popen to find.
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    return condition(*arguments)
+
+
+def _must_go_on(process, end):
+    assert process.poll() is None, f"the run ended before it could be disturbed: {process.communicate()}"
+    assert time.monotonic() < end, "the run never got that far"
 
 
 def parts_written(run_root, at_least=1):
