@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from arrival_engine.engine.rundir.receipt import read_receipt
 from tests.support.commands import COMMANDS
 from tests.support.model import CountRow
 from tests.support.paths import ROOT
+from tests.support.processes import halted, parts_written
 from tests.support.world_files import write_world
 from tests.support.worlds import BERLIN, NEW_YORK, TWO_ZONES, small_world
 
@@ -417,14 +417,9 @@ class TestInterruption:
     )
     def test_a_run_stops_at_once_and_cleans_up(self, long_world, sent, code, word):
         with running("run", long_world, "--json", "--batch-arrivals", "200000") as process:
-            for line in process.stderr:
-                if json.loads(line).get("name") == "expand and write":
-                    break
-            time.sleep(0.3)
-            stages = list((long_world / "tmp").glob("arrivals-*"))
-            process.send_signal(sent)
+            with halted(parts_written, process, long_world):
+                process.send_signal(sent)
             out, err = process.communicate(timeout=120)
-        assert stages, "the run was over before it could be interrupted"
         assert process.returncode == code
         assert json.loads(out) == {
             "status": "FAIL",
