@@ -78,7 +78,9 @@ def route_arrival(
     edge_first = tables.merchants.edge_start[merchant]
     edge_count = tables.merchants.edge_start[merchant + 1] - edge_first
     mode = tables.merchants.mode[merchant]
-    if edge_count > 0 and mode in (VIRTUAL_ONLY, HYBRID):
+    # Not `in`: a device would get a loop over the tuple of it, with a way out of the kernel that misses its barriers.
+    has_edges_for = mode == VIRTUAL_ONLY or mode == HYBRID  # noqa: PLR1714
+    if edge_count > 0 and has_edges_for:
         word1 = np.uint64(counter_word1(tables.entities.edge_hi[entity], bucket))
         x0, x1 = philox2x64(np.uint64(draw), word1, tables.entities.edge_key[entity])
         x0 = np.uint64(x0)
