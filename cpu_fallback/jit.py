@@ -44,6 +44,7 @@ __all__ = [
     "kernel_sources",
     "njit",
     "overload",
+    "refused",
     "source_fingerprint",
     "types",
     "untold_refusals",
@@ -60,6 +61,8 @@ _SETTINGS = (
     "CPU_NAME",
     "CPU_FEATURES",
     "LOOP_VECTORIZE",
+    "CUDA_DEBUGINFO_DEFAULT",
+    "FORCE_CUDA_CC",
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -117,7 +120,7 @@ def cache_unused() -> Unused | None:
         with tempfile.TemporaryFile(dir=folder):
             return None
     except ForeignFileError as error:
-        return _refused(error)
+        return refused(error)
     except RuntimeError:
         return Unused("this user has no home directory", _WRITABLE, refused=False)
     except OSError as error:
@@ -130,7 +133,8 @@ _refusals: set[Unused] = set()
 _to_tell: deque[Unused] = deque()
 
 
-def _refused(error: ForeignFileError) -> Unused:
+def refused(error: ForeignFileError) -> Unused:
+    """The refusal of a file or folder that others can write, to be told once per process."""
     unused = Unused(error.reason, error.remedy, refused=True)
     if unused not in _refusals:
         _refusals.add(unused)
@@ -234,7 +238,7 @@ class _CheckedCacheFile(IndexDataCacheFile):  # type: ignore[misc] # numba has n
         try:
             content = read_own(Path(self._data_path(name)))
         except ForeignFileError as error:
-            _refused(error)
+            refused(error)
             raise
         body = content[_HASH_BYTES:]
         if _hash(body) != content[:_HASH_BYTES]:

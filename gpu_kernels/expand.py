@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,8 +28,8 @@ from arrival_engine.cpu_fallback.tables import (
 )
 from arrival_engine.gpu_kernels.columns import Kept
 from arrival_engine.gpu_kernels.device import DeviceFacts
+from arrival_engine.gpu_kernels.host_ring import HostRing, block_bytes, carved
 from arrival_engine.gpu_kernels.lane import (
-    STREAMS,
     DeviceLanes,
     Lane,
     compile_kernels,
@@ -39,29 +40,44 @@ from arrival_engine.gpu_kernels.lane import (
 from arrival_engine.gpu_kernels.launch import run_piece
 from arrival_engine.gpu_kernels.layout import AT_END, AT_START, FAILURE, FAILURE_CODES, LATEST, SUM_A, SUMS, Piece
 from arrival_engine.gpu_kernels.load import CountFiles, RowSource, device_rows, uploaded_rows
-from arrival_engine.gpu_kernels.memory import Block, CupyMemory, DeviceMemory, device_pool
+from arrival_engine.gpu_kernels.memory import Block, DeviceMemory
+from arrival_engine.gpu_kernels.opening import opened
+from arrival_engine.gpu_kernels.ranges import marked
 from arrival_engine.gpu_kernels.shape import LaunchShape
 from arrival_engine.gpu_kernels.sort import cut
 
-__all__ = ["Expander", "OnDevice", "open_devices"]
+__all__ = ["COLUMNS", "Expander", "OnDevice", "Reserved", "expanding", "open_devices"]
 
 OnNotice = Callable[[Notice], None]
 
+COLUMNS: tuple[str, ...] = Columns._fields
+
 
 class _Host(NamedTuple):
-    """Host arrays of one batch, the targets of copies from the device."""
+    """Host arrays of one batch, the targets of copies from the device; columns that are not copied are empty."""
 
     columns: Columns
     row_totals: RowTotals
     sums: U64
 
 
+class Reserved(NamedTuple):
+    """The batches to come, as spans of segments, and the columns that are copied to the host."""
+
+    spans: Sequence[tuple[int, int]]
+    copied: Collection[str] = COLUMNS
+
+
 class OnDevice(NamedTuple):
-    """A batch's columns on a device, the stream that computed them, and the device's name in messages."""
+    """A batch's columns on a device, the stream that computed them, and the device's name in messages.
+
+    completed: gives the batch's columns on the host, with those copied that were not; call it while the device is held.
+    """
 
     kept: Kept
     stream: Any
     label: str
+    completed: Callable[[Columns], Columns]
 
 
 class _Limit:
@@ -96,23 +112,34 @@ class Expander:
         on_notice: OnNotice,
         piece_arrivals: int | None = None,
         rows: RowSource = uploaded_rows,
+        reserved: Reserved | None = None,
     ) -> None:
         """Put the tables on every device, and the count rows by `rows`.
 
         Batches are sorted in pieces of at most `piece_arrivals`, by default as many as the devices have memory for.
-        Raises RESOURCES_INSUFFICIENT if tables and count rows do not fit.
+        With `reserved`, host memory for the results is made ahead. Raises RESOURCES_INSUFFICIENT if tables and count
+        rows do not fit.
         """
         check_key_width(work.tables.grid, work.segments.arrival_start)
         self._segments = work.segments
+        self._ring = HostRing(partial(_host_bytes, devices[0].memories[0]))
+        if reserved and reserved.spans:
+            largest = max(block_bytes(self._parts(span, reserved.copied)) for span in reserved.spans)
+            streams = sum(len(device.memories) for device in devices)
+            self._ring.make_ahead(largest, len(reserved.spans), streams)
         self._bits = offset_bits(work.tables.grid)
         self._on_notice = on_notice
         self._lanes: list[Lane] = []
         limits = []
         for device in devices:
-            lanes, most_arrivals = open_lanes(device, work, rows)
+            with marked("put tables on a device"):
+                lanes, most_arrivals = open_lanes(device, work, rows)
             limits.append(most_arrivals)
             self._lanes += lanes
         self._limit = _Limit(piece_arrivals or min(limits))
+        # The most device memory that was seen, in bytes by the label of the device. Threads change it under the lock.
+        self.peak_bytes: dict[str, int] = {}
+        self._peak_lock = threading.Lock()
         # A device's second lane comes after every device's first.
         self._free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
         for lane in sorted(self._lanes, key=lambda lane: lane.device.memories.index(lane.memory)):
@@ -124,7 +151,8 @@ class Expander:
             compile_kernels(lane)
 
     def close(self) -> None:
-        """Free the memory of every device; nothing can be expanded afterwards."""
+        """Free the memory of every device; nothing can be expanded afterwards. Results stay valid."""
+        self._ring.close()
         memories = [lane.memory for lane in self._lanes]
         self._free = queue.SimpleQueue()
         self._lanes.clear()
@@ -138,26 +166,54 @@ class Expander:
         If `totals.failure[0]` is not 0, the row totals are not valid. If a device runs out of memory, pieces become
         smaller once, with a notice; the next time raises RESOURCES_INSUFFICIENT.
         """
-        with self._lane() as lane:
-            return self._expand_on(lane, span, keep=False)
+        return self.leased(span)[0]
+
+    def leased(self, span: tuple[int, int]) -> tuple[Results, Callable[[], None]]:
+        """As `expand`; call the function when the results are no longer in use: their memory goes to another batch."""
+        with self._lane() as lane, ExitStack() as leases:
+            results = self._expand_on(lane, span, self._host(leases, span, COLUMNS), keep=False)
+            return results, leases.pop_all().close
 
     @contextmanager
-    def keeping(self, span: tuple[int, int]) -> Iterator[tuple[Results, OnDevice]]:
+    def keeping(self, span: tuple[int, int], copied: Collection[str] = COLUMNS) -> Iterator[tuple[Results, OnDevice]]:
         """As `expand`; within the block, the columns also stay on the device that computed them.
 
-        One thread must enter and leave the block. It alone uses that device's stream meanwhile.
+        copied: names of the columns that are copied to the host; the others are empty in the results. Row totals and
+        sums are always copied. One thread must enter and leave the block. It alone uses that device's stream meanwhile.
         """
-        with self._lane() as lane:
-            results = self._expand_on(lane, span, keep=True)
-            columns = lane.workspace.blocks(results.columns, results.columns.row.size)
+        arrivals = self._arrivals(span)
+        with self._lane() as lane, ExitStack() as leases:
+            results = self._expand_on(lane, span, self._host(leases, span, copied), keep=True)
+            columns = lane.workspace.blocks(results.columns, arrivals)
             kept = Kept(
                 lane.memory.library,
                 lane.lookups,
                 Columns(*(block.storage for block in columns)),
                 int(self._segments.row_start[span[0]]),
-                results.columns.row.size,
+                arrivals,
             )
-            yield results, OnDevice(kept, lane.memory.stream, lane.device.label)
+            completed = partial(_completed, lane.memory, columns, partial(self._host, leases, span))
+            yield results, OnDevice(kept, lane.memory.stream, lane.device.label, completed)
+
+    def _arrivals(self, span: tuple[int, int]) -> int:
+        starts = self._segments.arrival_start
+        return int(starts[span[1]] - starts[span[0]])
+
+    def _parts(self, span: tuple[int, int], copied: Collection[str]) -> list[tuple[np.dtype[Any], int]]:
+        """The host arrays of a batch: columns, row totals, sums."""
+        arrivals, starts = self._arrivals(span), self._segments.row_start
+        columns = empty_columns(0)._asdict().items()
+        parts = [(column.dtype, arrivals if name in copied else 0) for name, column in columns]
+        parts += [(total.dtype, int(starts[span[1]] - starts[span[0]])) for total in empty_row_totals(0)]
+        return [*parts, (np.dtype(np.uint64), SUMS)]
+
+    def _host(self, leases: ExitStack, span: tuple[int, int], copied: Collection[str]) -> _Host:
+        parts = self._parts(span, copied)
+        lease = self._ring.take(block_bytes(parts))
+        leases.callback(lease.release)
+        columns, row_totals = len(Columns._fields), len(RowTotals._fields)
+        arrays: list[Any] = list(carved(lease.block, parts))
+        return _Host(Columns(*arrays[:columns]), RowTotals(*arrays[columns : columns + row_totals]), arrays[-1])
 
     @contextmanager
     def _lane(self) -> Iterator[Lane]:
@@ -168,22 +224,33 @@ class Expander:
         finally:
             self._free.put(lane)
 
-    def _expand_on(self, lane: Lane, span: tuple[int, int], *, keep: bool) -> Results:
-        segments = self._segments
-        arrivals = int(segments.arrival_start[span[1]] - segments.arrival_start[span[0]])
-        rows = int(segments.row_start[span[1]] - segments.row_start[span[0]])
-        host = _host_arrays(lane.memory, arrivals, rows)
+    def _expand_on(self, lane: Lane, span: tuple[int, int], host: _Host, *, keep: bool) -> Results:
+        segments, arrivals = self._segments, self._arrivals(span)
         while True:
             limit = self._limit.arrivals
             pieces = tuple(cut(segments, span, self._bits, limit))
             try:
-                _queue_pieces(lane, pieces, host, keep=keep)
-                lane.memory.wait()
-                return _results(segments, span, host)
+                with marked("queue a batch"):
+                    columns = _queue_pieces(lane, pieces, host, arrivals if keep else _largest(pieces))
+                self._note_memory(lane.device)
+                with marked("wait for the device"):
+                    lane.memory.wait()
+                return _results(segments, span, host, partial(_element, lane.memory, columns[COLUMNS.index("row")]))
             except MemoryError as error:
                 # The frames of the traceback hold device arrays.
                 failure = error.with_traceback(None)
+            except BaseException:
+                # Copies may still be under way to host memory that goes to another batch.
+                with suppress(Exception):
+                    lane.memory.wait()
+                raise
             self._make_room(lane, limit, _largest(pieces), failure)
+
+    def _note_memory(self, device: DeviceLanes) -> None:
+        # An allocator keeps what the sort has used, so the end of a batch shows its peak.
+        if held := device.held_bytes():
+            with self._peak_lock:
+                self.peak_bytes[device.label] = max(held, self.peak_bytes.get(device.label, 0))
 
     def _make_room(self, lane: Lane, limit: int, tried: int, failure: MemoryError) -> None:
         lane.memory.wait()
@@ -201,20 +268,39 @@ class Expander:
         )
 
 
-def _host_arrays(memory: DeviceMemory, arrivals: int, rows: int) -> _Host:
-    columns = Columns(*(memory.host_empty(arrivals, column.dtype) for column in empty_columns(0)))
-    row_totals = RowTotals(*(memory.host_empty(rows, total.dtype) for total in empty_row_totals(0)))
-    return _Host(columns, row_totals, memory.host_empty(SUMS, np.uint64))
+def _host_bytes(memory: DeviceMemory, nbytes: int) -> NDArray[np.uint8]:
+    return memory.host_empty(nbytes, np.uint8)
 
 
 def _largest(pieces: tuple[Piece, ...]) -> int:
     return max((int(piece.arrivals) for piece in pieces), default=0)
 
 
-def _queue_pieces(lane: Lane, pieces: tuple[Piece, ...], host: _Host, *, keep: bool) -> None:
-    """Queue all work from keys to copies on the lane's stream, without waiting.
+def _completed(
+    memory: DeviceMemory, blocks: list[Block], host: Callable[[Collection[str]], _Host], columns: Columns
+) -> Columns:
+    """The columns with the empty ones copied from the device; `host` gives memory for columns by name."""
+    missing = [name for name, column in columns._asdict().items() if not column.size]
+    room = host(missing).columns
+    for name, block in zip(COLUMNS, blocks, strict=True):
+        if name in missing:
+            memory.copy_out(block, getattr(room, name))
+    memory.wait()
+    return columns._replace(**{name: getattr(room, name) for name in missing})
 
-    Pieces use the same device columns in turn; with `keep`, each piece uses its own part of them.
+
+def _element(memory: DeviceMemory, block: Block, position: int) -> int:
+    host = memory.host_empty(1, block.storage.dtype)
+    memory.copy_out(_part(block, slice(position, position + 1)), host)
+    memory.wait()
+    return int(host[0])
+
+
+def _queue_pieces(lane: Lane, pieces: tuple[Piece, ...], host: _Host, size: int) -> list[Block]:
+    """Queue all work from keys to copies on the lane's stream, without waiting; give the blocks of the columns.
+
+    size: their elements. Where they have room for all pieces, each piece uses its own part of them; else pieces use
+    the same part in turn.
     """
     memory, space, largest = lane.memory, lane.workspace, _largest(pieces)
     sums = space.block("sums", SUMS, np.uint64)
@@ -222,16 +308,18 @@ def _queue_pieces(lane: Lane, pieces: tuple[Piece, ...], host: _Host, *, keep: b
     for block in (sums, *row_totals):
         memory.clear(block)
     keys = space.block("keys", largest, np.uint64)
-    columns = space.blocks(host.columns, host.columns.row.size if keep else largest)
+    columns = space.blocks(host.columns, size)
     for piece in pieces:
         place = slice(int(piece.batch_position), int(piece.batch_position + piece.arrivals))
-        used = [_part(block, place) for block in columns] if keep and len(pieces) > 1 else columns
+        used = [_part(block, place) for block in columns] if size > largest else columns
         run_piece(lane.device.shape, memory, lane.resident, piece, keys, output_of(used, row_totals, sums))
         for block, column in zip(used, _arrays(host.columns), strict=True):
-            memory.copy_out(block, column[place])
+            if column.size:
+                memory.copy_out(block, column[place])
     for block, total in zip(row_totals, _arrays(host.row_totals), strict=True):
         memory.copy_out(block, total)
     memory.copy_out(sums, host.sums)
+    return columns
 
 
 def _part(block: Block, place: slice) -> Block:
@@ -242,7 +330,8 @@ def _arrays(group: Columns | RowTotals) -> list[NDArray[Any]]:
     return list(group)
 
 
-def _results(segments: Segments, span: tuple[int, int], host: _Host) -> Results:
+def _results(segments: Segments, span: tuple[int, int], host: _Host, row_at: Callable[[int], int]) -> Results:
+    """The host arrays as results; `row_at` looks up the row of an arrival on the device, if rows are not copied."""
     totals: BatchTotals = empty_batch_totals()
     totals.digest[:] = host.sums[SUM_A : SUM_A + 2]
     totals.at_start[0] = host.sums[AT_START]
@@ -250,7 +339,7 @@ def _results(segments: Segments, span: tuple[int, int], host: _Host) -> Results:
     totals.origin[:] = segments.row_start[span[0]], segments.arrival_start[span[0]]
     if host.sums[FAILURE]:
         position, code = divmod(int(LATEST - host.sums[FAILURE]), int(FAILURE_CODES))
-        totals.failure[:] = code, host.columns.row[position]
+        totals.failure[:] = code, host.columns.row[position] if host.columns.row.size else row_at(position)
     return Results(host.columns, host.row_totals, totals)
 
 
@@ -263,18 +352,26 @@ def open_devices(
     piece_arrivals: int | None = None,
     files: CountFiles | None = None,
 ) -> Iterator[Expander]:
-    """An expander over the given devices; `shape` replaces each device's own, `piece_arrivals` is as for Expander.
-
-    With `files`, each device reads the count rows itself. Device memory is freed at the end. Raises
-    RESOURCES_INSUFFICIENT if tables and count rows do not fit.
-    """
-    lanes = []
-    for device in devices:
-        pool = device_pool(device.ordinal)
-        memories = tuple(CupyMemory(device.ordinal, pool) for _ in range(STREAMS))
-        lanes.append(DeviceLanes(device.label, shape or LaunchShape.of_device(device.multiprocessors), memories))
+    """As `expanding` over devices that are opened now, `shape` in place of each device's own."""
     rows = uploaded_rows if files is None else device_rows(files, on_notice)
-    expander = Expander(work, lanes, on_notice, piece_arrivals, rows)
+    with expanding(work, opened(devices, shape), on_notice, piece_arrivals, rows) as expander:
+        yield expander
+
+
+@contextmanager
+def expanding(
+    work: Work,
+    devices: Sequence[DeviceLanes],
+    on_notice: OnNotice,
+    piece_arrivals: int | None = None,
+    rows: RowSource = uploaded_rows,
+    reserved: Reserved | None = None,
+) -> Iterator[Expander]:
+    """An expander, with its kernels loaded; the parameters are its own. Device memory is freed at the end.
+
+    Raises RESOURCES_INSUFFICIENT if tables and count rows do not fit.
+    """
+    expander = Expander(work, devices, on_notice, piece_arrivals, rows, reserved)
     try:
         expander.compile()
         yield expander

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from numba import cuda
-
-from arrival_engine.gpu_kernels import kernels
-from arrival_engine.gpu_kernels.shape import MAX_THREADS
+from arrival_engine.gpu_kernels.launcher import DriverContext, checked, kernel_functions
+from arrival_engine.gpu_kernels.layout import KERNELS, Kernel
+from arrival_engine.gpu_kernels.shape import MAX_THREADS, LaunchShape
 
 __all__ = ["Figures", "kernel_figures"]
-
-# Bytes of shared memory per thread that each kernel is launched with.
-_KERNELS = {
-    "prepare_segments": 0,
-    "draw_keys": kernels.SHARED_BYTES_PER_THREAD,
-    "settle": kernels.SHARED_BYTES_PER_THREAD,
-}
 
 
 class Figures(NamedTuple):
@@ -28,20 +20,31 @@ class Figures(NamedTuple):
     occupancy_percent: int
 
 
-def kernel_figures() -> tuple[Figures, ...]:
-    """Figures of each kernel on the calling thread's device; raises numba-cuda's error if it is not compiled."""
-    return tuple(_figures(name, shared * MAX_THREADS) for name, shared in _KERNELS.items())
+def kernel_figures(ordinal: int = 0) -> tuple[Figures, ...]:
+    """Figures of each kernel on a device; raises as `launcher.kernel_functions`."""
+    context = DriverContext(ordinal)
+    with context.entered():
+        return tuple(_figures(context, kernel) for kernel in KERNELS)
 
 
-def _figures(name: str, shared_bytes: int) -> Figures:
-    device = cuda.get_current_device()
-    # A kernel compiled for several devices or types has several forms: the largest counts.
-    forms = getattr(kernels, name).overloads.values()
-    form = max(forms, key=lambda form: form.regs_per_thread)
-    blocks = form.max_cooperative_grid_blocks(MAX_THREADS, shared_bytes) // device.MULTIPROCESSOR_COUNT
+def _figures(context: DriverContext, kernel: Kernel) -> Figures:
+    from cuda.bindings import driver
+
+    function, device = kernel_functions(context.ordinal)[kernel.name], context.device
+
+    def of_kernel(name: driver.CUfunction_attribute) -> int:
+        return int(checked(driver.cuKernelGetAttribute(name, function, device), f"reading about {kernel.name}"))
+
+    shared_bytes = kernel.shared_bytes(LaunchShape(MAX_THREADS, 1))
+    handle = checked(driver.cuKernelGetFunction(function), f"looking up {kernel.name}")
+    answer = driver.cuOccupancyMaxActiveBlocksPerMultiprocessor(handle, MAX_THREADS, shared_bytes)
+    blocks = checked(answer, f"reading about {kernel.name}")
+    most = driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR
+    threads = checked(driver.cuDeviceGetAttribute(most, device), "reading about the device")
+    names = driver.CUfunction_attribute
     return Figures(
-        name,
-        int(form.regs_per_thread),
-        int(form.local_mem_per_thread),
-        100 * blocks * MAX_THREADS // int(device.MAX_THREADS_PER_MULTIPROCESSOR),
+        kernel.name,
+        of_kernel(names.CU_FUNC_ATTRIBUTE_NUM_REGS),
+        of_kernel(names.CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES),
+        100 * int(blocks) * MAX_THREADS // int(threads),
     )

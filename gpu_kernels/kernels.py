@@ -12,14 +12,13 @@ stable or not, yields the order of LAW section 5, and no values need to be sorte
 from __future__ import annotations
 
 import numpy as np
-from numba import cuda, types
 
 from arrival_engine.cpu_fallback import route
 from arrival_engine.cpu_fallback.law import counter_word1, draw_offset
 from arrival_engine.cpu_fallback.philox import philox2x64
 from arrival_engine.cpu_fallback.route import Clocks, Routed
 from arrival_engine.cpu_fallback.tables import I64, NO_TABLE, U64, Columns, RowTotals
-from arrival_engine.gpu_kernels.jit import device, kernel
+from arrival_engine.gpu_kernels.jit import cuda, device, kernel, types
 from arrival_engine.gpu_kernels.layout import (
     AT_END,
     AT_START,
@@ -37,10 +36,9 @@ from arrival_engine.gpu_kernels.layout import (
 Flag = bool | np.bool_
 
 _ONE = np.uint64(1)
-# Element type of the shared memory: two words per thread (`SHARED_BYTES_PER_THREAD`). It is sized at launch because
-# the simulator gives threads that declare an array at the same time different arrays.
+# Element type of the shared memory: two words per thread (`layout.Kernel`). It is sized at launch because the simulator
+# gives threads that declare an array at the same time different arrays.
 _WORD = types.uint64
-SHARED_BYTES_PER_THREAD = 2 * 8
 
 _find_group_table = device(route.find_group_table)
 _route_arrival = device(route.route_arrival)

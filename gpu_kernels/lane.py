@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.cpu_fallback.tables import Columns, RowTotals, Switches, Work, empty_columns, empty_row_totals
+from arrival_engine.cpu_fallback.tables import (
+    I32,
+    I64,
+    Columns,
+    RowTotals,
+    Switches,
+    Work,
+    empty_columns,
+    empty_row_totals,
+)
 from arrival_engine.gpu_kernels.columns import Lookups
 from arrival_engine.gpu_kernels.launch import draw, prepare, settle
 from arrival_engine.gpu_kernels.layout import SUMS, Output, Piece, Resident, Spans
@@ -27,11 +37,15 @@ USABLE_SHARE = 0.85
 
 @dataclass(frozen=True)
 class DeviceLanes:
-    """The streams of one device, which share its tables, and how kernels are launched there."""
+    """The streams of one device, which share its tables, and how kernels are launched there.
+
+    held_bytes: of device memory, in use or kept for later by the allocator; 0 where that is not known.
+    """
 
     label: str
     shape: LaunchShape
     memories: tuple[DeviceMemory, ...]
+    held_bytes: Callable[[], int] = lambda: 0
 
 
 class Workspace:
@@ -93,7 +107,7 @@ def _resident(memory: DeviceMemory, work: Work, source: RowSource) -> tuple[Resi
         row_start=memory.upload(segments.row_start).view,
         arrivals_before=memory.upload(segments.arrivals_before).view,
         arrival_start=memory.upload(segments.arrival_start).view,
-        row_arrivals=memory.running_total(rows.arrivals).view,
+        row_arrivals=memory.upload(_running_total(work.rows.arrivals)).view,
         shift=memory.empty(segments.arrivals_before.size + 1, np.uint8).view,
         group_table=memory.empty(segments.arrivals_before.size + 1, np.int32).view,
     )
@@ -101,6 +115,13 @@ def _resident(memory: DeviceMemory, work: Work, source: RowSource) -> tuple[Resi
     switches = Switches(np.uint64(coin), *map(bool, flags))
     tables = uploaded(memory, work.tables)
     return Resident(views(tables), views(rows), spans, switches), Lookups(storages(tables), storages(rows))
+
+
+def _running_total(counts: I32) -> I64:
+    """int64[n + 1]: element i is the sum of the first i counts."""
+    total = np.zeros(counts.size + 1, np.int64)
+    np.cumsum(counts, dtype=np.int64, out=total[1:])
+    return total
 
 
 def output_of(columns: list[Block], row_totals: list[Block], sums: Block) -> Output:
@@ -111,15 +132,16 @@ def output_of(columns: list[Block], row_totals: list[Block], sums: Block) -> Out
 
 
 def compile_kernels(lane: Lane) -> None:
-    """Compile the kernels by launching them on no arrival."""
+    """Load the kernels and the sort, compiled if need be, by launching them on no arrival."""
     nothing = Piece(*(np.int64(0),) * 6, np.uint64(0))
     space = lane.workspace
     with lane.memory.entered():
         sums = space.block("sums", SUMS, np.uint64)
         output = output_of(space.blocks(empty_columns(0), 1), space.blocks(empty_row_totals(0), 1), sums)
-        keys = space.block("keys", 1, np.uint64).view
-        draw(lane.device.shape, lane.memory, lane.resident, nothing, keys)
-        settle(lane.device.shape, lane.memory, lane.resident, nothing, keys, output)
+        keys = space.block("keys", 1, np.uint64)
+        draw(lane.device.shape, lane.memory, lane.resident, nothing, keys.view)
+        lane.memory.sort(keys, 1)
+        settle(lane.device.shape, lane.memory, lane.resident, nothing, keys.view, output)
         lane.memory.wait()
 
 

@@ -1,7 +1,7 @@
 """Memory that kernels work on, behind one small interface: a device's through CuPy, the simulator's through numpy.
 
 Methods start work on the memory's own stream; only `wait` waits for its end. A device without room raises MemoryError
-from `empty`, `upload`, `running_total` or `sort`. `release` frees memory that is no longer referenced.
+from `empty`, `upload` or `sort`. `release` frees memory that is no longer referenced.
 """
 
 from __future__ import annotations
@@ -10,12 +10,17 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.gpu_kernels.arguments import DeviceArray
+from arrival_engine.gpu_kernels.layout import Kernel
+from arrival_engine.gpu_kernels.shape import LaunchShape
+
+if TYPE_CHECKING:
+    from arrival_engine.gpu_kernels.launcher import Launcher
 
 Group = TypeVar("Group", bound=tuple[Any, ...])
 
@@ -36,7 +41,7 @@ class DeviceMemory(Protocol):
 
     name: str  # of the allocator
     library: Any  # numpy, or a module that has its functions for these arrays
-    stream: Any  # for kernel launches
+    stream: Any  # what other libraries take as the stream
 
     def entered(self) -> AbstractContextManager[None]:
         """Make device, allocator and stream the calling thread's; make all other calls inside."""
@@ -59,14 +64,14 @@ class DeviceMemory(Protocol):
     def clear(self, block: Block) -> None:
         """Zero an array."""
 
-    def running_total(self, counts: Block) -> Block:
-        """int64[n + 1]: element i is the sum of the first i counts."""
+    def launch(self, kernel: Kernel, shape: LaunchShape, arguments: tuple[Any, ...]) -> None:
+        """Queue a kernel; `arguments` are its parameters, arrays being the views of blocks of this memory."""
 
     def sort(self, keys: Block, size: int) -> None:
         """Sort the first `size` keys ascending, in place."""
 
     def host_empty(self, size: int, dtype: DTypeLike) -> NDArray[Any]:
-        """An uninitialised host array that `copy_out` fills without another copy."""
+        """An uninitialised host array that `copy_out` fills without another copy, from any thread."""
 
     def copy_out(self, block: Block, host: NDArray[Any]) -> None:
         """Start copying the first `host.size` elements to a host array."""
@@ -75,7 +80,7 @@ class DeviceMemory(Protocol):
         """Block the calling thread until everything started here is done."""
 
     def release(self) -> None:
-        """Return unreferenced memory to the device, and pinned memory to the host."""
+        """Return unreferenced memory to the device."""
 
 
 def uploaded(memory: DeviceMemory, group: Group) -> Group:
@@ -149,12 +154,12 @@ class HostMemory:
         """Zero an array."""
         block.storage.fill(0)
 
-    def running_total(self, counts: Block) -> Block:
-        """int64[n + 1] sums."""
-        total = self.empty(counts.storage.size + 1, np.int64)
-        total.storage[0] = 0
-        np.cumsum(counts.storage, dtype=np.int64, out=total.storage[1:])
-        return total
+    def launch(self, kernel: Kernel, shape: LaunchShape, arguments: tuple[Any, ...]) -> None:
+        """Run the kernel in numba's simulator, at once."""
+        from arrival_engine.gpu_kernels import kernels
+
+        function = getattr(kernels, kernel.name)
+        function[shape.blocks, shape.threads, self.stream, kernel.shared_bytes(shape)](*arguments)
 
     def sort(self, keys: Block, size: int) -> None:
         """Sort in place, with a second buffer meanwhile, as a radix sort needs."""
@@ -187,12 +192,13 @@ class HostMemory:
 
 
 class Pool(NamedTuple):
-    """An allocator for CuPy; `spare` counts bytes that it holds for later."""
+    """An allocator for CuPy; `spare` counts bytes that it holds for later, `held` also those in use."""
 
     name: str
     allocate: Callable[[int], Any]
     spare: Callable[[], int]
     release: Callable[[], None]
+    held: Callable[[], int] = lambda: 0
 
 
 def device_pool(ordinal: int) -> Pool:
@@ -201,7 +207,7 @@ def device_pool(ordinal: int) -> Pool:
         import cupy
 
         pool = cupy.cuda.MemoryPool()
-        return Pool("CuPy memory pool", pool.malloc, pool.free_bytes, pool.free_all_blocks)
+        return Pool("CuPy memory pool", pool.malloc, pool.free_bytes, pool.free_all_blocks, pool.total_bytes)
     import cupy
     import rmm
     from rmm.allocators.cupy import rmm_cupy_allocator
@@ -212,11 +218,14 @@ def device_pool(ordinal: int) -> Pool:
         with cupy.cuda.Device(ordinal):
             resource = rmm.mr.CudaAsyncMemoryResource(release_threshold=_RMM_KEEPS_BYTES)
         rmm.mr.set_per_device_resource(ordinal, resource)
-    return Pool("RMM", rmm_cupy_allocator, lambda: 0, lambda: None)
+    device = cupy.cuda.Device(ordinal)
+    free_before, _ = device.mem_info
+    # RMM does not tell. Another program's memory counts too, if it takes some meanwhile.
+    return Pool("RMM", rmm_cupy_allocator, lambda: 0, lambda: None, lambda: max(free_before - device.mem_info[0], 0))
 
 
 class CupyMemory:
-    """A device's memory: CuPy allocates, copies and sorts; numba's kernels see the same arrays.
+    """A device's memory: CuPy allocates, copies and sorts; the driver launches the kernels on the same arrays.
 
     CuPy 14.2 sorts 64-bit keys with CUB's radix sort and does not wait for it. Older versions could return unsorted
     keys when memory ran out (CuPy issue 9894).
@@ -224,26 +233,27 @@ class CupyMemory:
 
     def __init__(self, ordinal: int, pool: Pool) -> None:
         import cupy
-        from numba import cuda
 
-        self._cupy, self._cuda = cupy, cuda
-        self._ordinal, self._pool = ordinal, pool
+        from arrival_engine.gpu_kernels.launcher import DriverContext
+
+        self._cupy, self._ordinal, self._pool = cupy, ordinal, pool
         self.name, self.library = pool.name, cupy
-        with cupy.cuda.Device(ordinal), cuda.gpus[ordinal]:
-            self._cupy_stream = cupy.cuda.Stream(non_blocking=True)
+        self._context = DriverContext(ordinal)
+        with self._context.entered(), cupy.cuda.Device(ordinal):
+            self.stream = cupy.cuda.Stream(non_blocking=True)
             # Blocking: the waiting thread sleeps, and leaves its core to the Parquet writers.
             self._done = cupy.cuda.Event(block=True, disable_timing=True)
-            self.stream = cuda.external_stream(self._cupy_stream.ptr)
+        self._launcher: Launcher | None = None
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Make this device current for CuPy and numba, and this stream and pool current for CuPy."""
+        """Make this device current for the driver and CuPy, and this stream and pool current for CuPy."""
         cuda = self._cupy.cuda
         with (
+            self._context.entered(),
             cuda.Device(self._ordinal),
-            self._cuda.gpus[self._ordinal],
             cuda.using_allocator(self._pool.allocate),
-            self._cupy_stream,
+            self.stream,
         ):
             yield
 
@@ -253,14 +263,20 @@ class CupyMemory:
         return int(free) + self._pool.spare()
 
     def upload(self, host: NDArray[Any]) -> Block:
-        """A device copy of `host`."""
+        """A device copy of `host`, which may change when this returns.
+
+        CuPy would copy through page-locked memory of the same size, and keep that.
+        """
         if host.size == 0:
-            return self._block(self._cupy.zeros(1, host.dtype))
-        return self._block(self._cupy.asarray(host))
+            return _device_block(self._cupy.zeros(1, host.dtype))
+        array, host = self._cupy.empty(host.size, host.dtype), np.ascontiguousarray(host)
+        self._context.copy_in(array.data.ptr, host, self.stream.ptr)
+        self.wait()
+        return _device_block(array)
 
     def adopt(self, array: Any) -> Block:
         """A device copy in this memory's own order and allocator."""
-        return self._block(self._cupy.array(array, copy=True))
+        return _device_block(self._cupy.array(array, copy=True))
 
     @contextmanager
     def on_default_stream(self) -> Iterator[None]:
@@ -274,51 +290,45 @@ class CupyMemory:
 
     def empty(self, size: int, dtype: DTypeLike) -> Block:
         """An uninitialised array."""
-        return self._block(self._cupy.empty(size, dtype))
+        return _device_block(self._cupy.empty(size, dtype))
 
     def clear(self, block: Block) -> None:
         """Zero an array in stream order."""
         block.storage.fill(0)
 
-    def running_total(self, counts: Block) -> Block:
-        """int64[n + 1] sums, computed on the device."""
-        total = self._cupy.zeros(counts.storage.size + 1, np.int64)
-        total[1:] = self._cupy.cumsum(counts.storage, dtype=np.int64)
-        return self._block(total)
+    def launch(self, kernel: Kernel, shape: LaunchShape, arguments: tuple[Any, ...]) -> None:
+        """Launch the compiled kernel in stream order."""
+        if self._launcher is None:
+            from arrival_engine.gpu_kernels.launcher import Launcher, kernel_functions
+
+            self._launcher = Launcher(kernel_functions(self._ordinal), self.stream.ptr)
+        self._launcher.launch(kernel, shape, arguments)
 
     def sort(self, keys: Block, size: int) -> None:
         """Radix sort in stream order."""
         keys.storage[:size].sort()
 
     def host_empty(self, size: int, dtype: DTypeLike) -> NDArray[Any]:
-        """Pinned memory of CuPy's pool, returned there when the array is collected."""
+        """Page-locked memory of the driver, freed with the last array that lies in it."""
+        from arrival_engine.gpu_kernels.pinned import pinned_bytes
+
         nbytes = size * np.dtype(dtype).itemsize
-        if nbytes == 0:
-            return np.empty(0, dtype)
-        try:
-            return np.ndarray(size, dtype, buffer=self._cupy.cuda.alloc_pinned_memory(nbytes))
-        except (MemoryError, self._cupy.cuda.runtime.CUDARuntimeError) as failure:
-            raise ArrivalError(
-                Code.RESOURCES_INSUFFICIENT,
-                f"the host cannot provide {nbytes} bytes of pinned memory: {failure}",
-                hint="lower --threads or --batch-arrivals, or raise the limit on locked memory (ulimit -l)",
-            ) from failure
+        return pinned_bytes(self._context, nbytes).view(dtype) if nbytes else np.empty(0, dtype)
 
     def copy_out(self, block: Block, host: NDArray[Any]) -> None:
         """Start the copy; `host` must be an array of `host_empty` or a part of one."""
         if host.size:
-            block.storage[: host.size].get(out=host, blocking=False)
+            self._context.copy_out(block.storage.data.ptr, host, self.stream.ptr)
 
     def wait(self) -> None:
         """Sleep until the stream has done its work up to here."""
-        self._done.record(self._cupy_stream)
+        self._done.record(self.stream)
         self._done.synchronize()
 
     def release(self) -> None:
-        """Free the unreferenced memory of the pools."""
+        """Free the unreferenced memory of the pool."""
         self._pool.release()
-        self._cupy.get_default_pinned_memory_pool().free_all_blocks()
 
-    def _block(self, array: Any) -> Block:
-        # Converting once per array is cheaper than once per launch; waiting for CuPy's stream would stop the host.
-        return Block(array, self._cuda.as_cuda_array(array, sync=False))
+
+def _device_block(array: Any) -> Block:
+    return Block(array, DeviceArray(array))

@@ -92,6 +92,11 @@ class Simulator:
         columns: list[DeviceColumn] = self._ask("arranged", span, layout)
         return columns
 
+    def kept(self, span: tuple[int, int], copied: tuple[str, ...]) -> tuple[Results, Results]:
+        """Results of a span that is kept on the simulated device: with the columns `copied` alone, and with all."""
+        results, completed = self._ask("kept", span, copied)
+        return results, completed
+
     def close(self) -> None:
         """End the process."""
         if self._process.stdin:

@@ -53,8 +53,13 @@ class _Session:
 
     def arranged(self, span: tuple[int, int], layout: Layout) -> list[DeviceColumn]:
         """Columns of a span while they are on the device."""
-        with self._opened().keeping(span) as (_, on_device):
+        with self._opened().keeping(span, ()) as (_, on_device):
             return arranged(layout, on_device.kept, 0, on_device.kept.arrivals)
+
+    def kept(self, span: tuple[int, int], copied: tuple[str, ...]) -> tuple[Results, Results]:
+        """Results of a span that is kept on the device: with the columns `copied`, and completed."""
+        with self._opened().keeping(span, copied) as (results, on_device):
+            return results, results._replace(columns=on_device.completed(results.columns))
 
     def _opened(self) -> Expander:
         if self._expander is None:
@@ -72,6 +77,7 @@ def _answer(session: _Session, request: tuple[Any, ...]) -> tuple[str, object]:
         "open": session.open,
         "expand": session.expand,
         "arranged": session.arranged,
+        "kept": session.kept,
     }
     try:
         return "ok", actions[request[0]](*request[1:])
