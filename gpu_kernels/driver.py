@@ -5,10 +5,11 @@ from __future__ import annotations
 import ctypes
 from typing import NamedTuple
 
-__all__ = ["CudaDevice", "CudaState", "cuda_state"]
+__all__ = ["CudaDevice", "CudaState", "cuda_state", "no_driver_reason"]
 
 _CUDA_SUCCESS = 0
-_COMPUTE_MAJOR, _COMPUTE_MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR, cuda.h
+# CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, _COMPUTE_CAPABILITY_MAJOR and _MINOR of cuda.h
+_MULTIPROCESSORS, _COMPUTE_MAJOR, _COMPUTE_MINOR = 16, 75, 76
 
 
 class CudaDevice(NamedTuple):
@@ -16,6 +17,7 @@ class CudaDevice(NamedTuple):
 
     name: str
     memory_bytes: int
+    multiprocessors: int
     compute_capability: tuple[int, int]
 
 
@@ -27,12 +29,20 @@ class CudaState(NamedTuple):
     reason: str
 
 
+def no_driver_reason() -> str:
+    """Why there is no CUDA driver; empty if there is one, whether or not it starts."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "no CUDA driver: libcuda.so.1 is not on this machine"
+    return ""
+
+
 def cuda_state() -> CudaState:
     """Ask the CUDA driver for its devices."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return CudaState((), "", "no CUDA driver: libcuda.so.1 is not on this machine")
+    if reason := no_driver_reason():
+        return CudaState((), "", reason)
+    driver = ctypes.CDLL("libcuda.so.1")
     if status := driver.cuInit(0):
         return CudaState((), "", f"the CUDA driver does not start: {_cuda_error(driver, status)}")
     version = ctypes.c_int()
@@ -53,10 +63,18 @@ def _describe(driver: ctypes.CDLL, ordinal: int) -> CudaDevice:
     driver.cuDeviceGetName(name, len(name), handle)
     memory = ctypes.c_size_t()
     driver.cuDeviceTotalMem_v2(ctypes.byref(memory), handle)
-    major, minor = ctypes.c_int(), ctypes.c_int()
-    driver.cuDeviceGetAttribute(ctypes.byref(major), _COMPUTE_MAJOR, handle)
-    driver.cuDeviceGetAttribute(ctypes.byref(minor), _COMPUTE_MINOR, handle)
-    return CudaDevice(name.value.decode("utf-8", "replace"), memory.value, (major.value, minor.value))
+
+    def attribute(number: int) -> int:
+        value = ctypes.c_int()
+        driver.cuDeviceGetAttribute(ctypes.byref(value), number, handle)
+        return value.value
+
+    return CudaDevice(
+        name.value.decode("utf-8", "replace"),
+        memory.value,
+        attribute(_MULTIPROCESSORS),
+        (attribute(_COMPUTE_MAJOR), attribute(_COMPUTE_MINOR)),
+    )
 
 
 def _cuda_error(driver: ctypes.CDLL, status: int) -> str:

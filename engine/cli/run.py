@@ -181,6 +181,7 @@ def show_scenario(scenario: ScenarioResult) -> None:
         ("time", f"{seconds} ({phases})" if phases else seconds),
         *_worker_rows(scenario.workers),
         ("memory", f"{human.size(scenario.peak_rss_bytes)} at most"),
+        *((label, f"{human.size(taken)} at most") for label, taken in scenario.peak_device_bytes.items()),
         ("merged", f"{human.count(scenario.merged_rows)} count rows that repeated a key"),
         ("fallbacks", fallbacks or "none"),
         ("output", f"{_PUBLISHED[scenario.published]}: {scenario.path}"),

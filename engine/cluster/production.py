@@ -28,6 +28,7 @@ from arrival_engine.engine.cluster.shards import Shard, cut_shards
 from arrival_engine.engine.cluster.survey import Survey, merge_surveys
 from arrival_engine.engine.cluster.tasks import Errand, lookup_world, shard_task, software, survey_task, write_catalogue
 from arrival_engine.engine.expand.backend import choose_backend
+from arrival_engine.engine.expand.choosing import Amount
 from arrival_engine.engine.expand.planning import plan
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.run.making import Order
@@ -48,7 +49,7 @@ class DaskMaker:
 
     client: Client
 
-    def announce(self, options: RunOptions, reporter: Reporter) -> None:  # noqa: ARG002 - as `Maker.announce`
+    def begin(self, options: RunOptions, reporter: Reporter) -> None:  # noqa: ARG002 - as `Maker.begin`
         """Say where Dask shows what its workers do."""
         if link := answering(self.client.dashboard_link):
             reporter.message(f"Dask dashboard: {link}")
@@ -86,7 +87,8 @@ def _make_on_cluster(client: Client, order: Order, staged: InsidePath, reporter:
             return _made_here(options, world, staged, reporter)
         with reporter.phase("expand and write"):
             reporter.expect("arrivals", arrivals)
-            receipts = _expanded(client, errand, shards, reporter)
+            there = replace(errand, amount=Amount(arrivals, threads))
+            receipts = _expanded(client, there, shards, reporter)
     with reporter.phase("verify"):
         parts = _verified(collected, receipts)
         world = replace(world, merged_rows=survey.drawn_rows - sum(receipt.rows for receipt in receipts))
@@ -177,7 +179,7 @@ def _check_totals(ledger: StoredLedger, survey: Survey) -> None:
 
 def _made_here(options: RunOptions, world: World, staged: InsidePath, reporter: Reporter) -> Made:
     """A scenario without arrivals, which has nothing to hand out: one part without rows."""
-    shop = Workshop(choose_backend(options.backend), 1, options.format, reporter)
+    shop = Workshop(choose_backend(options.backend, Amount(0, 1)), 1, options.format, reporter)
     return produce_parts(shop, plan(world, options.batch_arrivals), staged)
 
 
@@ -190,7 +192,9 @@ def _made(ledger: StoredLedger, parts: tuple[PartReceipt, ...], receipts: Sequen
         ledger=ledger,
         parts=parts,
         backend=", ".join(sorted({receipt.backend for receipt in receipts})),
+        backend_reason="",
         threads=threads,
         thread_seconds=dict(seconds),
         workers=worker_facts(receipts),
+        notices=tuple({notice.message: notice for receipt in receipts for notice in receipt.notices}.values()),
     )

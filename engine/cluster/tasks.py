@@ -24,6 +24,7 @@ from arrival_engine.engine.cluster.receipts import ShardReceipt
 from arrival_engine.engine.cluster.shards import Shard, plan_of_shard
 from arrival_engine.engine.cluster.survey import SurveyedPieces, survey_pieces
 from arrival_engine.engine.expand.backend import choose_backend
+from arrival_engine.engine.expand.choosing import Amount
 from arrival_engine.engine.expand.ledger import ScenarioLedger
 from arrival_engine.engine.expand.memory_check import check_memory
 from arrival_engine.engine.process.machine import peak_rss_bytes
@@ -56,7 +57,10 @@ def software() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Errand:
-    """What all tasks of a scenario share; paths are the same for client and workers."""
+    """What all tasks of a scenario share; paths are the same for client and workers.
+
+    amount: what all shards expand, on all threads; the survey does not know it yet.
+    """
 
     source: Source
     depot: Depot
@@ -64,6 +68,7 @@ class Errand:
     file_format: FileFormat
     batch_arrivals: int
     software: dict[str, str]
+    amount: Amount | None = None
 
     @property
     def token(self) -> str:
@@ -99,7 +104,7 @@ def expand_shard(errand: Errand, shard: Shard, reporter: Reporter, worker: str, 
     lookup, catalogue = _lookup(errand)
     plan = plan_of_shard(lookup, catalogue, _counts(errand, shard, lookup), shard, errand.batch_arrivals)
     check_memory(plan, threads)
-    backend = choose_backend(errand.backend)
+    backend = choose_backend(errand.backend, errand.amount)
     with errand.depot.attempt() as scratch:
         made = produce_parts(Workshop(backend, 1, errand.file_format, reporter), plan, scratch)
         ledger_file = scratch / ledger_name(shard.index)

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, get_args
 
-from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.contracts import ArrivalError, Code, Notice
 from arrival_engine.contracts.options import BackendName, ParityName
 from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.cpu_fallback.expand import expand_segments, kernels_are_cached, load_kernel
 from arrival_engine.cpu_fallback.tables import FAILED_NO_GROUP, Columns, Results, RowTotals, Work, empty_columns
+from arrival_engine.engine.expand.choosing import Amount
 from arrival_engine.engine.expand.planning import Batch, Plan
 from arrival_engine.engine.process.kernel_cache import tell_of_refusals
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.inputs import read_bytes
 from arrival_engine.engine.world.load import World
 from arrival_engine.gpu_kernels import load, simulator
-from arrival_engine.gpu_kernels.device import DeviceFacts, devices, no_writer_reason, unusable_reason
+from arrival_engine.gpu_kernels.device import devices, missing_reason, no_writer_reason, unusable_reason
+from arrival_engine.gpu_kernels.driver import cuda_state, no_driver_reason
+from arrival_engine.gpu_kernels.opening import Opening, begin_opening, take_opening, unavailable
 
 if TYPE_CHECKING:
     from arrival_engine.gpu_kernels.expand import OnDevice
 
 Expander = Callable[[Batch], "BatchResult"]
+
+# What `batch_checks` reads of the columns: all that the host needs of a batch that its device writes.
+CHECKED_COLUMNS = ("row", "ts_us", "is_virtual")
 
 
 def _nothing_to_release() -> None:
@@ -47,54 +53,55 @@ class BatchSums:
 class BatchResult(BatchSums):
     """Arrivals of one batch in output order, and the sums over them.
 
-    on_device: the same columns on the device that computed them. The thread that expanded the batch calls `release`
-    when `columns` and `on_device` are no longer in use: their memory goes to another batch.
+    on_device: all columns on the device that computed them; `columns` then has those of CHECKED_COLUMNS, the others
+    being empty. The thread that expanded the batch calls `release` when `columns` and `on_device` are no longer in use:
+    their memory goes to another batch.
     """
 
     columns: Columns
     on_device: OnDevice | None = None
     release: Callable[[], None] = _nothing_to_release
 
+    def complete(self) -> BatchResult:
+        """The result with every column on the host; call it before `release`."""
+        if self.on_device is None:
+            return self
+        return replace(self, columns=self.on_device.completed(self.columns))
+
 
 @dataclass(frozen=True)
 class Backend:
     """A backend that can be used here; `open(plan, reporter)` gives a thread-safe function from batch to result.
 
-    device_writer: results stay on their device until they are released, and are to be written there.
+    reason: why this one. device_writer: results stay on their device until they are released, and are to be written
+    there. notices: of the choice. peak_device_bytes: the most memory that was taken on each device, filled while the
+    backend is open.
     """
 
     name: str
     reason: str
     open: Callable[[Plan, Reporter], AbstractContextManager[Expander]]
     device_writer: bool = False
+    notices: tuple[Notice, ...] = ()
+    peak_device_bytes: Mapping[str, int] = field(default_factory=dict)
 
 
-def choose_backend(name: BackendName, *, device_writer: bool = False) -> Backend:
-    """The backend asked for; `auto` takes CUDA where a usable device is there, and has to for a device writer.
+def require_backend(name: BackendName, *, device_writer: bool = False) -> None:
+    """Before there is a plan: raise for what is missing here, and begin to open devices that were asked for.
 
-    Raises BACKEND_UNAVAILABLE with the reason when a device is asked for and none can be used, or cuDF cannot.
+    What only shows on a device is raised by `choose_backend`. Loads nothing for `auto`.
     """
     if name not in get_args(BackendName):
         raise ValueError(f"backend must be one of {', '.join(get_args(BackendName))}, not {name!r}")
     if device_writer:
-        return _device_writer(name)
-    if name == "cpu":
-        return Backend("cpu", "asked for", _open_cpu)
-    reason = unusable_reason()
-    if not reason:
-        found = devices()
-        labels = ", ".join(device.label for device in found)
-        return Backend("cuda", labels, partial(_open_cuda, found))
-    if name == "auto":
-        return Backend("cpu", reason, _open_cpu)
-    raise ArrivalError(
-        Code.BACKEND_UNAVAILABLE,
-        f"the CUDA backend cannot be used here: {reason}",
-        hint="use --backend cpu (the same arrivals, bit for bit), or see `arrivals doctor`",
-    )
+        _require_writer(name)
+    elif name == "cuda":
+        if reason := missing_reason():
+            raise unavailable(reason)
+        begin_opening()
 
 
-def _device_writer(name: BackendName) -> Backend:
+def _require_writer(name: BackendName) -> None:
     if name == "cpu":
         raise ValueError("device_writer needs a CUDA device, and the backend asked for is cpu")
     if reason := no_writer_reason():
@@ -103,9 +110,53 @@ def _device_writer(name: BackendName) -> Backend:
             f"no device can write Parquet files here: {reason}",
             hint="run without --device-writer (the same arrivals, written by the CPU), or see `arrivals doctor`",
         )
+    begin_opening()
+
+
+def choose_backend(name: BackendName, amount: Amount | None = None, *, device_writer: bool = False) -> Backend:
+    """The backend asked for, which for a device writer is CUDA; `auto` takes what is quicker for the amount.
+
+    `auto` needs an amount. Raises BACKEND_UNAVAILABLE with the reason when a device is asked for and none can be used,
+    or cuDF cannot.
+    """
+    require_backend(name, device_writer=device_writer)
+    if name == "cpu":
+        return Backend("cpu", "asked for", _open_cpu)
+    if name == "cuda" and (reason := unusable_reason()):
+        raise unavailable(reason)
+    if name == "cuda" or device_writer:
+        return _on_devices("asked for", device_writer=device_writer)
+    if amount is None:
+        raise ValueError("backend auto chooses by an amount, and none is given")
+    return _quicker(amount)
+
+
+def _quicker(amount: Amount) -> Backend:
+    # Each reason costs more to find than the one before it.
+    if reason := no_driver_reason() or amount.too_few():
+        return Backend("cpu", reason, _open_cpu)
+    if reason := unusable_reason():
+        notices = (_device_left_out(reason),) if cuda_state().devices else ()
+        return Backend("cpu", reason, _open_cpu, notices=notices)
+    from arrival_engine.gpu_kernels.machine_code import cuda_kernels_are_cached
+
+    cached = all(cuda_kernels_are_cached(device.compute_capability) for device in devices())
+    reason = amount.compared(cached=cached)
+    if amount.cpu_s <= amount.device_s(cached=cached):
+        return Backend("cpu", reason, _open_cpu)
+    return _on_devices(reason)
+
+
+def _device_left_out(reason: str) -> Notice:
+    return Notice("DEVICE_LEFT_OUT", f"the CPU expands the arrivals, because no CUDA device can be used: {reason}")
+
+
+def _on_devices(reason: str, *, device_writer: bool = False) -> Backend:
     found = devices()
     labels = ", ".join(device.label for device in found)
-    return Backend("cuda", labels, partial(_open_cuda, found, keeping=True), device_writer=True)
+    peaks: dict[str, int] = {}
+    opened = partial(_open_cuda, take_opening(), peaks, keeping=device_writer)
+    return Backend("cuda", f"{labels}: {reason}", opened, device_writer=device_writer, peak_device_bytes=peaks)
 
 
 def parity_backend(name: ParityName) -> Backend:
@@ -176,21 +227,36 @@ def has_all_rows(world: World) -> bool:
 
 @contextmanager
 def _open_cuda(
-    found: tuple[DeviceFacts, ...], plan: Plan, reporter: Reporter, *, keeping: bool = False
+    opening: Opening, peaks: dict[str, int], plan: Plan, reporter: Reporter, *, keeping: bool = False
 ) -> Iterator[Expander]:
-    from arrival_engine.gpu_kernels.expand import open_devices
+    from arrival_engine.gpu_kernels.expand import COLUMNS, Reserved, expanding
 
-    files = count_files(plan.world) if load.reader()[0] == "cuDF" and has_all_rows(plan.world) else None
+    rows: load.RowSource = load.uploaded_rows
+    if load.reader()[0] == "cuDF" and has_all_rows(plan.world):
+        rows = load.device_rows(count_files(plan.world), reporter.notice)
+    reserved = Reserved([batch.segments for batch in plan.batches], CHECKED_COLUMNS if keeping else COLUMNS)
     with ExitStack() as stack:
         with reporter.phase("load kernels"):
-            expander = stack.enter_context(open_devices(_work(plan), found, reporter.notice, files=files))
+            lanes = opening.result()
+            expander = stack.enter_context(expanding(_work(plan), lanes, reporter.notice, rows=rows, reserved=reserved))
+        tell_of_refusals(reporter)
+        expander.peak_bytes = peaks
 
         def expand(batch: Batch) -> BatchResult:
             if keeping:
-                return keep_batch(plan, batch, expander.keeping(batch.segments))
-            return finish_batch(plan, batch, expander.expand(batch.segments))
+                return keep_batch(plan, batch, expander.keeping(batch.segments, CHECKED_COLUMNS))
+            return lend_batch(plan, batch, expander.leased(batch.segments))
 
         yield expand
+
+
+def lend_batch(plan: Plan, batch: Batch, leased: tuple[Results, Callable[[], None]]) -> BatchResult:
+    """As `finish_batch`, lending host memory until the result is released; a failed batch releases it at once."""
+    results, release = leased
+    with ExitStack() as stack:
+        stack.callback(release)
+        result = finish_batch(plan, batch, results)
+        return replace(result, release=stack.pop_all().close)
 
 
 def keep_batch(plan: Plan, batch: Batch, kept: AbstractContextManager[tuple[Results, OnDevice]]) -> BatchResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from arrival_engine.engine.cluster.tasks import (
     survey_task,
     write_catalogue,
 )
+from arrival_engine.engine.expand.choosing import Amount
 from arrival_engine.engine.expand.memory_check import BYTES_PER_ARRIVAL
 from arrival_engine.engine.expand.planning import DEFAULT_BATCH_ARRIVALS
 from arrival_engine.engine.process import human
@@ -153,7 +154,8 @@ def _scenario_plan(errand: Errand, options: ForecastOptions, reporter: Reporter)
     calibration = None
     if shards:
         with reporter.phase("calibration"):
-            calibration = _calibrate(errand, survey, shards[-1].parts.stop)
+            there = replace(errand, amount=Amount(int(arrival_start[-1]), workers))
+            calibration = _calibrate(there, survey, shards[-1].parts.stop)
     before = (surveyed - began) * min(workers, available_cores()) / workers + (read - surveyed)
     table_bytes = _bytes_of(world.tables)
     largest_batch = max((arrivals for shard in shards for arrivals in shard.batch_arrivals), default=0)

@@ -73,7 +73,6 @@ def scenario_facts(ledger: ScenarioLedger, accounts: Mapping[str, FamilyAccount]
         "sealed_inputs_digest": world.seal.digest,
         "policy_digests": dict(world.settings.policy_digests),
         "routing_universe_hash": world.universe_hash,
-        "notices": [notice.code for notice in (*world.seal.notices, *world.notices)],
     }
 
 

@@ -271,6 +271,8 @@ def _speed_facts(line: Mapping[str, Any]) -> Iterable[Fact]:
         yield Fact(f"Thread time, {name}", human.duration(float(seconds)))
     if "peak_rss_bytes" in line:
         yield Fact("Peak memory", human.size(int(line["peak_rss_bytes"])))
+    for label, taken in (line.get("peak_device_bytes") or {}).items():
+        yield Fact(f"Peak memory, {label}", human.size(int(taken)))
     if "started_at_utc" in line:
         yield Fact("Started", str(line["started_at_utc"]))
 

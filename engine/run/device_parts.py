@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 from pathlib import Path
 
-from arrival_engine.contracts import ArrivalError, Code, arrow_schema
+from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import writing
 from arrival_engine.contracts.part_names import part_name
@@ -16,8 +16,9 @@ from arrival_engine.cpu_fallback.digest import Digest
 from arrival_engine.engine.arrivals.metadata import file_metadata
 from arrival_engine.engine.arrivals.part_file import DIGEST_KEY, is_time
 from arrival_engine.engine.arrivals.parts import PartReceipt
-from arrival_engine.engine.expand.assemble import Assembler, constant_texts
+from arrival_engine.engine.expand.assemble import Assembler
 from arrival_engine.engine.expand.backend import BatchResult
+from arrival_engine.engine.expand.device_layout import device_layout
 from arrival_engine.engine.pages.parts import ParquetParts
 from arrival_engine.engine.process.work_seconds import Spent, untimed
 from arrival_engine.engine.rundir.arrow_files import new_file
@@ -29,21 +30,7 @@ _DISTRIBUTIONS = ("pylibcudf-cu13", "pylibcudf-cu12", "pylibcudf")
 
 def layout_of(world: World) -> Layout:
     """What the contract's columns of a world are made of. Raises ROUTING_POLICY_INVALID for times as texts."""
-    options = world.settings.output
-    if options.timestamp_encoding != "timestamp":
-        raise ArrivalError(
-            Code.ROUTING_POLICY_INVALID,
-            f"arrival_output_policy_5B asks for {options.timestamp_encoding} times, which no device writes",
-            hint="set its timestamp_encoding to timestamp, or run without --device-writer",
-        )
-    return Layout(
-        schema=arrow_schema("arrival_events_5B"),
-        constants=constant_texts(world),
-        seed=world.receipt.identity.seed,
-        tzids=world.tzids,
-        channels=world.channels,
-        mirror=options.mirror_dual_clock,
-    )
+    return device_layout(world, "run without --device-writer")
 
 
 class DevicePartWriter:
@@ -82,7 +69,7 @@ class DevicePartWriter:
 
         if result.on_device is None:
             raise ValueError(f"batch {result.batch.index} is not on a device")
-        kept, stream, label = result.on_device
+        kept, stream, label, _ = result.on_device
         path = self._directory / part_name(result.batch.index, "parquet")
         metadata = {**self._metadata, DIGEST_KEY: str(result.digest)}
         row_groups = tuple(self._assembler.row_groups(result))

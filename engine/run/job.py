@@ -8,7 +8,6 @@ from pathlib import Path
 
 from arrival_engine.contracts import ArrivalError, Code, check_token, unforeseen
 from arrival_engine.contracts.moments import utc_now
-from arrival_engine.engine.expand.backend import choose_backend
 from arrival_engine.engine.process.interrupts import heard_interrupts
 from arrival_engine.engine.process.machine import available_cores
 from arrival_engine.engine.process.progress import Reporter
@@ -87,9 +86,8 @@ def _run(
     for scenario_id in options.scenarios:
         check_token("scenario_id", scenario_id)
     if maker is None:
-        backend = choose_backend(options.backend, device_writer=options.device_writer)
-        maker = LocalMaker(backend, options.threads or available_cores(), shipping.take if shipping else None)
-    maker.announce(options, reporter)
+        maker = LocalMaker(options.threads or available_cores(), shipping.take if shipping else None)
+    maker.begin(options, reporter)
     seal = verify_seal(receipt, reporter)
     unknown = [scenario_id for scenario_id in options.scenarios if scenario_id not in seal.scenario_set]
     if unknown:

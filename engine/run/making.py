@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from arrival_engine.contracts.inside import InsidePath
-from arrival_engine.engine.expand.backend import Backend
+from arrival_engine.engine.expand.backend import choose_backend, require_backend
+from arrival_engine.engine.expand.choosing import Amount
 from arrival_engine.engine.expand.memory_check import check_memory
 from arrival_engine.engine.expand.planning import plan
+from arrival_engine.engine.process.machine import available_cores
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.run.options import RunOptions
 from arrival_engine.engine.run.production import Made, Workshop, produce_parts
@@ -36,8 +38,8 @@ class Order:
 class Maker(Protocol):
     """What makes the parts of scenarios."""
 
-    def announce(self, options: RunOptions, reporter: Reporter) -> None:
-        """Say once per run where the work is done, unless the options say so themselves."""
+    def begin(self, options: RunOptions, reporter: Reporter) -> None:
+        """Once per run, before any work: say where it is done. Raises the ArrivalError of what cannot be done here."""
 
     def make(self, order: Order, staged: InsidePath, reporter: Reporter, *, resume: bool) -> Made:
         """Every part of a scenario in `staged`/events, on disk and read back; `resume` takes over finished ones."""
@@ -47,14 +49,12 @@ class Maker(Protocol):
 class LocalMaker:
     """Makes parts on the threads of this process; `take` as in `Workshop`."""
 
-    backend: Backend
     threads: int
     take: Callable[[InsidePath], None] | None = None
 
-    def announce(self, options: RunOptions, reporter: Reporter) -> None:
-        """As `Maker.announce`."""
-        if options.backend == "auto":
-            reporter.message(f"backend {self.backend.name}: {self.backend.reason}")
+    def begin(self, options: RunOptions, reporter: Reporter) -> None:  # noqa: ARG002 - as `Maker.begin`
+        """As `Maker.begin`; which backend `auto` takes is said when the plan is known."""
+        require_backend(options.backend, device_writer=options.device_writer)
 
     def make(self, order: Order, staged: InsidePath, reporter: Reporter, *, resume: bool) -> Made:
         """As `Maker.make`."""
@@ -74,5 +74,9 @@ class LocalMaker:
             batches = plan(world, options.batch_arrivals)
             check_memory(batches, self.threads)
         order.before_work(world, batches.arrivals)
-        shop = Workshop(self.backend, self.threads, options.format, reporter, self.take)
+        amount = Amount(batches.arrivals, min(self.threads, available_cores()))
+        backend = choose_backend(options.backend, amount, device_writer=options.device_writer)
+        if options.backend == "auto":
+            reporter.message(f"backend {backend.name}: {backend.reason}")
+        shop = Workshop(backend, self.threads, options.format, reporter, self.take)
         return produce_parts(shop, batches, staged, resume=resume)

@@ -9,6 +9,7 @@ from functools import partial
 
 import pyarrow as pa
 
+from arrival_engine.contracts import Notice
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.options import FileFormat
 from arrival_engine.contracts.oserrors import writing
@@ -67,15 +68,19 @@ class Made:
     """Parts that are finished, verified and staged, in order, and the sums per count row behind them.
 
     threads: batches at once, over all workers; thread_seconds: by kind of work; workers: none where this process did
-    the work.
+    the work. backend_reason: why this backend; empty where workers chose. notices: of backends. peak_device_bytes: the
+    most memory that was taken on each device of this process.
     """
 
     ledger: ScenarioLedger
     parts: tuple[PartReceipt, ...]
     backend: str
+    backend_reason: str
     threads: int
     thread_seconds: Mapping[str, float]
     workers: tuple[WorkerFacts, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    peak_device_bytes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,7 @@ class _Production:
         """What other writers made is compared by rows: they promise nothing of their bytes."""
         metadata = {**file_metadata(self.plan.world), DIGEST_KEY: str(result.digest)}
         schema = self.assembler.schema.with_metadata(metadata)
-        compare_part(path, part.sha256, schema, self._record_batches(result))
+        compare_part(path, part.sha256, schema, self._record_batches(result.complete()))
 
     def _record_batches(self, result: BatchResult) -> Iterator[pa.RecordBatch]:
         for batch in self.assembler.batches(result):
@@ -176,6 +181,8 @@ def produce_parts(shop: Workshop, plan: Plan, staged: InsidePath, *, resume: boo
     produce = _Production(plan, assembler, writer, directory, finished, reporter, work)
     parts: dict[int, PartReceipt] = {}
     finish = _Finishing(directory, assembler.schema, entries, shop.take, parts)
+    for notice in shop.backend.notices:
+        reporter.notice(notice)
     with shop.backend.open(plan, reporter) as expander, DiskSync(shop.backlog) as disk:
         with reporter.phase("expand and write"):
             reporter.expect("arrivals", plan.arrivals)
@@ -198,7 +205,17 @@ def produce_parts(shop: Workshop, plan: Plan, staged: InsidePath, *, resume: boo
     in_order = tuple(parts[index] for index in sorted(parts))
     with reporter.phase("verify"):
         verify_staged(directory, assembler.schema, [part for part in in_order if part.name not in finish.taken])
-    return Made(ledger, in_order, shop.backend.name, shop.threads, work.seconds)
+    backend = shop.backend
+    return Made(
+        ledger,
+        in_order,
+        backend.name,
+        backend.reason,
+        shop.threads,
+        work.seconds,
+        notices=backend.notices,
+        peak_device_bytes=dict(backend.peak_device_bytes),
+    )
 
 
 def _part_writer(

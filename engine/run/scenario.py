@@ -66,14 +66,18 @@ class ScenarioResult:
     peak_rss_bytes: int  # of this process, or of a cluster's worker where that is more
     notices: tuple[Notice, ...]
     backend: str
+    backend_reason: str
     threads: int  # batches at once, over all workers
     thread_seconds: Mapping[str, float]
     workers: tuple[WorkerFacts, ...]
+    peak_device_bytes: Mapping[str, int]  # the most memory taken on each device of this process
 
     def performance(self, options: RunOptions) -> dict[str, object]:
         """How the run went, for the run report: what differs from one run of the same scenario to the next."""
         return {
             "backend": self.backend,
+            **({"backend_reason": self.backend_reason} if self.backend_reason else {}),
+            "notices": [notice.code for notice in self.notices],
             "threads": self.threads,
             **({"workers": [asdict(worker) for worker in self.workers]} if self.workers else {}),
             "batch_arrivals": options.batch_arrivals,
@@ -85,6 +89,7 @@ class ScenarioResult:
             "published": self.published,
             "rows_per_second": self.arrivals_per_second,
             "peak_rss_bytes": self.peak_rss_bytes,
+            **({"peak_device_bytes": dict(self.peak_device_bytes)} if self.peak_device_bytes else {}),
             "thread_seconds": dict(self.thread_seconds),
             "durations": {"wall_ms": round(self.seconds * 1000), "phase_seconds": dict(self.phases)},
         }
@@ -193,11 +198,13 @@ def _result(
         phases={name: spent for name, spent in phases.items() if spent > 0.0},
         arrivals_per_second=human.per_second(ledger.digest.rows, seconds),
         peak_rss_bytes=max([peak_rss_bytes(), *(worker.peak_rss_bytes for worker in made.workers)]),
-        notices=(*job.seal.notices, *world.notices, *set_aside),
+        notices=(*job.seal.notices, *world.notices, *made.notices, *set_aside),
         backend=made.backend,
+        backend_reason=made.backend_reason,
         threads=made.threads,
         thread_seconds=made.thread_seconds,
         workers=made.workers,
+        peak_device_bytes=made.peak_device_bytes,
     )
 
 
