@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,10 @@ from arrival_engine.cpu_fallback.tables import Columns, Rows, Tables
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["DeviceColumn", "Kept", "Layout", "Lookups", "arranged"]
+__all__ = ["DeviceColumn", "Kept", "Layout", "Lookups", "arranged", "null_counts", "owned"]
+
+# Columns of a batch that `arranged` returns as they stand. It gathers from the others or computes with them.
+_RETURNED = ("arrival_seq", "ts_us", "primary", "local_us", "settlement_local_us", "is_virtual")
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,27 @@ def arranged(layout: Layout, kept: Kept, first: int, last: int) -> list[DeviceCo
         "edge_id": _place(kept, "edge_id", kept.lookups.tables.edges.id, columns.place, columns.is_virtual),
     }
     return [found[name] for name in layout.schema.names]
+
+
+def owned(kept: Kept) -> Kept:
+    """The same columns; those that `arranged` returns as they stand are copied to arrays of their own."""
+    copies = {name: getattr(kept.columns, name)[: kept.arrivals].copy() for name in _RETURNED}
+    return replace(kept, columns=kept.columns._replace(**copies))
+
+
+def null_counts(layout: Layout, arrivals: int, virtual: int, without_channel: int) -> dict[str, int]:
+    """Nulls of each column that can have some, among arrivals of which so many are virtual or have no channel."""
+    physical = arrivals - virtual
+    clocks = 0 if layout.mirror else physical
+    return {
+        "channel_group": without_channel,
+        "tzid_settlement": clocks,
+        "ts_local_settlement": clocks,
+        "tzid_operational": clocks,
+        "ts_local_operational": clocks,
+        "site_id": virtual,
+        "edge_id": physical,
+    }
 
 
 def _row_columns(layout: Layout, kept: Kept, columns: Columns) -> dict[str, DeviceColumn]:

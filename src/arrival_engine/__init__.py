@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from arrival_engine.engine.validation.job import ValidateOptions, ValidateResult, validate
     from arrival_engine.engine.validation.verify import Bundle, verify
     from arrival_engine.engine.world.load import World, load_world
+    from arrival_engine.gpu_kernels.device_batch import DeviceBatch
 
 __all__ = [
     "AdoptOptions",
@@ -45,6 +46,7 @@ __all__ = [
     "Bundle",
     "Code",
     "DaskMaker",
+    "DeviceBatch",
     "Diagnosis",
     "DiffOptions",
     "DiffResult",
@@ -115,6 +117,7 @@ _HOMES = {
     f"{_ENGINE}.validation.job": ("ValidateOptions", "ValidateResult", "validate"),
     f"{_ENGINE}.validation.verify": ("Bundle", "verify"),
     f"{_ENGINE}.world.load": ("World", "load_world"),
+    "arrival_engine.gpu_kernels.device_batch": ("DeviceBatch",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
