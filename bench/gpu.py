@@ -1,10 +1,12 @@
-"""Expansion on a CUDA device, columns left there: time by CUDA events, compared with the bytes that must move.
+"""Expansion on CUDA devices: a timeline from a cold start, and the kernels alone beside the bytes that must move.
 
     python -m bench gpu RUN_ROOT [--repeats 20] [--threads 256] [--blocks N] [--piece-arrivals N]
 
-Prints one JSON object: every repeat of every step; the measured copy bandwidth, and the floor, which is the time to
-read each input and write each output once; the transfer of count rows by either reader; registers and occupancy of the
-kernels. Without a device, the exit code is 1. Nothing is estimated.
+Prints one JSON object. `timeline`: one expansion on all devices, step by step, with its batches checked and encoded on
+the host's threads. The rest is of the first device, columns left there, by CUDA events: every repeat of every step; the
+measured copy bandwidth, and the floor, which is the time to read each input and write each output once; the transfer of
+count rows by either reader; registers and occupancy of the kernels. Without a device, the exit code is 1. Nothing is
+estimated.
 """
 
 from __future__ import annotations
@@ -15,11 +17,16 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.engine.expand.planning import DEFAULT_BATCH_ARRIVALS
+from arrival_engine.engine.process.machine import available_cores
 from arrival_engine.gpu_kernels import device
+from bench.gpu_timeline import Course, record
 
 if TYPE_CHECKING:
     from arrival_engine.contracts import Notice
@@ -74,6 +81,7 @@ def measure_world(run_root: str, repeats: int, shape: tuple[int, int | None], pi
     from arrival_engine.gpu_kernels.memory import CupyMemory, device_pool
     from arrival_engine.gpu_kernels.shape import LaunchShape
     from arrival_engine.gpu_kernels.sort import cut
+    from arrival_engine.gpu_kernels.toolchain import toolchain_facts
 
     planned = plan(load_world(run_root))
     work = Work(planned.world.tables, planned.world.rows, planned.segments, planned.switches)
@@ -102,6 +110,7 @@ def measure_world(run_root: str, repeats: int, shape: tuple[int, int | None], pi
         "pieces": len(pieces),
         "launch_shape": launch_shape.__dict__,
         "allocator": memory.name,
+        "toolchain": dict(toolchain_facts()),
         "kernels": kernels,
         "count_rows_seconds": readers,
         "step_ms": steps,
@@ -207,6 +216,11 @@ def _floor_bytes(work: Work) -> int:
     return written + read + sum(array.nbytes for array in work.segments)
 
 
+def _nothing(reason: str) -> int:
+    print(f"bench gpu: nothing measured, no usable CUDA device: {reason}", file=sys.stderr)
+    return 1
+
+
 def main(words: list[str]) -> int:
     """Run one command line and give its exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench gpu", description=__doc__.splitlines()[0])
@@ -215,17 +229,29 @@ def main(words: list[str]) -> int:
     parser.add_argument("--threads", type=int, default=256, help="per block; default: %(default)s")
     parser.add_argument("--blocks", type=int, help="per grid; default: 32 per multiprocessor")
     parser.add_argument("--piece-arrivals", type=int, default=32_000_000, help="sorted at once; default: %(default)s")
+    parser.add_argument("--host-threads", type=int, default=available_cores(), help="default: %(default)s")
+    parser.add_argument("--batch-arrivals", type=int, default=DEFAULT_BATCH_ARRIVALS, help="default: %(default)s")
+    parser.add_argument("--no-encoding", action="store_true", help="neither check nor encode batches")
     options = parser.parse_args(words)
+    course = Course(options.host_threads, options.batch_arrivals, encode=not options.no_encoding)
+    if reason := device.missing_reason():
+        return _nothing(reason)
     try:
+        # First, while nothing is loaded that a run would have to load.
+        timeline = record(str(options.run_root), course).as_json()
         measured = measure_world(
             str(options.run_root), options.repeats, (options.threads, options.blocks), options.piece_arrivals
         )
     except NoDeviceError as reason:
-        print(f"bench gpu: nothing measured, no usable CUDA device: {reason}", file=sys.stderr)
-        return 1
+        return _nothing(str(reason))
+    except ArrivalError as error:
+        if error.code is not Code.BACKEND_UNAVAILABLE:
+            raise
+        return _nothing(error.message)
     from bench import environment
 
     command = f"python -m bench gpu RUN_ROOT {' '.join(words[1:])}".strip()
+    measured |= {"timeline": {**asdict(course), **timeline}}
     result = {"name": "gpu", "command": command, "environment": environment.describe(), "measured": measured}
     print(json.dumps(result, indent=1))
     return 0

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 
-from hypothesis import HealthCheck, settings
+import pytest
 
-from tests.support.paths import ROOT, SRC
+from tests.support.paths import ON_DEVICE, ROOT, SRC
 
 # Processes that tests start run this checkout, wherever the environment's own installation points.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(SRC), str(ROOT), os.environ.get("PYTHONPATH"))))
@@ -21,6 +22,35 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The first example of a property may compile kernels, and a world takes many draws.
-settings.register_profile("arrivals", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("arrivals")
+# A machine with a device may lack it.
+with suppress(ImportError):
+    from hypothesis import HealthCheck, settings
+
+    # The first example of a property may compile kernels, and a world takes many draws.
+    settings.register_profile("arrivals", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("arrivals")
+
+
+def pytest_addoption(parser, pluginmanager):
+    """pyproject.toml gives this option to every run, and a machine with a device may lack pytest-benchmark."""
+    if not pluginmanager.hasplugin("benchmark"):
+        parser.addoption("--benchmark-disable", action="store_true", help="without effect: no pytest-benchmark here")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """With `-m gpu`, import the device tests alone: others need packages that a machine with a device may lack."""
+    if config.option.markexpr.split()[:1] != ["gpu"]:
+        return None
+    related = collection_path == ON_DEVICE or ON_DEVICE in collection_path.parents
+    return None if related or collection_path in ON_DEVICE.parents else True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Under ARRIVALS_REQUIRE_GPU=1, a device test that was skipped has failed."""
+    report = yield
+    if report.skipped and item.get_closest_marker("gpu") and os.environ.get("ARRIVALS_REQUIRE_GPU", "0") != "0":
+        _, _, reason = report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"ARRIVALS_REQUIRE_GPU is set, and the test was skipped. {reason}"
+    return report

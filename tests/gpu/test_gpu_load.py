@@ -16,7 +16,7 @@ from arrival_engine.gpu_kernels.load import device_rows, read_rows, reader, uplo
 from arrival_engine.gpu_kernels.memory import HostMemory
 from arrival_engine.gpu_kernels.simulator import Simulator
 from tests.support import gpu as support
-from tests.support.gpu import gpu
+from tests.support.device_rows import assert_same_rows
 from tests.support.model import CountRow
 from tests.support.worlds import BERLIN, BIG_ID, TWO_ZONES, small_world
 
@@ -35,12 +35,6 @@ def by_pandas(case):
 def paths_of(case):
     world = case.plan.world
     return world.receipt.files("s3_bucket_counts_5B", scenario_id=world.scenario_id)
-
-
-def assert_same_rows(rows, wanted):
-    for name, column in rows._asdict().items():
-        expected = getattr(wanted, name)
-        assert (name, column.dtype, column.tolist()) == (name, expected.dtype, expected.tolist())
 
 
 def host_arrays(rows):
@@ -166,22 +160,3 @@ def test_a_part_of_the_rows_is_never_read_from_the_files(small):
 def test_the_doctor_says_who_reads_and_why():
     (fact,) = [fact for fact in doctor.doctor().facts if fact.name == "count rows"]
     assert fact.value == ": ".join(reader())
-
-
-@gpu
-def test_both_readers_put_the_same_arrays_on_a_device(small):
-    from arrival_engine.gpu_kernels.device import devices
-    from arrival_engine.gpu_kernels.memory import CupyMemory, device_pool
-
-    if reader()[0] != "cuDF":
-        pytest.skip(reader()[1])
-    notices = []
-    rows = small.plan.world.rows
-    for device in devices():
-        memory = CupyMemory(device.ordinal, device_pool(device.ordinal))
-        with memory.entered():
-            for source in (uploaded_rows, device_rows(count_files(small.plan.world), notices.append)):
-                found = source(memory, rows)
-                memory.wait()
-                assert_same_rows(type(rows)(*(block.storage.get() for block in found)), rows)
-    assert notices == []

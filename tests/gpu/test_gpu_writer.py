@@ -1,6 +1,7 @@
 """`--device-writer`: the columns as they stand on a device, what is written of them, and its refusals.
 
-`tests.support.stand_in_cudf` takes the place of pylibcudf here; on a device the last tests use the real one.
+`tests.support.stand_in_cudf` takes the place of pylibcudf here; on a device, `on_device/test_device_cudf.py` uses the
+real one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -21,16 +21,20 @@ from arrival_engine import RunOptions, run
 from arrival_engine.contracts import ArrivalError, Code, arrow_schema
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.cpu_fallback.expand import expand_segments
-from arrival_engine.cpu_fallback.tables import Columns
+from arrival_engine.cpu_fallback.tables import Columns, empty_columns
 from arrival_engine.engine.arrivals.publish import read_published
-from arrival_engine.engine.arrivals.reading import find_rows, part_files
 from arrival_engine.engine.expand.assemble import Assembler
-from arrival_engine.engine.expand.backend import Backend, choose_backend, finish_batch, keep_batch
+from arrival_engine.engine.expand.backend import (
+    CHECKED_COLUMNS,
+    Backend,
+    choose_backend,
+    finish_batch,
+    keep_batch,
+)
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.run.device_parts import DevicePartWriter, layout_of
 from arrival_engine.engine.run.production import Workshop, produce_parts
 from arrival_engine.engine.sealing import seal
-from arrival_engine.engine.synth import synthesise
 from arrival_engine.gpu_kernels import device
 from arrival_engine.gpu_kernels.columns import Kept, Lookups, arranged
 from arrival_engine.gpu_kernels.cudf_parquet import ARROW_SCHEMA_KEY, arrow_schema_text
@@ -41,7 +45,8 @@ from arrival_engine.gpu_kernels.simulator import Simulator, SimulatorOptions
 from arrival_engine.gpu_kernels.sort import ARRIVAL_BYTES
 from tests.support import gpu as support
 from tests.support import stand_in_cudf
-from tests.support.gpu import gpu, without_device
+from tests.support.device_rows import encodings_of, plain
+from tests.support.gpu import without_device
 from tests.support.model import CountRow
 from tests.support.paths import ROOT
 from tests.support.world_files import write_world
@@ -89,12 +94,6 @@ def as_table(schema, columns):
         assert nulls is None or (column.values[nulls] == len(column.texts)).all()
         arrays.append(pa.DictionaryArray.from_arrays(codes, pa.array(column.texts)))
     return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def plain(table):
-    """Texts as texts: which dictionary they are coded by is no matter."""
-    fields = [field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field for field in table.schema]
-    return table.cast(pa.schema(fields))
 
 
 @pytest.mark.parametrize("mirror", [False, True])
@@ -221,14 +220,17 @@ def holding_backend(case, held):
         with lane:
             held.append(batch.index)
             results = expand_segments(case.work, batch.segments)
-            yield results, OnDevice(kept_of(case, batch, results), stand_in_cudf.STREAM, "a device")
+            whole, checked = results.columns, {name: getattr(results.columns, name) for name in CHECKED_COLUMNS}
+            copied = empty_columns(0)._replace(**checked)
+            on_device = OnDevice(kept_of(case, batch, results), stand_in_cudf.STREAM, "a device", lambda _: whole)
+            yield results._replace(columns=copied), on_device
             held.append(-batch.index)
 
     @contextmanager
     def opened(plan, _reporter):
         yield lambda batch: keep_batch(plan, batch, keeping(batch))
 
-    return Backend("cuda", "a stand-in", opened, device_writer=True)
+    return Backend("cuda", "a stand-in", opened, device_writer=True, peak_device_bytes={"a device": 7})
 
 
 def produced(case, folder, backend):
@@ -251,6 +253,7 @@ def test_parts_of_a_device_have_the_same_rows_and_statements(small, tmp_path, mo
     assert len(ours.parts) > 2
     assert read_published(tmp_path / "device" / "events") == read_published(tmp_path / "host" / "events")
     assert theirs.ledger.digest == ours.ledger.digest
+    assert (theirs.peak_device_bytes, ours.peak_device_bytes) == ({"a device": 7}, {})
     for part in ours.parts:
         one, other = (tmp_path / side / "events" / part.name for side in ("device", "host"))
         assert one.read_bytes() != other.read_bytes()
@@ -276,13 +279,6 @@ def test_a_device_stores_times_and_sequence_value_by_value_where_the_policy_says
             assert "DELTA_BINARY_PACKED" not in chunks[name]
             assert ("RLE_DICTIONARY" in chunks[name]) == (encoding == "delta")
         assert "RLE_DICTIONARY" in chunks["tzid_primary"]
-
-
-def encodings_of(path):
-    """The encodings of each column of the first row group."""
-    group = pq.read_metadata(path).row_group(0)
-    columns = (group.column(index) for index in range(group.num_columns))
-    return {column.path_in_schema: set(column.encodings) for column in columns}
 
 
 def test_a_column_of_nothing_but_null_channels(tmp_path, monkeypatch):
@@ -387,61 +383,3 @@ def test_a_cudf_that_cannot_write_parts_is_named(version, importable, reason):
     found = device._cudf_problem(version, importable)
     assert reason in found
     assert bool(found) == bool(reason)
-
-
-# --- On a device -----------------------------------------------------------------------------------
-
-
-@gpu
-@pytest.mark.parametrize("compression", ["lz4", "zstd", "snappy", "none"])
-def test_cudf_writes_the_same_rows(tmp_path, compression):
-    if reason := device.no_writer_reason():
-        pytest.skip(reason)
-    tables, digests = [], []
-    for device_writer in (False, True):
-        root = tmp_path / str(device_writer)
-        write_world(small_world(), root, output_policy={"compression": compression})
-        seal(root)
-        (scenario,) = run(root, RunOptions("cuda", batch_arrivals=700, device_writer=device_writer)).scenarios
-        digests.append((scenario.digest, scenario.parts))
-        tables.append([pq.read_table(path, partitioning=None) for path in sorted(scenario.path.glob("*.parquet"))])
-    assert digests[0] == digests[1]
-    for wanted, found in zip(*tables, strict=True):
-        assert found.schema.equals(wanted.schema, check_metadata=True)
-        assert plain(found).equals(plain(wanted))
-    # By the statistics that cuDF wrote; ids reach beyond int64.
-    parts = part_files(InsidePath(Path(scenario.path)))
-    for merchant in set(pa.concat_tables(tables[0])["merchant_id"].to_pylist()):
-        ((_, row),) = find_rows(parts, merchant, 1)
-        assert row["merchant_id"] == merchant
-
-
-@gpu
-@pytest.mark.parametrize("encoding", ["delta", "plain"])
-def test_cudf_stores_times_and_sequence_value_by_value_where_the_policy_says_plain(tmp_path, encoding):
-    if reason := device.no_writer_reason():
-        pytest.skip(reason)
-    write_world(small_world(), tmp_path / "run", output_policy={"encoding": encoding})
-    seal(tmp_path / "run")
-    (scenario,) = run(tmp_path / "run", RunOptions("cuda", device_writer=True)).scenarios
-    for path in scenario.path.glob("*.parquet"):
-        chunks = encodings_of(path)
-        for name in ("arrival_seq", "ts_utc", "ts_local_primary"):
-            assert "DELTA_BINARY_PACKED" not in chunks[name]
-            assert encoding == "delta" or "RLE_DICTIONARY" not in chunks[name]
-
-
-@gpu
-@pytest.mark.slow
-def test_cudf_writes_the_demo_world_on_threads(tmp_path):
-    if reason := device.no_writer_reason():
-        pytest.skip(reason)
-    digests = []
-    for device_writer in (False, True):
-        root = tmp_path / str(device_writer)
-        synthesise(root, preset="demo", seed=42)
-        seal(root)
-        options = RunOptions("cuda", threads=8, batch_arrivals=50_000, device_writer=device_writer)
-        (scenario,) = run(root, options).scenarios
-        digests.append(scenario.digest)
-    assert digests[0] == digests[1]

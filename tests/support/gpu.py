@@ -42,15 +42,27 @@ def gpu(test):
     """Mark a test as one that needs a device; where there is none it is skipped, with the reason.
 
     Elsewhere a warning is an error; what cuDF and CuPy warn of while they are imported is no matter of ours.
+    Such tests are in tests/gpu/on_device, and import nothing beyond pytest and what the product needs.
     """
-    reason = device.unusable_reason()
-    for mark in (
-        pytest.mark.gpu,
-        pytest.mark.filterwarnings("default"),
-        pytest.mark.skipif(bool(reason), reason=reason),
-    ):
+    return _needing(test, device.unusable_reason(), pytest.mark.gpu)
+
+
+def cudf(test):
+    """As `gpu`, for a test that also needs cuDF."""
+    return _needing(test, device.no_writer_reason(), pytest.mark.gpu, pytest.mark.cudf)
+
+
+def _needing(test, reason, *marks):
+    for mark in (*marks, pytest.mark.filterwarnings("default"), pytest.mark.skipif(bool(reason), reason=reason)):
         test = mark(test)
     return test
+
+
+def on_device(case, devices=None, **options):
+    """Context manager of a function from span to results."""
+    from arrival_engine.gpu_kernels.expand import open_devices
+
+    return open_devices(case.work, devices or device.devices(), lambda _: None, **options)
 
 
 @dataclass(frozen=True)

@@ -31,5 +31,9 @@ sys.meta_path[sys.meta_path.index(PathFinder)] = Finder
 def without(folder: Path, *names: str, **changes: str) -> dict[str, str]:
     """The environment, in which Python finds none of the packages `names` (as they are imported, in lower case)."""
     (folder / "sitecustomize.py").write_text(_SITE.format(names=names), encoding="utf-8")
-    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **changes}
+    return {**os.environ, "PYTHONPATH": on_path(folder), **changes}
+
+
+def on_path(folder: Path) -> str:
+    """PYTHONPATH with the folder before what is on it."""
+    return os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -10,3 +10,5 @@ SRC = ROOT / "src"
 PACKAGE = SRC / "arrival_engine"
 # Faults that processes under test are given: programs, and folders for their paths.
 FAULTS = ROOT / "tests" / "support" / "faults"
+# Every test that needs a device.
+ON_DEVICE = ROOT / "tests" / "gpu" / "on_device"
