@@ -1,4 +1,7 @@
-"""The CUDA kernels themselves, in numba's simulator: the CPU backend's and the reference's arrivals, bit for bit."""
+"""The CUDA kernels themselves, in numba's simulator: the CPU backend's and the reference's arrivals, bit for bit.
+
+The executor of PTX (test_gpu_executed.py) has the same worlds and is faster, so that most of these are slow tests.
+"""
 
 from __future__ import annotations
 
@@ -60,13 +63,18 @@ def test_the_small_world_through_the_backend(tmp_path):
 @pytest.mark.parametrize(
     ("threads", "blocks", "batch_arrivals", "piece_arrivals"),
     [
-        (1, 1, 10**6, None),
         (1, 3, 60, 25),
-        (32, 1, 1, None),
-        (32, 3, 10**6, 4),
-        (96, 2, 100, 64),
-        (256, 1, 10**6, None),
         (256, 2, 10**6, 90),
+        *(
+            pytest.param(*shape, marks=pytest.mark.slow)
+            for shape in (
+                (1, 1, 10**6, None),
+                (32, 1, 1, None),
+                (32, 3, 10**6, 4),
+                (96, 2, 100, 64),
+                (256, 1, 10**6, None),
+            )
+        ),
     ],
 )
 def test_launch_shape_batches_and_pieces_change_nothing(
@@ -97,7 +105,7 @@ def test_a_slice_of_the_demo_world(simulator, tmp_path):
     batch_arrivals=st.sampled_from((1, 40, 10**6)),
     piece_arrivals=st.sampled_from((None, 1, 17)),
 )
-@settings(max_examples=20)
+@settings(max_examples=6)
 def test_drawn_worlds(simulator, model, threads, blocks, batch_arrivals, piece_arrivals):
     with support.temporary_case(model, batch_arrivals) as case:
         expand = expander(simulator, case, shape=LaunchShape(threads, blocks), piece_arrivals=piece_arrivals)
@@ -105,7 +113,7 @@ def test_drawn_worlds(simulator, model, threads, blocks, batch_arrivals, piece_a
 
 
 @given(model=drawn_worlds(refusals=True), piece_arrivals=st.sampled_from((None, 7)))
-@settings(max_examples=12)
+@settings(max_examples=4)
 def test_drawn_worlds_that_may_be_refused(simulator, model, piece_arrivals):
     # What is refused before any batch is no backend's matter.
     lenient = replace(model.policy, missing_edge_table="fallback")
@@ -115,7 +123,7 @@ def test_drawn_worlds_that_may_be_refused(simulator, model, piece_arrivals):
 
 
 @pytest.mark.parametrize("switch", ["missing_group_table", "no_site_in_zone"])
-@pytest.mark.parametrize("piece_arrivals", [None, 20])
+@pytest.mark.parametrize("piece_arrivals", [pytest.param(None, marks=pytest.mark.slow), 20])
 def test_the_first_forbidden_fallback_is_the_cpu_backends(simulator, tmp_path, switch, piece_arrivals):
     model = support.shrunk_small_world()
     strict = small_world(counts=model.counts, policy=Policy(**dict[str, Any]({switch: FAIL})))
@@ -135,6 +143,30 @@ def test_no_segments_are_no_arrivals(simulator, small):
     expand = expander(simulator, small)
     for at in (0, 3):
         support.assert_same_results(expand_segments(small.work, (at, at)), expand((at, at)))
+
+
+@pytest.mark.parametrize("piece_arrivals", [pytest.param(None, marks=pytest.mark.slow), 20])
+@pytest.mark.parametrize("copied", [(), ("row", "ts_us", "is_virtual"), ("settlement",)])
+def test_columns_that_are_not_copied_stay_on_the_device(simulator, small, copied, piece_arrivals):
+    simulator.open(small.work, SimulatorOptions(piece_arrivals=piece_arrivals))
+    for batch in small.replanned(100).plan.batches:
+        expected = expand_segments(small.work, batch.segments)
+        some, completed = simulator.kept(batch.segments, copied)
+        support.assert_same_results(expected, completed)
+        columns = {name: column[: None if name in copied else 0] for name, column in expected.columns._asdict().items()}
+        support.assert_same_results(expected._replace(columns=type(expected.columns)(**columns)), some)
+
+
+@pytest.mark.parametrize("piece_arrivals", [None, 20])
+def test_the_row_of_a_forbidden_fallback_is_known_without_a_copy_of_rows(simulator, tmp_path, piece_arrivals):
+    model = support.shrunk_small_world()
+    case = support.make_case(small_world(counts=model.counts, policy=Policy(no_site_in_zone=FAIL)), tmp_path / "run")
+    simulator.open(case.work, SimulatorOptions(piece_arrivals=piece_arrivals))
+    (batch,) = case.plan.batches
+    results, _ = simulator.kept(batch.segments, ())
+    expected = expand_segments(case.work, batch.segments)
+    assert results.totals.failure.tolist() == expected.totals.failure.tolist()
+    assert expected.totals.failure[0] != 0
 
 
 # --- Memory ----------------------------------------------------------------------------------------
@@ -205,7 +237,14 @@ def test_a_failure_inside_is_told_with_its_traceback(simulator, small):
 # --- A wrong constant ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mutation", support.MUTATIONS, ids=str)
+@pytest.mark.parametrize(
+    "mutation",
+    [
+        support.MUTATIONS[0],
+        *(pytest.param(mutation, marks=pytest.mark.slow) for mutation in support.MUTATIONS[1:]),
+    ],
+    ids=str,
+)
 def test_a_wrong_constant_is_caught(small, mutation, tmp_path, monkeypatch):
     # Uncompiled laws: compiling each wrong one would take longer than all other tests.
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
