@@ -18,6 +18,7 @@ from arrival_engine.contracts import dataset
 from arrival_engine.engine.cli.main import _COMMANDS
 from arrival_engine.engine.rundir.receipt import read_receipt
 from tests.support.commands import COMMANDS
+from tests.support.hidden import on_path
 from tests.support.model import CountRow
 from tests.support.paths import ROOT
 from tests.support.processes import halted, parts_written
@@ -213,7 +214,7 @@ class TestFailure:
         (tmp_path / "yaml.py").write_text("raise RuntimeError('no parser today')", encoding="utf-8")
         done = subprocess.run(
             command_line("synth", tmp_path / "world"),
-            env=environment(PYTHONPATH=f"{tmp_path}:{ROOT / 'src'}"),
+            env=environment(PYTHONPATH=on_path(tmp_path)),
             capture_output=True,
             text=True,
             check=False,

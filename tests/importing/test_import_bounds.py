@@ -99,9 +99,9 @@ def test_long_texts_of_a_csv_file_are_refused(tmp_path, text, says):
 def held():
     """The bytes that Arrow holds once they have stayed the same for a while."""
     seen: list[int] = []
+    # A failure keeps what its traceback refers to.
+    gc.collect()
     while len(seen) < 20 or len(set(seen[-20:])) > 1:
-        # A failure keeps what its traceback refers to.
-        gc.collect()
         time.sleep(0.02)
         seen.append(pa.total_allocated_bytes())
     return seen[-1]

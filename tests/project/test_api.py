@@ -30,7 +30,7 @@ FUNCTIONS = {
     *("report", "explain", "diff", "stream_arrivals", "parity", "build_tz", "doctor"),
 }
 CLASSES = {
-    *("ArrivalError", "Code", "Notice", "Reporter", "World", "Plan", "DaskMaker", "Question"),
+    *("ArrivalError", "Code", "Notice", "Reporter", "World", "Plan", "DaskMaker", "Question", "DeviceBatch"),
     *(
         "ImportRequest",
         "AdoptOptions",

@@ -51,12 +51,14 @@ ROOMS = {
 
 # Packages with a home: no other folder may import them.
 HOMES = {
-    "numba": ("cpu_fallback/jit.py", "gpu_kernels/"),
+    "numba": ("cpu_fallback/jit.py", "gpu_kernels/jit.py"),
     "llvmlite": ("cpu_fallback/jit.py",),
-    "numba.cuda": ("gpu_kernels/",),
+    "numba.cuda": ("gpu_kernels/jit.py",),
+    "cuda": ("gpu_kernels/",),
     "cupy": ("gpu_kernels/",),
     "cudf": ("gpu_kernels/",),
     "rmm": ("gpu_kernels/",),
+    "nvtx": ("gpu_kernels/ranges.py",),
     "click": ("engine/cli/",),
     "rich": ("engine/cli/", "engine/process/console.py", "engine/process/live_line.py", "engine/process/terminal.py"),
 }
@@ -198,8 +200,14 @@ def test_a_wrong_import_is_found(source, found):
         ("engine/plan.py", "from numba import njit", 2),
         ("cpu_fallback/jit.py", "import numba", 0),
         ("cpu_fallback/jit.py", "from numba import cuda", 1),
-        ("gpu_kernels/expand.py", "from numba import cuda", 0),
+        ("gpu_kernels/jit.py", "from numba import cuda", 0),
+        ("gpu_kernels/jit.py", "from numba.cuda.core import caching", 0),
+        ("gpu_kernels/expand.py", "from numba import cuda", 3),
+        ("gpu_kernels/memory.py", "def f():\n    from numba import cuda", 3),
         ("engine/plan.py", "import numbat", 0),
+        ("engine/plan.py", "from cuda.bindings import driver", 2),
+        ("gpu_kernels/launcher.py", "from cuda.bindings import driver", 0),
+        ("gpu_kernels/expand.py", "import nvtx", 1),
     ],
 )
 def test_a_package_away_from_home_is_found(name, source, count):

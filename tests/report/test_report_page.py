@@ -15,7 +15,7 @@ from PIL import Image
 
 from arrival_engine import RunOptions, report, run
 from arrival_engine.contracts.moments import utc_now
-from arrival_engine.engine.process.human import count
+from arrival_engine.engine.process.human import count, size
 from arrival_engine.engine.process.version import LAW_VERSION, version
 from arrival_engine.engine.records.run_report import append_line, report_head
 from arrival_engine.engine.report.job import PAGE
@@ -273,7 +273,8 @@ class TestHostileTexts:
         receipt = read_receipt(root)
         failed = {"status": "FAIL", "error_code": HOSTILE, "error_message": f"</p><script>alert(2)</script>{HOSTILE}"}
         append_line(receipt, {**report_head(receipt.identity, scenario, utc_now()), **failed})
-        edit_run_line(root, thread_seconds={HOSTILE: 1.0}, notices=[HOSTILE])
+        changes = {"thread_seconds": {HOSTILE: 1.0}, "peak_device_bytes": {HOSTILE: 3 << 20}}
+        edit_run_line(root, notices=[HOSTILE], **changes)
 
         result = report(root)
         page = read(result.page)
@@ -284,6 +285,7 @@ class TestHostileTexts:
         assert f"Scenario {SCENARIO} is sealed but has no published arrivals." in warned
         assert facts(page)["Notices"] == HOSTILE
         assert facts(page)[f"Thread time, {HOSTILE}"] == "1.0 s"
+        assert facts(page)[f"Peak memory, {HOSTILE}"] == size(3 << 20)
 
     def test_texts_in_drawings_are_neither_markup_nor_formulas(self):
         with drawing(ROLES):

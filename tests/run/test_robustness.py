@@ -27,8 +27,9 @@ from arrival_engine.contracts import Code
 from arrival_engine.engine.arrivals.publish import read_published
 from arrival_engine.engine.process.interrupts import heard_interrupts
 from arrival_engine.engine.sealing import seal
+from tests.support.hidden import on_path
 from tests.support.processes import files_of, halted, heavy_counts, outputs_of, parts_written, running, wait_for
-from tests.support.refusals import CPU, ROOT, command, leftovers, published, report_lines
+from tests.support.refusals import CPU, command, leftovers, published, report_lines
 from tests.support.world_files import write_world
 from tests.support.worlds import small_world
 
@@ -157,13 +158,13 @@ class TestInterrupts:
 
     def test_a_program_that_is_being_imported_itself_can_be_stopped(self, tmp_path):
         (tmp_path / "job.py").write_text(
-            "import signal, time\nfrom engine.process.interrupts import heard_interrupts\n"
+            "import signal, time\nfrom arrival_engine.engine.process.interrupts import heard_interrupts\n"
             "with heard_interrupts():\n    signal.raise_signal(signal.SIGINT)\n    time.sleep(60.0)\n",
             encoding="utf-8",
         )
         done = subprocess.run(
             [sys.executable, "-c", "import job"],
-            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
+            env={**os.environ, "PYTHONPATH": on_path(tmp_path)},
             stderr=subprocess.PIPE,
             text=True,
             timeout=50,

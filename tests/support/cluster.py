@@ -39,6 +39,7 @@ PERFORMANCE = {
     "peak_rss_bytes",
     "rows_per_second",
     "started_at_utc",
+    "backend_reason",  # workers choose for themselves
     "thread_seconds",
     "threads",
     "workers",
