@@ -7,6 +7,7 @@
     python -m bench table                                    the results as tables in docs/performance.md
     python -m bench cluster --help                           runs on worker processes, and docs/scaling.md
     python -m bench gpu --help                               the expansion on a CUDA device
+    python -m bench launches --help                          loading and launching CUDA kernels, without a device
 
 Figures go to standard output, progress to standard error; a result file is written only with `--out`.
 """
@@ -28,7 +29,7 @@ from bench.workplace import Choice, Workplace
 
 TABLE = "table"
 # Measurements with options of their own.
-SEPARATE = {"cluster": "bench.cluster", "gpu": "bench.gpu"}
+SEPARATE = {"cluster": "bench.cluster", "gpu": "bench.gpu", "launches": "bench.launches"}
 RESULTS = environment.ROOT / "bench" / "results"
 
 
