@@ -131,11 +131,16 @@ class Expander:
         self._on_notice = on_notice
         self._lanes: list[Lane] = []
         limits = []
-        for device in devices:
-            with marked("put tables on a device"):
-                lanes, most_arrivals = open_lanes(device, work, rows)
-            limits.append(most_arrivals)
-            self._lanes += lanes
+        try:
+            for device in devices:
+                with marked("put tables on a device"):
+                    lanes, most_arrivals = open_lanes(device, work, rows)
+                limits.append(most_arrivals)
+                self._lanes += lanes
+        except BaseException:
+            # Its thread would hold page-locked memory for the life of the process.
+            self._ring.close()
+            raise
         self._limit = _Limit(piece_arrivals or min(limits))
         # The most device memory that was seen, in bytes by the label of the device. Threads change it under the lock.
         self.peak_bytes: dict[str, int] = {}

@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 
 from arrival_engine.contracts import ArrivalError, Code
+from arrival_engine.gpu_kernels.expand import Reserved, expanding
 from arrival_engine.gpu_kernels.host_ring import HostRing, block_bytes, carved
+from arrival_engine.gpu_kernels.lane import DeviceLanes
+from arrival_engine.gpu_kernels.memory import HostMemory
+from arrival_engine.gpu_kernels.shape import LaunchShape
+from tests.support import gpu as support
 
 PARTS = [(np.int32, 5), (np.int64, 0), (np.bool_, 301), (np.uint64, 7)]
 
@@ -167,3 +172,15 @@ def test_no_block_is_lent_twice_at_a_time():
         assert all(pool.map(use, range(8)))
     ring.close()
     assert len(made.sizes) <= 8 + 2
+
+
+def test_a_device_without_room_for_the_tables_leaves_no_thread_that_makes_blocks(tmp_path):
+    # More batches than blocks are made ahead: the thread waits for one to be taken.
+    case = support.make_case(support.shrunk_small_world(), tmp_path / "run", batch_arrivals=60)
+    assert len(case.plan.batches) > 3
+    device = DeviceLanes("a device", LaunchShape(32, 1), (HostMemory(1000),))
+    reserved = Reserved([batch.segments for batch in case.plan.batches])
+    opening = expanding(case.work, [device], lambda _: None, reserved=reserved)
+    with pytest.raises(ArrivalError, match="a device has no memory for the tables"), opening:
+        pass
+    assert [thread for thread in threading.enumerate() if thread.name == "pinned memory"] == []
