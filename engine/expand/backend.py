@@ -86,13 +86,18 @@ class Backend:
     peak_device_bytes: Mapping[str, int] = field(default_factory=dict)
 
 
+def check_name(name: BackendName) -> None:
+    """Raise ValueError for what is not the name of a backend."""
+    if name not in get_args(BackendName):
+        raise ValueError(f"backend must be one of {', '.join(get_args(BackendName))}, not {name!r}")
+
+
 def require_backend(name: BackendName, *, device_writer: bool = False) -> None:
     """Before there is a plan: raise for what is missing here, and begin to open devices that were asked for.
 
     What only shows on a device is raised by `choose_backend`. Loads nothing for `auto`.
     """
-    if name not in get_args(BackendName):
-        raise ValueError(f"backend must be one of {', '.join(get_args(BackendName))}, not {name!r}")
+    check_name(name)
     if device_writer:
         _require_writer(name)
     elif name == "cuda":

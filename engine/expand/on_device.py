@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.options import BackendName
 from arrival_engine.cpu_fallback.tables import Results, Work
-from arrival_engine.engine.expand.backend import finish_batch
+from arrival_engine.engine.expand.backend import check_name, finish_batch
 from arrival_engine.engine.expand.batch_checks import check_kept, virtual_arrivals
 from arrival_engine.engine.expand.device_layout import device_layout
 from arrival_engine.engine.expand.planning import Batch, Plan
@@ -39,8 +39,7 @@ class Source(NamedTuple):
 
 def check_request(backend: BackendName) -> None:
     """Raise ValueError for a backend without a device, BACKEND_UNAVAILABLE with the reason if none can be used."""
-    if backend not in get_args(BackendName):
-        raise ValueError(f"backend must be one of {', '.join(get_args(BackendName))}, not {backend!r}")
+    check_name(backend)
     if backend == "cpu":
         raise ValueError("on_device needs a CUDA device, and the backend asked for is cpu: pass backend='cuda'")
     if reason := unusable_reason():
