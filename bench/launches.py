@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +65,13 @@ def _launching() -> dict[str, Any]:
         function = getattr(kernels, kernel.name)[shape.blocks, shape.threads, stream, kernel.shared_bytes(shape)]
 
         def by_product(kernel: Any = kernel, packed: Any = packed) -> None:
-            # The tables stay as they are; piece, keys and output are other objects at each launch.
+            # The tables stay as they are; piece and output are other objects at each launch.
             launcher.launch(kernel, shape, (packed[0], *_mapped(packed[1:], lambda array: array)))
 
         with context.entered():
             found[kernel.name] = {
                 "parameters": len(words(arguments)),
-                "numba_us": _microseconds(lambda function=function, arguments=arguments: function(*arguments)),
+                "numba_us": _microseconds(partial(function, *arguments)),
                 "packed_us": _microseconds(by_product),
             }
     return found
