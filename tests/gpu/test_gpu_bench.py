@@ -15,10 +15,14 @@ import pytest
 
 from arrival_engine.engine.sealing import seal
 from arrival_engine.gpu_kernels import ranges
+from arrival_engine.gpu_kernels.arguments import words
+from arrival_engine.gpu_kernels.layout import KERNELS
+from bench import __main__ as command
+from bench import results
 from bench.gpu_timeline import Step, Timeline
 from tests.support import gpu as support
 from tests.support.on_stand_in import PACKAGES, outcome
-from tests.support.stand_in_driver import no_linker_reason, stand_in_driver
+from tests.support.stand_in_driver import no_driver_reason, no_linker_reason, stand_in_driver
 from tests.support.world_files import write_world
 
 __all__ = ["stand_in_driver"]  # a fixture
@@ -135,3 +139,20 @@ def test_the_benchmark_goes_through_every_step(stand_in_driver, tmp_path):
     batches = sum(count for (_, name), count in counts.items() if name == "expand")
     assert sum(count for (_, name), count in counts.items() if name == "settle") == batches + 4
     assert timeline["seconds"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(no_driver_reason() or no_linker_reason()), reason=no_driver_reason() or no_linker_reason())
+def test_launches_are_measured_beside_numbas_own(tmp_path, capsys):
+    assert command.main(["launches", "--repeats", "1", "--out", str(tmp_path)]) == 0
+    (result,) = results.newest(tmp_path)
+    assert json.loads(capsys.readouterr().out) == result.measured
+    assert {name: len(seconds) for name, seconds in result.measured["processor_seconds"].items()} == {
+        "compile": 1,
+        "load": 1,
+        "probe": 1,
+    }
+    (launches,) = result.measured["launches"]
+    assert list(launches) == [kernel.name for kernel in KERNELS]
+    for kernel in KERNELS:
+        assert launches[kernel.name]["parameters"] == len(words(kernel.prototypes()))
