@@ -9,6 +9,7 @@ one name. The root itself is the user's own word, and may be reached by links.
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import os
 import secrets
@@ -34,16 +35,18 @@ from arrival_engine.contracts.openat import (
     listed,
     refused_depth,
     refused_link,
+    renamed_new,
     walked,
 )
 
-BinaryMode = Literal["rb", "wb", "xb", "ab", "a+b", "r+b"]
+BinaryMode = Literal["rb", "wb", "xb", "ab", "a+b", "r+b", "x+b"]
 TextMode = Literal["r", "w", "x", "a", "a+", "r+"]
 
 _FLAGS = {
     "r": os.O_RDONLY,
     "w": os.O_WRONLY | os.O_CREAT,
     "x": os.O_WRONLY | os.O_CREAT | os.O_EXCL,
+    "x+": os.O_RDWR | os.O_CREAT | os.O_EXCL,
     "a": os.O_WRONLY | os.O_CREAT | os.O_APPEND,
     "a+": os.O_RDWR | os.O_CREAT | os.O_APPEND,
     "r+": os.O_RDWR,
@@ -222,7 +225,7 @@ class InsidePath:
 
     def _handle(self, mode: str) -> int:
         with self._at() as (folder, name):
-            if "x" not in mode:
+            if not mode.startswith("x"):
                 # Opening a device can do something by itself.
                 with suppress(FileNotFoundError):
                     check_file(os.stat(name, dir_fd=folder, follow_symlinks=False), self)
@@ -318,6 +321,21 @@ class InsidePath:
         with self._at() as (here, name), target._at() as (there, new):
             os.rename(name, new, src_dir_fd=here, dst_dir_fd=there)
 
+    def rename_new(self, target: InsidePath) -> bool:
+        """Move to `target`, of the same file system, where nothing may be; False if something is there.
+
+        Without support of the system, what another process puts there in the same moment is replaced.
+        """
+        with self._at() as (here, name), target._at() as (there, new):
+            try:
+                if not renamed_new(here, name, there, new):
+                    if target.kind() is not None:
+                        return False
+                    os.rename(name, new, src_dir_fd=here, dst_dir_fd=there)
+            except FileExistsError:
+                return False
+        return True
+
     def exchange(self, other: InsidePath) -> None:
         """Swap two files or directories of one file system, atomically if the system supports it.
 
@@ -337,12 +355,46 @@ class InsidePath:
                 undo.callback(target.rename, source)
             undo.pop_all()
 
+    @contextmanager
+    def locked(self) -> Iterator[bool]:
+        """Hold a directory as `held` does, but wait while another process has it; False where the system cannot."""
+        with self._at() as (folder, name):
+            handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY | SAFE, dir_fd=folder)
+        try:
+            is_held = True
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            except OSError:
+                # Some network file systems lock only files that are open for writing.
+                is_held = False
+            yield is_held
+        finally:
+            os.close(handle)
+
     def sync(self) -> None:
         """Flush a file's bytes, or a directory's entries, to the disk."""
         with self._at() as (folder, name):
             handle = os.open(name, os.O_RDONLY | SAFE, dir_fd=folder)
         try:
             os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    @contextmanager
+    def held(self) -> Iterator[bool]:
+        """Hold a directory, so that no other process does; False if another one has it.
+
+        The kernel releases it with the process.
+        """
+        with self._at() as (folder, name):
+            handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY | SAFE, dir_fd=folder)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
         finally:
             os.close(handle)
 

@@ -23,7 +23,7 @@ SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 # The deepest path of the contract has 12 names. Without a limit, a tree could be made that takes hours to walk.
 _DEPTH_MAX = 100
 # Linux, <linux/fs.h>.
-_RENAME_EXCHANGE = 2
+_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
 # A kernel without renameat2 says ENOSYS, a file system without the flag EINVAL or ENOTSUP.
 _UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 
@@ -160,10 +160,19 @@ def refused_depth(path: object) -> UnsafePathError:
 
 def exchanged(here: int, name: str, there: int, other: str) -> bool:
     """Swap two names of two directories in one step; False, and nothing done, where the system cannot."""
+    return _renamed(here, name, there, other, _RENAME_EXCHANGE)
+
+
+def renamed_new(here: int, name: str, there: int, other: str) -> bool:
+    """Move to a name that nothing has, else FileExistsError; False, and nothing done, where the system cannot."""
+    return _renamed(here, name, there, other, _RENAME_NOREPLACE)
+
+
+def _renamed(here: int, name: str, there: int, other: str, flags: int) -> bool:
     renameat2 = _renameat2()
     if renameat2 is None:
         return False
-    if renameat2(here, os.fsencode(name), there, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+    if renameat2(here, os.fsencode(name), there, os.fsencode(other), flags) == 0:
         return True
     number = ctypes.get_errno()
     if number not in _UNSUPPORTED:

@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Mapping
 
-__all__ = ["is_line", "json_line", "shell_word", "visible"]
+__all__ = ["is_line", "json_line", "shell_word", "shown_alone", "visible"]
 
 # C0, DEL and C1 move the cursor, recolour or retitle a terminal; line and paragraph separators and the marks of
 # writing direction make a line read as another one; lone surrogates, bytes of a path that are not UTF-8, have no form.
@@ -23,6 +23,7 @@ _HIDDEN = (
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff\U000e01f0-\U000e0fff"
 )
 _UNSAFE = re.compile(f"[{_OBEYED}{_SURROGATES}{_HIDDEN}]")
+_NOT_SHOWN = re.compile(f"[{_HIDDEN}]")
 _NOT_IN_LINES = re.compile(f"[{_OBEYED}]")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -35,6 +36,11 @@ def visible(text: str, keep: str = "") -> str:
 def is_line(text: str) -> bool:
     """Whether `text` is what the schemas call a line: without control characters and marks of writing direction."""
     return _NOT_IN_LINES.search(text) is None
+
+
+def shown_alone(text: str) -> str:
+    """`text` without the characters that have no width."""
+    return _NOT_SHOWN.sub("", text)
 
 
 def json_line(document: Mapping[str, object], *, separators: tuple[str, str] | None = None) -> str:

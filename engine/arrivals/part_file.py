@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -60,6 +60,14 @@ class PartFile(ABC):
         """All rows, one row group or record batch at a time, with the types of `schema`."""
 
     @abstractmethod
+    def spans(self) -> list[range]:
+        """Neighbouring row groups or record batches that have about PIECE_ROWS rows together."""
+
+    @abstractmethod
+    def span(self, groups: range) -> pa.Table:
+        """The rows of a span; texts are dictionaries where that is cheap."""
+
+    @abstractmethod
     def matching(self, wanted: Mapping[str, int]) -> Iterator[pa.Table]:
         """The rows in which each unsigned column has the wanted value; what cannot hold one is not read."""
 
@@ -82,8 +90,7 @@ class _ParquetPart(PartFile):
         return int(parquet_metadata(self.path).num_rows)
 
     def pieces(self) -> Iterator[pa.Table]:
-        texts = [field.name for field in self.schema() if pa.types.is_string(field.type) and not is_time(field.name)]
-        with open_parquet(self.path, read_dictionary=texts) as file:
+        with open_parquet(self.path, read_dictionary=_texts(self.schema())) as file:
             for batch in file.iter_batches(batch_size=PIECE_ROWS):
                 yield pa.Table.from_batches([batch])
 
@@ -91,6 +98,14 @@ class _ParquetPart(PartFile):
         with open_parquet(self.path) as file:
             for group in range(file.num_row_groups):
                 yield file.read_row_group(group)
+
+    def spans(self) -> list[range]:
+        footer = parquet_metadata(self.path)
+        return _spans([footer.row_group(group).num_rows for group in range(footer.num_row_groups)])
+
+    def span(self, groups: range) -> pa.Table:
+        with open_parquet(self.path, read_dictionary=_texts(self.schema())) as file:
+            return file.read_row_groups(groups)
 
     def matching(self, wanted: Mapping[str, int]) -> Iterator[pa.Table]:
         with self.path.open("rb") as source:
@@ -127,6 +142,14 @@ class _ArrowPart(PartFile):
             for index in range(reader.num_record_batches):
                 yield pa.Table.from_batches([sound_batch(reader, index)])
 
+    def spans(self) -> list[range]:
+        with open_arrow(self.path) as reader:
+            return [range(index, index + 1) for index in range(reader.num_record_batches)]
+
+    def span(self, groups: range) -> pa.Table:
+        with open_arrow(self.path) as reader:
+            return pa.Table.from_batches([sound_batch(reader, index) for index in groups])
+
     def matching(self, wanted: Mapping[str, int]) -> Iterator[pa.Table]:
         fields = [self.schema().get_field_index(name) for name in wanted]
         # IPC files have no statistics: the key columns are decoded, the rest only where they match.
@@ -135,6 +158,24 @@ class _ArrowPart(PartFile):
                 mask = _matches(pa.Table.from_batches([sound_batch(keys, index)]), wanted)
                 if pc.any(mask).as_py():
                     yield pa.Table.from_batches([sound_batch(whole, index)]).filter(mask)
+
+
+def _texts(schema: pa.Schema) -> list[str]:
+    return [field.name for field in schema if pa.types.is_string(field.type) and not is_time(field.name)]
+
+
+def _spans(rows: Sequence[int]) -> list[range]:
+    """Neighbouring groups, of `rows` each, that have at most PIECE_ROWS together; a larger one is by itself."""
+    spans: list[range] = []
+    together = 0
+    for group, count in enumerate(rows):
+        if spans and together + count <= PIECE_ROWS:
+            spans[-1] = range(spans[-1].start, group + 1)
+            together += count
+        else:
+            spans.append(range(group, group + 1))
+            together = count
+    return spans
 
 
 def _matches(table: pa.Table, wanted: Mapping[str, int]) -> pa.ChunkedArray:

@@ -107,7 +107,7 @@ class Assembler:
         zeros = np.zeros(size, np.int32)
         texts = constant_texts(self._world)
         columns = {name: _coded(zeros, pa.array([text], pa.string())) for name, text in texts.items()}
-        return {**columns, "seed": _plain(np.full(size, self._world.receipt.identity.seed, np.uint64))}
+        return {**columns, "seed": _plain(np.full(size, self._world.identity.seed, np.uint64))}
 
     def _places(self, place: NDArray[np.int32], virtual: NDArray[np.bool_]) -> dict[str, pa.Array]:
         tables = self._world.tables
@@ -141,13 +141,13 @@ class Assembler:
 
 def constant_texts(world: World) -> dict[str, str]:
     """The text columns that have one value throughout a scenario."""
-    identity = world.receipt.identity
+    identity = world.identity
     return {
         "manifest_fingerprint": identity.manifest_fingerprint,
         "parameter_hash": identity.parameter_hash,
         "scenario_id": world.scenario_id,
         "routing_universe_hash": world.universe_hash,
-        "s4_spec_version": world.seal.spec_version,
+        "s4_spec_version": world.spec_version,
     }
 
 

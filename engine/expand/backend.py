@@ -19,7 +19,7 @@ from arrival_engine.engine.expand.planning import Batch, Plan
 from arrival_engine.engine.process.kernel_cache import tell_of_refusals
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.inputs import read_bytes
-from arrival_engine.engine.world.load import World
+from arrival_engine.engine.world.load import SealedWorld, World, sealed
 from arrival_engine.gpu_kernels import load, simulator
 from arrival_engine.gpu_kernels.device import devices, missing_reason, no_writer_reason, unusable_reason
 from arrival_engine.gpu_kernels.driver import cuda_state, no_driver_reason
@@ -212,7 +212,7 @@ def _work(plan: Plan) -> Work:
 
 
 def count_files(world: World, library: str = "cudf") -> load.CountFiles:
-    """The count files and entity names of a world, for a library that reads them on a device."""
+    """The count files and entity names of a world of a run directory, for a library that reads them on a device."""
     entities = world.tables.entities
     names = load.EntityNames(
         world.tables.merchants.id[entities.merchant],
@@ -220,8 +220,9 @@ def count_files(world: World, library: str = "cudf") -> load.CountFiles:
         [world.channels[code] for code in entities.channel.tolist()],
         entities.merchant,
     )
-    files = world.receipt.files("s3_bucket_counts_5B", scenario_id=world.scenario_id)
-    readers = tuple(partial(read_bytes, world.receipt, path) for path in files)
+    receipt = sealed(world).receipt
+    files = receipt.files("s3_bucket_counts_5B", scenario_id=world.scenario_id)
+    readers = tuple(partial(read_bytes, receipt, path) for path in files)
     return load.CountFiles(readers, names, library)
 
 
@@ -237,8 +238,9 @@ def _open_cuda(
     from arrival_engine.gpu_kernels.expand import COLUMNS, Reserved, expanding
 
     rows: load.RowSource = load.uploaded_rows
-    if load.reader()[0] == "cuDF" and has_all_rows(plan.world):
-        rows = load.device_rows(count_files(plan.world), reporter.notice)
+    world = plan.world
+    if load.reader()[0] == "cuDF" and isinstance(world, SealedWorld) and has_all_rows(world):
+        rows = load.device_rows(count_files(world), reporter.notice)
     reserved = Reserved([batch.segments for batch in plan.batches], CHECKED_COLUMNS if keeping else COLUMNS)
     with ExitStack() as stack:
         with reporter.phase("load kernels"):
@@ -308,7 +310,7 @@ def _forbidden_fallback(plan: Plan, batch: Batch, failure: int, batch_row: int) 
     entities = world.tables.entities
     merchant = int(world.tables.merchants.id[entities.merchant[entity]])
     where = {
-        "merchant_id": merchant,
+        **world.known_as(merchant),
         "zone_representation": world.tzids[entities.zone[entity]],
         "channel_group": world.channels[entities.channel[entity]],
         "bucket_index": int(world.rows.bucket[row]),
@@ -320,7 +322,7 @@ def _forbidden_fallback(plan: Plan, batch: Batch, failure: int, batch_row: int) 
         problem, switch = "drew a tz group in which it has no site", "no_site_in_zone"
     return ArrivalError(
         Code.SITE_RESOLUTION_FAILED,
-        f"merchant {merchant} {problem}, and the routing policy forbids the fallback",
+        f"merchant {world.told(merchant)} {problem}, and the routing policy forbids the fallback",
         hint=f"complete the 2B tables, or run without --strict and with fallbacks.{switch} set to its fallback",
         **where,
     )

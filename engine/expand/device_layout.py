@@ -20,7 +20,7 @@ def device_layout(world: World, otherwise: str) -> Layout:
     return Layout(
         schema=arrow_schema("arrival_events_5B"),
         constants=constant_texts(world),
-        seed=world.receipt.identity.seed,
+        seed=world.identity.seed,
         tzids=world.tzids,
         channels=world.channels,
         mirror=options.mirror_dual_clock,

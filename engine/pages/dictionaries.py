@@ -51,7 +51,7 @@ def dictionaries_of(world: World) -> Dictionaries:
     """The dictionaries of a world; codes are indices into its tables."""
     tables = world.tables
     constants = {name: texts_dictionary([text]) for name, text in constant_texts(world).items()}
-    seed = np.array([world.receipt.identity.seed], np.uint64)
+    seed = np.array([world.identity.seed], np.uint64)
     return Dictionaries(
         zones=texts_dictionary(world.tzids),
         channels=texts_dictionary(world.channels),

@@ -28,7 +28,7 @@ from arrival_engine.engine.process.machine import available_cores
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.sealing import verify_seal
-from arrival_engine.engine.world.load import World, load_world
+from arrival_engine.engine.world.load import SealedWorld, load_world
 from arrival_engine.gpu_kernels.device import unusable_reason
 
 _REPORTS = "reports/parity"
@@ -116,7 +116,7 @@ def _batch_arrivals(sides: Sides) -> int:
     return SIMULATED_BATCH_ARRIVALS if sides.simulated else DEFAULT_BATCH_ARRIVALS
 
 
-def _load(run_root: Path, options: ParityOptions, reporter: Reporter) -> World:
+def _load(run_root: Path, options: ParityOptions, reporter: Reporter) -> SealedWorld:
     receipt = read_receipt(run_root)
     seal = verify_seal(receipt, reporter)
     with reporter.phase("read"):
@@ -127,7 +127,7 @@ def _load(run_root: Path, options: ParityOptions, reporter: Reporter) -> World:
     return world
 
 
-def _nothing(world: World) -> ArrivalError:
+def _nothing(world: SealedWorld) -> ArrivalError:
     return ArrivalError(
         Code.OPTION_INVALID,
         f"scenario {world.scenario_id} has no arrivals: there is nothing to compare",
@@ -138,7 +138,7 @@ def _nothing(world: World) -> ArrivalError:
 
 @dataclass(frozen=True)
 class _Check:
-    world: World
+    world: SealedWorld
     planned: Plan
     sample: Sample
     sides: Sides

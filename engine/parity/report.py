@@ -66,9 +66,9 @@ def _side(side: SideResult) -> dict[str, Any]:
 
 def _world(world: World) -> dict[str, Any]:
     return {
-        **world.receipt.identity.tokens(),
+        **world.identity.tokens(),
         "scenario_id": world.scenario_id,
-        "sealed_inputs_digest": world.seal.digest,
+        "sealed_inputs_digest": world.seal_digest,
         "routing_universe_hash": world.universe_hash,
         "policy_digests": dict(world.settings.policy_digests),
         "merchants": int(world.tables.merchants.id.size),

@@ -12,6 +12,7 @@ from arrival_engine.engine.expand.planning import Batch, Plan
 from arrival_engine.engine.explaining import Explanation, History, Question, explain
 from arrival_engine.engine.parity.compare import value_text
 from arrival_engine.engine.parity.records import Derived, Difference, Trace, Value
+from arrival_engine.engine.world.load import sealed
 
 _US_PER_MINUTE = 60_000_000
 
@@ -49,7 +50,7 @@ def _of_arrival(plan: Plan, batch: Batch, found: Difference) -> Trace:
     first = _of_row(plan, int(segments.row_start[segment]))
     try:
         question = Question(first.merchant_id, seq=seq, scenario_id=plan.world.scenario_id)
-        explanation = explain(plan.world.receipt.run_root.outside, question)
+        explanation = explain(sealed(plan.world).receipt.run_root.outside, question)
     except ArrivalError as error:
         why_not = f"the arrival cannot be derived: {error}"
         return Trace(first.merchant_id, "", None, first.bucket_index, seq, why_not=why_not)

@@ -6,7 +6,12 @@ from importlib.util import find_spec
 
 from arrival_engine.contracts import ArrivalError, Code
 
-EXTRAS = {"report": ("matplotlib", "jinja2"), "dask": ("distributed", "cryptography")}
+EXTRAS = {
+    "report": ("matplotlib", "jinja2"),
+    "dask": ("distributed", "cryptography"),
+    "delta": ("deltalake",),
+    "iceberg": ("pyiceberg",),
+}
 
 
 def require(extra: str, purpose: str) -> None:

@@ -150,9 +150,9 @@ def _anomaly(world: World, code: str, entity: int, facts: list[int]) -> _Anomaly
 def _table(world: World, schema: pa.Schema, size: int, **columns: pa.Array) -> pa.Table:
     """A table of the schema: the identity columns are filled in, the others given."""
     constants = {
-        **world.receipt.identity.columns(),
+        **world.identity.columns(),
         "scenario_id": world.scenario_id,
-        "s4_spec_version": world.seal.spec_version,
+        "s4_spec_version": world.spec_version,
     }
     return laid_out(schema, size, constants, columns)
 

@@ -30,7 +30,7 @@ from arrival_engine.engine.records.columns import laid_out
 from arrival_engine.engine.records.groups import equal_groups
 from arrival_engine.engine.records.rng_logs import MODULE
 from arrival_engine.engine.rundir.arrow_files import ParquetWriter, new_parquet
-from arrival_engine.engine.world.load import World
+from arrival_engine.engine.world.load import World, sealed
 
 _FORMATS: tuple[EventFormat, ...] = ("parquet", "jsonl")
 _GROUP_ROWS = 1 << 18
@@ -64,9 +64,10 @@ def write_rng_events(
 
 def publish_rng_events(output: Publication, world: World, staged: InsidePath, file_format: EventFormat) -> None:
     """Replace the published events of a scenario, of either format, by the staged ones; "none" only removes them."""
-    index = world.seal.scenario_set.index(world.scenario_id)
+    run = sealed(world)
+    index = run.seal.scenario_set.index(run.scenario_id)
     for label in ("arrival_time_jitter", "arrival_site_pick", "arrival_edge_pick"):
-        part = world.receipt.part(_dataset_id(label), index)
+        part = run.receipt.part(_dataset_id(label), index)
         for form in _FORMATS:
             if form == file_format:
                 output.file(staged / f"{label}.{form}", part.with_suffix(f".{form}"))
@@ -103,8 +104,8 @@ def _events(world: World, label: str, rows: _Touching, schema: pa.Schema) -> pa.
     word1 = pa.array(rows.word1)
     blocks = pa.array(rows.arrivals.astype(np.uint64))
     constants: dict[str, str | int] = {
-        "ts_utc": world.seal.created_utc,
-        **world.receipt.identity.document(),
+        "ts_utc": sealed(world).seal.created_utc,
+        **world.identity.document(),
         "module": MODULE,
         "substream_label": label,
         "scenario_id": world.scenario_id,

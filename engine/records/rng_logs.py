@@ -17,7 +17,7 @@ from arrival_engine.engine.process.version import code_digest, version
 from arrival_engine.engine.rundir.json_lines import Log, copied_lines, read_log
 from arrival_engine.engine.rundir.staging import write_pieces
 from arrival_engine.engine.rundir.strict_json import parse_json
-from arrival_engine.engine.world.load import World
+from arrival_engine.engine.world.load import World, sealed
 
 if TYPE_CHECKING:
     from arrival_engine.engine.arrivals.publish import Publication
@@ -40,7 +40,7 @@ def update_rng_logs(
 
 
 def _update_audit(output: Publication, world: World, moment: str, staged: InsidePath) -> Log:
-    receipt = world.receipt
+    receipt = sealed(world).receipt
     path, key = receipt.path("rng_audit_log"), receipt.identity.document()
     log = read_log(path, receipt.run_root, "rng_audit_log", lambda record: key.items() <= record.items())
     if log.entries:
@@ -62,7 +62,7 @@ def _update_audit(output: Publication, world: World, moment: str, staged: Inside
 def _update_trace(
     output: Publication, world: World, accounts: Mapping[str, FamilyAccount], moment: str, staged: InsidePath
 ) -> Log:
-    receipt = world.receipt
+    receipt = sealed(world).receipt
     path = receipt.path("rng_trace_log")
     log = read_log(path, receipt.run_root, "rng_trace_log", partial(_is_ours, receipt.identity, accounts))
     steps = _increments(log)
@@ -126,7 +126,7 @@ def _increments(log: Log) -> Steps:
 
 
 def _cumulative(world: World, steps: Steps, moment: str) -> list[dict[str, Any]]:
-    identity = world.receipt.identity
+    identity = world.identity
     reached: dict[str, dict[str, int]] = {}
     records = []
     for (label, scenario), step in sorted(steps.items()):

@@ -70,7 +70,7 @@ def scenario_facts(ledger: ScenarioLedger, accounts: Mapping[str, FamilyAccount]
         "merchants": int(world.tables.merchants.id.size),
         "fallbacks": ledger.fallbacks(),
         "arrival_digest": str(ledger.digest),
-        "sealed_inputs_digest": world.seal.digest,
+        "sealed_inputs_digest": world.seal_digest,
         "policy_digests": dict(world.settings.policy_digests),
         "routing_universe_hash": world.universe_hash,
     }

@@ -48,7 +48,7 @@ def run_terms(plan: Plan, file_format: FileFormat, device_writer: str | None = N
     world = plan.world
     return {
         "scenario_id": world.scenario_id,
-        "sealed_inputs_digest": world.seal.digest,
+        "sealed_inputs_digest": world.seal_digest,
         "policy_digests": dict(world.settings.policy_digests),
         "fallbacks": repr(world.settings.fallbacks),
         "law_version": LAW_VERSION,

@@ -218,7 +218,7 @@ def _refuse_conflict(job: Job, world: World, arrivals: int) -> None:
     """Raise IO_WRITE_CONFLICT before the work if its result could not be published."""
     options = job.options
     if not options.replace:
-        final = world.receipt.path("arrival_events_5B", scenario_id=world.scenario_id)
+        final = job.receipt.path("arrival_events_5B", scenario_id=world.scenario_id)
         refuse_certain_conflict(final, options.format, arrivals)
     if job.shipping:
         job.shipping.prepare(world, options.format, arrivals, replace=options.replace)
@@ -229,7 +229,7 @@ def _publish(job: Job, output: Publication, made: Made, staged: InsidePath) -> O
     world = ledger.world
 
     def final(dataset_id: str) -> InsidePath:
-        return world.receipt.path(dataset_id, scenario_id=world.scenario_id)
+        return job.receipt.path(dataset_id, scenario_id=world.scenario_id)
 
     expected = Published(options.format, ledger.digest)
     token = publication_token(part.sha256 for part in made.parts)

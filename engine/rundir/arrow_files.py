@@ -81,6 +81,12 @@ def parquet_metadata(file: InsidePath | InputFile) -> pq.FileMetaData:
         return table.metadata
 
 
+def metadata_of_open(source: Any) -> pq.FileMetaData:
+    """The footer of a Parquet file that is open already, of any file system."""
+    with ParquetFile(source) as table:
+        return table.metadata
+
+
 @contextmanager
 def open_arrow(path: InsidePath, fields: Sequence[int] = ()) -> Iterator[pa.ipc.RecordBatchFileReader]:
     """An Arrow file to read: all columns, or those at the indices `fields`."""
@@ -127,7 +133,22 @@ def empty_parquet(schema: pa.Schema) -> bytes:
     return bytes(sink.getvalue().to_pybytes())
 
 
+def parquet_bytes(table: pa.Table, **options: Any) -> pa.Buffer:
+    """A table as a Parquet file in memory, in one row group; `options` are those of `pyarrow.parquet.ParquetWriter`."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, table.schema, **options) as writer:
+        writer.write_table(table, row_group_size=max(table.num_rows, 1))
+    return sink.getvalue()
+
+
 def write_table(path: InsidePath, table: pa.Table, **options: Any) -> None:
     """Write a table as a Parquet file; `options` are those of `pyarrow.parquet.write_table`."""
     with path.open("wb") as sink:
         pq.write_table(table, sink, **options)
+
+
+def table_bytes(table: pa.Table, **options: Any) -> bytes:
+    """The bytes that `write_table` would write."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, **options)
+    return bytes(sink.getvalue().to_pybytes())

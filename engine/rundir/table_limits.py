@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import pyarrow as pa
+
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.columns import table_shape
 from arrival_engine.contracts.oserrors import reading
@@ -19,6 +21,7 @@ _LENGTH_BYTES, _PAGES_BYTES = 4, 1 << 16
 _ROW_BYTES = 128
 # Pages are in memory as they are read, and as the values that they hold.
 _PAGE_COPIES = 2
+_HINT = "the file is damaged, truncated or not readable; restore it and seal again"
 
 
 def check_sizes(dataset_id: str, file: InputFile, columns: Collection[str], rows_at_once: int) -> None:
@@ -27,7 +30,7 @@ def check_sizes(dataset_id: str, file: InputFile, columns: Collection[str], rows
     rows_at_once: the most rows of a row group that the reader has in memory. Raises LIMIT_EXCEEDED for text columns
     that texts of TEXT_BYTES_MAX do not explain, RESOURCES_INSUFFICIENT for pages that do not fit, IO_READ_FAILED.
     """
-    with reading("file", file.path), file.open() as source:
+    with reading("file", file.path, hint=_HINT, also=(pa.ArrowException,)), file.open() as source:
         groups = row_groups(source)
     texts = [column.name for column in table_shape(dataset_id).columns if column.json_type == "string"]
     needed = 0

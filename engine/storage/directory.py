@@ -124,7 +124,9 @@ class Shipping:
         if not others_stand_for_nothing:
             return
         self._withdraw_flag()
-        index = world.seal.scenario_set.index(world.scenario_id)
+        from arrival_engine.engine.world.load import sealed
+
+        index = sealed(world).seal.scenario_set.index(world.scenario_id)
         for dataset_id in RNG_EVENTS:
             part = self.copy.receipt.part(dataset_id, index)
             for path in (part.with_suffix(".jsonl"), part.with_suffix(".parquet")):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self, cast
 from urllib.parse import urlsplit
 
 from arrival_engine.contracts import ArrivalError, Code
@@ -210,6 +210,19 @@ class Store:
             sink.write(data)
         self._expect(path, len(data))
 
+    def create(self, path: str) -> IO[bytes]:
+        """A new object to write, in several pieces if it is large; it appears when it is closed.
+
+        Raises IO_WRITE_FAILED, also in writing and closing.
+        """
+        with _named(Code.IO_WRITE_FAILED, "write", self, path):
+            return cast("IO[bytes]", _Upload(self, path, self.filesystem.open_output_stream(self.key(path))))
+
+    def failure(self, code: Code, verb: str, failure: Exception) -> ArrivalError:
+        """The error for an exception of another library that works at this place."""
+        what, hint = _explained(failure, self)
+        return ArrivalError(code, f"cannot {verb} {self}: {what}", hint=hint, url=str(self))
+
     @contextmanager
     def _output(self, path: str) -> Iterator[Any]:
         filesystem, final = self.filesystem, self.key(path)
@@ -263,6 +276,45 @@ class Store:
                 filesystem.delete_dir(self.key(folder))
 
 
+class _Upload:
+    """An object that is being written, as a file."""
+
+    def __init__(self, store: Store, path: str, stream: Any) -> None:
+        self._store, self._path, self._stream = store, path, stream
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the object is complete."""
+        return bool(self._stream.closed)
+
+    def write(self, data: bytes) -> int:
+        """Send bytes, or keep them for the next piece."""
+        with _named(Code.IO_WRITE_FAILED, "write", self._store, self._path):
+            return int(self._stream.write(data))
+
+    def tell(self) -> int:
+        """The number of bytes written."""
+        return int(self._stream.tell())
+
+    def flush(self) -> None:
+        """Nothing: a piece is sent when it is full."""
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+    def close(self) -> None:
+        """End the upload: the object appears."""
+        with _named(Code.IO_WRITE_FAILED, "write", self._store, self._path):
+            self._stream.close()
+
+
 def open_store(place: str | Path | StoreUrl) -> Store:
     """The store at a URL (s3://BUCKET/PREFIX?OPTIONS, gs://..., file:///...) or a path; nothing is contacted yet.
 
@@ -294,6 +346,11 @@ def _filesystem(place: Place) -> Any:
 
     limit = timedelta(seconds=float(given.pop("retry_time_limit", _GCS_RETRY_S)))
     return fs.GcsFileSystem(retry_time_limit=limit, **given)
+
+
+def s3_settings(place: StoreUrl) -> dict[str, str]:
+    """The options of an s3:// URL, with the endpoint of the environment if the URL has none, for other libraries."""
+    return {**_endpoint(), **dict(place.options)}
 
 
 def _endpoint() -> dict[str, str]:

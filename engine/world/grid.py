@@ -53,6 +53,11 @@ def load_grid(receipt: Receipt, scenario_id: str, max_duration_seconds: int) -> 
             scenario_id=scenario_id,
             bucket_index=bucket,
         )
+    return grid_of(start, duration)
+
+
+def grid_of(start: NDArray[np.int64], duration: NDArray[np.int64]) -> Grid:
+    """The grid of checked buckets: starts and durations in microseconds, int64[B]."""
     return Grid(start, duration.astype(np.uint64), np.floor_divide(start, _US_PER_DAY).astype(np.int32))
 
 

@@ -28,6 +28,12 @@ class GroupWeights:
     weights: NDArray[np.float64]
 
 
+# Of a run that leaves group weights unused: a row per merchant, zone and day is not read for nothing.
+NO_GROUP_WEIGHTS = GroupWeights(
+    np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, dtype=object), np.empty(0, np.float64)
+)
+
+
 def load_group_weights(receipt: Receipt, merchant_ids: NDArray[np.uint64], grid: Grid) -> GroupWeights:
     """Group weights of the given merchants on the UTC days of the grid."""
     columns = ("merchant_id", "utc_day", "tz_group_id", "p_group")

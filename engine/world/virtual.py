@@ -98,7 +98,14 @@ def load_edges(receipt: Receipt, merchant_ids: NDArray[np.uint64], mode: NDArray
     slices = edge_slices(receipt)
     # The blob's slots replace the weights; the weights are read only so that an invalid one is refused.
     table = read_table(receipt, "edge_catalogue_3B", ("merchant_id", "edge_id", "tzid_operational", "edge_weight"))
-    table, merchant = only_merchants(table, merchant_ids)
+    return edge_list(slices, table, merchant_ids, mode)
+
+
+def edge_list(
+    slices: AliasSlices, catalogue: pa.Table, merchant_ids: NDArray[np.uint64], mode: NDArray[np.int8]
+) -> EdgeList:
+    """The edges of a catalogue with the slots of its alias tables. Raises EDGE_RESOLUTION_FAILED."""
+    table, merchant = only_merchants(catalogue, merchant_ids)
     virtual = mode[merchant] != NON_VIRTUAL
     table, merchant = table.filter(pa.array(virtual)), merchant[virtual]
     names = texts_of(table["edge_id"]).astype("S16")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +12,8 @@ import pyarrow as pa
 from arrival_engine.contracts import Identity, arrow_schema, check_document, conform, dataset
 from arrival_engine.contracts.arrow_columns import constant
 from arrival_engine.contracts.inside import InsidePath
-from arrival_engine.engine.rundir.arrow_files import new_parquet, write_table
+from arrival_engine.engine.rundir.arrow_files import new_parquet, table_bytes, write_table
+from arrival_engine.engine.rundir.hashing import content_sha256
 from arrival_engine.engine.rundir.strict_json import check_size
 
 COMPRESSION = "zstd"
@@ -19,9 +22,9 @@ SPEC_VERSION = "1.0.0"
 CREATED_UTC = "2026-01-01T00:00:00.000000Z"
 
 
-def _checked(dataset_id: str, columns: Mapping[str, pa.Array] | pa.Table, path: InsidePath) -> pa.Table:
+def _checked(dataset_id: str, columns: Mapping[str, pa.Array] | pa.Table, name: str) -> pa.Table:
     table = columns if isinstance(columns, pa.Table) else pa.table(dict(columns))
-    return conform(dataset_id, table, where=path.name)
+    return conform(dataset_id, table, where=name)
 
 
 def absent(rows: int, kind: pa.DataType | None = None) -> pa.Array:
@@ -51,6 +54,18 @@ class Shelf:
         """Whether the dataset's file, or first part, has been written."""
         return self._place(dataset_id).is_file()
 
+    def name(self, dataset_id: str) -> str:
+        """The name of the dataset's file, or first part."""
+        return self._place(dataset_id).name
+
+    def size(self, dataset_id: str) -> int:
+        """Bytes of the dataset's file, which has been written."""
+        return self._place(dataset_id).stat().st_size
+
+    def sha256(self, dataset_id: str) -> str:
+        """SHA-256 of the dataset's file, which has been written."""
+        return content_sha256([self._place(dataset_id)])
+
     def relative(self, dataset_id: str) -> str:
         """The dataset's path below the run root."""
         return dataset(dataset_id).relative(self.tokens)
@@ -64,7 +79,7 @@ class Shelf:
     def table(self, dataset_id: str, columns: Mapping[str, pa.Array] | pa.Table) -> InsidePath:
         """Check and write a whole table as one file."""
         path = self.path(dataset_id)
-        write_table(path, _checked(dataset_id, columns, path), compression=COMPRESSION)
+        write_table(path, _checked(dataset_id, columns, path.name), compression=COMPRESSION)
         return path
 
     def tables(self, dataset_id: str, pieces: Iterable[Mapping[str, pa.Array]]) -> InsidePath:
@@ -73,7 +88,7 @@ class Shelf:
         schema = arrow_schema(dataset_id)
         with new_parquet(path, schema, compression=COMPRESSION) as writer:
             for piece in pieces:
-                checked = _checked(dataset_id, piece, path)
+                checked = _checked(dataset_id, piece, path.name)
                 writer.write_table(checked.cast(schema), row_group_size=max(1, checked.num_rows))
         return path
 
@@ -94,3 +109,33 @@ class Shelf:
         with path.open("wb") as file:
             file.writelines(data)
         return path
+
+
+class MemoryShelf(Shelf):
+    """Keeps tables and bytes instead of writing them: every file has the bytes that `Shelf` would write."""
+
+    def __init__(self, identity: Identity, scenario_id: str) -> None:
+        # Of a path, only its name is used.
+        super().__init__(InsidePath(Path()), identity, scenario_id)
+        self.checked: dict[str, pa.Table] = {}
+        self.data: dict[str, bytes] = {}
+
+    def table(self, dataset_id: str, columns: Mapping[str, pa.Array] | pa.Table) -> InsidePath:
+        """Check and keep a whole table."""
+        place = self._place(dataset_id)
+        self.checked[dataset_id] = table = _checked(dataset_id, columns, place.name)
+        self.data[dataset_id] = table_bytes(table, compression=COMPRESSION)
+        return place
+
+    def binary(self, dataset_id: str, data: bytes) -> InsidePath:
+        """Keep bytes."""
+        self.data[dataset_id] = data
+        return self._place(dataset_id)
+
+    def size(self, dataset_id: str) -> int:
+        """Bytes of the dataset's file."""
+        return len(self.data[dataset_id])
+
+    def sha256(self, dataset_id: str) -> str:
+        """SHA-256 of the dataset's file."""
+        return hashlib.sha256(self.data[dataset_id]).hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,7 +16,6 @@ from arrival_engine.contracts.arrow_columns import coded, constant
 from arrival_engine.cpu_fallback.identifiers import edge_id
 from arrival_engine.cpu_fallback.law import MODES, NON_VIRTUAL
 from arrival_engine.engine.alias_blobs.encode import encode_3b
-from arrival_engine.engine.rundir.hashing import content_sha256
 from arrival_engine.engine.world_files.shelf import CREATED_UTC, Shelf, absent
 
 Ids = npt.NDArray[np.uint64]
@@ -132,12 +131,21 @@ def write_edges(merchants: Sequence[MerchantEdges], shelf: Shelf, labels: Labels
 
     Raises EDGE_RESOLUTION_FAILED for weights that `encode_3b` refuses.
     """
+    _write_universe(shelf, write_edge_tables(merchants, shelf, labels))
+    _write_validation_contract(shelf)
+
+
+def write_edge_tables(merchants: Sequence[MerchantEdges], shelf: Shelf, labels: Labels) -> dict[str, str]:
+    """Write edge catalogue, alias blob and both indexes; the components of the universe hash, in its order.
+
+    Raises what `write_edges` does.
+    """
     start = np.zeros(len(merchants) + 1, np.int64)
     np.cumsum([len(owner.edges) for owner in merchants], out=start[1:])
     merchant = np.array([owner.merchant_id for owner in merchants], np.uint64)
     records = [record for owner in merchants for record in _records(owner, shelf, labels)]
     shelf.table("edge_catalogue_3B", pa.Table.from_pylist(records, schema=arrow_schema("edge_catalogue_3B")))
-    catalogue = shelf.table("edge_catalogue_index_3B", _catalogue_index(shelf, merchant, start, records))
+    shelf.table("edge_catalogue_index_3B", _catalogue_index(shelf, merchant, start, records))
     blob, index = encode_3b(
         merchant,
         start,
@@ -146,15 +154,18 @@ def write_edges(merchants: Sequence[MerchantEdges], shelf: Shelf, labels: Labels
         manifest_fingerprint=shelf.identity.manifest_fingerprint,
     )
     shelf.binary("edge_alias_blob_3B", blob)
-    alias = shelf.table("edge_alias_index_3B", index)
-    digests = {
+    shelf.table("edge_alias_index_3B", index)
+    return {
         "cdn_weights_digest": labels.stand_in(labels.edge_weights),
-        "edge_alias_index_digest": content_sha256([alias]),
-        "edge_catalogue_index_digest": content_sha256([catalogue]),
+        "edge_alias_index_digest": shelf.sha256("edge_alias_index_3B"),
+        "edge_catalogue_index_digest": shelf.sha256("edge_catalogue_index_3B"),
         "virtual_rules_digest": labels.stand_in(labels.rules),
     }
-    _write_universe(shelf, digests)
-    _write_validation_contract(shelf)
+
+
+def universe_hash(digests: Mapping[str, str]) -> str:
+    """The universe hash of its components, which are in order."""
+    return hashlib.sha256(b"".join(bytes.fromhex(digest) for digest in digests.values())).hexdigest()
 
 
 def _records(owner: MerchantEdges, shelf: Shelf, labels: Labels) -> list[dict[str, Any]]:
@@ -191,7 +202,6 @@ def _record(merchant_id: int, edge: Edge, shelf: Shelf, labels: Labels) -> dict[
 
 def _catalogue_index(shelf: Shelf, merchant: Ids, start: Ints, records: list[dict[str, Any]]) -> pa.Table:
     """MERCHANT rows, then the GLOBAL one; digests chain from edges to merchants to the whole."""
-    path = shelf.path("edge_catalogue_3B")
     common = {"seed": shelf.identity.seed, "manifest_fingerprint": shelf.identity.manifest_fingerprint}
     rows: list[dict[str, Any]] = []
     whole = hashlib.sha256()
@@ -210,8 +220,8 @@ def _catalogue_index(shelf: Shelf, merchant: Ids, start: Ints, records: list[dic
     rows.append(
         {
             "scope": "GLOBAL",
-            "edge_catalogue_path": f"{shelf.relative('edge_catalogue_3B')}{path.name}",
-            "edge_catalogue_size_bytes": path.stat().st_size,
+            "edge_catalogue_path": f"{shelf.relative('edge_catalogue_3B')}{shelf.name('edge_catalogue_3B')}",
+            "edge_catalogue_size_bytes": shelf.size("edge_catalogue_3B"),
             "edge_count_total_all_merchants": len(records),
             "edge_catalogue_digest_global": whole.hexdigest(),
         }
@@ -267,7 +277,7 @@ def _write_validation_contract(shelf: Shelf) -> None:
 
 
 def _write_universe(shelf: Shelf, digests: dict[str, str]) -> None:
-    universe = hashlib.sha256(b"".join(bytes.fromhex(digest) for digest in digests.values())).hexdigest()
+    universe = universe_hash(digests)
     identity = {
         "manifest_fingerprint": shelf.identity.manifest_fingerprint,
         "parameter_hash": shelf.identity.parameter_hash,
