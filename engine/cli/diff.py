@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from arrival_engine.contracts.plainness import short
 from arrival_engine.engine.cli.output import headline, present, show_block, show_line
 from arrival_engine.engine.cli.places import LOCAL
 from arrival_engine.engine.cli.session import output_options, session_of
@@ -78,7 +79,8 @@ def _side(side: Side) -> str:
 
 
 def _row(row: RowDifference) -> str:
-    key = f"  merchant {row.merchant_id}, arrival {row.arrival_seq}: "
+    merchant = row.merchant_id if row.merchant is None else f"{short(row.merchant)} ({row.merchant_id})"
+    key = f"  merchant {merchant}, arrival {row.arrival_seq}: "
     if row.kind != "differs":
         side, index = ("A", 0) if row.kind == "only_a" else ("B", 1)
         shown = ("ts_utc", "zone_representation", "site_id", "edge_id")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import click
 
 from arrival_engine.contracts.moments import microseconds
 from arrival_engine.engine.cli.output import present
-from arrival_engine.engine.cli.places import INSTANT, LOCAL, U64
+from arrival_engine.engine.cli.places import INSTANT, LOCAL, MERCHANT
 from arrival_engine.engine.cli.session import output_options, session_of
 from arrival_engine.engine.cli.values import WholeNumber
-
-_SITE_NAME = re.compile(r"([A-Z]{2}):([1-9][0-9]*)")
 
 
 @click.command(
@@ -21,7 +18,9 @@ _SITE_NAME = re.compile(r"([A-Z]{2}):([1-9][0-9]*)")
     short_help="Derive one arrival from its inputs, step by step.",
 )
 @click.argument("run_root", type=LOCAL)
-@click.option("--merchant", type=U64, required=True, help="The merchant's id.")
+@click.option(
+    "--merchant", type=MERCHANT, metavar="MERCHANT", required=True, help="The merchant, by its id or its text."
+)
 @click.option("--seq", type=WholeNumber(1), help="The arrival with this arrival_seq.")
 @click.option(
     "--ts", type=INSTANT, metavar="TIME", help="The first arrival at or after TIME, such as 2026-03-29T01:00:00Z."
@@ -38,7 +37,7 @@ def command(
     context: click.Context,
     /,
     run_root: Path,
-    merchant: int,
+    merchant: str,
     seq: int | None,
     ts: str | None,
     site: str | None,
@@ -59,20 +58,19 @@ def command(
     from arrival_engine.engine.explaining.facts import document
 
     at_us = None if ts is None else microseconds(ts)
-    question = Question(merchant, seq, at_us, None if site is None else _site(site, merchant), scenario)
+    question = Question(merchant, seq, at_us, None if site is None else _site(site), scenario)
     with session.reporter() as reporter:
         explanation = explain(run_root, question, reporter)
     present(context, explanation, show_explanation, passed=explanation.agrees, document=document)
 
 
-def _site(text: str, merchant: int) -> int:
-    """A site's 64-bit id, given itself or by legal country and site order."""
+def _site(text: str) -> int | str:
+    """A site's 64-bit id, or its legal country and site order as given."""
     if text.isdecimal():
         return int(text)
-    named = _SITE_NAME.fullmatch(text)
-    if named is None:
+
+    from arrival_engine.engine.explaining.search import SITE_NAME
+
+    if SITE_NAME.fullmatch(text) is None:
         raise click.BadParameter(f"{text!r} is neither a site id nor COUNTRY:ORDER", param_hint="--site")
-
-    from arrival_engine.cpu_fallback.identifiers import site_id
-
-    return site_id(merchant, named[1], int(named[2]))
+    return text

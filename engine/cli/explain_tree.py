@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from arrival_engine.contracts.plainness import short
 from arrival_engine.engine.cli.output import results_console, show_line
 from arrival_engine.engine.process import human
 
@@ -34,7 +35,9 @@ def _tree(explanation: Explanation) -> Tree:
 
     history = explanation.history
     where = history.picks[-1].chosen_name
-    head = f"arrival {history.sequence.arrival_seq} of merchant {history.entity.merchant_id}: "
+    entity = history.entity
+    merchant = entity.merchant_id if entity.merchant is None else short(entity.merchant)
+    head = f"arrival {history.sequence.arrival_seq} of merchant {merchant}: "
     tree = Tree(styled((head, "bold"), f"{history.offset.ts_utc} at {where}"))
     _add_who_and_when(tree, history)
     _add_time(tree, history)
@@ -64,9 +67,11 @@ def _leaves(tree: Tree, *lines: str) -> None:
 def _add_who_and_when(tree: Tree, history: History) -> None:
     entity, bucket = history.entity, history.bucket
     channel = entity.channel_group or "(null)"
+    named = [] if entity.merchant is None else [f"merchant {entity.merchant_id} is {short(entity.merchant)}"]
     _branch(
         tree,
         "entity",
+        *named,
         f"merchant {entity.merchant_id}, zone {entity.zone_representation}, channel {channel}, "
         f"scenario {history.scenario_id}",
         f"domain text {entity.domain}",

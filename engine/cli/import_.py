@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from arrival_engine.contracts.options import DecimalMark, ThousandsMark, ZoneSource
+from arrival_engine.contracts.options import DecimalMark, EpochUnit, MerchantIds, ThousandsMark, ZoneSource
 from arrival_engine.contracts.safe_text import shell_word
 from arrival_engine.engine.cli.output import headline, present, show_block, show_next
 from arrival_engine.engine.cli.places import LOCAL, TABLE, U64
@@ -100,7 +100,26 @@ def _renames(_context: click.Context, _parameter: click.Parameter, value: tuple[
     metavar="LENGTH",
     help="Length of a bucket, such as 900, 15min or 1d, or local-day for days of each row's zone.  [default: 1h]",
 )
+@click.option(
+    "--merchant-ids",
+    type=Choice(get_args(MerchantIds)),
+    metavar="FORM",
+    default="number",
+    show_default=True,
+    help="Form of merchant ids in all tables: number, or text for names and UUIDs.",
+)
 @click.option("--assume-utc", is_flag=True, help="Read times without a zone as UTC.")
+@click.option(
+    "--epoch",
+    type=Choice(get_args(EpochUnit)),
+    metavar="UNIT",
+    help="Read times that are numbers as s, ms, us or ns since 1970, in UTC.",
+)
+@click.option(
+    "--accept-links",
+    is_flag=True,
+    help="Replace former names of zones by the current ones, such as US/Eastern by America/New_York.",
+)
 @click.option(
     "--rename",
     metavar="THEIRS=OURS",

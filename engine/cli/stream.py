@@ -12,7 +12,7 @@ import click
 
 from arrival_engine.contracts.options import IdForm, StreamFormat
 from arrival_engine.engine.cli.output import present
-from arrival_engine.engine.cli.places import INSTANT, LOCAL, U64
+from arrival_engine.engine.cli.places import INSTANT, LOCAL, MERCHANT
 from arrival_engine.engine.cli.session import Session, row_output_options, session_of
 from arrival_engine.engine.cli.values import Choice, WholeNumber
 
@@ -35,7 +35,12 @@ _RATE_SECONDS = 5.0
 @click.option("--from", "start", type=INSTANT, metavar="TIME", help="Start of the window, as 2026-01-31T09:30:00Z.")
 @click.option("--to", "end", type=INSTANT, metavar="TIME", help="End of the window (exclusive).")
 @click.option(
-    "--merchant", "merchants", type=U64, multiple=True, metavar="ID", help="Only this merchant; may be repeated."
+    "--merchant",
+    "merchants",
+    type=MERCHANT,
+    multiple=True,
+    metavar="MERCHANT",
+    help="Only this merchant, by its id or its text; may be repeated.",
 )
 @click.option("--speed", default="max", show_default=True, metavar="60x|max", help="Seconds of arrivals per second.")
 @click.option("--format", "file_format", type=Choice(get_args(StreamFormat)), default="jsonl", show_default=True)

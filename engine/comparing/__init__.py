@@ -17,7 +17,8 @@ from arrival_engine.engine.arrivals.reading import reading_arrivals
 from arrival_engine.engine.comparing.canonical import COLUMNS, Rows, Vocabulary
 from arrival_engine.engine.comparing.digests import digest_of
 from arrival_engine.engine.comparing.lockstep import Aligned, lockstep
-from arrival_engine.engine.comparing.sides import Pair, listed, pair_up
+from arrival_engine.engine.comparing.sides import Pair, listed, names_of, pair_up
+from arrival_engine.engine.merchant_names import MerchantNames
 from arrival_engine.engine.process.progress import Reporter
 
 __all__ = ["DiffOptions", "DiffResult", "RowDifference", "ScenarioDiff", "Side", "diff"]
@@ -44,12 +45,16 @@ class Side:
 
 @dataclass(frozen=True)
 class RowDifference:
-    """One key whose rows differ, or that one side lacks; `values` has (a, b) by column, None for the missing side."""
+    """One key whose rows differ, or that one side lacks; `values` has (a, b) by column, None for the missing side.
+
+    merchant: the merchant's text; None if neither side is of a run directory whose merchant ids are texts.
+    """
 
     merchant_id: int
     arrival_seq: int
     kind: Kind
     values: Mapping[str, tuple[object, object]]
+    merchant: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,12 +114,14 @@ def diff(
     order.
     """
     options, reporter = options or DiffOptions(), reporter or Reporter()
-    pairing = pair_up(InsidePath(Path(a)), InsidePath(Path(b)), options.scenario_id)
+    sides = InsidePath(Path(a)), InsidePath(Path(b))
+    pairing = pair_up(*sides, options.scenario_id)
+    names = names_of(*sides)
     compared = []
     for pair in pairing.pairs:
         with reporter.phase(f"compare {pair.scenario_id}" if pair.scenario_id else "compare"):
             reporter.expect("arrivals", None)
-            compared.append(_compare(pair, options.limit, reporter))
+            compared.append(_compare(pair, options.limit, names, reporter))
     return DiffResult(tuple(compared), pairing.only_a, pairing.only_b)
 
 
@@ -151,6 +158,7 @@ class _Tally:
 class _Comparison:
     vocabulary: Vocabulary
     limit: int
+    names: MerchantNames | None
     a: _Tally = field(default_factory=_Tally)
     b: _Tally = field(default_factory=_Tally)
     rows_in_both: int = 0
@@ -199,12 +207,14 @@ class _Comparison:
 
     def _difference(self, rows: Rows, row: int, kind: Kind, values: Mapping[str, tuple[object, ...]]) -> RowDifference:
         pairs = {name: (pair[0], pair[1]) for name, pair in values.items()}
-        return RowDifference(int(rows.merchant_id[row]), int(rows.arrival_seq[row]), kind, pairs)
+        merchant_id = int(rows.merchant_id[row])
+        text = None if self.names is None else self.names.text(merchant_id)
+        return RowDifference(merchant_id, int(rows.arrival_seq[row]), kind, pairs, text)
 
 
-def _compare(pair: Pair, limit: int, reporter: Reporter) -> ScenarioDiff:
+def _compare(pair: Pair, limit: int, names: MerchantNames | None, reporter: Reporter) -> ScenarioDiff:
     vocabulary = Vocabulary()
-    comparison = _Comparison(vocabulary, limit)
+    comparison = _Comparison(vocabulary, limit, names)
     # Listed once: the facts of a side are those of the files whose rows are compared, or an error if these are gone.
     a, b = listed(pair.a), listed(pair.b)
     for stretch in lockstep(a, b, vocabulary):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from arrival_engine.contracts import ArrivalError, Code, dataset
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.engine.arrivals.reading import part_files
+from arrival_engine.engine.merchant_names import MerchantNames, load_merchant_names
 from arrival_engine.engine.rundir.receipt import read_receipt
 
 
@@ -42,6 +44,17 @@ def pair_up(a: InsidePath, b: InsidePath, scenario_id: str | None) -> Pairing:
         tuple(name for name in left if name not in right),
         tuple(name for name in right if name not in left),
     )
+
+
+def names_of(*sides: InsidePath) -> MerchantNames | None:
+    """The texts of merchants by the first side that has them; None if none has, or only such as cannot be read."""
+    for side in sides:
+        if (side / dataset("run_receipt").path).is_file():
+            with suppress(ArrivalError):
+                names = load_merchant_names(read_receipt(side))
+                if names is not None:
+                    return names
+    return None
 
 
 def _scenarios(path: InsidePath, scenario_id: str | None) -> Mapping[str, InsidePath]:

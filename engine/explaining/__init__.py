@@ -11,6 +11,7 @@ from arrival_engine.engine.explaining.derive import derive
 from arrival_engine.engine.explaining.facts import Comparison, Explanation, History
 from arrival_engine.engine.explaining.inputs import read_view
 from arrival_engine.engine.explaining.search import Question, find
+from arrival_engine.engine.merchant_names import load_merchant_names, merchant_id_of, naming_merchants
 from arrival_engine.engine.process.progress import Reporter
 from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.sealing import read_seal
@@ -30,16 +31,19 @@ def explain(run_root: Path | str, question: Question, reporter: Reporter | None 
     reporter = reporter or Reporter()
     receipt = read_receipt(Path(run_root))
     seal = read_seal(receipt)
+    names = load_merchant_names(receipt)
+    merchant_id = merchant_id_of(names, question.merchant_id)
     world = load_world(
         receipt.run_root.outside,
         question.scenario_id,
         seal=seal,
         accept_tz_cache=True,
-        merchant_ids=(question.merchant_id,),
+        merchant_ids=(merchant_id,),
     )
-    view = read_view(receipt, world.scenario_id, question.merchant_id, seal.spec_version)
-    chosen = find(view, question)
-    history = derive(view, chosen)
+    with naming_merchants(receipt):
+        view = read_view(receipt, world.scenario_id, merchant_id, names, seal.spec_version)
+        chosen = find(view, question)
+        history = derive(view, chosen)
     by_kernel = against_kernel(plan(world), history.row, reporter, stops=view.stops(chosen.segment))
     return Explanation(history, by_kernel, against_output(view, history.row), (_unchecked(), *world.notices))
 

@@ -63,7 +63,7 @@ class _Derivation:
         families = (TIME, SITE, EDGE)
         return History(
             scenario_id=self.view.scenario_id,
-            entity=Entity(self.entity.merchant_id, self.entity.zone, self.entity.channel or None, self.entity.domain),
+            entity=self._whose(),
             bucket=Bucket(
                 index=self.bucket,
                 start_utc=utc_text(self.start_us),
@@ -81,6 +81,12 @@ class _Derivation:
             clocks=clocks,
             row=self._columns(route, clocks),
         )
+
+    def _whose(self) -> Entity:
+        merchant_id, zone, channel = self.entity.merchant_id, self.entity.zone, self.entity.channel
+        merchants = self.view.merchants
+        text = None if merchants is None else merchants.text(merchant_id)
+        return Entity(merchant_id, zone, channel or None, self.entity.domain, text)
 
     def _block(self, family: int, x0_decides: str, x1_decides: str) -> Block:
         key, hi0 = self.view.stream(self.row, family)

@@ -22,12 +22,16 @@ class Word(int):
 
 @dataclass(frozen=True)
 class Entity:
-    """Whose arrival it is; `domain` is the text that its streams are derived from."""
+    """Whose arrival it is; `domain` is the text that its streams are derived from.
+
+    merchant: the merchant's text; None if the merchant ids of the world are numbers.
+    """
 
     merchant_id: int
     zone_representation: str
     channel_group: str | None
     domain: str
+    merchant: str | None = None
 
 
 @dataclass(frozen=True)

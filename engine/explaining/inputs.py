@@ -13,6 +13,7 @@ from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.explaining.names import Names
 from arrival_engine.engine.explaining.rows import merchant_rows
 from arrival_engine.engine.explaining.view import Stated, View
+from arrival_engine.engine.merchant_names import MerchantNames, told
 from arrival_engine.engine.recomputing.identifiers import site_id
 from arrival_engine.engine.recomputing.tables import (
     CountRows,
@@ -29,12 +30,14 @@ from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.tz.tzc1 import decode
 
 
-def read_view(receipt: Receipt, scenario_id: str, merchant_id: int, spec_version: str) -> View:
+def read_view(
+    receipt: Receipt, scenario_id: str, merchant_id: int, merchants: MerchantNames | None, spec_version: str
+) -> View:
     """The view of a merchant.
 
     Raises OPTION_INVALID for a merchant without arrivals, and the code of an input of which the law makes none.
     """
-    counts = _counts(receipt, scenario_id, merchant_id)
+    counts = _counts(receipt, scenario_id, merchant_id, merchants)
     routing = receipt.policy("arrival_routing_policy_5B").document
     mode = _one_value(receipt, "virtual_classification_3B", merchant_id, "virtual_mode")
     inputs = Inputs(
@@ -75,6 +78,7 @@ def read_view(receipt: Receipt, scenario_id: str, merchant_id: int, spec_version
         ),
         zones=decode(read_bytes(receipt, cache), str(cache)),
         names=Names(receipt, merchant_id),
+        merchants=merchants,
     )
 
 
@@ -94,7 +98,7 @@ def _bounds(receipt: Receipt, scenario_id: str) -> NDArray[np.int64]:
     return bounds
 
 
-def _counts(receipt: Receipt, scenario_id: str, merchant_id: int) -> CountRows:
+def _counts(receipt: Receipt, scenario_id: str, merchant_id: int, merchants: MerchantNames | None) -> CountRows:
     columns = ("zone_representation", "channel_group", "bucket_index", "count_N")
     total: Counter[tuple[str, str, int]] = Counter()
     for zone, channel, bucket, arrivals in merchant_rows(
@@ -105,7 +109,7 @@ def _counts(receipt: Receipt, scenario_id: str, merchant_id: int) -> CountRows:
     if not total:
         raise ArrivalError(
             Code.OPTION_INVALID,
-            f"merchant {merchant_id} has no arrivals in scenario {scenario_id}",
+            f"merchant {told(merchants, merchant_id)} has no arrivals in scenario {scenario_id}",
             hint="s3_bucket_counts_5B has no row with a count above zero for it; check the id and the scenario",
             merchant_id=merchant_id,
             scenario_id=scenario_id,

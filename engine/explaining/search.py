@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.moments import utc_text
+from arrival_engine.contracts.plainness import short
 from arrival_engine.engine.explaining.view import Chosen, View
+from arrival_engine.engine.merchant_names import known_as, told
+from arrival_engine.engine.recomputing.identifiers import site_id
+
+SITE_NAME = re.compile(r"([A-Z]{2}):([1-9][0-9]*)")
 
 
 @dataclass(frozen=True)
 class Question:
     """One arrival of a merchant: number `seq`, or the first at or after `at_us` (microseconds since 1970, None: from
-    the start) and, where `site` is given, at that site. scenario_id: None for the only one.
+    the start) and, where `site` is given, at that site. scenario_id: None for the only one. merchant_id: the merchant's
+    id or text; site: the site's id or COUNTRY:ORDER.
     """
 
-    merchant_id: int
+    merchant_id: int | str
     seq: int | None = None
     at_us: int | None = None
-    site: int | None = None
+    site: int | str | None = None
     scenario_id: str | None = None
 
     def __post_init__(self) -> None:
@@ -29,14 +36,29 @@ class Question:
             raise ValueError("give either seq, or at_us, site or both")
 
 
+def site_of(question: Question, merchant_id: int) -> int | None:
+    """The id of the site that is asked for. Raises OPTION_INVALID for a text that is not COUNTRY:ORDER."""
+    if not isinstance(question.site, str):
+        return question.site
+    named = SITE_NAME.fullmatch(question.site)
+    if named is None:
+        raise ArrivalError(
+            Code.OPTION_INVALID,
+            f"{short(question.site)} is neither a site id nor COUNTRY:ORDER",
+            hint="write the site as DE:2, or give its id",
+        )
+    return site_id(merchant_id, named[1], int(named[2]))
+
+
 def find(view: View, question: Question) -> Chosen:
     """The arrival that the question means; raises OPTION_INVALID where there is none.
 
     Only an arrival asked for by site takes more than its segment: segments are recomputed until one has it.
     """
     seq = question.seq
-    if seq is None and question.site is not None:
-        seq = _first_at_site(view, question.site, question.at_us)
+    site = site_of(question, view.merchant_id)
+    if seq is None and site is not None:
+        seq = _first_at_site(view, site, question.at_us)
     if seq is not None:
         return _by_sequence(view, seq)
     return _first_since(view, int(question.at_us or 0))
@@ -84,8 +106,8 @@ def _first_at_site(view: View, site: int, at_us: int | None) -> int:
 def _nothing(view: View, problem: str) -> ArrivalError:
     return ArrivalError(
         Code.OPTION_INVALID,
-        f"merchant {view.merchant_id} {problem} in scenario {view.scenario_id}",
+        f"merchant {told(view.merchants, view.merchant_id)} {problem} in scenario {view.scenario_id}",
         hint="ask for an arrival that the counts have; `--seq 1` is the merchant's first",
-        merchant_id=view.merchant_id,
+        **known_as(view.merchants, view.merchant_id),
         scenario_id=view.scenario_id,
     )

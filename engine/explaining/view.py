@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from arrival_engine.engine.explaining import law
 from arrival_engine.engine.explaining.names import Names
+from arrival_engine.engine.merchant_names import MerchantNames
 from arrival_engine.engine.recomputing.kernel_shapes import STRANDED, TIME
 from arrival_engine.engine.recomputing.recount import Recomputation
 from arrival_engine.engine.recomputing.streams import Entity
@@ -48,7 +49,8 @@ class Stated(NamedTuple):
 class View:
     """One merchant of one scenario: the only merchant of its tables is number 0.
 
-    settlement: the merchant's settlement zone, None without one.
+    settlement: the merchant's settlement zone, None without one. names: of its sites and edges. merchants: the texts of
+    merchants, None if merchant ids are numbers.
     """
 
     receipt: Receipt
@@ -59,6 +61,7 @@ class View:
     stated: Stated
     zones: ZoneTable
     names: Names
+    merchants: MerchantNames | None
 
     @property
     def scenario_id(self) -> str:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from arrival_engine.contracts import Code, Notice
 from arrival_engine.contracts.options import ZoneSource
+from arrival_engine.contracts.plainness import short
 from arrival_engine.contracts.zone_names import one_name_each, shared_names
 from arrival_engine.cpu_fallback.law import MODES, NON_VIRTUAL, VIRTUAL_ONLY
 from arrival_engine.engine.importing.contents import (
@@ -28,10 +29,13 @@ from arrival_engine.engine.importing.contents import (
     sorted_order,
     texts_in_use,
 )
-from arrival_engine.engine.importing.grid import Limits, told
+from arrival_engine.engine.importing.grid import told
+from arrival_engine.engine.importing.guardrails import ARRIVALS_MAX, refuse_unordered
+from arrival_engine.engine.importing.merchants import alike
 from arrival_engine.engine.importing.placing import Placement
 from arrival_engine.engine.importing.reading import Table
 from arrival_engine.engine.importing.routes import homeless_counts, homeless_groups, mode_of
+from arrival_engine.engine.merchant_names import known_as
 
 _TZ = "tz"
 
@@ -47,7 +51,7 @@ class Build:
     notices: tuple[Notice, ...]
 
 
-def build(tables: Mapping[str, Table], placement: Placement, limits: Limits, zones: ZoneSource) -> Build:
+def build(tables: Mapping[str, Table], placement: Placement, zones: ZoneSource) -> Build:
     """Join the tables, the counts as they were placed on the grid. Raises what `import_world` does."""
     table = tables["counts"]
     counted = table["count"] > 0
@@ -56,21 +60,22 @@ def build(tables: Mapping[str, Table], placement: Placement, limits: Limits, zon
         named |= texts_in_use(tables[name], _TZ)
     tzids = by_bytes(named - {""})
     grid_us, placed = placement.grid_us, placement.placed
-    counts = _counts(table, placed, (tzids, grid_us), limits)
+    counts = _counts(table, placed, (tzids, grid_us))
     sites = _members(tables["sites"], "site_order", tzids, number_by_country=True)
     edges = _members(tables["edges"], "edge_order", tzids, number_by_country=False)
     merchants = _merchants(tables["virtual merchants"], counts, sites, tzids)
     _check_edges(tables, merchants, edges)
     _check_routes(table, counted, merchants, sites)
     groups = _group_weights(tables["group weights"], sites, tzids)
-    contents = Contents(tzids, grid_us, counts, sites, merchants, edges, groups, placement.day_rule)
+    names = None if table.names is None else table.names.of_merchants(merchants.merchant)
+    contents = Contents(tzids, grid_us, counts, sites, merchants, edges, groups, placement.day_rule, names)
     zero = len(counted) - int(counted.sum())
     merged = placed.merged + len(placed.row) - len(counts.arrivals)
     notices = [*placement.notices, *_notices(contents, merged, zones)]
     return Build(contents, len(counted), zero, merged, tuple(notices))
 
 
-def _counts(table: Table, placed: Placed, places: tuple[tuple[str, ...], Ints], limits: Limits) -> Counts:
+def _counts(table: Table, placed: Placed, places: tuple[tuple[str, ...], Ints]) -> Counts:
     tzids, grid_us = places
     rows, bucket = placed.row, placed.bucket
     channels = by_bytes(texts_in_use(table, "channel", table["count"] > 0))
@@ -81,7 +86,7 @@ def _counts(table: Table, placed: Placed, places: tuple[tuple[str, ...], Ints], 
     keys = (merchant[order], zone[order], channel[order], bucket[order])
     first = runs(*keys)
     arrivals = np.add.reduceat(placed.arrivals[order], first)
-    above = np.flatnonzero(arrivals > limits.arrivals_per_bucket)
+    above = np.flatnonzero(arrivals > ARRIVALS_MAX)
     if len(above):
         run = int(above[0])
         at = int(first[run])
@@ -89,12 +94,12 @@ def _counts(table: Table, placed: Placed, places: tuple[tuple[str, ...], Ints], 
         several = f" in {len(members)} rows" if len(members) > 1 else ""
         table.refuse(
             int(members[-1]),
-            f"merchant {merchants[keys[0][at]]} has {arrivals[run]} arrivals{several} in {tzids[keys[1][at]]}"
-            f" from {told(int(grid_us[keys[3][at]]))}; the policies allow {limits.arrivals_per_bucket} per bucket",
+            f"merchant {table.told(merchants[keys[0][at]])} has {arrivals[run]} arrivals{several} in "
+            f"{tzids[keys[1][at]]} from {told(int(grid_us[keys[3][at]]))}; a count row can hold {ARRIVALS_MAX}",
             "use shorter buckets, or split the merchant's arrivals by channel",
             code=Code.LIMIT_EXCEEDED,
         )
-    return Counts(
+    counts = Counts(
         merchant=merchants[keys[0][first]],
         zone=keys[1][first],
         channel=keys[2][first],
@@ -102,6 +107,8 @@ def _counts(table: Table, placed: Placed, places: tuple[tuple[str, ...], Ints], 
         bucket=keys[3][first],
         arrivals=arrivals,
     )
+    refuse_unordered(table, rows[first], counts, grid_us)
+    return counts
 
 
 def _entity_order(keys: tuple[Ints, Ints, Ints, Ints], sizes: tuple[int, int, int], grid_us: Ints) -> Ints:
@@ -143,9 +150,9 @@ def _refuse_repeats(table: Table, rows: Ints, keys: tuple[npt.NDArray[np.generic
         of_country = f" in {table.texts['country'][table['country'][row]]}" if len(keys) == 3 else ""
         table.refuse(
             row,
-            f"merchant {keys[0][at]} has {order_name} {keys[-1][at]} twice{of_country}",
+            f"merchant {table.told(keys[0][at])} has {order_name} {keys[-1][at]} twice{of_country}",
             "number them differently, or remove the repetition",
-            merchant_id=int(table["merchant_id"][row]),
+            **known_as(table.names, int(table["merchant_id"][row])),
         )
 
 
@@ -160,8 +167,8 @@ def _check_weights(table: Table, rows: Ints, merchant: Ids, weight: npt.NDArray[
     ):
         if bad.any():
             at = int(first[int(np.argmax(bad))])
-            noun = table.layout.name
-            table.refuse(int(rows[at]), f"the weights of merchant {merchant[at]}'s {noun} {what}", hint)
+            weights = f"the weights of merchant {table.told(merchant[at])} among the {table.layout.name}"
+            table.refuse(int(rows[at]), f"{weights} {what}", hint)
 
 
 def _merchants(table: Table, counts: Counts, sites: Members, tzids: tuple[str, ...]) -> Merchants:
@@ -171,7 +178,7 @@ def _merchants(table: Table, counts: Counts, sites: Members, tzids: tuple[str, .
     repeated[runs(listed[rows])] = False
     if repeated.any():
         row = int(rows[int(np.argmax(repeated))])
-        table.refuse(row, f"merchant {listed[row]} is listed twice", "give each merchant one mode")
+        table.refuse(row, f"merchant {table.told(listed[row])} is listed twice", "give each merchant one mode")
     everyone = np.unique(np.concatenate([counts.merchant, sites.merchant, listed]))
     at = np.searchsorted(everyone, listed)
     mode = np.full(len(everyone), NON_VIRTUAL, np.int64)
@@ -181,7 +188,8 @@ def _merchants(table: Table, counts: Counts, sites: Members, tzids: tuple[str, .
     physical = (mode == NON_VIRTUAL) & (settlement >= 0)
     if physical.any():
         row = int(np.flatnonzero(listed == everyone[int(np.argmax(physical))])[0])
-        table.refuse(row, f"merchant {listed[row]} is NON_VIRTUAL and has a settlement_tz", "leave it empty")
+        what = f"merchant {table.told(listed[row])} is NON_VIRTUAL and has a settlement_tz"
+        table.refuse(row, what, "leave it empty")
     return Merchants(everyone, mode, settlement)
 
 
@@ -193,15 +201,16 @@ def _check_edges(tables: Mapping[str, Table], merchants: Merchants, edges: Membe
         row = int(np.argmax(strange))
         table.refuse(
             row,
-            f"merchant {owners[row]} has edges but is not virtual",
+            f"merchant {table.told(owners[row])} has edges but is not virtual",
             "list it among --virtual-merchants as HYBRID or VIRTUAL_ONLY, or remove its edges",
         )
     lacking = (codes_in(virtual, "mode", MODES) != NON_VIRTUAL) & ~np.isin(virtual["merchant_id"], edges.merchant)
     if lacking.any():
         row = int(np.argmax(lacking))
+        mode = virtual.texts["mode"][virtual["mode"][row]]
         virtual.refuse(
             row,
-            f"merchant {virtual['merchant_id'][row]} is {virtual.texts['mode'][virtual['mode'][row]]} but has no edges",
+            f"merchant {virtual.told(virtual['merchant_id'][row])} is {mode} but has no edges",
             "give its edges with --edges, or make it NON_VIRTUAL",
             code=Code.EDGE_RESOLUTION_FAILED,
         )
@@ -213,10 +222,13 @@ def _check_routes(table: Table, counted: npt.NDArray[np.bool_], merchants: Merch
     lost = counted & (mode_of(merchants, ids) != VIRTUAL_ONLY) & ~np.isin(ids, sites.merchant)
     if lost.any():
         row = int(np.argmax(lost))
+        near = alike(table.names, int(ids[row]), sites.merchant)
         table.refuse(
             row,
-            f"merchant {ids[row]} has arrivals but no site",
-            "add its sites to --sites, or list it among --virtual-merchants as VIRTUAL_ONLY with edges",
+            f"merchant {table.told(ids[row])} has arrivals but no site",
+            f"did you mean {short(near)}, which has sites? Write a merchant the same in every table"
+            if near
+            else "add its sites to --sites, or list it among --virtual-merchants as VIRTUAL_ONLY with edges",
             code=Code.SITE_RESOLUTION_FAILED,
             merchants=len(np.unique(ids[lost])),
         )
@@ -233,12 +245,13 @@ def _group_weights(table: Table, sites: Members, tzids: tuple[str, ...]) -> Grou
         first, row = (tzids[zone[rows[at - 1]]], int(rows[at]))
         again = tzids[zone[row]]
         problem = f"{again} twice" if again == first else f"{first} and {again}, two names of one zone"
-        table.refuse(row, f"merchant {merchant[row]} has {problem}", "give each zone one weight")
+        table.refuse(row, f"merchant {table.told(merchant[row])} has {problem}", "give each zone one weight")
     rows = sorted_order(merchant, zone)
     strange = ~np.isin(merchant, sites.merchant)
     if strange.any():
         row = int(np.argmax(strange))
-        table.refuse(row, f"merchant {merchant[row]} has group weights but no site", "add its sites to --sites")
+        what = f"merchant {table.told(merchant[row])} has group weights but no site"
+        table.refuse(row, what, "add its sites to --sites")
     _check_weights(table, rows, merchant[rows], table["weight"][rows])
     return GroupWeights(merchant[rows], zone[rows], table["weight"][rows])
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, NoReturn
 
 from arrival_engine.contracts import ArrivalError, Code
-from arrival_engine.engine.importing import values
+from arrival_engine.contracts.options import EpochUnit, MerchantIds
+from arrival_engine.engine.importing import times, values
 from arrival_engine.engine.importing.files import SourceFile
 from arrival_engine.engine.importing.quoting import listed, shell_word
+from arrival_engine.engine.importing.source import Source
+from arrival_engine.engine.importing.wide import wide
+from arrival_engine.engine.importing.zone_texts import ZoneReader
 
 Kind = Literal["uint64", "int64", "float64", "text"]
 
@@ -61,8 +65,10 @@ class Layout:
         return next(column for column in self.columns if column.name == name)
 
 
-_MERCHANT = Column("merchant_id", "uint64", values.merchant_id, number=True)
-_TZ = Column("tz", "text", values.tzid)
+_MERCHANTS: Mapping[MerchantIds, Column] = {
+    "number": Column("merchant_id", "uint64", values.merchant_id, number=True),
+    "text": Column("merchant_id", "text", values.merchant_text),
+}
 _WEIGHT = Column("weight", "float64", values.weight, number=True)
 _COUNTRY = Column("country", "text", values.country)
 
@@ -71,10 +77,24 @@ def _order(name: str) -> Column:
     return Column(name, "int64", values.order, optional=True, number=True)
 
 
-def layouts(assume_utc: bool, local_days: bool = False) -> Mapping[str, Layout]:
-    """Every table by name; with `assume_utc`, times without a zone are UTC; with `local_days`, counts are of days."""
-    time = partial(values.instant, assume_utc=assume_utc)
-    counted_from = values.day_start if local_days else partial(values.bucket_start, assume_utc=assume_utc)
+@dataclass(frozen=True)
+class Reading:
+    """How cells are read: times without a zone as UTC, numbers as times of a unit since 1970, counts as of days."""
+
+    assume_utc: bool = False
+    epoch: EpochUnit | None = None
+    local_days: bool = False
+    merchant_ids: MerchantIds = "number"
+    zones: ZoneReader = field(default_factory=ZoneReader)
+
+
+def layouts(reading: Reading) -> Mapping[str, Layout]:
+    """Every table by name."""
+    assume_utc, epoch = reading.assume_utc, reading.epoch
+    merchant, zone = _MERCHANTS[reading.merchant_ids], Column("tz", "text", reading.zones.tzid)
+    time = partial(times.instant, assume_utc=assume_utc, epoch=epoch)
+    day = partial(times.day_start, epoch=epoch)
+    counted_from = day if reading.local_days else partial(times.bucket_start, assume_utc=assume_utc, epoch=epoch)
     start = Column("bucket_start", "int64", time)
     index = Column("bucket_index", "int64", values.bucket_index, optional=True, number=True)
     tables = (
@@ -82,8 +102,8 @@ def layouts(assume_utc: bool, local_days: bool = False) -> Mapping[str, Layout]:
             "counts",
             Code.S1_OR_S3_OUTPUT_MISSING,
             (
-                _MERCHANT,
-                _TZ,
+                merchant,
+                zone,
                 Column("bucket_start", "int64", counted_from, optional=True),
                 index,
                 Column("count", "int64", values.count, number=True),
@@ -94,8 +114,8 @@ def layouts(assume_utc: bool, local_days: bool = False) -> Mapping[str, Layout]:
             "sites",
             Code.SITE_RESOLUTION_FAILED,
             (
-                _MERCHANT,
-                _TZ,
+                merchant,
+                zone,
                 _WEIGHT,
                 _COUNTRY,
                 Column("site_order", "int64", values.order, optional=True, number=True),
@@ -105,23 +125,23 @@ def layouts(assume_utc: bool, local_days: bool = False) -> Mapping[str, Layout]:
             "virtual merchants",
             Code.ROUTING_POLICY_INVALID,
             (
-                _MERCHANT,
+                merchant,
                 Column("mode", "text", values.mode),
-                Column("settlement_tz", "text", values.optional_tzid, optional=True),
+                Column("settlement_tz", "text", reading.zones.optional_tzid, optional=True),
             ),
         ),
         Layout(
             "edges",
             Code.EDGE_RESOLUTION_FAILED,
             (
-                _MERCHANT,
-                _TZ,
+                merchant,
+                zone,
                 _WEIGHT,
                 _COUNTRY,
                 Column("edge_order", "int64", values.order, optional=True, number=True),
             ),
         ),
-        Layout("group weights", Code.SITE_RESOLUTION_FAILED, (_MERCHANT, _TZ, _WEIGHT)),
+        Layout("group weights", Code.SITE_RESOLUTION_FAILED, (merchant, zone, _WEIGHT)),
         Layout("grid", Code.TIME_GRID_MISMATCH, (index, start, Column("bucket_end", "int64", time))),
     )
     return {layout.name: layout for layout in tables}
@@ -135,7 +155,7 @@ class Naming:
     ignore: frozenset[str]
 
 
-def match_header(layout: Layout, file: SourceFile, naming: Naming) -> dict[str, str]:
+def match_header(layout: Layout, file: Source, naming: Naming) -> dict[str, str]:
     """The file's names of our columns, which may be partition keys of its directories.
 
     Raises SCHEMA_VIOLATION for missing, repeated and unknown columns and keys.
@@ -157,6 +177,8 @@ def match_header(layout: Layout, file: SourceFile, naming: Naming) -> dict[str, 
     keys = [key for key in file.keys if key not in naming.ignore]
     # A directory above the one that was given is named for any reason, so only a column's name makes it a key.
     keys += [key for key in file.around if key not in naming.ignore and ours_of(key) in known]
+    if layout.name == "counts" and "count" not in {ours_of(name) for name in header}:
+        _refuse_wide(file, header)
     found: dict[str, str] = {}
     for theirs in dict.fromkeys([*header, *keys]):
         ours = ours_of(theirs)
@@ -177,7 +199,16 @@ def match_header(layout: Layout, file: SourceFile, naming: Naming) -> dict[str, 
     return found
 
 
-def _unknown(layout: Layout, theirs: str, lacking: Sequence[str], file: SourceFile) -> NoReturn:
+def _refuse_wide(file: Source, header: Sequence[str]) -> None:
+    """Refuse counts with a column per time."""
+    dates = [name for name in header if nearest_column(name, ["bucket_start"])]
+    path = file.name if isinstance(file, SourceFile) else ""
+    found = wide(header, dates[0] if dates else "", path)
+    if found is not None:
+        _refuse(file.name, found.what, found.hint)
+
+
+def _unknown(layout: Layout, theirs: str, lacking: Sequence[str], file: Source) -> NoReturn:
     known = [column.name for column in layout.columns]
     near = nearest_column(theirs, lacking)
     guess = f"; did you mean {near}?" if near else f"; {layout.name} have {', '.join(known)}"

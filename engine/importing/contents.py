@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arrival_engine.engine.importing.reading import Table
+from arrival_engine.engine.merchant_names import MerchantNames
 
 Ids = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
@@ -78,7 +79,8 @@ class Merchants:
 class Contents:
     """Everything that decides the world. Zones are codes into `tzids`, in byte order; grid_us: B + 1 bucket edges.
 
-    day_rule: the rule by which local days were divided among buckets; empty if counts came in buckets.
+    day_rule: the rule by which local days were divided among buckets; empty if counts came in buckets. merchant_names:
+    the texts of `merchants`; None if merchant ids are numbers.
     """
 
     tzids: tuple[str, ...]
@@ -89,6 +91,7 @@ class Contents:
     edges: Members
     group_weights: GroupWeights
     day_rule: str = ""
+    merchant_names: MerchantNames | None = None
 
 
 def texts_in_use(table: Table, name: str, kept: npt.NDArray[np.bool_] | None = None) -> set[str]:

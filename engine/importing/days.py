@@ -15,14 +15,17 @@ from arrival_engine.contracts import Code
 from arrival_engine.contracts.moments import END_US, FIRST_US, NOT_IN_RANGE
 from arrival_engine.engine.importing.cadence import zones_of
 from arrival_engine.engine.importing.contents import Ints
-from arrival_engine.engine.importing.grid import Limits, check_number, told
+from arrival_engine.engine.importing.grid import told
 from arrival_engine.engine.importing.reading import Table
-from arrival_engine.engine.importing.values import MICROS, dates_of
+from arrival_engine.engine.importing.times import dates_of
+from arrival_engine.engine.importing.values import MICROS
 from arrival_engine.engine.tz.civil_days import DAY_S, CivilDays, civil_days, wall_clock
 from arrival_engine.engine.tz.zones import ZoneTable
 
 _CODE = Code.TIME_GRID_MISMATCH
 _FIRST_DATE = date(1970, 1, 1)
+# The longest bucket of a day; part of the rule of local days.
+_MOST_US = DAY_S * MICROS
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +46,8 @@ def date_text(day: int) -> str:
     return (_FIRST_DATE + timedelta(days=day)).isoformat()
 
 
-def row_days(counts: Table, limits: Limits) -> RowDays:
-    """The day that each row's `bucket_start` names: a date (`values.day_start`), or the instant at which a day starts.
+def row_days(counts: Table) -> RowDays:
+    """The day that each row's `bucket_start` names: a date (`times.day_start`), or the instant at which a day starts.
 
     Raises TIME_GRID_MISMATCH for the first row that names no day, or a day that a clock interrupts.
     """
@@ -53,8 +56,6 @@ def row_days(counts: Table, limits: Limits) -> RowDays:
     # A date's day starts less than a day away from the same date's start in UTC.
     seconds = np.where(dated, number * DAY_S, value // MICROS)
     low, high = int(seconds.min()), int(seconds.max())
-    if high - low > (limits.buckets + 2) * DAY_S:
-        check_number((high - low) // DAY_S, limits, "import a shorter period")
     table = zones_of(counts, high * MICROS)
     found = np.full(counts.rows, -1, np.int64)
     broken = np.zeros(counts.rows, np.bool_)
@@ -112,19 +113,15 @@ def _on_clock(table: ZoneTable, tzid: str, instant_s: int) -> str:
     return datetime.fromtimestamp(instant_s, UTC).astimezone(zone).isoformat(timespec="minutes")
 
 
-def day_edges(counts: Table, rows: RowDays, limits: Limits) -> Ints:
+def day_edges(counts: Table, rows: RowDays) -> Ints:
     """The starts of all days, from the first to the end of the last day of the counts: int64[B + 1], microseconds.
 
-    The days are those of every zone with arrivals. A longer day than a bucket may be is cut where the bucket must end.
-    Raises TIME_GRID_MISMATCH if there are too many buckets.
+    The days are those of every zone with arrivals. A day of more than 24 hours is cut after each 24.
     """
     low, high = int(rows.start.min()), int(rows.end.max())
     used = np.unique(counts["tz"][counts["count"] > 0]).tolist()
     starts = np.unique(np.concatenate([[low, high], *(rows.zones[code].start * MICROS for code in used)]))
     edges = starts[(starts >= low) & (starts <= high)]
-    most = limits.bucket_seconds * MICROS
-    long = np.flatnonzero(np.diff(edges) > most).tolist()
-    cuts = [np.arange(edges[at] + most, edges[at + 1], most) for at in long]
-    edges = np.unique(np.concatenate([edges, *cuts])).astype(np.int64)
-    check_number(len(edges) - 1, limits, "import a shorter period, or fewer time zones at once")
-    return edges
+    long = np.flatnonzero(np.diff(edges) > _MOST_US).tolist()
+    cuts = [np.arange(edges[at] + _MOST_US, edges[at + 1], _MOST_US) for at in long]
+    return np.unique(np.concatenate([edges, *cuts])).astype(np.int64)

@@ -14,7 +14,7 @@ from arrival_engine.contracts import Code
 from arrival_engine.cpu_fallback.streams import domain, entity_stream, length_prefixed
 from arrival_engine.engine.importing.contents import Ints, Placed, runs, sorted_order
 from arrival_engine.engine.importing.days import RowDays, date_text
-from arrival_engine.engine.importing.grid import Limits
+from arrival_engine.engine.importing.guardrails import ARRIVALS_MAX
 from arrival_engine.engine.importing.kernels import divide_days
 from arrival_engine.engine.importing.reading import Table
 from arrival_engine.engine.importing.values import MICROS
@@ -57,14 +57,14 @@ class _Days:
     cover: Ints
 
 
-def place_days(counts: Table, rows: RowDays, edges: Ints, limits: Limits) -> tuple[Placed, LocalDays]:
+def place_days(counts: Table, rows: RowDays, edges: Ints) -> tuple[Placed, LocalDays]:
     """The counts in the buckets of their days, each count drawn among them evenly by time, and what was read.
 
-    Raises LIMIT_EXCEEDED for a day of more arrivals than its buckets may have.
+    Raises LIMIT_EXCEEDED for a day of more arrivals than its buckets can hold.
     """
     counted = np.flatnonzero(counts["count"] > 0)
     days = _merged(counts, counted, rows, edges)
-    _check_arrivals(counts, days, rows, limits)
+    _check_arrivals(counts, days, rows)
     several = days.cover > 1
     pieces = np.repeat(days.arrivals, days.cover)
     if several.any():
@@ -102,18 +102,18 @@ def _entity(counts: Table, rows: Ints) -> list[npt.NDArray[np.generic]]:
     return [counts[name][rows] for name in ("merchant_id", "tz", "channel") if counts.has(name)]
 
 
-def _check_arrivals(counts: Table, days: _Days, rows: RowDays, limits: Limits) -> None:
-    above = days.arrivals > days.cover * limits.arrivals_per_bucket
+def _check_arrivals(counts: Table, days: _Days, rows: RowDays) -> None:
+    """Refuse what no division makes small enough, before it is drawn."""
+    above = days.arrivals > days.cover * ARRIVALS_MAX
     if not above.any():
         return
     at = int(np.argmax(above))
     row = int(days.row[at])
-    buckets = "bucket" if days.cover[at] == 1 else "buckets"
     counts.refuse(
         row,
-        f"merchant {counts['merchant_id'][row]} has {days.arrivals[at]} arrivals"
-        f" in {counts.texts['tz'][counts['tz'][row]]} on {date_text(int(rows.date[row]))}, a day of {days.cover[at]}"
-        f" {buckets}; the policies allow {limits.arrivals_per_bucket} per bucket",
+        f"merchant {counts.told(counts['merchant_id'][row])} has {days.arrivals[at]} arrivals"
+        f" in {counts.texts['tz'][counts['tz'][row]]} on {date_text(int(rows.date[row]))}; a count row can hold"
+        f" {ARRIVALS_MAX}",
         "give counts of hours, or split the merchant's arrivals by channel",
         code=Code.LIMIT_EXCEEDED,
     )

@@ -13,27 +13,27 @@ import numpy.typing as npt
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.contracts.moments import END_US, NOT_IN_RANGE
+from arrival_engine.contracts.options import EpochUnit
 from arrival_engine.engine.importing.reading import Table
-from arrival_engine.engine.importing.values import MICROS, Refused, instant
+from arrival_engine.engine.importing.room import Room
+from arrival_engine.engine.importing.times import instant
+from arrival_engine.engine.importing.values import MICROS, Refused
+from arrival_engine.engine.process import human
 
 Ints = npt.NDArray[np.int64]
 
 DEFAULT_BUCKET_SECONDS = 3600
 LOCAL_DAY = "local-day"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_UNITS = {"": 1, "s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "d": 86_400}
+_UNITS = {"": 1, "s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_OF_THE_CALENDAR = {"mo", "mon", "month", "months", "q", "quarter", "quarters", "y", "year", "years"}
 _DURATION = re.compile(r"([0-9]{1,9}) ?([a-z]*)")
 _CODE = Code.TIME_GRID_MISMATCH
 _FEWER = "use longer buckets (--bucket), or import a shorter period"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits that the run's policies set for grids and buckets."""
-
-    bucket_seconds: int
-    buckets: int
-    arrivals_per_bucket: int
+# Runs number buckets by 32 bits. What the policies of a world allow follows from its contents (`policies`).
+_BUCKETS_MAX = 2**31 - 1
+# Edges as instants and texts, and the columns of the table of buckets: measured for 5 million buckets.
+_BYTES_PER_BUCKET = 600
 
 
 @dataclass(frozen=True)
@@ -53,28 +53,37 @@ class Span:
 def duration_seconds(text: str) -> int:
     """Seconds of a duration such as 900, 15min, 1h or 1d. Raises OPTION_INVALID."""
     match = _DURATION.fullmatch(text.strip().lower())
+    if match is not None and match[2] in _OF_THE_CALENDAR:
+        raise ArrivalError(
+            Code.OPTION_INVALID,
+            f"--bucket {text!r} is not a duration, because months and years differ in length",
+            hint="list the buckets with --grid, or give a length in days, such as 7d",
+        )
     if match is None or match[2] not in _UNITS or int(match[1]) == 0:
         raise ArrivalError(
             Code.OPTION_INVALID,
             f"--bucket {text!r} is not a duration",
-            hint=f"give whole seconds, units as in 15min, 1h or 1d, or {LOCAL_DAY}",
+            hint=f"give whole seconds, units as in 15min, 1h, 1d or 1w, or {LOCAL_DAY}",
         )
     return int(match[1]) * _UNITS[match[2]]
 
 
-def option_instant(name: str, text: str | None, assume_utc: bool) -> int | None:
-    """The instant of an option, in microseconds. Raises OPTION_INVALID."""
+def option_instant(name: str, text: str | None, assume_utc: bool, epoch: EpochUnit | None) -> int | None:
+    """The instant of an option, in microseconds, read as those of tables. Raises OPTION_INVALID."""
     if text is None:
         return None
     try:
-        return instant(text, assume_utc)
+        return instant(text, assume_utc, epoch)
     except Refused as verdict:
         raise ArrivalError(Code.OPTION_INVALID, f"{name} {text!r} {verdict.what}", hint=verdict.hint) from verdict
 
 
 def told(micros: int) -> str:
     """An instant as readable text."""
-    moment = _EPOCH + timedelta(microseconds=micros)
+    try:
+        moment = _EPOCH + timedelta(microseconds=micros)
+    except OverflowError:
+        return "a time after the year 9999"
     return moment.isoformat().removesuffix("+00:00") + "Z"
 
 
@@ -91,45 +100,31 @@ def _fault(what: str, hint: str, *, code: Code = _CODE, **context: object) -> No
     raise ArrivalError(code, what, hint=hint, **context)
 
 
-def given_edges(table: Table, limits: Limits) -> Ints:
+def given_edges(table: Table) -> Ints:
     """Bucket edges of a grid table with rows in any order: int64[B + 1] microseconds."""
     by_start = np.argsort(table["bucket_start"], kind="stable")
     start, end = table["bucket_start"][by_start], table["bucket_end"][by_start]
 
-    def check(bad: npt.NDArray[np.bool_], what: str, hint: str, code: Code = _CODE) -> None:
+    def check(bad: npt.NDArray[np.bool_], what: str, hint: str) -> None:
         if bad.any():
             at = int(np.argmax(bad))
-            table.refuse(int(by_start[at]), f"the bucket from {told(int(start[at]))} {what}", hint, code=code)
+            table.refuse(int(by_start[at]), f"the bucket from {told(int(start[at]))} {what}", hint, code=_CODE)
 
     whole = "give times without fractions of a second"
     check((start % MICROS != 0) | (end % MICROS != 0), "does not start and end at whole seconds", whole)
     check(end <= start, "does not end after it starts", "check bucket_start and bucket_end")
-    longest = f"buckets may be at most {limits.bucket_seconds} s long"
-    check(end - start > limits.bucket_seconds * MICROS, f"is {_longest(start, end)} long", longest, Code.LIMIT_EXCEEDED)
     joined = np.append(True, start[1:] == end[:-1])
     check(~joined, "does not start at the end of the previous one", "list every bucket once, without gaps")
     if table.has("bucket_index"):
         expected = np.arange(len(start))
         wrong = table["bucket_index"][by_start] != expected
         check(wrong, "is not numbered in time order, from 0", "number buckets 0, 1, 2, ..., or leave it out")
-    check_number(len(start), limits, _FEWER)
     return np.append(start, end[-1:])
 
 
-def _longest(start: Ints, end: Ints) -> str:
-    return length(int((end - start).max()))
-
-
-def spanned_edges(counts: Table, span: Span, limits: Limits) -> Ints:
+def spanned_edges(counts: Table, span: Span) -> Ints:
     """Edges of the regular grid from `span`; the counts decide what it leaves open."""
     seconds = span.bucket_seconds or DEFAULT_BUCKET_SECONDS
-    if seconds > limits.bucket_seconds:
-        most = length(limits.bucket_seconds * MICROS)
-        _fault(
-            f"buckets of {length(seconds * MICROS)} are too long",
-            f"give --bucket {most} or less",
-            code=Code.LIMIT_EXCEEDED,
-        )
     size = seconds * MICROS
     by_index = counts.has("bucket_index")
     if by_index and (span.start_us is None or span.bucket_seconds is None):
@@ -156,21 +151,35 @@ def spanned_edges(counts: Table, span: Span, limits: Limits) -> Ints:
             f"{told(start)} to {told(end)} are {number:.6g} buckets of {length(size)}, not a whole number",
             "move --start or --end, or change --bucket",
         )
-    check_number((end - start) // size, limits, _FEWER)
     if end > END_US:
         _fault(f"the grid ends at {told(end)}, which {NOT_IN_RANGE}", "check the years of the counts")
+    check_number((end - start) // size, _FEWER)
     return np.arange(start, end + 1, size, dtype=np.int64)
 
 
-def check_number(buckets: int, limits: Limits, hint: str) -> None:
-    """Refuse a grid of more buckets than the policies allow: TIME_GRID_MISMATCH."""
-    if buckets > limits.buckets:
+def check_number(buckets: int, hint: str) -> None:
+    """Refuse a grid of more buckets than runs can number, or than fit the memory.
+
+    Raises LIMIT_EXCEEDED, RESOURCES_INSUFFICIENT.
+    """
+    if buckets > _BUCKETS_MAX:
         _fault(
-            f"the grid has {buckets} buckets; the policies allow {limits.buckets}",
+            f"the grid has {buckets:,} buckets; a run can number {_BUCKETS_MAX:,}",
             hint,
             code=Code.LIMIT_EXCEEDED,
             buckets=buckets,
-            limit=limits.buckets,
+            limit=_BUCKETS_MAX,
+        )
+    room = Room.here()
+    needed = buckets * _BYTES_PER_BUCKET
+    if room.held + needed > room.limit:
+        _fault(
+            f"the grid has {buckets:,} buckets, which need about {human.size(needed)} besides the"
+            f" {human.size(room.held)} in use; this process may have {human.size(room.limit)} ({room.source})",
+            f"{hint}, or raise the limit",
+            code=Code.RESOURCES_INSUFFICIENT,
+            needed_bytes=room.held + needed,
+            limit_bytes=room.limit,
         )
 
 

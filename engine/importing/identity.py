@@ -90,4 +90,9 @@ def _fingerprint(contents: Contents, parameters: str) -> str:
     numbers("groups.weight", groups.weight)
     if contents.day_rule:
         digest.update(f"|day_rule|{contents.day_rule}".encode())
+    if contents.merchant_names is not None:
+        numbers("names.merchant", contents.merchant_names.ids)
+        words = b"".join(_sized(text.encode()) for text in contents.merchant_names.texts.to_pylist())
+        digest.update(f"|names.text|{len(words)}|".encode())
+        digest.update(words)
     return digest.hexdigest()

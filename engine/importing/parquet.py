@@ -64,6 +64,11 @@ def is_text(kind: pa.DataType) -> bool:
     return any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
 
 
+def is_uuid(kind: pa.DataType) -> bool:
+    """Whether cells of the type are UUIDs of 16 bytes."""
+    return isinstance(kind, pa.BaseExtensionType) and kind.extension_name == "arrow.uuid"
+
+
 def refuse_kind(name: str, column: str, kind: pa.DataType) -> None:
     """Raise SCHEMA_VIOLATION for a type whose values are not cells of a table."""
     if pa.types.is_dictionary(kind):
@@ -75,6 +80,7 @@ def refuse_kind(name: str, column: str, kind: pa.DataType) -> None:
         pa.types.is_date,
         pa.types.is_timestamp,
         is_text,
+        is_uuid,
         pa.types.is_null,
     )
     if not any(test(kind) for test in tests):

@@ -23,7 +23,6 @@ from arrival_engine.engine.importing.days import day_edges, row_days
 from arrival_engine.engine.importing.division import DAY_RULE, LocalDays, place_days
 from arrival_engine.engine.importing.grid import (
     LOCAL_DAY,
-    Limits,
     Span,
     bucket_of,
     duration_seconds,
@@ -33,7 +32,7 @@ from arrival_engine.engine.importing.grid import (
     spanned_edges,
 )
 from arrival_engine.engine.importing.reading import Table
-from arrival_engine.engine.importing.request import ImportRequest
+from arrival_engine.engine.importing.request import TableRequest, is_given
 from arrival_engine.engine.importing.values import MICROS
 
 _CODE = Code.TIME_GRID_MISMATCH
@@ -53,12 +52,12 @@ class Placement:
     day_rule: str = ""
 
 
-def asks_for_local_days(request: ImportRequest) -> bool:
+def asks_for_local_days(request: TableRequest) -> bool:
     """Whether counts are of local days. Raises OPTION_INVALID for options that do not go with that."""
     if request.bucket is None or request.bucket.strip().lower() != LOCAL_DAY:
         return False
     for option, given, why in (
-        ("--grid", bool(request.grid), "because both set the buckets"),
+        ("--grid", is_given(request.grid), "because both set the buckets"),
         ("--start", request.start is not None, "because the counts set the days; a count of 0 adds its day"),
         ("--end", request.end is not None, "because the counts set the days; a count of 0 adds its day"),
         ("--assume-utc", request.assume_utc, "because a local day is one of its row's zone, not of UTC"),
@@ -72,7 +71,7 @@ def asks_for_local_days(request: ImportRequest) -> bool:
     return True
 
 
-def place(request: ImportRequest, counts: Table, listed: Table, limits: Limits) -> Placement:
+def place(request: TableRequest, counts: Table, listed: Table) -> Placement:
     """Choose the grid and find the bucket of each count.
 
     listed: the table of buckets, without rows if it was not given. Raises SCHEMA_VIOLATION for counts without times,
@@ -94,8 +93,8 @@ def place(request: ImportRequest, counts: Table, listed: Table, limits: Limits) 
     if not len(counted):
         counts.refuse(0, f"all {counts.rows} counts are zero", "give at least one row with arrivals")
     if asks_for_local_days(request):
-        return _local_days(counts, limits)
-    grid_us = _grid(request, counts, listed, limits)
+        return _local_days(counts)
+    grid_us = _grid(request, counts, listed)
     bucket = bucket_of(counts, grid_us, partial(_off_grid_hint, counts))
     lengths = np.unique(np.diff(grid_us)).tolist()
     span = f"bucket of {length(lengths[0])}" if len(lengths) == 1 else "bucket"
@@ -103,24 +102,24 @@ def place(request: ImportRequest, counts: Table, listed: Table, limits: Limits) 
     return Placement(grid_us, Placed(counted, bucket[counted], counts["count"][counted]), tuple(notices))
 
 
-def _local_days(counts: Table, limits: Limits) -> Placement:
+def _local_days(counts: Table) -> Placement:
     if not counts.has("bucket_start"):
         raise ArrivalError(
             _CODE,
             f"{counts.files[0].name} numbers its buckets, but numbers do not name local days",
             hint="give bucket_start, as a date such as 2026-03-29, in place of bucket_index",
         )
-    rows = row_days(counts, limits)
-    grid_us = day_edges(counts, rows, limits)
-    placed, facts = place_days(counts, rows, grid_us, limits)
+    rows = row_days(counts)
+    grid_us = day_edges(counts, rows)
+    placed, facts = place_days(counts, rows, grid_us)
     notices = far_apart(counts, rows.date, "days", "local day")
     return Placement(grid_us, placed, tuple(notices), facts, DAY_RULE)
 
 
-def _grid(request: ImportRequest, counts: Table, listed: Table, limits: Limits) -> Ints:
+def _grid(request: TableRequest, counts: Table, listed: Table) -> Ints:
     span = Span(
-        option_instant("--start", request.start, request.assume_utc),
-        option_instant("--end", request.end, request.assume_utc),
+        option_instant("--start", request.start, request.assume_utc, request.epoch),
+        option_instant("--end", request.end, request.assume_utc, request.epoch),
         duration_seconds(request.bucket) if request.bucket is not None else None,
     )
     if listed.rows:
@@ -130,13 +129,13 @@ def _grid(request: ImportRequest, counts: Table, listed: Table, limits: Limits) 
                 "--grid cannot be combined with --start, --end and --bucket, because both set the buckets",
                 hint="give either --grid or the others",
             )
-        return given_edges(listed, limits)
+        return given_edges(listed)
     if span.bucket_seconds is None and counts.has("bucket_start"):
         found = cadence(counts)
         longer = longer_than_hours(found)
         if longer.any():
             _refuse_longer(counts, found, longer, assume_utc=request.assume_utc)
-    return spanned_edges(counts, span, limits)
+    return spanned_edges(counts, span)
 
 
 def _refuse_longer(counts: Table, found: Cadence, longer: Bools, *, assume_utc: bool) -> NoReturn:
@@ -153,8 +152,8 @@ def _refuse_longer(counts: Table, found: Cadence, longer: Bools, *, assume_utc: 
     row = int(found.row[found.first[int(np.argmax(longer))]])
     counts.refuse(
         row,
-        f"the times of merchant {counts['merchant_id'][row]} in {counts.texts['tz'][counts['tz'][row]]} {apart},"
-        " those of others are not, and the length of the buckets is not given",
+        f"the times of merchant {counts.told(counts['merchant_id'][row])} in {counts.texts['tz'][counts['tz'][row]]} "
+        f"{apart}, those of others are not, and the length of the buckets is not given",
         "import counts of hours and counts of longer buckets into two worlds, or give --bucket 1h if every count is of"
         " one hour",
         code=_CODE,
@@ -163,10 +162,16 @@ def _refuse_longer(counts: Table, found: Cadence, longer: Bools, *, assume_utc: 
 
 def _longer_buckets(found: Cadence, gap: int | None, assume_utc: bool) -> list[str]:
     """What to give for counts whose times are so far apart, if a count is of all the time up to the next."""
+    size = gap or DAY_US
+    even = not ((found.time - found.time.min()) % size).any()
     if found.local.all():
-        return [f"give --bucket {LOCAL_DAY} if every count is of one local day"]
-    size = min(gap or DAY_US, DAY_US)
-    if ((found.time - found.time.min()) % size).any():
+        options = [f"give --bucket {LOCAL_DAY} if every count is of one local day"]
+        if size > DAY_US and even:
+            options.append(f"--bucket {size // MICROS}s if every count is of {length(size)}")
+        elif size > DAY_US:
+            options.append("list the buckets with --grid if they are longer than a day")
+        return options
+    if not even:
         return ["list the buckets with --grid if they are longer than an hour"]
     options = [f"give --bucket {size // MICROS}s if every count is of {length(size)}"]
     if assume_utc and found.utc.all():

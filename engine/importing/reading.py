@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
+from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
@@ -18,26 +20,34 @@ import pyarrow.compute as pc
 from arrival_engine.contracts import ArrivalError, Code, Notice
 from arrival_engine.contracts.plainness import TEXT_BYTES_MAX
 from arrival_engine.engine.importing.columns import Column, Layout, Naming, match_header
-from arrival_engine.engine.importing.files import SourceFile, open_file
+from arrival_engine.engine.importing.files import open_file
 from arrival_engine.engine.importing.folders import files_of
+from arrival_engine.engine.importing.frames import open_frame, tables_in
 from arrival_engine.engine.importing.numbers import Marks, plain
+from arrival_engine.engine.importing.parquet import is_uuid
 from arrival_engine.engine.importing.quoting import shell_word
 from arrival_engine.engine.importing.room import Room
+from arrival_engine.engine.importing.source import Source
 from arrival_engine.engine.importing.values import Cell, HalfFloat, Instant, Refused, ShortFloat
+from arrival_engine.engine.merchant_names import MerchantNames, told
 
 _DTYPES: Mapping[str, Any] = {"uint64": np.uint64, "int64": np.int64, "float64": np.float64, "text": np.int32}
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows in the order of the files. Columns by name, each of `rows` values; text as int32 codes into `texts`."""
+    """Rows in the order of the files. Columns by name, each of `rows` values; text as int32 codes into `texts`.
+
+    names: the texts of merchants; None if merchant ids are numbers.
+    """
 
     layout: Layout
     rows: int
     columns: Mapping[str, npt.NDArray[Any]]
     texts: Mapping[str, tuple[str | None, ...]]
-    files: tuple[SourceFile, ...] = ()
+    files: tuple[Source, ...] = ()
     first_rows: tuple[int, ...] = ()
+    names: MerchantNames | None = None
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
         return self.columns[name]
@@ -46,8 +56,12 @@ class Table:
         """Whether the user's files have this column."""
         return name in self.columns
 
+    def told(self, merchant_id: Any) -> str:
+        """A merchant in a sentence."""
+        return told(self.names, int(merchant_id))
+
     def refuse(self, row: int, what: str, hint: str, *, code: Code | None = None, **context: object) -> NoReturn:
-        """Raise the fault of a row, naming its file and line."""
+        """Raise the fault of a row, naming its file and line, or its table and row."""
         number = bisect_right(self.first_rows, row) - 1
         place = self.files[number].place(row - self.first_rows[number])
         raise ArrivalError(code or self.layout.code, f"{_told(place)}: {what}", hint=hint, **place, **context)
@@ -59,19 +73,19 @@ def empty_table(layout: Layout) -> Table:
     return Table(layout, 0, columns, {column.name: () for column in layout.columns if column.kind == "text"})
 
 
-def read_table(layout: Layout, paths: Sequence[Path], naming: Naming, marks: Marks) -> tuple[Table, list[Notice]]:
-    """All files of a table as one, and notices about them; `marks` explain numbers that are texts.
+def read_table(layout: Layout, given: object, naming: Naming, marks: Marks) -> tuple[Table, list[Notice]]:
+    """Everything that was given for a table as one, and notices about it; `marks` explain numbers that are texts.
 
-    Raises SCHEMA_VIOLATION for an invalid file, column or value, TIME_GRID_MISMATCH for a time, DST_MAPPING_FAILED
-    for a zone, ROUTING_POLICY_INVALID for a mode, the layout's code for a table without rows, IO_READ_FAILED.
+    given: as a field of `TableRequest`. Raises OPTION_INVALID for what is not a table, SCHEMA_VIOLATION for an invalid
+    file, column or value, TIME_GRID_MISMATCH for a time, DST_MAPPING_FAILED for a zone, ROUTING_POLICY_INVALID for a
+    mode, the layout's code for a table without rows, IO_READ_FAILED.
     """
     builder = _Builder(layout, marks)
     notices: list[Notice] = []
-    found, left_out = files_of(paths, layout.name)
-    for one in found:
-        file, noticed = open_file(one)
-        notices += noticed
-        builder.read(file, match_header(layout, file, naming))
+    with closing(_sources(layout, given)) as sources:
+        for source, noticed in sources:
+            notices += noticed
+            builder.read(source, match_header(layout, source, naming))
     table = builder.table()
     if not table.rows:
         names = ", ".join(file.name for file in table.files)
@@ -81,11 +95,27 @@ def read_table(layout: Layout, paths: Sequence[Path], naming: Naming, marks: Mar
             hint="give at least one row",
             files=names,
         )
-    return table, [*left_out, *notices]
+    return table, notices
+
+
+def _sources(layout: Layout, given: object) -> Generator[tuple[Source, list[Notice]], None, None]:
+    """The files and the tables in memory, each with the notices about it and open until the next."""
+    argument = layout.name.replace(" ", "_")
+    tables = tables_in(given, argument)
+    paths = [path for path in tables if isinstance(path, Path)]
+    found, left_out = files_of(paths, layout.name)
+    for file in found:
+        source, notices = open_file(file)
+        yield source, [*left_out, *notices]
+        left_out = []
+    for number, table in enumerate(tables):
+        if not isinstance(table, Path):
+            with open_frame(table, argument, number if len(tables) > 1 else None) as frame:
+                yield frame, []
 
 
 def _told(place: Mapping[str, object]) -> str:
-    return ", ".join(str(value) if name == "file" else f"{name} {value}" for name, value in place.items())
+    return ", ".join(str(value) if name in ("file", "table") else f"{name} {value}" for name, value in place.items())
 
 
 @dataclass
@@ -94,14 +124,14 @@ class _Builder:
 
     layout: Layout
     marks: Marks
-    files: list[SourceFile] = field(default_factory=list)
+    files: list[Source] = field(default_factory=list)
     first_rows: list[int] = field(default_factory=list)
     rows: int = 0
     room: Room = field(default_factory=Room.here)
     pieces: dict[str, list[npt.NDArray[Any]]] = field(default_factory=dict)
     texts: dict[str, dict[str | None, int]] = field(default_factory=dict)
 
-    def read(self, file: SourceFile, names: Mapping[str, str]) -> None:
+    def read(self, file: Source, names: Mapping[str, str]) -> None:
         self._same_columns(file, names)
         self.files.append(file)
         self.first_rows.append(self.rows)
@@ -114,7 +144,7 @@ class _Builder:
                 self.pieces[column.name].append(values)
             self.rows += batch.num_rows
 
-    def _keys(self, file: SourceFile, names: Mapping[str, str], columns: Sequence[Column]) -> dict[str, Any]:
+    def _keys(self, file: Source, names: Mapping[str, str], columns: Sequence[Column]) -> dict[str, Any]:
         """The converted partition keys of the file's directories, by our names."""
         texts = {**file.around, **file.keys}
         found = {}
@@ -131,7 +161,7 @@ class _Builder:
                     ) from verdict
         return found
 
-    def _same_columns(self, file: SourceFile, names: Mapping[str, str]) -> None:
+    def _same_columns(self, file: Source, names: Mapping[str, str]) -> None:
         if not self.files:
             self.pieces = {column.name: [] for column in self.layout.columns if column.name in names}
         differing = sorted(self.pieces.keys() ^ names.keys())
@@ -146,7 +176,7 @@ class _Builder:
             )
 
     def _column(
-        self, file: SourceFile, column: Column, theirs: str, batch: pa.RecordBatch, keys: Mapping[str, Any]
+        self, file: Source, column: Column, theirs: str, batch: pa.RecordBatch, keys: Mapping[str, Any]
     ) -> npt.NDArray[Any]:
         """One column of a batch; each distinct cell is converted once. A partition key has one value for all rows."""
         if theirs not in file.header:
@@ -179,12 +209,12 @@ class _Builder:
         vocabulary = self.texts.setdefault(column.name, {})
         return [vocabulary.setdefault(text, len(vocabulary)) for text in converted]
 
-    def _converted(self, file: SourceFile, column: Column, cell: Cell) -> Any:
+    def _converted(self, file: Source, column: Column, cell: Cell) -> Any:
         if column.number and isinstance(cell, str):
             cell = plain(cell, self.marks, whole=column.kind != "float64", comma_separated=file.delimiter == ",")
         return column.convert(cell)
 
-    def _refuse_long(self, file: SourceFile, theirs: str, array: pa.Array) -> None:
+    def _refuse_long(self, file: Source, theirs: str, array: pa.Array) -> None:
         """Refuse a text that is longer than any name or number, before it is looked at."""
         coded = pa.types.is_dictionary(array.type)
         texts = array.dictionary if coded else array
@@ -201,7 +231,7 @@ class _Builder:
             hint = "shorten it: ids, time zones, channels and times are short"
             self._refuse_cell(file, theirs, row, None, Refused(what, hint, Code.LIMIT_EXCEEDED))
 
-    def _refuse_cell(self, file: SourceFile, theirs: str, row: int, cell: Cell, verdict: Refused) -> NoReturn:
+    def _refuse_cell(self, file: Source, theirs: str, row: int, cell: Cell, verdict: Refused) -> NoReturn:
         place = file.place(self.rows - self.first_rows[-1] + row)
         shown = _shown(cell)
         value = f" {shown}" if shown else ""
@@ -242,7 +272,7 @@ def _shown(cell: Cell) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _distinct(file: SourceFile, theirs: str, array: pa.Array) -> tuple[npt.NDArray[np.int64], list[Cell]]:
+def _distinct(file: Source, theirs: str, array: pa.Array) -> tuple[npt.NDArray[np.int64], list[Cell]]:
     """Index of each row's cell among the distinct cells (null is one of them), and the distinct cells."""
     kind = array.type
     if pa.types.is_dictionary(kind):
@@ -252,6 +282,8 @@ def _distinct(file: SourceFile, theirs: str, array: pa.Array) -> tuple[npt.NDArr
     elif pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):
         # Arrow cannot look for distinct values of the narrow decimals.
         array = array.cast(pa.decimal128(kind.precision, kind.scale))
+    elif is_uuid(kind):
+        array = array.storage
     coded = array.dictionary_encode()
     try:
         cells: list[Cell] = list(_cells(coded.dictionary, kind))
@@ -267,7 +299,7 @@ def _distinct(file: SourceFile, theirs: str, array: pa.Array) -> tuple[npt.NDArr
     return codes, [*cells, None] if coded.indices.null_count else cells
 
 
-def _micros(file: SourceFile, theirs: str, array: pa.Array) -> pa.Array:
+def _micros(file: Source, theirs: str, array: pa.Array) -> pa.Array:
     """Timestamps of any unit in microseconds. Raises TIME_GRID_MISMATCH if one does not fit."""
     try:
         return pc.cast(array, pa.timestamp("us", array.type.tz)).cast(pa.int64())
@@ -290,6 +322,8 @@ def _cells(distinct: pa.Array, kind: pa.DataType) -> Iterator[Cell]:
         elif isinstance(value, datetime):
             # date64 counts milliseconds, but a date has no time of day.
             yield value.date()
+        elif is_uuid(kind):
+            yield str(UUID(bytes=value))
         elif pa.types.is_float32(kind):
             yield ShortFloat(value)
         elif pa.types.is_float16(kind):

@@ -12,6 +12,7 @@ from arrival_engine.contracts.options import ZoneSource
 from arrival_engine.contracts.zone_names import one_name_each
 from arrival_engine.cpu_fallback.law import HYBRID, NON_VIRTUAL, VIRTUAL_ONLY
 from arrival_engine.engine.importing.contents import Contents, Ids, Ints, Merchants
+from arrival_engine.engine.merchant_names import told
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ def homeless_counts(contents: Contents) -> Notice | None:
     at_most = "up to " if (mode_of(contents.merchants, counts.merchant)[homeless] == HYBRID).any() else ""
     message = (
         f"{at_most}{arrivals} arrivals are counted in a zone where their merchant has no site, such as merchant "
-        f"{counts.merchant[row]} in {contents.tzids[counts.zone[row]]}: they go to any of its sites"
+        f"{told(contents.merchant_names, int(counts.merchant[row]))} in {contents.tzids[counts.zone[row]]}: they go to "
+        "any of its sites"
     )
     return Notice("NO_SITE_IN_ZONE", message, {"arrivals": arrivals})
 
@@ -112,7 +114,8 @@ def homeless_groups(contents: Contents) -> Notice | None:
         return None
     row = int(np.argmax(homeless))
     message = (
-        f"merchant {groups.merchant[row]} has a group weight but no site in {contents.tzids[groups.zone[row]]}: "
+        f"merchant {told(contents.merchant_names, int(groups.merchant[row]))} has a group weight but no site in "
+        f"{contents.tzids[groups.zone[row]]}: "
         "arrivals drawn there go to any of its sites"
     )
     return Notice("NO_SITE_IN_ZONE", message, {"group_weights": int(homeless.sum())})

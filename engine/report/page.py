@@ -8,6 +8,7 @@ from importlib.metadata import version as distribution_version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from arrival_engine.contracts.safe_text import visible
+from arrival_engine.engine.merchant_names import MerchantNames
 from arrival_engine.engine.process import human
 from arrival_engine.engine.records.diagnostics import MEANINGS
 from arrival_engine.engine.report.measure import Measures
@@ -224,7 +225,7 @@ def _section(number: int, section: Section, records: Records) -> dict[str, Any]:
         "speed_facts": list(_speed_facts(section.line or {})),
         "fallbacks": list(_fallbacks(section)),
         "anomalies_missing": section.anomalies is None,
-        "merchants": list(_merchants(measures)),
+        "merchants": list(_merchants(measures, records.names)),
         "merchants_all": int(measures.merchants.merchant_id.size),
         "expected_by": measures.expected_by,
         "checks": _checks(records.verdicts, measures.scenario_id),
@@ -294,7 +295,7 @@ def _fallbacks(section: Section) -> Iterable[dict[str, Any]]:
         }
 
 
-def _merchants(measures: Measures) -> Iterable[dict[str, Any]]:
+def _merchants(measures: Measures, names: MerchantNames | None) -> Iterable[dict[str, Any]]:
     table = measures.merchants
     for place in range(min(MERCHANTS_SHOWN, table.merchant_id.size)):
         arrivals, expected = int(table.arrivals[place]), float(table.expected[place])
@@ -303,6 +304,7 @@ def _merchants(measures: Measures) -> Iterable[dict[str, Any]]:
         yield {
             "rank": place + 1,
             "merchant_id": str(table.merchant_id[place]),
+            "merchant": None if names is None else names.text(int(table.merchant_id[place])),
             "arrivals": arrivals,
             "share": arrivals / measures.arrivals,
             "expected": human.count(round(expected)),

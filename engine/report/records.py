@@ -15,6 +15,7 @@ from arrival_engine.contracts.identity import U64_MAX
 from arrival_engine.contracts.inside import InsidePath
 from arrival_engine.contracts.oserrors import reading
 from arrival_engine.contracts.schemas import shown
+from arrival_engine.engine.merchant_names import MerchantNames, load_merchant_names
 from arrival_engine.engine.rundir.arrow_files import open_parquet
 from arrival_engine.engine.rundir.flag import flag_of
 from arrival_engine.engine.rundir.receipt import Receipt
@@ -76,7 +77,7 @@ class Anomaly(NamedTuple):
 class Records:
     """The records of a run. seal: None if it has none; environment: from the audit log, possibly empty.
 
-    notices: the lines of logs that were set aside.
+    notices: the lines of logs that were set aside. names: the texts of merchants; None if merchant ids are numbers.
     lines: the last PASS line of each scenario; failures: the last FAIL line of the run and of each scenario, if later.
     """
 
@@ -87,6 +88,7 @@ class Records:
     failures: tuple[Record, ...]
     verdicts: Verdicts | None
     notices: tuple[Notice, ...]
+    names: MerchantNames | None
 
 
 def read_run(receipt: Receipt) -> Records:
@@ -101,6 +103,7 @@ def read_run(receipt: Receipt) -> Records:
             failures=_later_failures(logs.lines("S4")),
             verdicts=_verdicts(receipt, logs.lines("S5")),
             notices=logs.notices(),
+            names=load_merchant_names(receipt),
         )
 
 

@@ -59,15 +59,15 @@ def stream_arrivals(
     source: World | Plan,
     start: Moment = None,
     end: Moment = None,
-    merchants: Collection[int] | None = None,
+    merchants: Collection[int | str] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the arrivals of all merchants in time order, with the contract's 21 columns.
 
     The order is total: (ts_utc, merchant_id, arrival_seq). Rows equal those of the stored dataset, including
-    arrival_seq, from `start` up to but not including `end` (RFC 3339 text or aware datetimes), of `merchants` (default:
-    all). Only buckets that the window touches are expanded, one batch ahead of the reader, so the two largest batches
-    bound memory. Closing the iterator stops it. Raises ValueError for an invalid moment, ArrivalError for a merchant
-    without arrivals or a fallback that the policy forbids.
+    arrival_seq, from `start` up to but not including `end` (RFC 3339 text or aware datetimes), of `merchants`, each by
+    id or text (default: all). Only buckets that the window touches are expanded, one batch ahead of the reader, so the
+    two largest batches bound memory. Closing the iterator stops it. Raises ValueError for an invalid moment,
+    ArrivalError for a merchant without arrivals or a fallback that the policy forbids.
     """
     part = window(start, end)
     batches = by_bucket(source if isinstance(source, Plan) else plan(source), part, merchants)

@@ -41,13 +41,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class StreamOptions:
     """What to stream and how; no option changes an arrival.
 
-    start, end: the window, without its end. merchants: () for all. speed: seconds of arrivals per second, None for as
-    fast as the sink reads. columns: () for all 21. limit: the most arrivals.
+    start, end: the window, without its end. merchants: by id or text, () for all. speed: seconds of arrivals per
+    second, None for as fast as the sink reads. columns: () for all 21. limit: the most arrivals.
     """
 
     start: Moment = None
     end: Moment = None
-    merchants: tuple[int, ...] = ()
+    merchants: tuple[int | str, ...] = ()
     speed: Fraction | None = None
     format: StreamFormat = "jsonl"
     columns: tuple[str, ...] = ()

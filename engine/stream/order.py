@@ -19,11 +19,11 @@ from arrival_engine.engine.world.load import World
 BATCH_ARRIVALS = 131_072
 
 
-def by_bucket(plan: Plan, window: Window, merchants: Collection[int] | None = None) -> Plan:
+def by_bucket(plan: Plan, window: Window, merchants: Collection[int | str] | None = None) -> Plan:
     """The same segments in (bucket, merchant) order, in batches of whole consecutive buckets.
 
-    Only buckets that the window touches, and only the given merchants (default: all). A bucket of more than
-    `BATCH_ARRIVALS` arrivals is a batch of its own. Segments keep their first arrival_seq, so nothing before the
+    Only buckets that the window touches, and only the merchants given by id or text (default: all). A bucket of more
+    than `BATCH_ARRIVALS` arrivals is a batch of its own. Segments keep their first arrival_seq, so nothing before the
     window is expanded. Raises OPTION_INVALID for a merchant without arrivals.
     """
     world, segments = plan.world, plan.segments
@@ -32,7 +32,7 @@ def by_bucket(plan: Plan, window: Window, merchants: Collection[int] | None = No
     first, last = buckets_in(world, window)
     chosen = (bucket >= first) & (bucket < last)
     if merchants is not None:
-        chosen &= _of_merchants(world, first_row, merchants)
+        chosen &= _of_merchants(world, first_row, [world.merchant_id_of(merchant) for merchant in merchants])
     at = np.flatnonzero(chosen)
     order = at[np.argsort(bucket[at], kind="stable")]
     rows, reordered = _reordered(world.rows, segments, order)
@@ -59,17 +59,18 @@ def _refuse_merchants_without_arrivals(world: World, merchants: Collection[int])
     if unknown:
         raise ArrivalError(
             Code.OPTION_INVALID,
-            f"{_named(unknown)} in scenario {world.scenario_id}",
+            f"{_named(world, unknown)} in scenario {world.scenario_id}",
             hint="name merchants of s3_bucket_counts_5B that have a count above zero",
-            merchant_id=unknown[0],
+            **world.known_as(unknown[0]),
             scenario_id=world.scenario_id,
         )
 
 
-def _named(unknown: Sequence[int]) -> str:
+def _named(world: World, unknown: Sequence[int]) -> str:
+    first = f"merchant {world.told(unknown[0])}"
     if len(unknown) == 1:
-        return f"merchant {unknown[0]} has no arrivals"
-    return f"merchant {unknown[0]} and {len(unknown) - 1} more of those asked for have no arrivals"
+        return f"{first} has no arrivals"
+    return f"{first} and {len(unknown) - 1} more of those asked for have no arrivals"
 
 
 def _of_merchants(world: World, first_row: I64, merchants: Collection[int]) -> NDArray[np.bool_]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -212,6 +212,13 @@ class Book:
         if check not in RULES or any(finding.check == check for finding in self.findings):
             raise ArrivalError(Code.S5_UNEXPECTED_INTERNAL_ERROR, f"check {check!r} is unknown or entered twice")
         self.findings.append(Finding(check, verdict, severity, rows, violations, self.scenario_id, **rest))
+
+    def change_examples(self, change: Callable[[Sequence[Example]], Iterable[Example]]) -> None:
+        """Replace the examples of each finding that has any by `change` of them."""
+        self.findings = [
+            replace(finding, examples=tuple(change(finding.examples))) if finding.examples else finding
+            for finding in self.findings
+        ]
 
     def done(self, check: str) -> bool:
         """Whether the check has been entered."""

@@ -26,6 +26,7 @@ from arrival_engine.engine.rundir.strict_json import read_json, read_json_rows
 from arrival_engine.engine.rundir.table_limits import check_sizes
 from arrival_engine.engine.validation.civil import ClockTable, change_table, clock_table
 from arrival_engine.engine.validation.database import Cursor
+from arrival_engine.engine.validation.policy import document
 
 KEY = "merchant_id, zone, channel, bucket_index"
 _HINT = "restore the inputs that were sealed"
@@ -90,11 +91,12 @@ def load_run(cursor: Cursor, receipt: Receipt) -> None:
     _edges(cursor, receipt)
     _aliases(cursor, receipt)
     _merchants(cursor, receipt)
+    used = document(receipt, "arrival_routing_policy_5B")["physical_router"]["use_group_weights"]
     cursor.run(f"""
         CREATE OR REPLACE TABLE group_weight AS
         SELECT merchant_id::UBIGINT AS merchant_id, (utc_day::DATE - DATE '1970-01-01')::INTEGER AS day,
                tz_group_id::VARCHAR AS tzid, max(p_group)::DOUBLE AS weight
-        FROM {source(cursor, receipt, "s4_group_weights")} GROUP BY ALL""")
+        FROM {source(cursor, receipt, "s4_group_weights")} WHERE {used} GROUP BY ALL""")
     allocation = source(cursor, receipt, "zone_alloc")
     rows = (
         f"SELECT merchant_id::UBIGINT AS merchant_id, legal_country_iso::VARCHAR AS country, tzid::VARCHAR AS tzid, "

@@ -29,6 +29,7 @@ from arrival_engine.engine.validation.database import Database
 from arrival_engine.engine.validation.delivered import PolicyDifference, policy_differences, statement
 from arrival_engine.engine.validation.findings import Book, Finding, Outcome, outcome
 from arrival_engine.engine.validation.inputs import load_run
+from arrival_engine.engine.validation.judge_names import name_merchants
 from arrival_engine.engine.validation.judge_rng import judge_logs, judge_overlap
 from arrival_engine.engine.validation.policy import validation_policy
 from arrival_engine.engine.validation.records import Logs, Record, history, read_logs, successes
@@ -176,6 +177,7 @@ def _judge_scenarios(
         for scenario in scenarios:
             own = Book(scenario)
             fact, claims = judge_scenario(stage, scenario, history(logs, scenario), trace, cursor, own)
+            own.change_examples(partial(name_merchants, cursor, stage.receipt))
             facts.append(fact)
             books.append(own)
             claimed += claims

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
-from arrival_engine.contracts import compact_json
+from arrival_engine.contracts import arrow_schema, compact_json
+from arrival_engine.contracts.pandas_metadata import KEY, pandas_metadata
 from arrival_engine.contracts.schemas import shown
+from arrival_engine.contracts.tables import TimestampEncoding
 from arrival_engine.engine.process.version import LAW_VERSION
 from arrival_engine.engine.rundir.receipt import Receipt
 from arrival_engine.engine.validation.case import Case
@@ -52,8 +54,17 @@ def metadata_faults(case: Case, sealed_inputs_digest: str) -> list[Example]:
         if version is None or (case.told.versions and version not in case.told.versions):
             wrong.append(_said(_VERSION, version))
         wrong += [f"states the unknown key {shown(key)}" for key in sorted(stated.keys() - known)]
+        # Parts of version 0.1.0 state nothing for pandas.
+        if (types := part.metadata.get(KEY)) not in (None, *_types_for_pandas()):
+            wrong.append(_said(KEY, types))
         faults += [{"file": part.path.name, "fault": fault} for fault in wrong]
     return faults
+
+
+def _types_for_pandas() -> set[str]:
+    """What parts may state for pandas, by the form of times."""
+    schemas = [arrow_schema("arrival_events_5B", encoding) for encoding in get_args(TimestampEncoding)]
+    return set(map(pandas_metadata, schemas))
 
 
 def _said(key: str, value: str | None) -> str:

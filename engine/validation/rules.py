@@ -66,6 +66,11 @@ RULES: dict[str, Rule] = {
     "intensity": Rule(
         Area.INPUTS, Code.S5_S1_S3_GRID_DOMAIN_MISMATCH, "every count has a finite intensity, positive where it is"
     ),
+    "merchant_names": Rule(
+        Area.INPUTS,
+        Code.S5_S0_SEALED_INPUTS_INCONSISTENT,
+        "every merchant has one text, of which its id is the hash",
+    ),
     "files": Rule(
         Area.SHAPE,
         Code.S5_S4_PARTITION_OR_IDENTITY_VIOLATION,

@@ -27,6 +27,7 @@ from arrival_engine.engine.validation.judge_events import (
 )
 from arrival_engine.engine.validation.judge_inputs import judge_inputs
 from arrival_engine.engine.validation.judge_law import judge_law
+from arrival_engine.engine.validation.judge_names import judge_names
 from arrival_engine.engine.validation.judge_places import judge_places
 from arrival_engine.engine.validation.judge_realism import judge_realism
 from arrival_engine.engine.validation.judge_records import judge_report, judge_summary
@@ -88,6 +89,7 @@ def judge_scenario(
     case = Case(receipt, scenario_id, stage.policy, routing, horizon, events, told, cursor, book)
     with reporter.phase("check inputs"):
         judge_inputs(case)
+        judge_names(case)
         claimed = claims(case)
     if not judge_schema(case):
         judge_files(case, stage.sealed.digest)
