@@ -51,6 +51,7 @@ _COMMANDS = {
     "validate": "arrival_engine.engine.cli.validate",
     "verify": "arrival_engine.engine.cli.verify",
     "report": "arrival_engine.engine.cli.report",
+    "export": "arrival_engine.engine.cli.export",
     "stream": "arrival_engine.engine.cli.stream",
     "explain": "arrival_engine.engine.cli.explain",
     "diff": "arrival_engine.engine.cli.diff",

@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from arrival_engine.engine.process.progress import Reporter
     from arrival_engine.engine.storage import RunDirectory
 
-__all__ = ["BATCH_ARRIVALS", "INSTANT", "LOCAL", "PLACE", "TABLE", "U64", "open_place", "scratch_option"]
+__all__ = [
+    "BATCH_ARRIVALS",
+    "INSTANT",
+    "LOCAL",
+    "MERCHANT",
+    "PLACE",
+    "TABLE",
+    "TARGET",
+    "U64",
+    "open_place",
+    "scratch_option",
+]
 
 
 class _PlaceType(PathType["Place"]):
@@ -59,6 +70,13 @@ class _LocalType(PathType[Path]):
         return place
 
 
+class _TargetType(_PlaceType):
+    """A place that a command writes, which may be one file."""
+
+    name = "target"
+    kind = "file"
+
+
 class _InstantType(click.ParamType[str]):
     name = "instant"
 
@@ -71,15 +89,29 @@ class _InstantType(click.ParamType[str]):
         return str(value)
 
 
+class _MerchantType(click.ParamType[str]):
+    name = "merchant"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text as given, which only the world can tell from a number; a usage error for one that is empty."""
+        if not value:
+            self.fail("the merchant is empty: give its id, or its text in a world whose ids are texts", param, ctx)
+        if not is_utf8(str(value)):
+            self.fail(f"{value!r} is not UTF-8: give the merchant's text as it was imported", param, ctx)
+        return str(value)
+
+
 # More than any world has; without a limit, a number too long for the machine would look like a defect.
 BATCH_ARRIVALS = WholeNumber(1, 10**12)
 
 U64 = WholeNumber(0, 2**64 - 1)
+MERCHANT = _MerchantType()
 
 INSTANT = _InstantType()
 PLACE = _PlaceType()
 LOCAL = _LocalType("directory", "dir")
 TABLE = _LocalType("table", "file")
+TARGET = _TargetType()
 
 scratch_option = click.option(
     "--scratch",

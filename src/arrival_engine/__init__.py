@@ -1,9 +1,9 @@
 """Arrival Engine: bucket counts to arrival events, exactly, on CPU or CUDA.
 
-    from arrival_engine import load_world, plan, expand
+    import arrival_engine as ae
 
-    for batch in expand(plan(load_world("my-run"))):
-        ...                                   # pyarrow.RecordBatch, the contract's 21 columns
+    arrivals = ae.expand_counts(counts, sites, seed=7)  # pandas, Polars, Arrow, DuckDB, or paths of files
+    arrivals.to_pandas()                                # or .to_polars(), .to_arrow(), .batches(), .write(...)
 
 Every command of `arrivals` is a function here: `seal`, `run` and `validate` do to a run directory what the commands of
 those names do. Failures are raised as `ArrivalError`. Names load on first use, so importing the package is cheap.
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from arrival_engine.engine.expand.expansion import expand
     from arrival_engine.engine.expand.planning import Plan, plan
     from arrival_engine.engine.explaining import Explanation, Question, explain
+    from arrival_engine.engine.exporting import ExportOptions, ExportResult, export
     from arrival_engine.engine.forecast.forecast import ForecastOptions, ForecastResult, forecast
+    from arrival_engine.engine.frames.arrivals import Arrivals
+    from arrival_engine.engine.frames.counts import expand_counts
+    from arrival_engine.engine.frames.published import read_arrivals
     from arrival_engine.engine.importing import ImportRequest, ImportResult, import_world
     from arrival_engine.engine.parity import ParityOptions, ParityResult, parity
     from arrival_engine.engine.process.doctor import Diagnosis, doctor
@@ -43,6 +47,7 @@ __all__ = [
     "AdoptOptions",
     "AdoptResult",
     "ArrivalError",
+    "Arrivals",
     "Bundle",
     "Code",
     "DaskMaker",
@@ -51,6 +56,8 @@ __all__ = [
     "DiffOptions",
     "DiffResult",
     "Explanation",
+    "ExportOptions",
+    "ExportResult",
     "ForecastOptions",
     "ForecastResult",
     "ImportRequest",
@@ -77,12 +84,15 @@ __all__ = [
     "diff",
     "doctor",
     "expand",
+    "expand_counts",
     "explain",
+    "export",
     "forecast",
     "import_world",
     "load_world",
     "parity",
     "plan",
+    "read_arrivals",
     "report",
     "run",
     "seal",
@@ -101,7 +111,11 @@ _HOMES = {
     f"{_ENGINE}.expand.expansion": ("expand",),
     f"{_ENGINE}.expand.planning": ("Plan", "plan"),
     f"{_ENGINE}.explaining": ("Explanation", "Question", "explain"),
+    f"{_ENGINE}.exporting": ("ExportOptions", "ExportResult", "export"),
     f"{_ENGINE}.forecast.forecast": ("ForecastOptions", "ForecastResult", "forecast"),
+    f"{_ENGINE}.frames.arrivals": ("Arrivals",),
+    f"{_ENGINE}.frames.counts": ("expand_counts",),
+    f"{_ENGINE}.frames.published": ("read_arrivals",),
     f"{_ENGINE}.importing": ("ImportRequest", "ImportResult", "import_world"),
     f"{_ENGINE}.parity": ("ParityOptions", "ParityResult", "parity"),
     f"{_ENGINE}.process.doctor": ("Diagnosis", "doctor"),
