@@ -1,9 +1,15 @@
 #!/usr/bin/env bash
-# Creates the virtual environment VENV and installs this project into it, editable, with the pinned versions.
-#   scripts/venv.sh VENV [EXTRAS]      EXTRAS: comma-separated, e.g. test,lint
+# Creates the virtual environment VENV and installs this project into it, with the pinned versions.
+#   scripts/venv.sh [--wheel] VENV [EXTRAS]      EXTRAS: comma-separated, e.g. test,lint
+# The installation is editable. With --wheel it is that of the wheel WHEEL, or of one that is built for it.
 # PYTHON chooses the interpreter; the default is the first supported one on the path.
 set -euo pipefail
 
+form=editable
+if [ "$1" = --wheel ]; then
+    form=wheel
+    shift
+fi
 venv=$1
 extras=${2:-}
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -41,9 +47,12 @@ find_python() {
         "Install one, or name it: make PYTHON=/path/to/python3.12 <target>"
 }
 
+# Python compiles what it imports, a small part of what is installed. Where it may not keep that, pip compiles all.
+options=(--quiet --disable-pip-version-check --constraint "$root/constraints.txt")
+[ -n "${PYTHONDONTWRITEBYTECODE:-}" ] || options+=(--no-compile)
+
 install() {
-    if ! "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-        --constraint "$root/constraints.txt" "$@"; then
+    if ! "$venv/bin/python" -m pip install "${options[@]}" "$@"; then
         fail "Installing into $venv failed; pip's message is above." \
             "Without a reachable package index, name one: PIP_INDEX_URL=... make <target>" \
             "To start again: make clean"
@@ -56,6 +65,22 @@ if ! { [ -x "$venv/bin/python" ] && new_enough "$venv/bin/python"; }; then
     "$python" -m venv --clear "$venv" || fail "$python could not create $venv."
 fi
 echo "Installing Arrival Engine${extras:+ with $extras} into $venv (the first time takes a minute)" >&2
-# The build backend comes first, pinned like the rest, because an isolated build would fetch the newest one.
+# The pip of an old Python takes a third longer.
+install pip
+# The build backend comes before the project, pinned like the rest: an isolated build would fetch the newest one.
 install hatchling editables
-install --no-build-isolation --editable "$root${extras:+[$extras]}"
+if [ $form = editable ]; then
+    install --no-build-isolation --editable "$root${extras:+[$extras]}"
+else
+    wheel=${WHEEL:-}
+    if [ -z "$wheel" ]; then
+        built=$(mktemp -d)
+        trap 'rm -rf "$built"' EXIT
+        install build
+        "$venv/bin/python" -m build --wheel --no-isolation --outdir "$built" "$root" >/dev/null
+        wheel=$(echo "$built"/*.whl)
+    fi
+    install "$wheel${extras:+[$extras]}"
+    # A wheel of the same version may be there already, with other contents.
+    install --no-deps --force-reinstall "$wheel"
+fi
