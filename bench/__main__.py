@@ -6,6 +6,7 @@
     python -m bench against --other OTHER/.venv/bin/python   this version beside another one
     python -m bench table                                    the results as tables in docs/performance.md
     python -m bench cluster --help                           runs on worker processes, and docs/scaling.md
+    python -m bench install --help                           from `pip install` to the first rows
     python -m bench gpu --help                               the expansion on a CUDA device
     python -m bench launches --help                          loading and launching CUDA kernels, without a device
 
@@ -29,7 +30,12 @@ from bench.workplace import Choice, Workplace
 
 TABLE = "table"
 # Measurements with options of their own.
-SEPARATE = {"cluster": "bench.cluster", "gpu": "bench.gpu", "launches": "bench.launches"}
+SEPARATE = {
+    "cluster": "bench.cluster",
+    "gpu": "bench.gpu",
+    "install": "bench.install",
+    "launches": "bench.launches",
+}
 RESULTS = environment.ROOT / "bench" / "results"
 
 

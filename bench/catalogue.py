@@ -36,6 +36,7 @@ CATALOGUE = {
     "rivals": Entry("bench.rivals", "Alternatives"),
     "scaling": Entry("bench.scaling", "Growth of time and memory"),
     "jit": Entry("bench.jit", "Start-up with cold and warm kernels"),
+    "notebook": Entry("bench.notebook", "First rows in a notebook"),
     "pruning": Entry("bench.pruning", "Bytes that a reader reads"),
     "validate": Entry("bench.validate", "Validation beside the run that it judges"),
     "hostile": Entry("bench.hostile", "Growth of time with hostile inputs"),

@@ -244,8 +244,10 @@ def _encoder(planned: Plan, timeline: Timeline) -> Callable[[BatchResult], None]
     from arrival_engine.engine.expand.batch_checks import check_batch
     from arrival_engine.engine.pages.parts import ParquetParts
     from arrival_engine.engine.process.progress import Reporter
+    from arrival_engine.engine.world.load import sealed
 
-    parts = ParquetParts(InsidePath(planned.world.receipt.run_root.outside), planned.world, Assembler(planned.world))
+    root = sealed(planned.world).receipt.run_root.outside
+    parts = ParquetParts(InsidePath(root), planned.world, Assembler(planned.world))
     with timeline.step("load the part writer's kernels"):
         parts.load_kernels(Reporter())
 

@@ -180,13 +180,13 @@ class PolarsExpander:
 
 
 def _constants(world: World) -> list[pl.Expr]:
-    identity = world.receipt.identity
+    identity = world.identity
     texts = {
         "manifest_fingerprint": identity.manifest_fingerprint,
         "parameter_hash": identity.parameter_hash,
         "scenario_id": world.scenario_id,
         "routing_universe_hash": world.universe_hash,
-        "s4_spec_version": world.seal.spec_version,
+        "s4_spec_version": world.spec_version,
     }
     coded = [pl.lit(text).cast(pl.Enum([text])).alias(name) for name, text in texts.items()]
     return [*coded, pl.lit(identity.seed, pl.UInt64).alias("seed")]
