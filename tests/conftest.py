@@ -9,10 +9,12 @@ from contextlib import suppress
 
 import pytest
 
-from tests.support.paths import ON_DEVICE, ROOT, SRC
+from tests.support.paths import HOME, ON_DEVICE, ROOT, SRC
 
-# Processes that tests start run this checkout, wherever the environment's own installation points.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(SRC), str(ROOT), os.environ.get("PYTHONPATH"))))
+# Processes that tests start import what this one does: this checkout, wherever the environment's own installation
+# points, or an installed wheel, which they find without a path.
+_paths = [str(SRC)] if HOME == SRC else []
+os.environ["PYTHONPATH"] = os.pathsep.join([*_paths, str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 # Compiled sources are kept: otherwise every worker rewrites every test, and every process compiles the package, anew.
 sys.dont_write_bytecode = False
@@ -54,3 +56,17 @@ def pytest_runtest_makereport(item):
         report.outcome = "failed"
         report.longrepr = f"ARRIVALS_REQUIRE_GPU is set, and the test was skipped. {reason}"
     return report
+
+
+@pytest.fixture(scope="session")
+def named_run(tmp_path_factory):
+    """A world whose merchant ids are texts, sealed and run; not to be written to."""
+    from arrival_engine import RunOptions, run, seal
+    from tests.support.importing import imported
+    from tests.support.named import text_tables
+
+    root = tmp_path_factory.mktemp("named") / "world"
+    imported(text_tables(), root, merchant_ids="text")
+    seal(root)
+    run(root, RunOptions(backend="cpu", threads=2))
+    return root

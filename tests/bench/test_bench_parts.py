@@ -10,7 +10,7 @@ from arrival_engine.engine.rundir.receipt import read_receipt
 from arrival_engine.engine.rundir.settings import load_settings
 from arrival_engine.engine.sealing import seal
 from arrival_engine.engine.world.load import load_world
-from bench import against, contract, floor, jit, page_index, pruning
+from bench import against, contract, floor, jit, notebook, page_index, pruning
 from bench.comparison import in_turn, require_one_digest, side_by_side
 from bench.process import BenchError
 from bench.product import paths_of
@@ -155,6 +155,13 @@ def test_tables_of_two_kinds_of_runs():
     (table,) = against.tables({"versions": versions, "runs": runs})
     assert table.header == ("whole runs in turn", "this version, 2.0 at abc", "the other, 1.0", "this by the other")
     assert table.rows[0] == ("wall time, median", "1.00 s", "4.00 s", "0.25")
+
+
+def test_the_table_of_a_notebook():
+    steps = {name: {"wall_s": [0.5, 0.25, 1.0], "cpu_s": [0.1, 0.2, 0.3]} for name in ("import", "second")}
+    (table,) = notebook.tables({"count_rows": 1, "arrivals": 1000, "steps": steps})
+    assert table.header[0] == "1,000 arrivals"
+    assert table.rows[0] == ("import arrival_engine", "0.5 s", "0.25 to 1 s", "0.2 s")
 
 
 def test_tables_of_readers_and_of_kernels():

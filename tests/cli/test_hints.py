@@ -94,6 +94,7 @@ STEPS = [
     ("validate", "seal"),
     ("parity", "seal"),
     ("report", "run"),
+    ("export", "run"),
     ("verify", "validate"),
 ]
 
@@ -102,7 +103,8 @@ STEPS = [
 def test_the_hint_of_a_missing_step_is_the_step(command, step, tmp_path, capsys):
     root = tmp_path / "it's a world"
     write_world(small_world(), root)
-    assert main([command, str(root), "--json", "--quiet"]) == 1
+    target = [str(tmp_path / "table")] if command == "export" else []
+    assert main([command, str(root), *target, "--json", "--quiet"]) == 1
     out, err = capsys.readouterr()
     hint = json.loads(out or err)["hint"]
     line = re.findall(r"`([^`]*)`", hint)[0]

@@ -90,6 +90,7 @@ def json_results(folder: Path):
     yield "tz build", [world]
     yield "doctor", []
     yield "completion", ["bash"]
+    yield "export", [world, folder / "table"]
     yield "stream", [world, "--limit", "1"]
     options = (yield "import --example", [tables])["options"]
     yield "import", [folder / "imported", *(word for option in options.items() for word in option)]

@@ -218,7 +218,12 @@ def test_an_id_that_is_no_policy_is_a_named_error() -> None:
         (RNG, "forbid_inputs: [run_id]", "forbid_inputs: []", "/derivation/forbid_inputs"),
         (PLACEMENT, "draws_per_arrival: 1", "draws_per_arrival: 2", "value 2 must be 1"),
         (PLACEMENT, "draws_per_arrival: 1", "draws_per_arrival: true", "value True must be 1"),
-        (PLACEMENT, "max_bucket_duration_seconds: 86400", "max_bucket_duration_seconds: 86401", "is not <= 86400"),
+        (
+            PLACEMENT,
+            "max_bucket_duration_seconds: 86400",
+            "max_bucket_duration_seconds: 18429206401",
+            "is not <= 18429206400",
+        ),
         (PLACEMENT, "max_arrivals_per_bucket: 50000", "max_arrivals_per_bucket: 0", "is not >= 1"),
         (PLACEMENT, "max_arrivals_per_bucket: 50000", "max_arrivals_per_bucket: 5e4", "not of type integer"),
         (OUTPUT, 'physical_dual_clock: "null"', "physical_dual_clock: null", "not of type string"),

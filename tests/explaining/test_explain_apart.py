@@ -212,7 +212,7 @@ def test_inputs_of_which_the_law_makes_nothing_are_refused(tmp_path):
     seal(tmp_path)
     for reader in (
         lambda: loaded(tmp_path, merchant),
-        lambda: read_view(read_receipt(tmp_path), world.scenario_id, merchant, "1.0.0"),
+        lambda: read_view(read_receipt(tmp_path), world.scenario_id, merchant, None, "1.0.0"),
     ):
         with pytest.raises(ArrivalError, match="no site with a") as caught:
             reader()

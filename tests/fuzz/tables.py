@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from arrival_engine.engine.arrivals.reading import find_rows, json_rows, part_files
 from arrival_engine.engine.comparing import diff
-from arrival_engine.engine.importing.columns import Naming, layouts
+from arrival_engine.engine.importing.columns import Naming, Reading, layouts
 from arrival_engine.engine.importing.numbers import Marks
 from arrival_engine.engine.importing.reading import read_table
 from arrival_engine.engine.report.published import find_published
@@ -59,7 +59,7 @@ _HEADS = ("merchant_id", "tz", "count", "Merchant", "", '"', "bucket_index", "co
 
 def _csv_import(folder: Path) -> Opened:
     """Text as a user's table of counts, plain or compressed."""
-    layout, naming = layouts(assume_utc=False)["counts"], Naming({}, frozenset())
+    layout, naming = layouts(Reading())["counts"], Naming({}, frozenset())
     file = folder / "counts.csv"
 
     def read(data: bytes) -> str:
@@ -234,7 +234,7 @@ def _mutated_parquet(tables: list[pa.Table], first: int) -> Mutate:
 
 def _parquet_import(folder: Path) -> Opened:
     """Parquet as a user's table of counts, and of sites; the first byte chooses."""
-    known = layouts(assume_utc=True)
+    known = layouts(Reading(assume_utc=True))
     file = folder / "table.parquet"
     start = pa.array(np.array(["2026-03-29T01", "2026-03-29T02"], "M8[us]"), pa.timestamp("us", "UTC"))
     ids, zones = pa.array([1, 2**63], pa.uint64()), ["Europe/Berlin", "Etc/UTC"]

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 from arrival_engine.contracts import ArrivalError, Code
 from tests.fuzz.mutation import Mutate
-from tests.support.paths import ROOT
+from tests.support.paths import LAYERS
 
 # A defect, or a machine too small, is no answer to a small input.
 _UNFORESEEN = frozenset(
     {Code.UNEXPECTED_INTERNAL_ERROR, Code.S5_UNEXPECTED_INTERNAL_ERROR, Code.RESOURCES_INSUFFICIENT}
 )
 _SECONDS_MAX = 20.0
-_OURS = tuple(f"{ROOT}/{folder}/" for folder in ("config", "contracts", "cpu_fallback", "engine"))
+_OURS = tuple(f"{LAYERS}/{folder}/" for folder in ("config", "contracts", "cpu_fallback", "engine"))
 
 
 class Opened(NamedTuple):
@@ -90,7 +90,7 @@ def _place(failure: BaseException) -> str:
         name = _resolved(code.co_filename)
         other = f"{Path(name).name}:{code.co_name}:{trace.tb_lineno}"
         if name.startswith(_OURS):
-            ours = f"{name.removeprefix(f'{ROOT}/')}:{code.co_name}:{trace.tb_lineno}"
+            ours = f"{name.removeprefix(f'{LAYERS}/')}:{code.co_name}:{trace.tb_lineno}"
         trace = trace.tb_next
     return ours if ours != "?" else other
 

@@ -14,7 +14,7 @@ from arrival_engine.contracts.moments import microseconds, utc_text
 from arrival_engine.contracts.part_names import parse_part_name
 from arrival_engine.engine.cli.places import BATCH_ARRIVALS, INSTANT, PLACE, TABLE, U64
 from arrival_engine.engine.cli.values import Choice, FilePath, FolderPath, Number
-from arrival_engine.engine.importing import values
+from arrival_engine.engine.importing import times, values, zone_texts
 from arrival_engine.engine.importing.numbers import Marks, plain
 from arrival_engine.engine.importing.values import Refused
 from tests.fuzz.mutation import mutated_bytes, mutated_words, one_of
@@ -94,9 +94,9 @@ def _instant(_folder: Path) -> Opened:
 def _cells(_folder: Path) -> Opened:
     """Cells of a user's table, by each kind of column; the first byte chooses."""
     readers: tuple[Any, ...] = (
-        values.merchant_id, values.count, values.order, values.bucket_index, values.weight, values.tzid, values.country,
-        values.channel, values.mode, lambda cell: values.instant(cell, assume_utc=True),
-        lambda cell: values.bucket_start(cell, assume_utc=False), values.day_start, values.optional_tzid,
+        values.merchant_id, values.count, values.order, values.bucket_index, values.weight, zone_texts.tzid,
+        values.country, values.channel, values.mode, lambda cell: times.instant(cell, assume_utc=True),
+        lambda cell: times.bucket_start(cell, assume_utc=False), times.day_start, zone_texts.ZoneReader().optional_tzid,
     )  # fmt: skip
     words = ("12", "3.0", "7", "0", "0.25", "Europe/Berlin", "DE", "online", "HYBRID", "2026-03-29T01:00:00Z",
              "2026-03-29 01:00+02:00", "2026-03-29", "")  # fmt: skip

@@ -110,7 +110,7 @@ REFUSED = {
         ("usually 1 d apart", "list the buckets with --grid", "--bucket 1h"),
     ),
     "weeks": (key(1, BERLIN, clock(BERLIN, "2026-03-02T00:00", 7 * DAY, 5)), ("usually 7 d apart", "local-day")),
-    "weeks of UTC": (key(1, BERLIN, times("2026-03-02T00:00", 7 * DAY, 5)), ("usually 7 d apart", "--bucket 86400s")),
+    "weeks of UTC": (key(1, BERLIN, times("2026-03-02T00:00", 7 * DAY, 5)), ("usually 7 d apart", "--bucket 604800s")),
     "first days of months": (
         key(1, BERLIN, [f"2026-{month:02}-01T00:00+0{1 + (3 < month < 11)}:00" for month in range(1, 13)]),
         ("usually 31 d apart", "--bucket local-day"),

@@ -95,10 +95,10 @@ def test_bad_usage_exits_with_two(tmp_path, arguments, says):
 
 def test_the_help_names_every_column():
     from arrival_engine.engine.cli.import_ import command
-    from arrival_engine.engine.importing.columns import layouts
+    from arrival_engine.engine.importing.columns import Reading, layouts
 
     help_text = command.help
-    for layout in layouts(assume_utc=False).values():
+    for layout in layouts(Reading()).values():
         (line,) = [line for line in help_text.splitlines() if line.startswith(f"{layout.name}  ")]
         assert all(column.name in line for column in layout.columns)
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from arrival_engine.engine.importing import import_world
-from arrival_engine.engine.importing.columns import Naming, layouts
+from arrival_engine.engine.importing.columns import Naming, Reading, layouts
 from arrival_engine.engine.importing.numbers import Marks
 from arrival_engine.engine.importing.reading import read_table
 from tests.support.import_refused import GOOD, OPTION_BAD, SCHEMA_BAD, UNREADABLE, ZONE_BAD, edited, refused, request_of
@@ -32,7 +32,7 @@ def put(folder, name, text=HEADER + LINE):
 
 def read(*paths, ignore=(), rename=()):
     naming = Naming({theirs: (ours,) for theirs, ours in rename}, frozenset(ignore))
-    return read_table(layouts(assume_utc=False)["counts"], list(paths), naming, Marks())
+    return read_table(layouts(Reading())["counts"], list(paths), naming, Marks())
 
 
 def rows(*paths, **naming):

@@ -19,7 +19,7 @@ import pyarrow.orc
 import pyarrow.parquet as pq
 import pytest
 
-from arrival_engine.engine.importing.columns import Naming, layouts
+from arrival_engine.engine.importing.columns import Naming, Reading, layouts
 from arrival_engine.engine.importing.numbers import Marks
 from arrival_engine.engine.importing.reading import read_table
 from tests.support.import_refused import SCHEMA_BAD, UNREADABLE, edited, refused, request_of
@@ -48,7 +48,7 @@ def table():
 
 
 def rows(path):
-    read, _ = read_table(layouts(assume_utc=False)["counts"], [path], Naming({}, frozenset()), Marks())
+    read, _ = read_table(layouts(Reading())["counts"], [path], Naming({}, frozenset()), Marks())
     zones = [read.texts["tz"][code] for code in read["tz"]]
     columns = (read["merchant_id"].tolist(), zones, read["bucket_start"].tolist(), read["count"].tolist())
     return list(zip(*columns, strict=True))

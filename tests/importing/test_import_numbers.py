@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from arrival_engine.contracts import ArrivalError, Code
 from arrival_engine.engine.importing import import_world
-from arrival_engine.engine.importing.columns import Naming, layouts
+from arrival_engine.engine.importing.columns import Naming, Reading, layouts
 from arrival_engine.engine.importing.numbers import Marks, marks_of, plain
 from arrival_engine.engine.importing.reading import read_table
 from arrival_engine.engine.importing.values import Refused
@@ -23,11 +23,11 @@ AS_IS = Naming({}, frozenset())
 
 
 def counts_read(path, marks=None):
-    return read_table(layouts(assume_utc=False)["counts"], [path], AS_IS, marks or Marks())[0]["count"].tolist()
+    return read_table(layouts(Reading())["counts"], [path], AS_IS, marks or Marks())[0]["count"].tolist()
 
 
 def weights_read(path, marks=None):
-    return read_table(layouts(assume_utc=False)["group weights"], [path], AS_IS, marks or Marks())[0]["weight"].tolist()
+    return read_table(layouts(Reading())["group weights"], [path], AS_IS, marks or Marks())[0]["weight"].tolist()
 
 
 def written(folder, header, row, separator):

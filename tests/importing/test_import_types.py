@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from arrival_engine.engine.importing import import_world
-from arrival_engine.engine.importing.columns import Naming, layouts
+from arrival_engine.engine.importing.columns import Naming, Reading, layouts
 from arrival_engine.engine.importing.numbers import Marks
 from arrival_engine.engine.importing.reading import read_table
 from tests.support.import_refused import SCHEMA_BAD, TIME_BAD, ZONE_BAD, edited, refused, request_of
@@ -135,7 +135,7 @@ IDS = {
 
 def column_of(folder, table, columns, name, *, assume_utc=False):
     pq.write_table(pa.table({**columns}), folder / "table.parquet")
-    layout = layouts(assume_utc)[table]
+    layout = layouts(Reading(assume_utc=assume_utc))[table]
     read, _ = read_table(layout, [folder / "table.parquet"], Naming({}, frozenset()), Marks())
     return read[name].tolist()
 

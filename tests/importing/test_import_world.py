@@ -18,17 +18,14 @@ from arrival_engine.config import resolve_policy
 from arrival_engine.contracts import Code, check_document, conform, datasets
 from arrival_engine.contracts.inside import inside
 from arrival_engine.engine.importing import ImportRequest, import_world
+from tests.support.any_tables import any_tables
 from tests.support.imported import assert_expands_like_the_reference, sealed_run
 from tests.support.importing import (
     BIG,
     HYBRID_SHOP,
     ONLINE,
     SHOPS,
-    Count,
     Form,
-    Member,
-    Tables,
-    Virtual,
     contents,
     imported,
     small_tables,
@@ -59,10 +56,12 @@ def test_every_dataset_conforms_and_carries_the_identity(small):
         elif entry.format == "json":
             (path,) = files
             check_document(entry.schema, json.loads(path.read_bytes()), code=Code.SCHEMA_VIOLATION, where=entry.id)
-    # What no table of a user's says: coordinates, intensities, groups, day effects, allocation.
+    # What no table of a user's says: coordinates, intensities, groups, day effects, allocation; and the names of
+    # merchants, whose ids are numbers here.
     assert absent == [
         "s1_grouping_5B",
         "s2_realised_intensity_5B",
+        "merchant_names_5B",
         "site_locations",
         "s3_day_effects",
         "zone_alloc",
@@ -189,51 +188,6 @@ def test_seed_and_scenario_are_identity_and_no_content(small, tmp_path):
 
 
 # --- Any valid tables -----------------------------------------------------------------------------
-
-
-ZONES = ("Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe")
-
-
-WEIGHTS = st.one_of(st.sampled_from((0.0, 1.0, 1e-9, 7.25)), st.floats(0.0, 1e6, allow_subnormal=False))
-
-
-@st.composite
-def any_tables(draw):
-    """A few merchants of any mode over a clock change; each has what its mode needs."""
-    ids = draw(st.lists(st.integers(1, 2**64 - 1), min_size=1, max_size=3, unique=True))
-    buckets = draw(st.integers(1, 6))
-    counts, sites, virtual, edges = [], [], [], []
-    for merchant in ids:
-        mode = draw(st.sampled_from(("", "NON_VIRTUAL", "HYBRID", "VIRTUAL_ONLY")))
-        if mode:
-            settled = draw(st.sampled_from(("", *ZONES))) if mode != "NON_VIRTUAL" else ""
-            virtual.append(Virtual(merchant, mode, settled))
-        for kind, wanted in ((sites, mode != "VIRTUAL_ONLY"), (edges, mode in ("HYBRID", "VIRTUAL_ONLY"))):
-            weights = draw(st.lists(WEIGHTS, min_size=1, max_size=4).filter(lambda ws: sum(ws) > 1e-3))
-            if wanted or (kind is sites and draw(st.booleans())):
-                kind += [
-                    Member(merchant, draw(st.sampled_from(ZONES)), draw(st.sampled_from(("DE", "US"))), order, weight)
-                    for order, weight in enumerate(weights, 1)
-                ]
-        counts += draw(
-            st.lists(
-                st.builds(
-                    Count,
-                    st.just(merchant),
-                    st.sampled_from(ZONES),
-                    st.sampled_from(("", "web", 'Bär, "groß"')),
-                    st.integers(0, buckets - 1),
-                    st.integers(0, 9),
-                ),
-                max_size=6,
-            )
-        )
-    if not sites:
-        sites.append(Member(ids[0], ZONES[0], "DE", 1, 1.0))
-    if not any(row.count for row in counts):
-        counts.append(Count(ids[0], ZONES[0], "", 0, 1))
-    start = draw(st.sampled_from(("2026-03-29T00:00:00Z", "2026-04-04T13:30:00Z")))
-    return Tables(start, buckets, tuple(counts), tuple(sites), tuple(virtual), tuple(edges), draw(st.integers(0, 99)))
 
 
 @settings(max_examples=12)

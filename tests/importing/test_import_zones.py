@@ -7,6 +7,7 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 
+from arrival_engine import load_world
 from arrival_engine.config import resolve_policy
 from arrival_engine.engine.importing import ImportRequest, import_world
 from arrival_engine.engine.sealing import seal
@@ -38,6 +39,24 @@ def test_group_weights_are_the_sites_constant_shares(small):
     assert not resolve_policy("arrival_routing_policy_5B", run_root=root).document["physical_router"][
         "use_group_weights"
     ]
+
+
+@pytest.mark.parametrize("rows", [1, 3, 5])
+def test_group_weights_are_written_in_pieces_of_merchants(small, tmp_path, monkeypatch, rows):
+    monkeypatch.setattr("arrival_engine.engine.importing.derived._PIECE_ROWS", rows)
+    result = imported(small_tables(), tmp_path / "world")
+    root, whole = small
+    assert result.identity == whole.identity
+    assert group_rows(tmp_path / "world") == group_rows(root)
+    (path,) = (tmp_path / "world").rglob("s4_group_weights/**/part-*.parquet")
+    assert pq.ParquetFile(path).num_row_groups > 1
+
+
+@pytest.mark.parametrize("zones", ["counts", "weights"])
+def test_group_weights_are_read_only_where_zones_are_drawn_by_them(tmp_path, zones):
+    imported(small_tables(), tmp_path / "world", zones=zones)
+    seal(tmp_path / "world")
+    assert (load_world(tmp_path / "world").tables.groups.day.size > 0) is (zones == "weights")
 
 
 def test_zones_by_given_weights(tmp_path):

@@ -17,7 +17,7 @@ from arrival_engine.cpu_fallback.jit import kernel_sources
 from tests.support import reference
 from tests.support.law import MICROS
 from tests.support.model import CountRow
-from tests.support.paths import PACKAGE, ROOT
+from tests.support.paths import LAYERS, PACKAGE
 from tests.support.product import write_sealed
 from tests.support.worlds import BERLIN, BERLIN_GAP, TWO_ZONES, VIRTUAL, small_world
 
@@ -106,18 +106,20 @@ def test_an_edited_law_is_never_answered_from_the_cache(copied, run_root, lawful
 
 def compiling_modules():
     """Modules that compile functions, each with the modules of law and engine that it imports, as paths."""
-    for path in sorted(path for folder in ("cpu_fallback", "engine") for path in (ROOT / folder).rglob("*.py")):
+    for path in sorted(path for folder in ("cpu_fallback", "engine") for path in (LAYERS / folder).rglob("*.py")):
         imports = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)]
         doors = [node for node in imports if node.module == "arrival_engine.cpu_fallback.jit"]
         if any(alias.name in ("njit", "intrinsic") for node in doors for alias in node.names):
             named = {f"{node.module}.{alias.name}" for node in imports for alias in node.names}
-            places = [ROOT.joinpath(*name.split(".")[1:end]).with_suffix(".py") for name in named for end in (-1, None)]
-            yield path, {place for place in places if place.is_file() and ROOT / "contracts" not in place.parents}
+            places = [
+                LAYERS.joinpath(*name.split(".")[1:end]).with_suffix(".py") for name in named for end in (-1, None)
+            ]
+            yield path, {place for place in places if place.is_file() and LAYERS / "contracts" not in place.parents}
 
 
 def test_the_fingerprint_covers_every_module_that_compiles_and_what_it_may_compile_in():
     known, modules = set(kernel_sources()), dict(compiling_modules())
-    assert {ROOT / "engine/recomputing/kernels.py", ROOT / "cpu_fallback/expand.py"} <= modules.keys()
+    assert {LAYERS / "engine/recomputing/kernels.py", LAYERS / "cpu_fallback/expand.py"} <= modules.keys()
     assert modules.keys() <= known
     for path, imported in modules.items():
         assert imported <= known, path

@@ -27,10 +27,22 @@ FUNCTIONS = {
         "validate",
         "verify",
     ),
-    *("report", "explain", "diff", "stream_arrivals", "parity", "build_tz", "doctor"),
+    *("report", "explain", "diff", "stream_arrivals", "parity", "build_tz", "doctor", "export"),
+    *("expand_counts", "read_arrivals"),
 }
 CLASSES = {
-    *("ArrivalError", "Code", "Notice", "Reporter", "World", "Plan", "DaskMaker", "Question", "DeviceBatch"),
+    *(
+        "Arrivals",
+        "ArrivalError",
+        "Code",
+        "Notice",
+        "Reporter",
+        "World",
+        "Plan",
+        "DaskMaker",
+        "Question",
+        "DeviceBatch",
+    ),
     *(
         "ImportRequest",
         "AdoptOptions",
@@ -51,7 +63,17 @@ CLASSES = {
         "ForecastResult",
         "ValidateResult",
     ),
-    *("Bundle", "ReportResult", "Explanation", "DiffResult", "ParityResult", "TzCacheResult", "Diagnosis"),
+    *(
+        "ExportOptions",
+        "ExportResult",
+        "Bundle",
+        "ReportResult",
+        "Explanation",
+        "DiffResult",
+        "ParityResult",
+        "TzCacheResult",
+        "Diagnosis",
+    ),
 }
 # What `arrivals` has besides: the demo, which calls functions of the API one after another, and the scripts of shells.
 COMMANDS_WITHOUT_A_FUNCTION = {"demo", "completion"}

@@ -166,6 +166,8 @@ def test_no_command_opens_a_path_below_the_run_root_by_its_name(tmp_path):
         ["verify", str(root)],
         ["report", str(root)],
         ["plan", str(root)],
+        ["export", str(root), str(synthetic) + "-table"],
+        ["export", str(root), str(synthetic) + ".duckdb", "--to", "duckdb", "--cluster-by", "day", "--no-publish"],
         ["diff", str(root), str(root)],
         ["stream", str(root), "--limit", "1"],
         ["parity", str(root), "--right", "cudasim", "--sample-batches", "1", "--batch-arrivals", "5"],

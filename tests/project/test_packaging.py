@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import venv
 import zipfile
@@ -49,6 +50,18 @@ def unpacked(wheel, tmp_path_factory):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
     return folder
+
+
+def test_the_package_under_test_is_the_one_that_was_asked_for(pytestconfig, tmp_path):
+    """The checkout's, or the installed one where `make test-wheel` leaves the checkout's off the path."""
+    in_tree = SRC in pytestconfig.getini("pythonpath")
+    asked = PACKAGE if in_tree else Path(sysconfig.get_path("purelib")) / "arrival_engine"
+    ours = [module for name, module in sys.modules.items() if name.split(".")[0] == "arrival_engine"]
+    assert ours
+    assert [module.__file__ for module in ours if not Path(module.__file__).is_relative_to(asked)] == []
+    script = "import arrival_engine.engine as engine; print(engine.__file__)"
+    child = subprocess.check_output([sys.executable, "-c", script], cwd=tmp_path, text=True).strip()
+    assert Path(child) == asked / "engine/__init__.py"
 
 
 def test_a_source_distribution_builds_the_same_wheel(members, tmp_path):
@@ -231,8 +244,9 @@ def test_the_pins_cover_what_the_project_asks_for():
         if line and not line.startswith("#")
     }
     asked = [*PROJECT["project"]["dependencies"]]
-    for extra in ("test", "lint", "dask", "docs", "bench"):
-        asked += PROJECT["project"]["optional-dependencies"][extra]
+    for extra, packages in PROJECT["project"]["optional-dependencies"].items():
+        # A device's packages, Spark and the fuzzer are installed by those who ask for them.
+        asked += packages if extra not in {"cuda12", "cuda13", "spark", "fuzz"} else []
     asked += PROJECT["build-system"]["requires"]
     names = {re.match(r"[A-Za-z0-9_-]+", text)[0].lower().replace("_", "-") for text in asked}
     assert names - {"arrival-engine"} <= pinned  # its own extras are named as arrival-engine[...]

@@ -165,6 +165,7 @@ def test_the_inventory_lists_every_input_with_the_hash_of_its_content(run_root):
         "s3_day_effects",
         "zone_alloc",
         "zone_alloc_universe_hash",
+        "merchant_names_5B",
     }
     assert rows.keys() == sealed - optional - UNREAD
     assert result.row_count == len(rows)

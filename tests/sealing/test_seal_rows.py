@@ -30,6 +30,7 @@ OURS = {
     "s1_grouping_5B",
     "s2_realised_intensity_5B",
     "s3_bucket_counts_5B",
+    "merchant_names_5B",
     "arrival_output_policy_5B",
 }
 ROW_LEVEL = {

@@ -137,7 +137,7 @@ class TestCommand:
             (("--columns", "seed,,ts_utc"), "no column ''"),
             (("--columns", "amount"), "no column 'amount'; there are manifest_fingerprint"),
             (("--ids", "string", "--format", "arrow"), "jsonl alone"),
-            (("--merchant", "-1"), "merchant"),
+            (("--merchant", ""), "the merchant is empty"),
             (("--limit", "-1"), "limit"),
             (("--format", "xml"), "xml"),
             (("--output", "arrivals.jsonl"), "neither - (standard output) nor tcp://"),

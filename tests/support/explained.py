@@ -29,7 +29,7 @@ def parts(run_root):
 
 def view_of(run_root, merchant):
     receipt = read_receipt(run_root)
-    return read_view(receipt, WORLD.scenario_id, merchant, read_seal(receipt).spec_version)
+    return read_view(receipt, WORLD.scenario_id, merchant, None, read_seal(receipt).spec_version)
 
 
 def histories(view):

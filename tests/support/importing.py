@@ -97,7 +97,7 @@ def _write(folder: Path, name: str, header: tuple[str, ...], rows: list[tuple], 
 
 def _typed(name: str, values: list) -> pa.Array:
     if name == "merchant_id":
-        return pa.array(values, pa.uint64())
+        return pa.array(values) if any(isinstance(value, str) for value in values) else pa.array(values, pa.uint64())
     if name == "bucket_start":
         return pa.array([instant_us(text) for text in values], pa.int64()).cast(pa.timestamp("us", "UTC"))
     kinds = {"count": pa.int32(), "weight": pa.float64(), "bucket_index": pa.int16()}
@@ -135,10 +135,14 @@ def write_tables(tables: Tables, folder: Path, form: Form = PLAIN) -> dict[str, 
 
 def imported(tables: Tables, run_root: Path, form: Form = PLAIN, **options: Any) -> ImportResult:
     """Write the tables beside the run root and import them."""
+    return import_world(requested(tables, run_root, form, **options))
+
+
+def requested(tables: Tables, run_root: Path, form: Form = PLAIN, **options: Any) -> ImportRequest:
+    """Write the tables beside the run root; gives the request that imports them."""
     files = write_tables(tables, run_root.parent / f"{run_root.name}-tables", form)
     end = bucket_text(tables.start, tables.buckets)
-    request = ImportRequest(run_root, **files, start=tables.start, end=end, bucket="1h", seed=tables.seed, **options)
-    return import_world(request)
+    return ImportRequest(run_root, **files, start=tables.start, end=end, bucket="1h", seed=tables.seed, **options)
 
 
 # --- The same for the reference ----------------------------------------------------------------------

@@ -108,9 +108,10 @@ def test_where_the_schema_differs_nothing_else_is_claimed(sound: Path, tmp_path:
 
 def test_every_check_has_a_damage_that_it_catches() -> None:
     caught = {check for case in MUTATIONS for check in case.fails}
-    # The rest: shown with policies of their own, or with forged streams, in test_validate_policy.py and
-    # test_validate_measures.py.
+    # The rest: shown with policies of their own, with forged streams, or in a world of texts, in
+    # test_validate_policy.py, test_validate_measures.py and test_validate_names.py.
     elsewhere = {
+        "merchant_names",
         "rng_overlap",
         "edge_countries",
         "latent_factor",

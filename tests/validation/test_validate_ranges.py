@@ -23,7 +23,7 @@ from tests.support.validating import broken, validated, write_proof_world
 # More arrivals than any check of a statistic needs.
 _PER_HOUR = 1_300
 KOLKATA, PARIS, TOKYO = "Asia/Kolkata", "Europe/Paris", "Asia/Tokyo"
-UNDRAWN = {"latent_factor", "count_spread", "residual_spread", "grouping", "intensity"}
+UNDRAWN = {"latent_factor", "count_spread", "residual_spread", "grouping", "intensity", "merchant_names"}
 OFFLINE = {"edge_weights", "hybrid_share", "edge_countries", "virtual_share"}
 
 Counts = Sequence[tuple[int, str, int, int]]
