@@ -184,7 +184,7 @@ class IcebergSink:
         if not name.endswith(".metadata.json"):
             return False
         content = self._tree.read_bytes(f"{_METADATA}/{name}")
-        # What was written of one that is cut off has no use for anybody.
+        # One that is cut off has no reader.
         return not content or any(folder.encode() in content for folder in dead)
 
     def numbered(self) -> pa.Schema:

@@ -201,7 +201,7 @@ def test_reader_of_a_folder_fails_while_files_are_put_in_place(place, run_root):
     assert (listed[0], listed[-1]) == _OBSTACLES
     with pytest.raises(pa.ArrowInvalid):
         pq.read_table(store.key(), filesystem=store.filesystem)
-    # What is there is of a killed export, of which nobody knows whether it is whole.
+    # A killed export left it, and may not have finished it.
     assert place.put(run_root, "parquet").outcome == "written"
 
 
