@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from arrival_engine.config.policies import Policy
 
 _RUN_ID = re.compile(r"[a-f0-9]{32}")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 _HINT = "write a receipt with `arrivals synth`, or correct the one that is there"
 _LISTED = 10
 _ANY = {"scenario_id": "any", "utc_day": "2000-01-01"}
@@ -134,6 +135,16 @@ def _identity(document: Mapping[str, Any], path: InsidePath) -> Identity:
         ) from error
 
 
+def _refuse_url(run_root: Path) -> None:
+    # A path has lost one of the slashes. The rest is not told, because it may hold a key.
+    if (url := _URL.match(str(run_root))) and not run_root.exists():
+        raise ArrivalError(
+            Code.OPTION_INVALID,
+            f"the run directory is given as a URL ({url[1]}://...), and a local directory is needed here",
+            hint="download it first; seal, run, forecast and validate take URLs",
+        )
+
+
 def _refuse_nameless(run_root: Path) -> None:
     # Arrow and DuckDB accept only UTF-8 paths, and would fail in the middle of a run, each in its own way.
     try:
@@ -150,10 +161,12 @@ def read_receipt(run_root: Path | InsidePath) -> Receipt:
     """Read RUN_ROOT/run_receipt.json, check it against its schema, and take the run's identity from it.
 
     Raises S0_GATE_MISSING_OR_INVALID if it is missing or breaks its schema, PARTITION_OR_PK_VIOLATION if a value cannot
-    be part of a path or the run id is not that of the directory's name, IO_READ_FAILED if it is unreadable.
+    be part of a path or the run id is not that of the directory's name, OPTION_INVALID for a URL, IO_READ_FAILED if it
+    is unreadable.
     """
     root = inside(run_root)
     _refuse_nameless(root.outside)
+    _refuse_url(root.outside)
     path = dataset("run_receipt").locate(root, {})
     with reading("run directory", root):
         if not root.outside.is_dir():
