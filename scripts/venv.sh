@@ -67,8 +67,9 @@ fi
 echo "Installing Arrival Engine${extras:+ with $extras} into $venv (the first time takes a minute)" >&2
 # The pip of an old Python takes a third longer.
 install pip
-# The build backend comes before the project, pinned like the rest: an isolated build would fetch the newest one.
-install hatchling editables
+# Build backends come before the project, pinned like the rest: an isolated build would fetch the newest ones.
+# setuptools is that of jsonpath-rw, which the tests need through mlcroissant and which has no wheel.
+install hatchling editables setuptools
 if [ $form = editable ]; then
     install --no-build-isolation --editable "$root${extras:+[$extras]}"
 else
