@@ -62,7 +62,8 @@ def test_the_base_is_one_supported_python_pinned_by_version_and_digest(name):
 def test_the_builder_gets_what_the_wheel_is_made_of_and_nothing_else(name):
     sources = copied_from_the_checkout(name)
     assert [source for source in sources if not (ROOT / source).exists()] == []
-    assert {*sources} == {"constraints.txt", "pyproject.toml", PROJECT["readme"], "LICENSE", *WHEEL_FOLDERS}
+    described = {"constraints.txt", "pyproject.toml", PROJECT["readme"], *PROJECT["license-files"]}
+    assert {*sources} == described | {*WHEEL_FOLDERS}
     first, *patterns = [
         line for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line[:1] != "#"
     ]

@@ -129,8 +129,12 @@ def called(code, place, world, places, session, given=None):
         for kind in (ResourceWarning, DeprecationWarning, FutureWarning):
             warnings.simplefilter("ignore", kind)
         code = code.replace("FOLDER", str(path)).replace("FILE", str(path))
-        # The page's words are run as they are.
-        return as_arrow(eval(code, {}, names))  # noqa: S307
+        try:
+            # The page's words are run as they are.
+            return as_arrow(eval(code, {}, names))  # noqa: S307
+        finally:
+            if "table" in names:
+                names["table"].catalog.close()
 
 
 def as_arrow(result):

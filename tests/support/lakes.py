@@ -129,9 +129,11 @@ def iceberg_table(target: Path, name: str = "arrivals.events"):
     catalog = open_catalog(None, tree_of(target))
     try:
         return catalog.load_table(name)
-    except NoSuchTableError:
+    except BaseException as failure:
         catalog.close()
-        return None
+        if isinstance(failure, NoSuchTableError):
+            return None
+        raise
 
 
 def _facts(properties) -> dict[str, str]:
