@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -218,7 +219,7 @@ def test_a_directory_whose_name_is_not_utf_8_is_refused_at_once(tmp_path):
 
 def test_a_url_is_refused_without_its_key():
     with pytest.raises(ArrivalError) as refusal:
-        read_receipt("s3://key:secret@bucket/run")
+        read_receipt(Path("s3://key:secret@bucket/run"))
     assert refusal.value.code is Code.OPTION_INVALID
     assert "s3://..." in refusal.value.message
     assert "secret" not in str(refusal.value)
