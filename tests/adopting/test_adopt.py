@@ -316,7 +316,12 @@ def test_no_key_is_dropped_and_no_other_value_passes(policy_id: str) -> None:
         (ROUTED, '"p_virtual_hybrid": 0.4', '"p_virtual_hybrid": 1', "value 1 is not < 1"),
         (ROUTED, '"p_virtual_hybrid": 0.4', '"p_virtual_hybrid": 0.05', "outside realism_floors"),
         (PLACED, '"draws_per_arrival": 1', '"draws_per_arrival": true', "draws_per_arrival value true"),
-        (PLACED, '"max_bucket_duration_seconds": 7200', '"max_bucket_duration_seconds": 0', "is not >= 1"),
+        (
+            PLACED,
+            '"max_bucket_duration_seconds": 7200',
+            '"max_bucket_duration_seconds": 18429206401',
+            "is not <= 18429206400",
+        ),
         (PLACED, '"guardrails": {', '"guardrails": {"min_gap_us": 5,', "guardrails.min_gap_us is a key"),
         (DRAWN, '"S3.bucket_count.v1"', '"S3.bucket_count.v3"', "families.S3.bucket_count.v3"),
         (DRAWN, '"family_id": "S3.bucket_count.v1",', "", "families[1] has no family_id"),
